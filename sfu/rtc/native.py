@@ -1,0 +1,264 @@
+"""The seam to C: socket addresses, libsrtp on bytes we own, and many datagrams in one system call.
+
+Owns every pointer that leaves Python. The rule that keeps the interpreter alive: whatever C is given by address (an
+SRTP context, a socket address, a buffer) is referenced by the object that hands it out, for as long as that object
+can still be used; nothing here is kept across an event loop turn except by such an owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import cffi
+import pylibsrtp
+from pylibsrtp import _binding as _srtp
+
+MAX_DATAGRAM: Final = 2048
+"""Bytes of the largest RTP or RTCP packet that is encrypted or decrypted here, tag included."""
+_TRAILER: Final = 148  # SRTP_MAX_TRAILER_LEN with the SRTCP index: what protect may add
+_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
+_GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
+_ARENA_BYTES: Final = 512 * 1024  # about half a core's second level cache, so that sendmmsg reads what is still near
+_MESSAGES: Final = 512
+_SOL_UDP: Final = 17
+_UDP_SEGMENT: Final = 103
+
+_ffi = cffi.FFI()
+_ffi.cdef(
+    """
+    struct mmsghdr;
+    int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
+    """
+)
+_libc = _ffi.dlopen(None)
+_LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(_libc, "sendmmsg")
+
+# struct mmsghdr of 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags, sent length
+_MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
+_IOVEC: Final = struct.Struct("=QQ")
+_CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
+_RTP_HEADER: Final = struct.Struct(">HHII")
+
+Rewritten = tuple[int, int, int, bytes]
+"""One packet for one consumer: the header's first 16 bits, sequence number, media time, and what follows the SSRC
+(header extension block, if any, and payload)."""
+
+
+class Path:
+    """Where datagrams of one transport leave: our socket and the remote address, also as a C `sockaddr`."""
+
+    __slots__ = ("_storage", "address", "length", "pointer", "socket")
+
+    def __init__(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        self.socket = sock
+        self.address = address
+        packed = _sockaddr(sock.family, address)
+        self._storage = _ffi.new("unsigned char[]", packed)
+        self.pointer = int(_ffi.cast("uintptr_t", self._storage))
+        self.length = len(packed)
+
+    def __repr__(self) -> str:
+        return f"Path({self.address[0]} {self.address[1]})"
+
+
+def _sockaddr(family: int, address: tuple[str, int]) -> bytes:
+    """`struct sockaddr_in` or `sockaddr_in6`; the family is 16 bits in host order, on BSDs a length and 8 bits."""
+    size = 28 if family == socket.AF_INET6 else 16
+    start = struct.pack("=H", family) if sys.platform == "linux" else bytes((size, family))
+    host, port = address
+    if family == socket.AF_INET6:
+        host, _, zone = host.partition("%")
+        scope = socket.if_nametoindex(zone) if zone else 0
+        return start + struct.pack(">HI", port, 0) + socket.inet_pton(family, host) + struct.pack("=I", scope)
+    return start + struct.pack(">H", port) + socket.inet_pton(family, host) + bytes(8)
+
+
+def _segments_supported(sock: socket.socket) -> bool:
+    if not _LINUX_64:
+        return False
+    try:
+        sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)  # 0 leaves it to each message; kernels before 4.18 refuse
+    except OSError:
+        return False
+    return True
+
+
+class SrtpContext:
+    """One direction of one transport's SRTP keys. Keeps the pylibsrtp session, and with it the C context, alive."""
+
+    __slots__ = ("_buffer", "_length", "_session", "_view", "handle")
+
+    def __init__(self, session: pylibsrtp.Session) -> None:
+        self._session = session
+        self.handle = session._srtp[0]  # noqa: SLF001  # the only way to libsrtp without a copy for each call
+        self._buffer = _srtp.ffi.new("unsigned char[]", MAX_DATAGRAM)
+        self._view = _srtp.ffi.buffer(self._buffer)
+        self._length = _srtp.ffi.new("int *")
+
+    def protect(self, packet: bytes) -> bytes | None:
+        """The SRTP packet, or None when libsrtp refuses or it is longer than `MAX_DATAGRAM` allows."""
+        return self._run(_srtp.lib.srtp_protect, packet, MAX_DATAGRAM - _TRAILER)
+
+    def protect_rtcp(self, packet: bytes) -> bytes | None:
+        """The SRTCP packet, or None as in `protect`."""
+        return self._run(_srtp.lib.srtp_protect_rtcp, packet, MAX_DATAGRAM - _TRAILER)
+
+    def unprotect(self, packet: bytes) -> bytes | None:
+        """The RTP packet, or None when it is forged, replayed or malformed."""
+        return self._run(_srtp.lib.srtp_unprotect, packet, MAX_DATAGRAM)
+
+    def unprotect_rtcp(self, packet: bytes) -> bytes | None:
+        """The RTCP compound, or None when it is forged, replayed or malformed."""
+        return self._run(_srtp.lib.srtp_unprotect_rtcp, packet, MAX_DATAGRAM)
+
+    def _run(self, function: Callable[..., int], packet: bytes, limit: int) -> bytes | None:
+        size = len(packet)
+        if size > limit:
+            return None
+        self._view[0:size] = packet
+        self._length[0] = size
+        if function(self.handle, self._buffer, self._length):
+            return None
+        result: bytes = self._view[0 : self._length[0]]
+        return result
+
+
+class Egress:
+    """Datagrams of one socket on their way out: encrypted in place in one arena, sent by as few calls as possible.
+
+    Packets of one burst to one viewer that have one size (the last may be shorter) become one message with
+    `UDP_SEGMENT` (udp(7)), which crosses the kernel's IP stack once; messages of all viewers leave in one
+    `sendmmsg`. Without that call (macOS) or where the kernel refuses segments, one `sendto` a packet.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sent = 0
+        """Datagrams the kernel took."""
+        self.refused: dict[str, int] = {}
+        """Datagrams it did not take, by errno name."""
+        self._socket = sock
+        self._arena = _srtp.ffi.new("unsigned char[]", _ARENA_BYTES)
+        self._view = memoryview(_srtp.ffi.buffer(self._arena))
+        self._base = int(_srtp.ffi.cast("uintptr_t", self._arena))
+        self._length = _srtp.ffi.new("int *")
+        self._used = 0
+        self._segmented = _segments_supported(sock)
+        self._messages = bytearray(_MMSGHDR.size * _MESSAGES)
+        self._vectors = bytearray(_IOVEC.size * _MESSAGES)
+        self._messages_c = _ffi.from_buffer(self._messages)
+        self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
+        self._controls: dict[int, tuple[Any, int]] = {}
+        self._queued: list[tuple[Path, int, int, int, int]] = []  # path, start, end, segment, packets
+
+    def write(self, path: Path, srtp: SrtpContext, ssrc: int, packets: Sequence[Rewritten]) -> int:
+        """Encrypts `packets` for one transport and queues them; returns how many libsrtp or their size refused."""
+        refused = 0
+        view, length, protect, handle = self._view, self._length, _srtp.lib.srtp_protect, srtp.handle
+        start = position = self._used
+        segment = count = 0
+        for head, sequence, media_time, body in packets:
+            size = 12 + len(body)
+            if size > MAX_DATAGRAM - _TRAILER:
+                refused += 1
+                continue
+            if position + MAX_DATAGRAM > _ARENA_BYTES:
+                self._queue(path, start, position, segment, count)
+                self.flush()
+                start = position = segment = count = 0
+            _RTP_HEADER.pack_into(view, position, head, sequence, media_time, ssrc)
+            view[position + 12 : position + size] = body
+            length[0] = size
+            if protect(handle, self._arena + position, length):
+                refused += 1
+                continue
+            size = length[0]
+            end = position + size
+            if count and (size > segment or count == _SEGMENTS or end - start > _GSO_BYTES or not self._segmented):
+                self._queue(path, start, position, segment, count)
+                start, count = position, 0
+            if not count:
+                segment = size
+            count += 1
+            position = end
+            if size < segment:  # only the last segment of a message may be shorter
+                self._queue(path, start, position, segment, count)
+                start, count = position, 0
+        self._queue(path, start, position, segment, count)
+        self._used = position
+        if len(self._queued) > _MESSAGES - _SEGMENTS:
+            self.flush()
+        return refused
+
+    def _queue(self, path: Path, start: int, end: int, segment: int, count: int) -> None:
+        if not count:
+            return
+        index = len(self._queued)
+        if index == _MESSAGES:
+            self._send()
+            index = 0
+        if _LINUX_64:
+            control, control_length = self._control(segment) if count > 1 else (0, 0)
+            vector = self._vectors_at + index * _IOVEC.size
+            _IOVEC.pack_into(self._vectors, index * _IOVEC.size, self._base + start, end - start)
+            header = (path.pointer, path.length, vector, 1, control, control_length, 0, 0)
+            _MMSGHDR.pack_into(self._messages, index * _MMSGHDR.size, *header)
+        self._queued.append((path, start, end, segment, count))
+
+    def _control(self, segment: int) -> tuple[int, int]:
+        """Address and length of the control message that says `segment`; made once for each size."""
+        known = self._controls.get(segment)
+        if known is None:
+            buffer = _ffi.new("unsigned char[]", _CMSG.pack(_CMSG.size - 6, _SOL_UDP, _UDP_SEGMENT, segment))
+            known = self._controls[segment] = (buffer, int(_ffi.cast("uintptr_t", buffer)))
+        return known[1], _CMSG.size
+
+    def flush(self) -> None:
+        """Sends what is queued. What the kernel does not take at once is counted and gone: media does not wait."""
+        if self._queued:
+            self._send()
+        self._used = 0
+
+    def _send(self) -> None:
+        queued, done = self._queued, 0
+        if not _LINUX_64:
+            for message in queued:
+                self._send_singly(*message)
+            done = len(queued)
+        while done < len(queued):
+            pointer = self._messages_c + done * _MMSGHDR.size
+            taken = _libc.sendmmsg(
+                self._socket.fileno(), _ffi.cast("struct mmsghdr *", pointer), len(queued) - done, socket.MSG_DONTWAIT
+            )
+            if taken > 0:
+                self.sent += sum(message[4] for message in queued[done : done + taken])
+                done += taken
+                continue
+            self._on_error(_ffi.errno, queued[done])
+            done += 1
+        queued.clear()
+
+    def _on_error(self, number: int, message: tuple[Path, int, int, int, int]) -> None:
+        """What sendmmsg stopped at. A path whose MTU is below the segment, or a device, may refuse only segments."""
+        if message[4] > 1 and number in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP):
+            if number in (errno.EIO, errno.EOPNOTSUPP):
+                self._segmented = False
+            self._send_singly(*message)
+        else:
+            self._refuse(number, message[4])
+
+    def _send_singly(self, path: Path, start: int, end: int, segment: int, _count: int) -> None:
+        for at in range(start, end, segment):
+            try:
+                self._socket.sendto(self._view[at : min(at + segment, end)], path.address)
+                self.sent += 1
+            except OSError as error:
+                self._refuse(error.errno or 0, 1)
+
+    def _refuse(self, number: int, count: int) -> None:
+        name = errno.errorcode.get(number, str(number))
+        self.refused[name] = self.refused.get(name, 0) + count
