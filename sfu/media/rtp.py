@@ -1,0 +1,162 @@
+"""RTP packets: bytes to values and back (RFC 3550 section 5, header extensions RFC 8285).
+
+Owns the wire format of one packet and the arithmetic of its wrapping counters. Never keeps state between packets, never
+raises on remote bytes, and never looks into a payload (that is `codecs`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from struct import Struct
+
+_HEADER = Struct("!BBHII")
+_EXTENSION_HEADER = Struct("!HH")
+_ONE_BYTE_PROFILE = 0xBEDE
+_TWO_BYTE_PROFILE = 0x1000
+
+
+@dataclass(slots=True)
+class Packet:
+    """One RTP packet without what only the wire needs: padding and CSRCs are gone.
+
+    Not frozen, though nobody changes a received packet: frozen dataclasses cost three times as much to make, and one is
+    made for each packet that comes in. `blocks` is the fan-out's scratch space: what it has written once for all the
+    consumers that share it (extension blocks, by whatever key it likes), living exactly as long as the packet.
+    """
+
+    marker: bool
+    payload_type: int
+    sequence: int
+    """16 bits, wraps."""
+    media_time: int
+    """32 bits in ticks of the codec's clock rate, wraps."""
+    ssrc: int
+    payload: bytes
+    """May be empty: browsers probe the path with packets of nothing but padding."""
+    extensions: dict[int, bytes] = field(default_factory=dict)
+    """Raw values by the sender's extension id."""
+    blocks: dict[object, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+
+def is_rtcp(data: bytes) -> bool:
+    """Whether a datagram of a muxed transport is RTCP (RFC 5761 section 4): its second byte is 192 to 223."""
+    return len(data) > 1 and 192 <= data[1] <= 223
+
+
+def parse(data: bytes) -> Packet | None:
+    """The packet in `data`, or None if it is malformed or truncated in any part."""
+    if len(data) < 12:
+        return None
+    first, second, sequence, media_time, ssrc = _HEADER.unpack_from(data)
+    if first == 0x80:  # version 2 and nothing optional: most packets
+        return Packet(second > 127, second & 0x7F, sequence, media_time, ssrc, data[12:], {}, {})
+    if first >> 6 != 2:
+        return None
+    start = 12 + 4 * (first & 0x0F)
+    end = len(data)
+    extensions: dict[int, bytes] | None = {}
+    if first & 0x10:
+        if end < start + 4:
+            return None
+        profile, words = _EXTENSION_HEADER.unpack_from(data, start)
+        block = start + 4
+        start = block + 4 * words
+        extensions = _parse_extensions(profile, data, block, start)
+    if first & 0x20:
+        end -= data[-1] or end  # a padding of zero bytes contradicts itself
+    if start > end or extensions is None:
+        return None
+    return Packet(second > 127, second & 0x7F, sequence, media_time, ssrc, data[start:end], extensions, {})
+
+
+def _parse_extensions(profile: int, data: bytes, position: int, end: int) -> dict[int, bytes] | None:
+    """The elements in `data[position:end]`; none for a profile that is not RFC 8285's; None if cut short."""
+    if end > len(data):
+        return None
+    if profile == _ONE_BYTE_PROFILE:
+        return _parse_one_byte(data, position, end)
+    if profile & 0xFFF0 == _TWO_BYTE_PROFILE:
+        return _parse_two_byte(data, position, end)
+    return {}
+
+
+def _parse_one_byte(data: bytes, position: int, end: int) -> dict[int, bytes] | None:
+    extensions: dict[int, bytes] = {}
+    while position < end:
+        head = data[position]
+        position += 1
+        if head == 0:  # padding
+            continue
+        if head < 0x10 or head >= 0xF0:  # ids 0 with a length and 15 end the list (RFC 8285 section 4.2)
+            break
+        after = position + (head & 0x0F) + 1
+        if after > end:
+            return None
+        extensions[head >> 4] = data[position:after]
+        position = after
+    return extensions
+
+
+def _parse_two_byte(data: bytes, position: int, end: int) -> dict[int, bytes] | None:
+    extensions: dict[int, bytes] = {}
+    while position < end:
+        extension_id = data[position]
+        position += 1
+        if extension_id == 0:  # padding
+            continue
+        if position == end:
+            return None
+        after = position + 1 + data[position]
+        if after > end:
+            return None
+        extensions[extension_id] = data[position + 1 : after]
+        position = after
+    return extensions
+
+
+def extension_block(values: Iterable[tuple[int, bytes]]) -> bytes:
+    """The header extension of these (id, value) pairs: four-byte header, elements, padding to 32 bits; b"" for none.
+
+    One-byte elements if all of them fit, else two-byte ones (RFC 8285 section 4). What fits neither (an id outside
+    1 to 255, more than 255 bytes) is left out: this runs for each packet, where nothing may raise.
+    """
+    elements = [(number, value) for number, value in values if 0 < number < 256 and len(value) < 256]
+    if not elements:
+        return b""
+    if all(number < 15 and 0 < len(value) < 17 for number, value in elements):
+        profile = _ONE_BYTE_PROFILE
+        body = b"".join([bytes((number << 4 | len(value) - 1,)) + value for number, value in elements])
+    else:
+        profile = _TWO_BYTE_PROFILE
+        body = b"".join([bytes((number, len(value))) + value for number, value in elements])
+    body += bytes(-len(body) % 4)
+    return _EXTENSION_HEADER.pack(profile, len(body) // 4) + body
+
+
+def serialize(packet: Packet) -> bytes:
+    """The bytes that `parse` reads back as `packet`."""
+    block = extension_block(packet.extensions.items())
+    header = _HEADER.pack(
+        0x90 if block else 0x80,
+        packet.marker << 7 | packet.payload_type,
+        packet.sequence,
+        packet.media_time,
+        packet.ssrc,
+    )
+    return header + block + packet.payload
+
+
+def sequence_delta(a: int, b: int) -> int:
+    """How far sequence number `a` lies after `b`: -32768 to 32767, negative if before."""
+    return ((a - b + 0x8000) & 0xFFFF) - 0x8000
+
+
+def sequence_newer(a: int, b: int) -> bool:
+    """Whether sequence number `a` comes after `b`."""
+    return sequence_delta(a, b) > 0
+
+
+def time_delta(a: int, b: int) -> int:
+    """How far media time `a` lies after `b`, in ticks: -2^31 to 2^31 - 1, negative if before."""
+    return ((a - b + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000
