@@ -1,0 +1,255 @@
+"""RTCP: compound packets to values and back (RFC 3550 section 6, RFC 4585, RFC 5104, draft-alvestrand-rmcat-remb-03).
+
+Owns the wire format of what the relay acts on or sends. Never decides when to send or what a report means, and never
+raises on remote bytes: what is not understood is skipped, what was understood before a broken part is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+
+_HEADER = Struct("!BBH")
+_SSRC = Struct("!I")
+_SENDER = Struct("!IQIII")
+_BLOCK = Struct("!IB3sIIII")
+_FEEDBACK = Struct("!II")
+_FIR_ENTRY = Struct("!IB3x")
+_NACK_ENTRY = Struct("!HH")
+
+_SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
+_NACK, _PLI, _FIR, _AFB = 1, 1, 4, 15
+_CNAME = 1
+_MAX_COUNT = 31
+
+
+@dataclass(frozen=True, slots=True)
+class ReportBlock:
+    """How one stream arrives at the reporter (RFC 3550 section 6.4.1)."""
+
+    ssrc: int
+    fraction_lost: int
+    """Lost since the previous report, in 1/256."""
+    lost: int
+    """Lost since the beginning; negative if duplicates outnumber losses; 24 bits, clamped when written."""
+    highest: int
+    """Extended highest sequence number received."""
+    jitter: int
+    """Interarrival jitter in ticks of the stream's clock rate."""
+    lsr: int
+    """Middle 32 bits of the NTP time in the last sender report; 0 if none."""
+    dlsr: int
+    """Time since that sender report, in 1/65536 s."""
+
+
+@dataclass(frozen=True, slots=True)
+class SenderReport:
+    """What a sender says of its stream: which wall time its media time was sampled at (RFC 3550 section 6.4.1)."""
+
+    ssrc: int
+    ntp: int
+    """64 bits: seconds since 1900 and 32 bits of fraction."""
+    media_time: int
+    packets: int
+    octets: int
+    reports: tuple[ReportBlock, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverReport:
+    """How streams arrive at one receiver (RFC 3550 section 6.4.2)."""
+
+    ssrc: int
+    reports: tuple[ReportBlock, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFrameRequest:
+    """PLI (RFC 4585 section 6.3.1), or one entry of a FIR (RFC 5104 section 4.3.1)."""
+
+    media_ssrc: int
+    fir: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nack:
+    """Packets that a receiver misses (RFC 4585 section 6.2.1)."""
+
+    media_ssrc: int
+    sequences: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remb:
+    """The bitrate, in bit/s, that a receiver can take for these streams together."""
+
+    bitrate: int
+    ssrcs: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """Streams that have ended (RFC 3550 section 6.6)."""
+
+    ssrcs: tuple[int, ...]
+
+
+Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | Remb | Bye
+
+
+def parse(data: bytes) -> list[Message]:
+    """What a compound or reduced-size packet says, in order; reading ends at the first part with a broken frame."""
+    messages: list[Message] = []
+    position = 0
+    while position + 4 <= len(data):
+        first, kind, words = _HEADER.unpack_from(data, position)
+        end = position + 4 + 4 * words
+        if first >> 6 != 2 or end > len(data):
+            break
+        body = data[position + 4 : end]
+        if first & 0x20:
+            body = _without_padding(body)
+        reader = _READERS.get(kind)
+        if reader is not None:
+            messages += reader(first & 0x1F, body)
+        position = end
+    return messages
+
+
+def _without_padding(body: bytes) -> bytes:
+    """The body less its padding; empty, which no reader accepts, if the padding contradicts the length."""
+    padding = body[-1] if body else 0
+    return body[:-padding] if 0 < padding <= len(body) else b""
+
+
+def _read_sender_report(count: int, body: bytes) -> list[Message]:
+    if len(body) < _SENDER.size + count * _BLOCK.size:
+        return []
+    ssrc, ntp, media_time, packets, octets = _SENDER.unpack_from(body)
+    return [SenderReport(ssrc, ntp, media_time, packets, octets, _read_blocks(count, body, _SENDER.size))]
+
+
+def _read_receiver_report(count: int, body: bytes) -> list[Message]:
+    if len(body) < _SSRC.size + count * _BLOCK.size:
+        return []
+    return [ReceiverReport(_SSRC.unpack_from(body)[0], _read_blocks(count, body, _SSRC.size))]
+
+
+def _read_blocks(count: int, body: bytes, start: int) -> tuple[ReportBlock, ...]:
+    blocks = []
+    for position in range(start, start + count * _BLOCK.size, _BLOCK.size):
+        ssrc, fraction_lost, lost, highest, jitter, lsr, dlsr = _BLOCK.unpack_from(body, position)
+        lost = int.from_bytes(lost, "big", signed=True)
+        blocks.append(ReportBlock(ssrc, fraction_lost, lost, highest, jitter, lsr, dlsr))
+    return tuple(blocks)
+
+
+def _read_bye(count: int, body: bytes) -> list[Message]:
+    if len(body) < 4 * count:
+        return []
+    return [Bye(_read_ssrcs(count, body))]
+
+
+def _read_ssrcs(count: int, body: bytes) -> tuple[int, ...]:
+    return tuple(ssrc for (ssrc,) in _SSRC.iter_unpack(body[: 4 * count]))
+
+
+def _read_transport_feedback(form: int, body: bytes) -> list[Message]:
+    if form != _NACK or len(body) < 12 or len(body) % 4:
+        return []
+    sequences: list[int] = []
+    for first, following in _NACK_ENTRY.iter_unpack(body[8:]):
+        sequences.append(first)
+        sequences += [(first + 1 + bit) & 0xFFFF for bit in range(16) if following >> bit & 1]
+    return [Nack(_SSRC.unpack_from(body, 4)[0], tuple(sequences))]
+
+
+def _read_payload_feedback(form: int, body: bytes) -> list[Message]:
+    if len(body) < 8 or len(body) % 4:
+        return []
+    if form == _PLI:
+        return [KeyFrameRequest(_SSRC.unpack_from(body, 4)[0], fir=False)]
+    if form == _FIR and len(body) % 8 == 0:
+        return [KeyFrameRequest(ssrc, fir=True) for ssrc, _ in _FIR_ENTRY.iter_unpack(body[8:])]
+    if form == _AFB and body[8:12] == b"REMB" and len(body) >= 16 + 4 * body[12]:
+        mantissa = int.from_bytes(body[13:16], "big") & 0x3FFFF
+        return [Remb(mantissa << (body[13] >> 2), _read_ssrcs(body[12], body[16:]))]
+    return []
+
+
+_READERS: dict[int, Callable[[int, bytes], list[Message]]] = {
+    _SR: _read_sender_report,
+    _RR: _read_receiver_report,
+    _BYE: _read_bye,
+    _RTPFB: _read_transport_feedback,
+    _PSFB: _read_payload_feedback,
+}
+
+
+def compound(*parts: bytes) -> bytes:
+    """One datagram of these parts; an empty receiver report goes first if none of them may (RFC 3550 section 6.1)."""
+    if parts[0][1] in (_SR, _RR):
+        return b"".join(parts)
+    return b"".join((_part(_RR, 0, parts[0][4:8]), *parts))
+
+
+def sender_report(report: SenderReport, cname: str) -> bytes:
+    """A compound of the report, with at most 31 report blocks, and the canonical name of its sender."""
+    sender = _SENDER.pack(report.ssrc, report.ntp, report.media_time, report.packets, report.octets)
+    blocks = report.reports[:_MAX_COUNT]
+    return _part(_SR, len(blocks), sender + _write_blocks(blocks)) + _source_description(report.ssrc, cname)
+
+
+def receiver_report(ssrc: int, blocks: Sequence[ReportBlock], cname: str) -> bytes:
+    """A compound of as many receiver reports as the blocks need and the canonical name of the receiver."""
+    data = b""
+    for start in range(0, len(blocks) or 1, _MAX_COUNT):
+        chunk = blocks[start : start + _MAX_COUNT]
+        data += _part(_RR, len(chunk), _SSRC.pack(ssrc) + _write_blocks(chunk))
+    return data + _source_description(ssrc, cname)
+
+
+def pli(sender_ssrc: int, media_ssrc: int) -> bytes:
+    """A picture loss indication: asks for a key frame (RFC 4585 section 6.3.1)."""
+    return _part(_PSFB, _PLI, _FEEDBACK.pack(sender_ssrc, media_ssrc))
+
+
+def fir(sender_ssrc: int, media_ssrc: int, number: int) -> bytes:
+    """A full intra request; `number` differs, modulo 256, from the previous request's (RFC 5104 section 4.3.1)."""
+    return _part(_PSFB, _FIR, _FEEDBACK.pack(sender_ssrc, 0) + _FIR_ENTRY.pack(media_ssrc, number & 0xFF))
+
+
+def remb(sender_ssrc: int, bitrate: int, ssrcs: Sequence[int]) -> bytes:
+    """The bitrate, in bit/s, that we take for these streams together; precise to 18 binary digits, rounded down."""
+    exponent = max(0, bitrate.bit_length() - 18)
+    head = bytes((len(ssrcs),)) + (exponent << 18 | bitrate >> exponent).to_bytes(3, "big")
+    return _part(_PSFB, _AFB, _FEEDBACK.pack(sender_ssrc, 0) + b"REMB" + head + _write_ssrcs(ssrcs))
+
+
+def bye(ssrcs: Sequence[int]) -> bytes:
+    """Says that these streams, at most 31, have ended (RFC 3550 section 6.6)."""
+    return _part(_BYE, len(ssrcs), _write_ssrcs(ssrcs))
+
+
+def _part(kind: int, count: int, body: bytes) -> bytes:
+    return _HEADER.pack(0x80 | count, kind, len(body) // 4) + body
+
+
+def _write_ssrcs(ssrcs: Sequence[int]) -> bytes:
+    return b"".join([_SSRC.pack(ssrc) for ssrc in ssrcs])
+
+
+def _write_blocks(blocks: Sequence[ReportBlock]) -> bytes:
+    return b"".join([_write_block(block) for block in blocks])
+
+
+def _write_block(block: ReportBlock) -> bytes:
+    lost = max(-0x80_0000, min(block.lost, 0x7F_FFFF)).to_bytes(3, "big", signed=True)
+    return _BLOCK.pack(block.ssrc, block.fraction_lost, lost, block.highest, block.jitter, block.lsr, block.dlsr)
+
+
+def _source_description(ssrc: int, cname: str) -> bytes:
+    name = cname.encode()[:255]
+    item = _SSRC.pack(ssrc) + bytes((_CNAME, len(name))) + name
+    return _part(_SDES, 1, item + bytes(4 - len(item) % 4))
