@@ -37,6 +37,10 @@ class Packet:
     extensions: dict[int, bytes] = field(default_factory=dict)
     """Raw values by the sender's extension id."""
     blocks: dict[object, bytes] = field(default_factory=dict, compare=False, repr=False)
+    index: int = field(default=0, compare=False)
+    """The sequence number unwrapped by the producer: never wraps, so that consumers can compare without care."""
+    key: bool = field(default=False, compare=False)
+    """Whether a key frame starts here, as the producer found."""
 
 
 def is_rtcp(data: bytes) -> bool:

@@ -42,7 +42,7 @@ _LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(_
 _MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
 _IOVEC: Final = struct.Struct("=QQ")
 _CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
-_RTP_HEADER: Final = struct.Struct(">HHII")
+RTP_HEADER: Final = struct.Struct(">HHII")
 
 Rewritten = tuple[int, int, int, bytes]
 """One packet for one consumer: the header's first 16 bits, sequence number, media time, and what follows the SSRC
@@ -170,7 +170,7 @@ class Egress:
                 self._queue(path, start, position, segment, count)
                 self.flush()
                 start = position = segment = count = 0
-            _RTP_HEADER.pack_into(view, position, head, sequence, media_time, ssrc)
+            RTP_HEADER.pack_into(view, position, head, sequence, media_time, ssrc)
             view[position + 12 : position + size] = body
             length[0] = size
             if protect(handle, self._arena + position, length):

@@ -1,0 +1,145 @@
+"""A producer: one incoming track, its statistics, its key frame requests and its consumers.
+
+Owns what is done once for each packet that comes in, however many consumers it has. Never renumbers and never sends
+media; the two things it says to its camera leave through the callable that its participant gives it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from sfu.media.codecs import starts_key_frame
+from sfu.media.feedback import Reception
+from sfu.media.keyframes import KeyFrameRequests
+from sfu.media.rtp import Packet, sequence_delta
+from sfu.rtc.codec import Codec
+
+if TYPE_CHECKING:
+    from sfu.media.consumer import Consumer
+
+_RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
+
+
+class Producer:
+    """One incoming track of one participant."""
+
+    def __init__(
+        self,
+        track: str,
+        codecs: Sequence[Codec],
+        extensions: Mapping[str, int],
+        *,
+        ask_key_frame: Callable[[Producer], None],
+        on_codec: Callable[[Producer], None],
+    ) -> None:
+        self.track = track
+        self.codec = codecs[0]
+        self.extensions = extensions
+        self.consumers: list[Consumer] = []
+        self.ssrc: int | None = None
+        self.reception = Reception()
+        self.key_frames = KeyFrameRequests()
+        self.octets = 0
+        self.key_frame_count = 0
+        self.drops = {"unknown_payload_type": 0}
+        self._codecs = {codec.payload_type: codec for codec in codecs}
+        self._ask_key_frame = ask_key_frame
+        self._on_codec = on_codec
+        self._highest: int | None = None
+        self._wanted = False
+        self._clock: tuple[float, int, int] | None = None
+
+    def negotiated(self, codecs: Sequence[Codec], extensions: Mapping[str, int]) -> None:
+        """Takes over payload types and extension ids of a re-offer."""
+        self._codecs = {codec.payload_type: codec for codec in codecs}
+        if self.extensions != extensions:
+            self.extensions = extensions
+            self._restart_consumers()
+
+    def receive(self, packet: Packet, now: float) -> bool:
+        """Takes in one packet, `now` in seconds of the loop's clock; False when it may not be forwarded."""
+        codec = self._codecs.get(packet.payload_type)
+        if codec is None:
+            self.drops["unknown_payload_type"] += 1
+            return False
+        if packet.ssrc != self.ssrc:
+            self._start_stream(packet)
+        if codec is not self.codec:
+            self._change_codec(codec)
+        self._unwrap(packet)
+        self.octets += len(packet.payload)
+        self.reception.received(packet.sequence, packet.media_time, now)
+        packet.key = starts_key_frame(codec.name, packet.payload)
+        if packet.key and codec.kind == "video":
+            self.key_frame_count += 1
+            self.key_frames.key_frame(now)
+        return True
+
+    def _start_stream(self, packet: Packet) -> None:
+        first = self.ssrc is None
+        self.ssrc = packet.ssrc
+        self._clock = None
+        self._highest = None
+        if not first:
+            self.reception = Reception()
+            self._restart_consumers()
+
+    def _change_codec(self, codec: Codec) -> None:
+        announced = codec.name != self.codec.name
+        self.codec = codec
+        self._restart_consumers()
+        if announced:
+            self._on_codec(self)
+
+    def _unwrap(self, packet: Packet) -> None:
+        highest = self._highest
+        if highest is None:
+            self._highest = packet.index = packet.sequence + 0x10000  # late ones before the first stay positive
+            return
+        delta = sequence_delta(packet.sequence, highest & 0xFFFF)
+        packet.index = highest + delta
+        if delta > 0:
+            self._highest = packet.index
+            if delta > _RESTART:
+                self._restart_consumers()
+
+    def _restart_consumers(self) -> None:
+        self._wanted = True
+        for consumer in self.consumers:
+            consumer.restart()
+
+    def add(self, consumer: Consumer, now: float) -> None:
+        """One more consumer; it waits for the next packet that starts a key frame, which is asked for."""
+        self.consumers.append(consumer)
+        self.request_key_frame(now)
+
+    def remove(self, consumer: Consumer) -> None:
+        """No more packets for `consumer`. Not called while a burst is being forwarded."""
+        if consumer in self.consumers:
+            self.consumers.remove(consumer)
+
+    def request_key_frame(self, now: float) -> None:
+        """Somebody needs a key frame; coalesced (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""
+        if self.codec.kind == "video" and self.key_frames.request(now):
+            self._ask_key_frame(self)
+
+    def tick(self, now: float) -> None:
+        """Asks for a key frame that consumers want since their restart, or repeats a request that is due."""
+        if self._wanted:
+            self._wanted = False
+            self.request_key_frame(now)
+        if self.key_frames.due(now):
+            self._ask_key_frame(self)
+
+    def clock_told(self, ntp: int, media_time: int, now: float) -> None:
+        """A sender report: at `ntp` (64-bit NTP, on our wall clock) the track's media time was `media_time`."""
+        self._clock = (now, ntp, media_time)
+
+    def moment(self, now: float) -> tuple[int, int] | None:
+        """The present as (64-bit NTP, media time) by the last sender report; None before the first one."""
+        if self._clock is None:
+            return None
+        at, ntp, media_time = self._clock
+        elapsed = now - at
+        return ntp + int(elapsed * (1 << 32)), (media_time + int(elapsed * self.codec.clock_rate)) & 0xFFFFFFFF
