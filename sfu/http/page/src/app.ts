@@ -1,0 +1,1 @@
+import mqtt from "mqtt"; console.log(mqtt);
