@@ -45,6 +45,11 @@ class TransportParameters:
     candidates: tuple[str, ...] = ()
     end_of_candidates: bool = False
 
+    @property
+    def complete(self) -> bool:
+        """Whether it is enough to connect (the sections behind the first of a BUNDLE may leave it out)."""
+        return bool(self.ufrag and self.pwd and self.fingerprints)
+
 
 @dataclass(frozen=True, slots=True)
 class Section:

@@ -1,0 +1,174 @@
+"""The SDP dialects of real peers, rewritten into the one that `aiortc.sdp` parses.
+
+Owns what browsers, GStreamer, Pion and embedded senders write differently: profiles in lower case, formats without
+rtpmap, attributes on session level, SSRC lines without attribute, padded fmtp, bundle-only sections. Lines of no use
+to us (candidates apart, which `Head` keeps as they are) or out of shape are left out; never decides what is served.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiortc.sdp import DIRECTIONS, FMTP_INT_PARAMETERS
+
+# RFC 3551 section 6: payload types that mean something without an rtpmap.
+_STATIC_FORMATS = {"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000"}
+
+# RFC 5761 section 4: these would look like RTCP on a shared port.
+_RTCP_CONFLICTS = range(64, 96)
+
+_MEDIA_LINE = re.compile(r"m=([!-~]{1,32}) +(\d{1,5})(?:/\d+)? +([!-~]{1,64})((?: +[!-~]{1,64})+) *")
+
+# What is taken over, and in which shape; the rewriting keeps what the groups caught.
+_VALUES = {
+    "fingerprint": re.compile(r"([!-~]+) +([!-~]+) *"),
+    "group": re.compile(r"([!-~]+)((?: +[!-~]+)*) *"),
+    "ice-lite": re.compile(r""),
+    "ice-pwd": re.compile(r"([!-~]{22,256}) *"),
+    "ice-ufrag": re.compile(r"([!-9;-~]{4,256}) *"),
+    "mid": re.compile(r"([!-~]{1,64}) *"),
+    "msid": re.compile(r"([!-~]{1,256})( [!-~]{1,256})? *"),
+    "rtcp-mux": re.compile(r""),
+    "setup": re.compile(r"(actpass|active|passive) *"),
+    "ssrc-group": re.compile(r"([!-~]+)((?: +\d{1,10})+) *"),
+    "rtcp-fb": re.compile(r"(\d{1,3}|\*)( [!-~]+)( [!-~ ]+)?"),
+}
+_EXTENSION = re.compile(r"(\d{1,5})(?:/\w+)? +([!-~]+)(?: .*)?")
+_FORMAT = re.compile(r"(\d{1,3}) +([!-.0-~]+)/(\d{1,9})(/\d{1,3})?.*")
+_PARAMETERS = re.compile(r"(\d{1,3}) +(.+)")
+_SOURCE = re.compile(r"(\d{1,10})(?: +([!-9;-~]+):(.*)| .*)?")
+
+Attribute = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a section says that `aiortc.sdp` does not keep: its m-line as written, and its candidates."""
+
+    kind: str
+    port: int
+    protocol: str
+    formats: tuple[str, ...]
+    bundle_only: bool
+    candidates: tuple[str, ...]
+    end_of_candidates: bool
+
+    @property
+    def is_rtp(self) -> bool:
+        """Whether its formats are RTP payload types."""
+        return self.kind in {"audio", "video"} and any(map(_usable_payload_type, self.formats))
+
+
+def normalize(sdp: str) -> tuple[str, tuple[Head, ...]]:
+    """The text in the one dialect, and each section's head. ValueError when an m-line is no m-line (RFC 8866 5.14)."""
+    session, *sections = _split(sdp)
+    inherited = [(name, value) for name, value in _attributes(session) if name in DIRECTIONS or name == "extmap"]
+    lines = [line for line in session if line.startswith("o=")]
+    # A transport that says nothing about its DTLS role can take either (aiortc would drop its fingerprints).
+    lines += [*_written(_attributes(session), "setup:actpass")]
+    heads = []
+    for section in sections:
+        attributes = _attributes(section)
+        head = _head(section[0], attributes)
+        heads.append(head)
+        lines += [_media_line(head), *_section_lines(head, inherited + attributes)]
+    return "\r\n".join(lines) + "\r\n", tuple(heads)
+
+
+def _split(sdp: str) -> list[list[str]]:
+    """The lines of the session, then those of each section."""
+    groups: list[list[str]] = [[]]
+    for line in sdp.splitlines():
+        if line.startswith("m="):
+            groups.append([])
+        groups[-1].append(line)
+    return groups
+
+
+def _attributes(lines: Sequence[str]) -> list[Attribute]:
+    pairs = (line[2:].partition(":") for line in lines if line.startswith("a="))
+    return [(name.strip().lower(), value.strip()) for name, _, value in pairs]
+
+
+def _head(line: str, attributes: Sequence[Attribute]) -> Head:
+    match = _MEDIA_LINE.fullmatch(line)
+    if match is None:
+        raise ValueError("not an m-line")
+    names = {name for name, _ in attributes}
+    return Head(
+        kind=match[1].lower(),
+        port=int(match[2]),
+        protocol=match[3],
+        formats=tuple(match[4].split()),
+        bundle_only="bundle-only" in names,
+        candidates=tuple(f"candidate:{value}" for name, value in attributes if name == "candidate"),
+        end_of_candidates="end-of-candidates" in names,
+    )
+
+
+def _usable_payload_type(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text) < 128 and int(text) not in _RTCP_CONFLICTS
+
+
+def _media_line(head: Head) -> str:
+    if not head.is_rtp:
+        return "m=application 9 UDP/DTLS/SCTP 0"
+    return f"m={head.kind} 9 UDP/TLS/RTP/SAVPF {' '.join(filter(_usable_payload_type, head.formats))}"
+
+
+def _section_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
+    lines = _written(attributes)
+    return [*lines, *_format_lines(head, attributes)] if head.is_rtp else lines
+
+
+def _written(attributes: Sequence[Attribute], *first: str) -> list[str]:
+    """The attributes that stand on their own, each in its one shape, after those given."""
+    lines = list(first)
+    for name, value in attributes:
+        if name in DIRECTIONS:
+            lines.append(name)
+        elif name == "extmap" and (match := _EXTENSION.fullmatch(value)):
+            lines.append(f"extmap:{match[1]} {match[2]}")
+        elif name == "ssrc" and (match := _SOURCE.fullmatch(value)):
+            lines.append(f"ssrc:{match[1]} {match[2] or 'unnamed'}:{match[3] or ''}")
+        elif name in _VALUES and (match := _VALUES[name].fullmatch(value.lower() if name == "setup" else value)):
+            separator = " " if name == "fingerprint" else ""
+            lines.append(f"{name}:{separator.join(group or '' for group in match.groups())}".removesuffix(":"))
+    return [f"a={line}" for line in lines]
+
+
+def _format_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
+    """One rtpmap for each payload type of the m-line that has a meaning, then one fmtp for it at most."""
+    written = _by_payload_type(_FORMAT, "rtpmap", attributes)
+    formats = {**{key: f"{key} {_STATIC_FORMATS[key]}" for key in head.formats if key in _STATIC_FORMATS}}
+    formats |= {key: f"{key} {match[2]}/{match[3]}{match[4] or ''}" for key, match in written.items()}
+    parameters = _by_payload_type(_PARAMETERS, "fmtp", attributes)
+    lines = []
+    for key in dict.fromkeys(filter(_usable_payload_type, head.formats)):
+        if key in formats:
+            lines.append(f"a=rtpmap:{formats[key]}")
+            if key in parameters:
+                lines.append(f"a=fmtp:{key} {_tidy_parameters(parameters[key][2])}")
+    return lines
+
+
+def _by_payload_type(
+    pattern: re.Pattern[str], wanted: str, attributes: Sequence[Attribute]
+) -> dict[str, re.Match[str]]:
+    found: dict[str, re.Match[str]] = {}
+    for name, value in attributes:
+        if name == wanted and (match := pattern.fullmatch(value)):
+            found.setdefault(match[1], match)
+    return found
+
+
+def _tidy_parameters(text: str) -> str:
+    """The pairs without padding; those that must be integers and are not are left out."""
+    pairs = []
+    for pair in text.split(";"):
+        name, equals, value = (part.strip() for part in pair.partition("="))
+        if name and (name not in FMTP_INT_PARAMETERS or (equals and value.isascii() and value.isdigit())):
+            pairs.append(f"{name}{equals}{value[:1024]}")
+    return ";".join(pairs)
