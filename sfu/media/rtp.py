@@ -20,9 +20,8 @@ _TWO_BYTE_PROFILE = 0x1000
 class Packet:
     """One RTP packet without what only the wire needs: padding and CSRCs are gone.
 
-    Not frozen, though nobody changes a received packet: frozen dataclasses cost three times as much to make, and one is
-    made for each packet that comes in. `blocks` is the fan-out's scratch space: what it has written once for all the
-    consumers that share it (extension blocks, by whatever key it likes), living exactly as long as the packet.
+    Not frozen: that would cost three times as much to make, and one is made for each packet that comes in. What was
+    received stays as it is, all the same; the last three fields are notes of those who handle the packet later.
     """
 
     marker: bool
@@ -37,6 +36,7 @@ class Packet:
     extensions: dict[int, bytes] = field(default_factory=dict)
     """Raw values by the sender's extension id."""
     blocks: dict[object, bytes] = field(default_factory=dict, compare=False, repr=False)
+    """The fan-out's notes: what it has written once for all consumers that share it, by whatever key it likes."""
     index: int = field(default=0, compare=False)
     """The sequence number unwrapped by the producer: never wraps, so that consumers can compare without care."""
     key: bool = field(default=False, compare=False)

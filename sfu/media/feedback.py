@@ -1,0 +1,121 @@
+"""What a producer hears back: how its packets arrive, and how much it may send.
+
+Owns the statistics of RFC 3550 appendix A and the bitrate ceiling derived from them. Never sends anything itself and
+never reads a clock: `now` comes in, in seconds.
+"""
+
+from __future__ import annotations
+
+from sfu.media.rtcp import ReportBlock
+from sfu.media.rtp import time_delta
+
+_MAX_DROPOUT = 3000
+_MAX_MISORDER = 100
+_MAX_TRANSIT_STEP_S = 5.0
+"""A media time that steps further against the clock is a new timeline, not jitter."""
+
+_FLOOR = 150_000
+_HEAVY_LOSS = 0.10
+_LIGHT_LOSS = 0.02
+_GROWTH_PER_S = 1.08
+_MAX_GROWTH_S = 10.0
+
+
+class Reception:
+    """How one stream arrives (RFC 3550 A.1, A.3, A.8).
+
+    Without A.1's probation of new sources: SRTP has authenticated each packet, so none of them is noise.
+    """
+
+    def __init__(self, clock_rate: int) -> None:
+        self._clock_rate = clock_rate
+        self._max_transit_step = int(_MAX_TRANSIT_STEP_S * clock_rate)
+        self._jitter = 0.0
+        self._lsr = 0
+        self._sender_report_at = 0.0
+        self._received = 0
+        self._next_after_jump: int | None = None
+
+    def received(self, sequence: int, media_time: int, now: float) -> None:
+        """Counts one packet; a jump of the sequence counts as a restart once a second packet follows it."""
+        if not self._received:
+            self._restart(sequence, media_time, now)
+            return
+        ahead = (sequence - self._highest) & 0xFFFF
+        if 0 < ahead < _MAX_DROPOUT:
+            self._highest += ahead
+            if media_time != self._media_time:
+                self._update_jitter(media_time, now)
+        elif 0 < ahead <= 0x10000 - _MAX_MISORDER:
+            if sequence != self._next_after_jump:
+                self._next_after_jump = (sequence + 1) & 0xFFFF
+                return
+            self._restart(sequence, media_time, now)
+            return
+        self._received += 1
+
+    def _restart(self, sequence: int, media_time: int, now: float) -> None:
+        self._base = self._highest = sequence
+        self._received = 1
+        self._expected_before = 0
+        self._received_before = 0
+        self._next_after_jump = None
+        self._media_time = media_time
+        self._transit = int(now * self._clock_rate) - media_time
+
+    def _update_jitter(self, media_time: int, now: float) -> None:
+        """Once per media time: the later packets of a frame wait for the pacer, which says nothing about the path."""
+        transit = int(now * self._clock_rate) - media_time
+        step = abs(time_delta(transit, self._transit))
+        self._media_time = media_time
+        self._transit = transit
+        if step < self._max_transit_step:
+            self._jitter += (step - self._jitter) / 16
+
+    def sender_report(self, ntp: int, now: float) -> None:
+        """Remembers the producer's sender report, from which it will measure the round trip."""
+        self._lsr = ntp >> 16 & 0xFFFF_FFFF
+        self._sender_report_at = now
+
+    def report(self, ssrc: int, now: float) -> ReportBlock:
+        """The block on `ssrc` for the next receiver report; `fraction_lost` covers the time since the previous call."""
+        delay = int((now - self._sender_report_at) * 65536) if self._lsr else 0
+        delay = max(0, min(delay, 0xFFFF_FFFF))
+        if not self._received:
+            return ReportBlock(ssrc, 0, 0, 0, 0, self._lsr, delay)
+        expected = self._highest - self._base + 1
+        lost = expected - self._received
+        highest = self._highest & 0xFFFF_FFFF
+        return ReportBlock(ssrc, self._fraction_lost(expected), lost, highest, int(self._jitter), self._lsr, delay)
+
+    def _fraction_lost(self, expected: int) -> int:
+        expected_since = expected - self._expected_before
+        lost_since = expected_since - (self._received - self._received_before)
+        self._expected_before = expected
+        self._received_before = self._received
+        return min(lost_since * 256 // expected_since, 255) if expected_since > 0 and lost_since > 0 else 0
+
+
+class BitrateCeiling:
+    """The bitrate, in bit/s, that a producer is told it may send at most: high until its packets get lost.
+
+    Falls by half the loss when more than 10 % are lost, grows by 8 % a second when less than 2 % are, else stays: the
+    loss-based controller of draft-ietf-rmcat-gcc-02 section 6.
+    """
+
+    def __init__(self, maximum: int) -> None:
+        self.bitrate = maximum
+        self._maximum = maximum
+        self._updated_at: float | None = None
+
+    def update(self, loss: float, now: float) -> int:
+        """The new ceiling, given the share of packets (0 to 1) lost since the last call, a second ago or so."""
+        elapsed = 0.0 if self._updated_at is None else min(max(0.0, now - self._updated_at), _MAX_GROWTH_S)
+        self._updated_at = now
+        bitrate = float(self.bitrate)
+        if loss > _HEAVY_LOSS:
+            bitrate *= 1 - loss / 2
+        elif loss < _LIGHT_LOSS:
+            bitrate *= _GROWTH_PER_S**elapsed
+        self.bitrate = min(max(int(bitrate), _FLOOR), self._maximum)
+        return self.bitrate

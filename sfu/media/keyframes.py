@@ -1,0 +1,51 @@
+"""When to ask a producer for a key frame, however many viewers want one.
+
+Owns the coalescing and the repeating. Never sends anything itself and never reads a clock: `now` comes in, in seconds.
+"""
+
+from __future__ import annotations
+
+_INTERVAL = 0.5
+_REPEATS = 10
+
+
+class KeyFrameRequests:
+    """The key frame requests of one producer: at most one per half second, repeated while they stay unanswered.
+
+    Cameras lose requests, or take a while to start: one that no key frame follows is repeated each interval, ten times.
+    """
+
+    def __init__(self) -> None:
+        self._sent_at: float | None = None
+        self._repeats = 0
+        self._next_due: float | None = None
+
+    @property
+    def next_due(self) -> float | None:
+        """When `due` will want to be asked; None while nothing waits."""
+        return self._next_due
+
+    def request(self, now: float) -> bool:
+        """A consumer needs a key frame. True: send a request now; False: one is on its way, or will be `due`."""
+        self._repeats = _REPEATS
+        if self._sent_at is not None and now < self._sent_at + _INTERVAL:
+            self._next_due = self._sent_at + _INTERVAL
+            return False
+        self._sent(now)
+        return True
+
+    def key_frame(self) -> None:
+        """A key frame starts to arrive: everyone who waits is served by it."""
+        self._next_due = None
+
+    def due(self, now: float) -> bool:
+        """Whether a remembered or unanswered request is to be sent now; it then counts as sent."""
+        if self._next_due is None or now < self._next_due:
+            return False
+        self._sent(now)
+        return True
+
+    def _sent(self, now: float) -> None:
+        self._sent_at = now
+        self._next_due = now + _INTERVAL if self._repeats else None
+        self._repeats -= 1
