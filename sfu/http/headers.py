@@ -51,8 +51,9 @@ def origin_allowed(origin: str | None, *, host: str, allowed: Collection[str]) -
     """
     if origin is None:
         return True
-    given = urlsplit(origin)
-    if given.scheme in _DEFAULT_PORTS and _with_port(given.netloc, given.scheme) == _with_port(host, given.scheme):
+    # RFC 6454 section 6.1: a serialized origin is scheme "://" host [":" port] and nothing more.
+    scheme, _, netloc = origin.partition("://")
+    if scheme in _DEFAULT_PORTS and _with_port(netloc, scheme) == _with_port(host, scheme):
         return True
     return origin.rstrip("/").lower() in {entry.rstrip("/").lower() for entry in allowed}
 

@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 _CHUNK = 64 * 1024
 # A client may put any number of MQTT packets in one message (MQTT 5 section 6); the broker bounds the packets.
 _MAX_MESSAGE = 256 * 1024
+# Seconds that a side gets to take the last bytes and to answer a close.
+_FAREWELL = 1.0
 
 
 class BrokerProxy:
@@ -52,7 +54,7 @@ class BrokerProxy:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Serves one upgrade request: 400 no MQTT WebSocket, 502 broker unreachable, 503 full, 504 broker too slow."""
         socket = web.WebSocketResponse(
-            protocols=("mqtt",), heartbeat=30.0, compress=False, max_msg_size=_MAX_MESSAGE, timeout=2.0
+            protocols=("mqtt",), heartbeat=30.0, compress=False, max_msg_size=_MAX_MESSAGE, timeout=_FAREWELL
         )
         offer = socket.can_prepare(request)
         if not offer.ok or offer.protocol != "mqtt":
@@ -99,10 +101,7 @@ class BrokerProxy:
             await self._until_first_ends(self._to_broker(socket, writer), self._to_client(reader, socket))
         finally:
             self._sockets.discard(socket)
-            await self._close_stream(writer)
-            with contextlib.suppress(TimeoutError, ConnectionError):
-                async with asyncio.timeout(2.0):
-                    await socket.close()
+            await asyncio.gather(_close_stream(writer), _close_socket(request, socket))
 
     async def _until_first_ends(self, *ways: Awaitable[None]) -> None:
         """Runs both ways; the first to end, by a fault of either remote or in peace, ends the other."""
@@ -135,8 +134,24 @@ class BrokerProxy:
             async with asyncio.timeout(self._stall_timeout):
                 await socket.send_bytes(data)
 
-    async def _close_stream(self, writer: asyncio.StreamWriter) -> None:
-        writer.close()
-        with contextlib.suppress(TimeoutError, OSError):
-            async with asyncio.timeout(2.0):
-                await writer.wait_closed()
+
+async def _close_stream(writer: asyncio.StreamWriter) -> None:
+    """Lets the last bytes out, then closes; a broker that does not take them loses them, not we the socket."""
+    writer.close()
+    try:
+        async with asyncio.timeout(_FAREWELL):
+            await writer.wait_closed()
+    except TimeoutError:
+        writer.transport.abort()
+    except OSError:
+        return
+
+
+async def _close_socket(request: web.Request, socket: web.WebSocketResponse) -> None:
+    with contextlib.suppress(OSError):
+        try:
+            async with asyncio.timeout(_FAREWELL):
+                await socket.close()
+        except TimeoutError:
+            if request.transport:
+                request.transport.abort()

@@ -1,0 +1,392 @@
+"""The HTTP server as clients see it: documents, files, health, and the broker's door on a real Mosquitto."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import aiohttp
+import aiomqtt
+import pytest
+from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
+
+from sfu.http.assets import STATIC
+from sfu.http.proxy import Connector
+from sfu.http.server import HttpError, HttpServer, PageInfo
+from tests.programs import need
+from tests.waiting import until
+
+CONNECT = bytes.fromhex("101000044d5154540402003c000474657374")
+"""MQTT 3.1.1 CONNECT: clean session, keep alive 60 s, client id "test"."""
+CONNACK = bytes.fromhex("20020000")
+PINGREQ, PINGRESP = bytes.fromhex("c000"), bytes.fromhex("d000")
+
+Start = Callable[..., Awaitable[HttpServer]]
+
+
+def connector(port: int) -> Connector:
+    """Reaches the broker at `port` of this machine."""
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", port)
+
+    return connect
+
+
+async def unreachable() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    raise ConnectionRefusedError("nobody listens")
+
+
+@pytest.fixture
+async def start() -> AsyncIterator[Start]:
+    """Starts servers on free ports, with harmless callables where a test names none."""
+    servers: list[HttpServer] = []
+
+    async def begin(**settings: object) -> HttpServer:
+        given: dict[str, object] = {
+            "host": "127.0.0.1",
+            "port": 0,
+            "page": PageInfo(base="sfu", version="1.2.3"),
+            "connect_broker": unreachable,
+            "ready": lambda: True,
+            "metrics": lambda: b"sfu_up 1\n",
+            "rooms": lambda: {"rooms": []},
+        }
+        server = HttpServer(**(given | settings))  # type: ignore[arg-type]
+        await server.start()
+        servers.append(server)
+        return server
+
+    yield begin
+    for server in servers:
+        await server.stop()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[ClientSession]:
+    async with ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+        yield session
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[int]:
+    """A Mosquitto on a free port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = int(probe.getsockname()[1])
+    process = await asyncio.create_subprocess_exec(
+        need("mosquitto"), "-p", str(port), stderr=asyncio.subprocess.DEVNULL
+    )
+
+    def listening() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    await until(listening)
+    yield port
+    process.terminate()
+    await process.wait()
+
+
+class TestResources:
+    async def test_config_tells_the_page_where_and_what(self, start: Start, client: ClientSession) -> None:
+        page = PageInfo(base="home/sfu", version="1.2.3", ice_servers=({"urls": "stun:127.0.0.1:3478"},))
+        server = await start(page=page)
+        async with client.get(server.url + "config.json") as response:
+            assert await response.json() == {
+                "name": "sfu",
+                "version": "1.2.3",
+                "base": "home/sfu",
+                "websocket": "mqtt",
+                "ice_servers": [{"urls": "stun:127.0.0.1:3478"}],
+            }
+            assert response.headers["Cache-Control"] == "no-store"
+
+    async def test_health_is_the_process_and_readiness_the_broker(self, start: Start, client: ClientSession) -> None:
+        connected = False
+        server = await start(ready=lambda: connected)
+        assert (await client.get(server.url + "healthz")).status == 200
+        assert (await client.get(server.url + "readyz")).status == 503
+        connected = True
+        assert (await client.get(server.url + "readyz")).status == 200
+
+    async def test_metrics_and_rooms_come_from_their_callables(self, start: Start, client: ClientSession) -> None:
+        server = await start(rooms=lambda: {"rooms": [{"room": "site/gate"}]})
+        async with client.get(server.url + "metrics") as response:
+            assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
+            assert await response.read() == b"sfu_up 1\n"
+        async with client.get(server.url + "api/rooms") as response:
+            assert await response.json() == {"rooms": [{"room": "site/gate"}]}
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("nothing", "static/", "static/none.js", "static/..%2fserver.py", "static/.sources"),
+            *("embed/", "embed/a//b", "embed/a/b/c/d/e", "embed/site/view", "embed/%3Cscript%3E"),
+            *("api", "whep/site", "mqtt/x"),
+        ],
+    )
+    async def test_everything_else_is_not_found(self, start: Start, client: ClientSession, path: str) -> None:
+        server = await start()
+        async with client.get(server.url + path) as response:
+            assert response.status == 404
+
+    async def test_a_taken_port_is_said_in_words(self, start: Start) -> None:
+        first = await start()
+        with pytest.raises(HttpError, match=f"127.0.0.1:{first.port} is taken by another program"):
+            await start(port=first.port)
+
+    async def test_a_foreign_address_is_said_in_words(self, start: Start) -> None:
+        with pytest.raises(HttpError, match=r"192\.0\.2\.1 is not an address of this machine"):
+            await start(host="192.0.2.1")
+
+    async def test_stop_frees_the_port_and_may_be_repeated(self, start: Start) -> None:
+        first = await start()
+        port = first.port
+        await first.stop()
+        await first.stop()
+        assert (await start(port=port)).port == port
+
+
+@pytest.mark.skipif(not (STATIC / "app.js").is_file(), reason="needs the bundled page")
+class TestDocuments:
+    async def test_the_wall_runs_nothing_but_its_own_files(self, start: Start, client: ClientSession) -> None:
+        server = await start()
+        async with client.get(server.url) as response:
+            text = await response.text()
+            policy = response.headers["Content-Security-Policy"]
+        assert 'data-page="wall"' in text
+        assert "default-src 'none'; script-src 'self'; style-src 'self'" in policy
+        assert f"connect-src 'self' ws://127.0.0.1:{server.port}" in policy
+        assert policy.endswith("frame-ancestors 'self'")
+        assert "unsafe" not in policy
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+        assert "aiohttp" not in response.headers["Server"]
+
+    async def test_frames_of_others_are_a_setting_of_the_player(self, start: Start, client: ClientSession) -> None:
+        server = await start(frame_ancestors=("https://home.example",))
+        async with client.get(server.url + "embed/site/gate") as response:
+            assert 'data-page="embed"' in await response.text()
+            assert response.headers["Content-Security-Policy"].endswith("frame-ancestors https://home.example")
+        async with client.get(server.url) as response:
+            assert response.headers["Content-Security-Policy"].endswith("frame-ancestors 'self'")
+
+    async def test_addresses_work_below_a_path_of_a_reverse_proxy(self, start: Start, client: ClientSession) -> None:
+        server = await start()
+        for path, root in (("", "./"), ("embed/site", "../"), ("embed/site/gate/north", "../../../")):
+            async with client.get(server.url + path) as response:
+                assert f'<base href="{root}">' in await response.text()
+
+    async def test_a_file_is_kept_for_ever_under_its_version_only(self, start: Start, client: ClientSession) -> None:
+        server = await start()
+        async with client.get(server.url) as response:
+            text = await response.text()
+        name = text.split('src="')[1].split('"')[0]
+        async with client.get(server.url + name) as response:
+            assert response.status == 200
+            assert response.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+            assert response.headers["Content-Type"] == "text/javascript"
+            assert response.headers["Content-Encoding"] == "gzip"
+            tag = response.headers["ETag"]
+        async with client.get(server.url + "static/app.js", headers={"If-None-Match": tag}) as response:
+            assert response.status == 304
+            assert response.headers["Cache-Control"] == "no-cache"
+
+    async def test_a_strange_host_header_stays_out_of_the_policy(self, start: Start, client: ClientSession) -> None:
+        server = await start()
+        async with client.get(server.url, headers={"Host": "x; script-src *"}) as response:
+            assert "script-src *" not in response.headers.get("Content-Security-Policy", "")
+
+
+class TestBrokerDoor:
+    async def test_bytes_reach_the_broker_and_come_back(self, start: Start, client: ClientSession, broker: int) -> None:
+        server = await start(connect_broker=connector(broker))
+        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
+            assert door.protocol == "mqtt"
+            # MQTT 5 section 6: packets need not be aligned with messages.
+            await door.send_bytes(CONNECT[:5])
+            await door.send_bytes(CONNECT[5:] + PINGREQ)
+            received = b""
+            while len(received) < len(CONNACK + PINGRESP):
+                received += await door.receive_bytes(timeout=5)
+            assert received == CONNACK + PINGRESP
+        await until(lambda: server.proxy.connections == 0)
+
+    async def test_an_mqtt_client_lives_behind_the_door(self, start: Start, broker: int) -> None:
+        server = await start(connect_broker=connector(broker))
+        async with aiomqtt.Client(
+            "127.0.0.1", server.port, transport="websockets", websocket_path="/mqtt", timeout=5
+        ) as mqtt:
+            await mqtt.subscribe("sfu/#")
+            payload = bytes(range(256)) * 250
+            await mqtt.publish("sfu/x", payload, qos=1)
+            async with asyncio.timeout(5):
+                assert (await anext(aiter(mqtt.messages))).payload == payload
+
+    async def test_the_end_of_one_side_is_the_end_of_the_other(
+        self, start: Start, client: ClientSession, broker: int
+    ) -> None:
+        server = await start(connect_broker=connector(broker))
+        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
+            await door.send_bytes(b"\x00\x00 this is not MQTT, and the broker hangs up")
+            message = await door.receive(timeout=5)
+            assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
+        await until(lambda: server.proxy.connections == 0)
+
+    async def test_text_is_refused(self, start: Start, client: ClientSession, broker: int) -> None:
+        server = await start(connect_broker=connector(broker))
+        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
+            await door.send_str("hello")
+            message = await door.receive(timeout=5)
+            assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.UNSUPPORTED_DATA)
+        assert server.proxy.counters["not_binary"] == 1
+
+    async def test_a_giant_message_ends_that_connection_only(
+        self, start: Start, client: ClientSession, broker: int
+    ) -> None:
+        server = await start(connect_broker=connector(broker))
+        async with (
+            client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as giant,
+            client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as other,
+        ):
+            await giant.send_bytes(bytes(300 * 1024))
+            message = await giant.receive(timeout=5)
+            assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.MESSAGE_TOO_BIG)
+            await other.send_bytes(CONNECT)
+            assert await other.receive_bytes(timeout=5) == CONNACK
+
+    @pytest.mark.parametrize(
+        ("origin", "status"),
+        [
+            (None, 101),
+            ("http://127.0.0.1:{port}", 101),
+            ("https://home.example", 101),
+            ("http://evil.example", 403),
+            ("http://127.0.0.1:1", 403),
+            ("http://127.0.0.1", 403),
+            ("http://127.0.0.1:{port}.evil.example", 403),
+            ("null", 403),
+            ("", 403),
+            ("https://[", 403),
+        ],
+    )
+    async def test_only_our_pages_and_named_ones_may_enter(
+        self, start: Start, client: ClientSession, broker: int, origin: str | None, status: int
+    ) -> None:
+        server = await start(connect_broker=connector(broker), origins=("https://home.example/",))
+        headers = {} if origin is None else {"Origin": origin.format(port=server.port)}
+        try:
+            async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",), headers=headers):
+                seen = 101
+        except WSServerHandshakeError as error:
+            seen = error.status
+        assert seen == status
+
+    async def test_what_is_no_mqtt_websocket_gets_400(self, start: Start, client: ClientSession) -> None:
+        server = await start()
+        assert (await client.get(server.url + "mqtt")).status == 400
+        with pytest.raises(WSServerHandshakeError) as refusal:
+            await client.ws_connect(server.url + "mqtt", protocols=("chat",))
+        assert refusal.value.status == 400
+
+    async def test_an_absent_broker_is_502_and_a_silent_one_504(self, start: Start, client: ClientSession) -> None:
+        async def silent() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        for connect, status in ((unreachable, 502), (silent, 504)):
+            server = await start(connect_broker=connect)
+            server.proxy._connect_timeout = 0.1
+            with pytest.raises(WSServerHandshakeError) as refusal:
+                await client.ws_connect(server.url + "mqtt", protocols=("mqtt",))
+            assert refusal.value.status == status
+            assert server.proxy.connections == 0
+
+    async def test_a_full_house_is_503(self, start: Start, client: ClientSession, broker: int) -> None:
+        server = await start(connect_broker=connector(broker))
+        server.proxy._limit = 1
+        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)):
+            with pytest.raises(WSServerHandshakeError) as refusal:
+                await client.ws_connect(server.url + "mqtt", protocols=("mqtt",))
+            assert refusal.value.status == 503
+        await until(lambda: server.proxy.connections == 0)
+        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)):
+            pass
+
+    async def test_stop_ends_open_connections_at_once(self, start: Start, client: ClientSession, broker: int) -> None:
+        server = await start(connect_broker=connector(broker))
+        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
+            await door.send_bytes(CONNECT)
+            await door.receive_bytes(timeout=5)
+            async with asyncio.timeout(3):
+                stopping = asyncio.create_task(server.stop())
+                message = await door.receive()
+                assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
+                await door.close()
+                await stopping
+        assert server.proxy.connections == 0
+
+
+class TestSlowSides:
+    """A broker that floods, or takes nothing, against a client that does the opposite: memory stays bounded."""
+
+    async def test_a_client_that_does_not_read_stops_the_broker(self, start: Start) -> None:
+        sent = 0
+        stalled = asyncio.Event()
+
+        async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal sent
+            try:
+                while True:
+                    writer.write(bytes(64 * 1024))
+                    await writer.drain()
+                    sent += 64 * 1024
+            except ConnectionError:
+                stalled.set()
+
+        fake = await asyncio.start_server(flood, "127.0.0.1", 0)
+        server = await start(connect_broker=connector(fake.sockets[0].getsockname()[1]))
+        server.proxy._stall_timeout = 0.5
+        reader, writer = await _raw_upgrade(server.port)
+        async with asyncio.timeout(10):
+            await stalled.wait()
+        assert server.proxy.counters["stalled"] == 1
+        assert sent < 32 * 1024 * 1024
+        await until(lambda: server.proxy.connections == 0)
+        writer.close()
+        reader.feed_eof()
+        fake.close()
+
+    async def test_a_broker_that_does_not_read_stops_the_client(self, start: Start, client: ClientSession) -> None:
+        gone = asyncio.Event()
+
+        async def deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await gone.wait()
+            writer.close()
+
+        fake = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
+        server = await start(connect_broker=connector(fake.sockets[0].getsockname()[1]))
+        server.proxy._stall_timeout = 0.5
+        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(10):
+                    while not door.closed:
+                        await door.send_bytes(bytes(128 * 1024))
+        assert server.proxy.counters["stalled"] == 1
+        await until(lambda: server.proxy.connections == 0)
+        gone.set()
+        fake.close()
+
+
+async def _raw_upgrade(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A WebSocket handshake by hand, so that nothing reads what comes after it."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+    writer.write(
+        f"GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+        "Sec-WebSocket-Protocol: mqtt\r\n\r\n".encode()
+    )
+    await reader.readline()
+    return reader, writer
