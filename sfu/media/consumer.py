@@ -1,7 +1,7 @@
 """A consumer: one slot of one participant, and how a producer's packets are renumbered for it.
 
-Owns the outgoing stream's numbering (RFC 3550: SSRC, sequence number, media time), which runs on without a jump whatever
-producer feeds the slot. Never sends: `fanout` does, with what `rewrite` returns.
+Owns the outgoing stream's numbering (RFC 3550: SSRC, sequence number, media time), which runs on without a jump
+whatever producer feeds the slot. Never sends: `fanout` does, with what `rewrite` returns.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from sfu.media import rtcp
 from sfu.media.rtp import Packet, extension_block
 from sfu.rtc.codec import Codec, matching
+from sfu.rtc.description import ABS_SEND_TIME, AUDIO_LEVEL, CNAME, MID, VIDEO_ORIENTATION, Send
 from sfu.rtc.native import Rewritten
-from sfu.rtc.negotiation import ABS_SEND_TIME, AUDIO_LEVEL, MID, VIDEO_ORIENTATION, Send
 from sfu.rtc.transport import Transport
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Drop(StrEnum):
 class Consumer:
     """What one slot receives: the packets of the producer attached to it, rewritten."""
 
-    def __init__(self, mid: str, send: Send, transport: Transport, cname: str) -> None:
+    def __init__(self, mid: str, send: Send, transport: Transport) -> None:
         self.mid = mid
         self.ssrc = send.ssrc
         self.transport = transport
@@ -50,8 +50,8 @@ class Consumer:
         self.drops: dict[Drop, int] = dict.fromkeys(Drop, 0)
         self.reported = False
         """Whether a sender report has told the present mapping of media time to wall time."""
-        self._cname = cname
-        self._codecs: tuple[Codec, ...] = ()
+        self.kind = send.codecs[0].kind
+        self.codecs: tuple[Codec, ...] = ()
         self._extensions: Mapping[str, int] = {}
         self._payload_type: int | None = None
         self._clock_rate = 0
@@ -67,8 +67,8 @@ class Consumer:
 
     def negotiated(self, send: Send) -> None:
         """Takes over the viewer's payload types and extension ids (again, after a re-offer)."""
-        if (self._codecs, self._extensions) != (send.codecs, send.extensions):
-            self._codecs, self._extensions = send.codecs, send.extensions
+        if (self.codecs, self._extensions) != (send.codecs, send.extensions):
+            self.codecs, self._extensions = send.codecs, send.extensions
             self.restart()
 
     def attach(self, producer: Producer | None, now: float) -> None:
@@ -88,7 +88,7 @@ class Consumer:
         producer = self.producer
         if producer is None:
             return
-        codec = matching(producer.codec, self._codecs)
+        codec = matching(producer.codec, self.codecs)
         self._payload_type = None if codec is None else codec.payload_type
         self._clock_rate = producer.codec.clock_rate
         self._layout = self._make_layout(producer.extensions)
@@ -131,13 +131,11 @@ class Consumer:
 
     def _begin(self, packets: Sequence[Packet], now: float) -> Sequence[Packet]:
         """The part of the burst from the first key frame on, numbered to follow what this slot sent last."""
-        for position, packet in enumerate(packets):
-            if packet.key:
-                break
-        else:
-            self.drops[Drop.WAITING_FOR_KEY_FRAME] += len(packets)
-            return ()
+        position = next((at for at, packet in enumerate(packets) if packet.key), len(packets))
         self.drops[Drop.WAITING_FOR_KEY_FRAME] += position
+        if position == len(packets):
+            return ()
+        packet = packets[position]
         self._live = True
         self._start = packet.index
         if self._next_sequence is not None:
@@ -164,14 +162,14 @@ class Consumer:
             return None
         self.reported = True
         ntp, media_time = moment
-        return rtcp.sender_report(
+        report = rtcp.SenderReport(
             ssrc=self.ssrc,
             ntp=ntp,
             media_time=(media_time + self._time_offset) & 0xFFFFFFFF,
             packets=self.packets & 0xFFFFFFFF,
             octets=self.octets & 0xFFFFFFFF,
-            cname=self._cname,
         )
+        return rtcp.sender_report(report, CNAME)
 
 
 def _body(packet: Packet, layout: Layout) -> bytes:

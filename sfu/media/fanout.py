@@ -41,7 +41,7 @@ class Fanout:
         bursts, self._bursts = self._bursts, {}
         now = self._clock()
         for producer, packets in bursts.items():
-            for consumer in producer.consumers:
+            for consumer in tuple(producer.consumers):  # a close inside the pass must not skip a neighbour
                 rewritten = consumer.rewrite(packets, now)
                 if rewritten:
                     self._send(consumer, rewritten)

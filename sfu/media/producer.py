@@ -38,7 +38,7 @@ class Producer:
         self.extensions = extensions
         self.consumers: list[Consumer] = []
         self.ssrc: int | None = None
-        self.reception = Reception()
+        self.reception = Reception(self.codec.clock_rate)
         self.key_frames = KeyFrameRequests()
         self.octets = 0
         self.key_frame_count = 0
@@ -63,17 +63,17 @@ class Producer:
         if codec is None:
             self.drops["unknown_payload_type"] += 1
             return False
-        if packet.ssrc != self.ssrc:
-            self._start_stream(packet)
         if codec is not self.codec:
             self._change_codec(codec)
+        if packet.ssrc != self.ssrc:
+            self._start_stream(packet)
         self._unwrap(packet)
         self.octets += len(packet.payload)
         self.reception.received(packet.sequence, packet.media_time, now)
         packet.key = starts_key_frame(codec.name, packet.payload)
         if packet.key and codec.kind == "video":
             self.key_frame_count += 1
-            self.key_frames.key_frame(now)
+            self.key_frames.key_frame()
         return True
 
     def _start_stream(self, packet: Packet) -> None:
@@ -81,8 +81,8 @@ class Producer:
         self.ssrc = packet.ssrc
         self._clock = None
         self._highest = None
+        self.reception = Reception(self.codec.clock_rate)
         if not first:
-            self.reception = Reception()
             self._restart_consumers()
 
     def _change_codec(self, codec: Codec) -> None:
@@ -115,7 +115,7 @@ class Producer:
         self.request_key_frame(now)
 
     def remove(self, consumer: Consumer) -> None:
-        """No more packets for `consumer`. Not called while a burst is being forwarded."""
+        """No more packets for `consumer`."""
         if consumer in self.consumers:
             self.consumers.remove(consumer)
 

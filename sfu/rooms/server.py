@@ -1,0 +1,359 @@
+"""The server of rooms: signalling messages in, participants and room state kept, messages and state out.
+
+Owns the table of participants and the order in which one change reaches everybody it concerns. Never touches MQTT (its
+`Outbox` does), sockets or packets.
+
+How things end (every end is idempotent and runs down this table once):
+
+    | what happens                          | session's end told | room state   | slots of others | transport |
+    |---------------------------------------|--------------------|--------------|-----------------|-----------|
+    | peer says bye                         | no                 | leaves       | refilled        | closed    |
+    | transport ends (ICE, DTLS, silence)   | bye, to v2         | leaves       | refilled        | closed    |
+    | newer session on the leaf (`replace`) | bye, to v2         | leaves, joins| refilled        | closed    |
+    | bug while handling the participant    | error internal     | leaves       | refilled        | closed    |
+    | server shuts down                     | bye, to v2         | all offline  | -               | closed    |
+    | broker gone                           | -                  | -            | -               | goes on   |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import Counter, deque
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
+
+from sfu.media.fanout import Fanout
+from sfu.media.producer import Producer
+from sfu.rooms.limits import MessageRates
+from sfu.rooms.participant import Participant, Terms
+from sfu.rooms.room import Change, RoomError, Rooms, SlotState, Source
+from sfu.rtc import sdp
+from sfu.rtc.description import Description, Negotiated, SdpError
+from sfu.rtc.transport import Transport
+from sfu.signaling import messages
+from sfu.signaling.messages import (
+    Answer,
+    Bye,
+    Candidate,
+    Envelope,
+    ErrorCode,
+    ErrorNotice,
+    Offer,
+    Select,
+    SignalError,
+    SlotStatus,
+    SourceStatus,
+    Tracks,
+)
+from sfu.signaling.topics import Leaf, Role
+
+_log = logging.getLogger(__name__)
+
+_TICK: Final = 0.1  # seconds
+_EARLY_CANDIDATES: Final = 64  # of one leaf, before its offer
+_EARLY_LEAVES: Final = 1000
+_EARLY_AGE: Final = 30.0  # seconds
+
+
+class Outbox(Protocol):
+    """Where the server's words go."""
+
+    def signal(self, leaf: Leaf, payload: bytes) -> None:
+        """One signalling message to a leaf."""
+
+    def event(self, room: str, payload: bytes) -> None:
+        """One event of a room."""
+
+    def room_state(self, room: str, state: dict[str, Any] | None) -> None:
+        """The room's retained state; None when nothing is left to say about it."""
+
+
+class RoomServer:
+    """All rooms of one server."""
+
+    def __init__(
+        self,
+        clientid: str,
+        rooms: Rooms,
+        outbox: Outbox,
+        fanout: Fanout,
+        terms: Terms,
+        *,
+        new_transport: Callable[[], Transport],
+        messages_per_window: int,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self.participants: dict[Leaf, Participant] = {}
+        self._clientid = clientid
+        self._rooms = rooms
+        self._outbox = outbox
+        self._fanout = fanout
+        self._terms = terms
+        self._new_transport = new_transport
+        self._rates = MessageRates(messages_per_window)
+        self._early: dict[Leaf, tuple[float, deque[Candidate]]] = {}
+        self._dirty: set[str] = set()
+        self._told: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+
+    # --- messages in
+
+    def receive(self, leaf: Leaf, payload: bytes) -> None:
+        """One message that arrived on a leaf; whatever it is, nobody else notices."""
+        now = self._terms.clock()
+        try:
+            if not self._rates.allow(leaf, now):
+                self._refuse_rate(leaf, now)
+                return
+            envelope = messages.parse(payload)
+            if envelope is not None and envelope.clientid != self._clientid:
+                self._dispatch(leaf, envelope)
+        except SignalError as error:
+            self._refuse(leaf, error)
+        except Exception:  # noqa: BLE001  # the task boundary of a participant's signalling
+            _log.exception("%s: internal error", leaf)
+            self._end(leaf, "internal")
+            self._refuse(leaf, SignalError(ErrorCode.INTERNAL, "the server failed on this message"))
+
+    def _refuse_rate(self, leaf: Leaf, now: float) -> None:
+        self.counters["rate_limited"] += 1
+        retry_after = self._rates.tell(leaf, now)
+        if retry_after is not None:
+            message = "too many messages on this leaf"
+            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, message, retry_after=retry_after))
+
+    def _refuse(self, leaf: Leaf, error: SignalError) -> None:
+        self.counters[f"refused_{error.code}"] += 1
+        if error.answerable:
+            notice = ErrorNotice(error.code, error.message, error.retry_after)
+            self._send(leaf, error.session, notice)
+
+    def _dispatch(self, leaf: Leaf, envelope: Envelope) -> None:
+        body = envelope.body
+        if isinstance(body, Offer):
+            self._on_offer(leaf, envelope, body.sdp)
+            return
+        if isinstance(body, Candidate) and leaf not in self.participants:
+            self._keep_early(leaf, body)
+            return
+        participant = self._speaker(leaf, envelope)
+        if participant is None:
+            return
+        if isinstance(body, Candidate):
+            participant.transport.agent.add_candidate(body.candidate)
+        elif isinstance(body, Bye):
+            self._end(leaf, None)
+        elif isinstance(body, Select):
+            self._on_select(participant, body)
+
+    def _speaker(self, leaf: Leaf, envelope: Envelope) -> Participant | None:
+        """The participant whose session a message belongs to; strays are counted."""
+        participant = self.participants.get(leaf)
+        if participant is None:
+            self.counters["no_session"] += 1
+        elif participant.session != envelope.session:
+            self.counters["other_session"] += 1
+        elif participant.clientid != envelope.clientid:
+            self.counters["foreign_clientid"] += 1
+        else:
+            return participant
+        return None
+
+    def _keep_early(self, leaf: Leaf, candidate: Candidate) -> None:
+        """Candidates may overtake their offer on brokers that reorder, or come while the server restarts."""
+        now = self._terms.clock()
+        if len(self._early) >= _EARLY_LEAVES:
+            self._early = {key: kept for key, kept in self._early.items() if now - kept[0] < _EARLY_AGE}
+        if len(self._early) < _EARLY_LEAVES:
+            self._early.setdefault(leaf, (now, deque(maxlen=_EARLY_CANDIDATES)))[1].append(candidate)
+
+    # --- offers
+
+    def _on_offer(self, leaf: Leaf, envelope: Envelope, text: str) -> None:
+        if self._closing:
+            raise SignalError(ErrorCode.SHUTTING_DOWN, "the server is shutting down", session=envelope.session)
+        if envelope.session is not None and envelope.clientid != leaf.peer:
+            self.counters["foreign_clientid"] += 1
+            return
+        current = self.participants.get(leaf)
+        client = (envelope.clientid, envelope.session)
+        if current is not None and (current.clientid, current.session) == client and current.offer_text == text:
+            if current.answer_text is not None:
+                self._send(leaf, current.session, Answer(current.answer_text))
+            return
+        try:
+            self._negotiate(leaf, client, text)
+        except SdpError as error:
+            raise SignalError(ErrorCode(error.code), error.message, session=envelope.session) from error
+        except RoomError as error:
+            raise SignalError(ErrorCode(error.code), error.message, session=envelope.session) from error
+
+    def _negotiate(self, leaf: Leaf, client: tuple[str, str | None], text: str) -> None:
+        description = sdp.parse(text)
+        current = self.participants.get(leaf)
+        if current is not None and _is_reoffer(current, client, description):
+            participant = current
+            negotiated = participant.negotiate(text)
+        else:
+            participant = Participant(leaf, client, self._new_transport(), self._fanout, self._terms)
+            negotiated = participant.negotiate(text)  # before anybody is replaced: a bad offer harms nobody
+            self._admit(participant)
+        change = self._rooms.set_slots(leaf, participant.slot_specs())
+        self._spawn(self._answer(participant, negotiated), f"answer {leaf}")
+        self._apply(change)
+        self._on_tracks(participant)
+
+    def _admit(self, participant: Participant) -> None:
+        leaf = participant.leaf
+        self._rooms.admit(leaf)
+        if leaf in self.participants:
+            self._end(leaf, "replaced")
+        participant.on_tracks = self._on_tracks
+        participant.on_connected = self._on_connected
+        participant.on_closed = self._on_closed
+        self.participants[leaf] = participant
+        self.counters["sessions"] += 1
+        since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        self._apply(self._rooms.join(leaf, since=since))
+        _log.info("%s: session %s begins", leaf, participant.session or "of a legacy peer")
+
+    async def _answer(self, participant: Participant, negotiated: Negotiated) -> None:
+        leaf = participant.leaf
+        await participant.transport.agent.gather()
+        if self.participants.get(leaf) is not participant:
+            return
+        self._send(leaf, participant.session, Answer(participant.answer(negotiated)))
+        _, early = self._early.pop(leaf, (0.0, ()))
+        for candidate in early:
+            participant.transport.agent.add_candidate(candidate.candidate)
+        self._send_tracks(participant, self._rooms.slots(leaf))
+
+    def _on_select(self, participant: Participant, select: Select) -> None:
+        try:
+            change = self._rooms.select(
+                participant.leaf, mid=select.mid, peer=select.peer, room=select.room, track=select.track
+            )
+        except RoomError as error:
+            raise SignalError(ErrorCode(error.code), error.message, session=participant.session) from error
+        self._apply(change)
+
+    # --- what changes
+
+    def _on_tracks(self, participant: Participant) -> None:
+        if self.participants.get(participant.leaf) is participant:
+            self._apply(self._rooms.set_tracks(participant.leaf, participant.tracks()))
+
+    def _on_connected(self, participant: Participant) -> None:
+        self.counters["connected"] += 1
+        participant.show(self._rooms.slots(participant.leaf), self._find)
+
+    def _on_closed(self, participant: Participant, reason: str) -> None:
+        if self.participants.get(participant.leaf) is participant:
+            self._end(participant.leaf, reason)
+
+    def _apply(self, change: Change) -> None:
+        """Carries one change of room state to the consumers, the peers and the topics it concerns."""
+        for leaf, slots in change.slots.items():
+            participant = self.participants.get(leaf)
+            if participant is not None:
+                participant.show(slots, self._find)
+                if participant.answer_text is not None:
+                    self._send_tracks(participant, slots)
+        self._dirty |= change.rooms
+        for room, event in change.events:
+            self._outbox.event(room, json.dumps(event).encode())
+
+    def _find(self, source: Source) -> Producer | None:
+        """The producer that a slot's source names."""
+        for role in (Role.PUB, Role.JOIN):
+            participant = self.participants.get(Leaf(source.room, role, source.peer))
+            if participant is not None and source.track in participant.producers:
+                return participant.producers[source.track]
+        return None
+
+    def _end(self, leaf: Leaf, reason: str | None) -> None:
+        """Ends the session on a leaf; `reason` is told to a v2 peer, None when it left by itself."""
+        participant = self.participants.pop(leaf, None)
+        if participant is None:
+            return
+        _log.info("%s: session ends: %s", leaf, reason or "bye")
+        self.counters[f"ended_{reason or 'bye'}"] += 1
+        participant.detach()
+        if reason is not None and participant.session is not None:
+            self._send(leaf, participant.session, Bye(reason))
+        self._apply(self._rooms.leave(leaf))
+        self._spawn(participant.transport.close(), f"close {leaf}")
+
+    # --- messages out
+
+    def _send(self, leaf: Leaf, session: str | None, body: messages.Body) -> None:
+        try:
+            payload = messages.dump(Envelope(self._clientid, body, session=session))
+        except SignalError as error:  # our own message is too large for the wire: an answer to a monstrous offer
+            _log.error("%s: %s", leaf, error.message)
+            payload = messages.dump(Envelope(self._clientid, ErrorNotice(error.code, error.message), session=session))
+        self._outbox.signal(leaf, payload)
+
+    def _send_tracks(self, participant: Participant, slots: tuple[SlotState, ...]) -> None:
+        if participant.session is not None and slots:
+            self._send(participant.leaf, participant.session, Tracks(tuple(map(_slot_status, slots))))
+
+    # --- running
+
+    async def run(self) -> None:
+        """Time for participants and room state, until cancelled."""
+        while True:
+            await asyncio.sleep(_TICK)
+            self.tick(self._terms.clock())
+
+    def tick(self, now: float) -> None:
+        """One step of time: reports, repeated requests, stalled tracks; room state that changed goes out."""
+        for participant in list(self.participants.values()):
+            participant.tick(now)
+        self.publish_rooms()
+
+    def publish_rooms(self) -> None:
+        """Room state that changed since the last call; a room that never had a producer leaves no trace."""
+        dirty, self._dirty = self._dirty, set()
+        known = set(self._rooms.rooms())
+        for room in dirty:
+            state = self._rooms.state(room)
+            if state["producers"]:
+                self._told.add(room)
+            self._outbox.room_state(room, state if room in known or room in self._told else None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._on_task_done)
+
+    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("%s failed", task.get_name(), exc_info=task.exception())
+
+    async def close(self) -> None:
+        """Tells every peer, closes every transport, and leaves room state that says so. New offers are refused."""
+        self._closing = True
+        for leaf in list(self.participants):
+            self._end(leaf, "shutting_down")
+        self.publish_rooms()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=2.0)
+
+
+def _is_reoffer(current: Participant, client: tuple[str, str | None], description: Description) -> bool:
+    """A v2 peer says so by its session, a legacy peer by its ICE credentials; both by their certificate."""
+    if (current.clientid, current.session) != client or not current.continues(description):
+        return False
+    return current.session is not None or current.same_ice(description)
+
+
+def _slot_status(slot: SlotState) -> SlotStatus:
+    source = slot.source
+    status = None if source is None else SourceStatus(source.room, source.peer, source.track, source.codec)
+    return SlotStatus(slot.mid, slot.kind, status, slot.reason)
