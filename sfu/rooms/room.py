@@ -1,0 +1,281 @@
+"""Rooms: who is in, what they send, which slot of whom shows what. Pure; never touches media, sessions or clocks.
+
+Every call that changes something returns a `Change`, exactly what others must now be told. A room contains its
+sub-rooms: a producer counts for its room and every room above, a viewer for its own room alone. A room is known while
+it or a room below it has a participant; nothing is remembered of one that is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sfu.rooms.slots import Selection, SlotSpec, SlotState, Wall
+from sfu.rooms.tracks import Producer, Source, Track
+from sfu.signaling.topics import Leaf, Role, contains, valid_peer, valid_room
+
+__all__ = ["Change", "Limits", "RoomError", "Rooms", "SlotSpec", "SlotState", "Source", "Track"]
+
+
+class RoomError(Exception):
+    """A participant asked for what it cannot have; `code` is a wire code."""
+
+    def __init__(self, code: Literal["limit", "producer_exists", "bad_request"], message: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`rooms` counts rooms with participants of their own; the others count per exact room, `join` leaves in both."""
+
+    viewers_per_room: int
+    rooms: int
+    producers_per_room: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What one call changed, and nothing else.
+
+    `slots`: the new slots of each viewer whose slots changed. `rooms`: those whose state changed, appeared or ended
+    (ask `known`). `events`: (room, payload) for `<room>/event`, in order.
+    """
+
+    slots: dict[Leaf, tuple[SlotState, ...]] = field(default_factory=dict)
+    rooms: set[str] = field(default_factory=set)
+    events: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+
+    def event(self, kind: str, leaf: Leaf) -> None:
+        """Adds an event about the peer of `leaf`."""
+        self.events.append((leaf.room, {"type": kind, "peer": leaf.peer}))
+
+
+@dataclass(eq=False, slots=True)
+class _Member:
+    producer: Producer
+    wall: Wall
+
+
+@dataclass(eq=False, slots=True)
+class _Room:
+    """`members` and `walls` are its own; `producers` (in order of arrival) and `population` count rooms below too."""
+
+    members: dict[Leaf, _Member] = field(default_factory=dict)
+    walls: dict[Leaf, Wall] = field(default_factory=dict)
+    producers: dict[Leaf, Producer] = field(default_factory=dict)
+    population: int = 0
+
+
+class Rooms:
+    """All rooms of one server."""
+
+    def __init__(self, limits: Limits, *, same_peer: Literal["replace", "reject"] = "replace") -> None:
+        self._limits = limits
+        self._same_peer = same_peer
+        self._members: dict[Leaf, _Member] = {}
+        self._rooms: dict[str, _Room] = {}
+
+    def admit(self, leaf: Leaf) -> tuple[Leaf, ...]:
+        """Whether a new session on `leaf` may be answered; changes nothing.
+
+        Returns the leaves whose sessions it replaces, which the caller ends first: that very leaf and, for one that
+        sends, the other leaf under which its peer sends. Raises RoomError: `producer_exists`, `limit`.
+        """
+        replaced = tuple(other for other in _same_peer(leaf) if other in self._members)
+        if replaced and leaf.role is not Role.VIEW and self._same_peer == "reject":
+            raise RoomError("producer_exists", f"{leaf.peer} already sends to {leaf.room}")
+        self._check_limits(leaf, replaced)
+        return replaced
+
+    def _check_limits(self, leaf: Leaf, replaced: tuple[Leaf, ...]) -> None:
+        room = self._rooms.get(leaf.room)
+        if room is None or not room.members:
+            if sum(bool(known.members) for known in self._rooms.values()) >= self._limits.rooms:
+                raise RoomError("limit", f"no more than {self._limits.rooms} rooms")
+            room = _Room()
+        roles = [other.role for other in replaced]
+        viewers = len(room.walls) - sum(role is not Role.PUB for role in roles)
+        if leaf.role is not Role.PUB and viewers >= self._limits.viewers_per_room:
+            raise RoomError("limit", f"no more than {self._limits.viewers_per_room} viewers in {leaf.room}")
+        if leaf.role is Role.VIEW:
+            return
+        senders = sum(other.role is not Role.VIEW for other in room.members) - len(roles)
+        if senders >= self._limits.producers_per_room:
+            raise RoomError("limit", f"no more than {self._limits.producers_per_room} producers in {leaf.room}")
+
+    def join(self, leaf: Leaf, *, since: str) -> Change:
+        """A session on `leaf` begins; `since` is now, ISO 8601 UTC. ValueError if one is there: it leaves first."""
+        if leaf in self._members:
+            raise ValueError(f"{leaf} has not left")
+        change = Change()
+        member = self._members[leaf] = _Member(Producer(leaf, since), Wall(leaf))
+        for room in _lineage(leaf.room):
+            if room not in self._rooms:
+                self._rooms[room] = _Room()
+                change.rooms.add(room)
+            self._rooms[room].population += 1
+        self._rooms[leaf.room].members[leaf] = member
+        if leaf.role is not Role.PUB:
+            self._rooms[leaf.room].walls[leaf] = member.wall
+            change.rooms.add(leaf.room)
+            change.event("viewer_joined", leaf)
+        return change
+
+    def set_slots(self, leaf: Leaf, specs: Sequence[SlotSpec]) -> Change:
+        """The sections on which `leaf` receives, after each negotiation: what matching mids show stays."""
+        wall = self._members[leaf].wall
+        change, before = Change(), wall.states
+        wall.set_specs(specs, self._rooms[leaf.room].producers)
+        _report(change, wall, before)
+        return change
+
+    def set_tracks(self, leaf: Leaf, tracks: Sequence[Track]) -> Change:
+        """The tracks that flow from `leaf` now, in the order of its sections; none = it no longer produces."""
+        change = Change()
+        self._produce(leaf, tracks, change)
+        return change
+
+    def select(
+        self, leaf: Leaf, *, mid: str, peer: str | None, room: str | None = None, track: str | None = None
+    ) -> Change:
+        """Gives the slot `mid` to `peer`, here or not, or to nobody (None).
+
+        Without `room` the peer is looked for in the viewer's room and below; if nobody there has that name, the first
+        one who comes is meant. Raises RoomError `bad_request`: unknown mid, no such name possible, a room outside the
+        viewer's, a peer that several rooms have, the viewer itself, a track of the other kind.
+        """
+        wall = self._members[leaf].wall
+        change, before = Change(), wall.states
+        selection = Selection(None) if peer is None else self._selection(leaf, peer, room, track)
+        self._check_kind(leaf, mid, selection)
+        wall.select(mid, selection, self._rooms[leaf.room].producers)
+        _report(change, wall, before)
+        return change
+
+    def _selection(self, leaf: Leaf, peer: str, room: str | None, track: str | None) -> Selection:
+        if not valid_peer(peer) or (room is not None and not (valid_room(room) and contains(leaf.room, room))):
+            raise RoomError("bad_request", "no such peer can be seen from here")
+        if room == leaf.room and peer == leaf.peer:
+            raise RoomError("bad_request", "nobody sees itself")
+        if room is None:
+            producers = self._rooms[leaf.room].producers
+            found = {other.room for other in producers if other.peer == peer} - _own_room(leaf, peer)
+            if len(found) > 1:
+                raise RoomError("bad_request", f"{peer} is in several rooms: {', '.join(sorted(found))}")
+            room = next(iter(found), None)
+        return Selection(peer, room, track)
+
+    def _check_kind(self, leaf: Leaf, mid: str, selection: Selection) -> None:
+        kind = self._members[leaf].wall.kind_of(mid)
+        if kind is None:
+            raise RoomError("bad_request", f"no slot has the mid {mid}")
+        for producer in self._rooms[leaf.room].producers.values():
+            if producer.is_at(selection.room, selection.peer):
+                for flow in producer.flows:
+                    if flow.source.track == selection.track and flow.source.kind != kind:
+                        raise RoomError("bad_request", f"the slot {mid} takes {kind}, not {flow.source.kind}")
+
+    def leave(self, leaf: Leaf) -> Change:
+        """The session on `leaf` is over. Again or for one never seen: nothing changes."""
+        change = Change()
+        if leaf not in self._members:
+            return change
+        self._rooms[leaf.room].walls.pop(leaf, None)
+        self._produce(leaf, (), change)
+        if leaf.role is not Role.PUB:
+            change.rooms.add(leaf.room)
+            change.event("viewer_left", leaf)
+        del self._members[leaf], self._rooms[leaf.room].members[leaf]
+        for room in _lineage(leaf.room):
+            self._rooms[room].population -= 1
+            if not self._rooms[room].population:
+                del self._rooms[room]
+                change.rooms.add(room)
+        return change
+
+    def _produce(self, leaf: Leaf, tracks: Sequence[Track], change: Change) -> None:
+        producer = self._members[leaf].producer
+        before = producer.sources
+        if not producer.set_tracks(tracks):
+            return
+        if producer.sources != before:
+            change.rooms.update(_lineage(leaf.room))
+        if bool(before) != bool(tracks):
+            self._list(producer)
+            change.event("producer_joined" if tracks else "producer_left", leaf)
+        for name in _lineage(leaf.room):
+            room = self._rooms[name]
+            for wall in room.walls.values():
+                states = wall.states
+                wall.settle(room.producers, producer)
+                _report(change, wall, states)
+
+    def _list(self, producer: Producer) -> None:
+        for name in _lineage(producer.leaf.room):
+            if producer.flows:
+                self._rooms[name].producers[producer.leaf] = producer
+            else:
+                del self._rooms[name].producers[producer.leaf]
+
+    def slots(self, leaf: Leaf) -> tuple[SlotState, ...]:
+        """What each slot of `leaf` shows. KeyError if it is not here."""
+        return self._members[leaf].wall.states
+
+    def rooms(self) -> list[str]:
+        """Every known room, sorted."""
+        return sorted(self._rooms)
+
+    def known(self, room: str) -> bool:
+        """Whether the room or one below it has a participant."""
+        return room in self._rooms
+
+    def viewers(self, room: str) -> int:
+        """How many watch exactly this room."""
+        return len(self._rooms[room].walls) if room in self._rooms else 0
+
+    def live(self, room: str) -> bool:
+        """Whether media flows in this room or below."""
+        return room in self._rooms and bool(self._rooms[room].producers)
+
+    def state(self, room: str) -> dict[str, Any]:
+        """The JSON of `<room>/state`; that of an unknown room is an empty room's. A producer below says its `room`."""
+        producers: Mapping[Leaf, Producer] = self._rooms[room].producers if room in self._rooms else {}
+        return {
+            "v": 2,
+            "live": bool(producers),
+            "producers": [_entry(producer, room) for producer in producers.values()],
+            "viewers": self.viewers(room),
+            "recording": False,
+        }
+
+
+def _report(change: Change, wall: Wall, before: tuple[SlotState, ...]) -> None:
+    if (states := wall.states) != before:
+        change.slots[wall.leaf] = states
+
+
+def _entry(producer: Producer, room: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"peer": producer.leaf.peer}
+    if producer.leaf.room != room:
+        entry["room"] = producer.leaf.room
+    tracks = [{"id": source.track, "kind": source.kind, "codec": source.codec} for source in producer.sources]
+    return entry | {"since": producer.since, "tracks": tracks}
+
+
+def _same_peer(leaf: Leaf) -> Iterator[Leaf]:
+    roles = (Role.VIEW,) if leaf.role is Role.VIEW else (Role.PUB, Role.JOIN)
+    return (Leaf(leaf.room, role, leaf.peer) for role in roles)
+
+
+def _own_room(leaf: Leaf, peer: str) -> set[str]:
+    return {leaf.room} if leaf.peer == peer else set()
+
+
+def _lineage(room: str) -> Iterator[str]:
+    """The room, then each room that contains it."""
+    while room:
+        yield room
+        room = room.rpartition("/")[0]

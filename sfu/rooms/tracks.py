@@ -1,0 +1,83 @@
+"""What peers send: producers and the tracks that flow from them. Pure; never knows who watches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sfu.rtc.codec import Codec, Kind
+from sfu.signaling.topics import Leaf
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One track that flows from a producer; `id` is unique within the producer and keeps its kind."""
+
+    id: str
+    codec: Codec
+
+    @property
+    def kind(self) -> Kind:
+        """`audio` or `video`."""
+        return self.codec.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a slot shows: one track of one peer; `codec` is a `Codec.name`."""
+
+    room: str
+    peer: str
+    track: str
+    codec: str
+    kind: Kind
+
+
+@dataclass(eq=False, slots=True)
+class Flow:
+    """A track while it flows: one object from its first packet to its last, so that it is told apart by identity."""
+
+    producer: Producer
+    codec: Codec
+    source: Source
+    ended: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Producer:
+    """A participant that sends; it produces while it has flows. `since`: ISO 8601 UTC, when it joined."""
+
+    leaf: Leaf
+    since: str
+    flows: list[Flow] = field(default_factory=list)
+
+    def set_tracks(self, tracks: Sequence[Track]) -> bool:
+        """Makes the flows those of `tracks`, keeping the ones that go on; True when anything changed."""
+        if [(flow.source.track, flow.codec) for flow in self.flows] == [(track.id, track.codec) for track in tracks]:
+            return False
+        going = {(flow.source.track, flow.source.kind): flow for flow in self.flows}
+        self.flows = [self._flow(track, going.pop((track.id, track.kind), None)) for track in tracks]
+        for flow in going.values():
+            flow.ended = True
+        return True
+
+    @property
+    def sources(self) -> list[Source]:
+        """What can be shown of it."""
+        return [flow.source for flow in self.flows]
+
+    def _flow(self, track: Track, flow: Flow | None) -> Flow:
+        source = Source(self.leaf.room, self.leaf.peer, track.id, track.codec.name, track.kind)
+        if flow is None:
+            return Flow(self, track.codec, source)
+        if flow.codec != track.codec:
+            flow.codec, flow.source = track.codec, source
+        return flow
+
+    def of_kind(self, kind: Kind) -> list[Flow]:
+        """Its flows of one kind, in the order of its tracks."""
+        return [flow for flow in self.flows if flow.source.kind == kind]
+
+    def is_at(self, room: str | None, peer: str | None) -> bool:
+        """Whether this is that peer of that room."""
+        return self.leaf.peer == peer and self.leaf.room == room
