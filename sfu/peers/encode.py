@@ -1,0 +1,94 @@
+"""Media that WebRTC cannot carry as it is -> H.264 constrained baseline and Opus, encoded once.
+
+Owns the encoders' settings. Blocking: callers run it in a thread. Media time goes in and out as seconds, so that
+an encoder outlives a looped input's passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fractions import Fraction
+
+import av
+from av.audio.resampler import AudioResampler
+from av.video.frame import PictureType
+
+from sfu.peers.frames import AUDIO_CLOCK, VIDEO_CLOCK
+
+MAX_WIDTH, MAX_HEIGHT = 1920, 1080
+OPUS_SAMPLES = 960
+"""20 ms at 48 kHz, what every WebRTC endpoint expects."""
+_BITS_PER_PIXEL = 0.1
+
+
+def fitted(width: int, height: int) -> tuple[int, int]:
+    """The picture's size shrunk into 1920x1080 with its shape kept, both sides even as 4:2:0 needs."""
+    scale = min(1.0, MAX_WIDTH / max(width, 1), MAX_HEIGHT / max(height, 1))
+    return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
+
+
+class VideoEncoder:
+    """H.264 constrained baseline without delay; a key frame at least every `key_interval` seconds of media time."""
+
+    def __init__(self, width: int, height: int, rate: float, *, key_interval: float = 2.0) -> None:
+        self._key_interval = key_interval
+        self._key_due: float | None = None
+        context = av.CodecContext.create("libx264", "w")
+        context.width, context.height = fitted(width, height)
+        context.pix_fmt = "yuv420p"
+        context.time_base = Fraction(1, VIDEO_CLOCK)
+        context.framerate = Fraction(rate).limit_denominator(1001)
+        bit_rate = int(context.width * context.height * rate * _BITS_PER_PIXEL)
+        context.bit_rate = bit_rate
+        context.options = {
+            "preset": "veryfast",
+            "tune": "zerolatency",
+            "profile": "baseline",
+            "forced-idr": "1",
+            # key frames are placed by media time below: inputs of varying rate would stretch a count of pictures
+            "g": "100000",
+            "sc_threshold": "0",
+            "maxrate": str(bit_rate),
+            "bufsize": str(bit_rate),
+        }
+        self._context = context
+
+    def request_key_frame(self) -> None:
+        """Makes the next picture a key frame."""
+        self._key_due = None
+
+    def encode(self, frame: av.VideoFrame, seconds: float) -> Iterator[tuple[float, bytes, bool]]:
+        """One picture in; (seconds, Annex B access unit, key frame) out."""
+        picture = frame.reformat(width=self._context.width, height=self._context.height, format="yuv420p")
+        picture.pts = round(seconds * VIDEO_CLOCK)
+        picture.time_base = self._context.time_base
+        key = self._key_due is None or seconds >= self._key_due
+        picture.pict_type = PictureType.I if key else PictureType.NONE
+        if key:
+            self._key_due = seconds + self._key_interval
+        for packet in self._context.encode(picture):
+            if packet.pts is not None:
+                yield packet.pts / VIDEO_CLOCK, bytes(packet), packet.is_keyframe
+
+
+class AudioEncoder:
+    """Opus, 48 kHz stereo, packets of 20 ms, whatever rate and layout come in."""
+
+    def __init__(self, *, bit_rate: int = 64_000) -> None:
+        self._resampler = AudioResampler(format="s16", layout="stereo", rate=AUDIO_CLOCK, frame_size=OPUS_SAMPLES)
+        context = av.CodecContext.create("libopus", "w")
+        context.format = av.AudioFormat("s16")
+        context.layout = "stereo"
+        context.sample_rate = AUDIO_CLOCK
+        context.time_base = Fraction(1, AUDIO_CLOCK)
+        context.bit_rate = bit_rate
+        self._context = context
+
+    def encode(self, frame: av.AudioFrame, seconds: float) -> Iterator[tuple[float, bytes, bool]]:
+        """Samples in; (seconds, Opus packet, True) out, none or several at a time."""
+        frame.pts = round(seconds * frame.sample_rate)
+        frame.time_base = Fraction(1, frame.sample_rate)
+        for resampled in self._resampler.resample(frame):
+            for packet in self._context.encode(resampled):
+                if packet.pts is not None:
+                    yield packet.pts / AUDIO_CLOCK, bytes(packet), True

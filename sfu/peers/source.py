@@ -1,0 +1,185 @@
+"""Any input that PyAV opens, as a camera: files, RTSP cameras, devices.
+
+Owns the reading thread, the bounded hand-over to asyncio and the media time that grows through loops and reopened
+cameras. Never paces what is not live (the publisher does) and never sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import av
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from sfu.peers.frames import Frame, Source, SourceCounters, SourceError
+from sfu.peers.handover import End, HandOver, in_order
+from sfu.peers.pattern import Pattern
+from sfu.peers.tracks import Track, audio_track, video_track
+
+log = logging.getLogger(__name__)
+
+_OPEN_TIMEOUT, _READ_TIMEOUT = 10.0, 10.0
+_INTERLEAVING = 1.0
+"""Seconds by which a file's sound and picture may be stored apart; sorted out before the hand-over."""
+_REOPEN_MAX = 30.0
+
+
+async def open_source(text: str, *, loop: bool = False) -> Source:
+    """Opens an input: a path, a URL, a device, or `pattern[:N]` for a camera made here.
+
+    `loop`: a file starts over at its end. Live inputs are reopened for ever whatever it says. Raises SourceError.
+    """
+    name, _, number = text.partition(":")
+    if name == "pattern" and (not number or number.isdigit()):
+        return await asyncio.to_thread(Pattern, int(number or 0))
+    return await asyncio.to_thread(Input, text, loop=loop)
+
+
+class Input:
+    """A `Source` read by its own thread. The constructor blocks while it opens and probes the input."""
+
+    def __init__(self, text: str, *, loop: bool = False) -> None:
+        self._text = text
+        self._loop = loop
+        self.counters = SourceCounters()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._container: InputContainer | None = _open(text)
+        self.live = (not Path(text).exists() and not self._container.duration) or text.startswith("/dev/")
+        self._tracks = _tracks(self._container, text)
+        self.codecs = tuple(track.codec for track in self._tracks)
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        """See `Source`; may be iterated once."""
+        hand_over = HandOver(asyncio.get_running_loop(), self._stop)
+        self._thread = threading.Thread(target=self._read, args=(hand_over,), name="source", daemon=True)
+        self._thread.start()
+        async for frame in hand_over:
+            self.counters.frames += 1
+            yield frame
+
+    def request_key_frame(self) -> None:
+        """See `Source`."""
+        if any(track.encoded_here and track.codec.kind == "video" for track in self._tracks):
+            self.counters.requests_served += 1
+        else:
+            self.counters.requests_ignored += 1
+        for track in self._tracks:
+            track.request_key_frame()
+
+    async def close(self) -> None:
+        """See `Source`; a thread that hangs in the network is left behind, it ends at its read timeout."""
+        self._stop.set()
+        if self._thread is not None:
+            await asyncio.to_thread(self._thread.join, 2.0)
+        elif self._container is not None:
+            self._container.close()
+
+    def _read(self, hand_over: HandOver) -> None:
+        """The thread's whole life."""
+        fault: SourceError | None = None
+        try:
+            frames = self._passes()
+            for frame in frames if self.live else in_order(frames, _INTERLEAVING):
+                if not hand_over.put(frame):
+                    return
+        except (SourceError, av.FFmpegError, OSError) as error:
+            fault = error if isinstance(error, SourceError) else SourceError(f"{self._text}: {error}")
+        finally:
+            hand_over.end(fault)
+
+    def _passes(self) -> Iterator[Frame]:
+        """Every pass over the input; media time never steps back between them."""
+        started, shift = time.monotonic(), 0.0
+        while not self._stop.is_set():
+            end = End()
+            for frame in self._pass(shift):
+                end.seen(frame)
+                yield frame
+            self.counters.passes += 1
+            if self.live:
+                self._container = self._reopen()
+                shift = max(end.seconds, time.monotonic() - started)
+            elif not self._loop:
+                return
+            elif end.seconds <= shift:
+                raise SourceError(f"{self._text}: nothing in it to loop")
+            else:
+                shift = end.seconds
+
+    def _pass(self, shift: float) -> Iterator[Frame]:
+        """From the input's beginning to its end; of a live input also a fault is only an end."""
+        container, self._container = self._container or _open(self._text), None
+        with container:
+            streams = _streams(container)
+            if len(streams) != len(self._tracks):
+                raise SourceError(f"{self._text}: has other tracks than before")
+            for track, stream in zip(self._tracks, streams, strict=True):
+                track.begin(stream)
+            index = {stream.index: number for number, stream in enumerate(streams)}
+            origin: float | None = None if container.start_time is None else container.start_time / av.time_base
+            for packet in self._packets(container, streams):
+                if origin is None:
+                    origin = float(packet.pts * packet.time_base) if packet.pts is not None else 0.0
+                number = index[packet.stream_index]
+                for seconds, data, key in self._tracks[number].feed(packet, shift - origin):
+                    yield Frame(number, seconds, data, key)
+
+    def _packets(self, container: InputContainer, streams: list[VideoStream | AudioStream]) -> Iterator[Packet[Stream]]:
+        try:
+            for packet in container.demux(streams):
+                if self._stop.is_set():
+                    return
+                yield packet
+        except (av.FFmpegError, OSError) as error:
+            if not self.live:
+                raise
+            log.warning("%s: %s", self._text, error)
+
+    def _reopen(self) -> InputContainer | None:
+        """A live input again, with full-jitter back-off up to 30 s; None only when told to stop."""
+        attempt = 0
+        while not self._stop.wait(random.uniform(0.1, min(_REOPEN_MAX, 2.0**attempt))):
+            try:
+                container = _open(self._text)
+            except SourceError as error:
+                log.warning("%s", error)
+                attempt = min(attempt + 1, 5)
+            else:
+                self.counters.reopened += 1
+                return container
+        return None
+
+
+def _open(text: str) -> InputContainer:
+    options = {"rtsp_transport": "tcp"} if text.startswith("rtsp") else {}
+    device = "v4l2" if text.startswith("/dev/video") else None
+    try:
+        return av.open(text, format=device, options=options, timeout=(_OPEN_TIMEOUT, _READ_TIMEOUT))
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise SourceError(f"cannot open {text}: {error}") from error
+
+
+def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
+    """The first picture and the first sound: what one camera has."""
+    return [*container.streams.video[:1], *container.streams.audio[:1]]
+
+
+def _tracks(container: InputContainer, text: str) -> list[Track]:
+    tracks = [
+        video_track(stream) if isinstance(stream, VideoStream) else audio_track(stream)
+        for stream in _streams(container)
+    ]
+    if not tracks:
+        raise SourceError(f"{text}: neither video nor audio in it")
+    return tracks

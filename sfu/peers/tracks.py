@@ -1,0 +1,197 @@
+"""One track of an input: demuxed packets -> frames that RTP can carry, untouched when they can go as they are.
+
+Blocking work of the source's thread. Owns the decision between passing through and encoding once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from typing import Protocol
+
+import av
+from av.audio.stream import AudioStream
+from av.bitstream import BitStreamFilterContext
+from av.packet import Packet
+from av.stream import Stream
+from av.video.stream import VideoStream
+
+from sfu.peers.encode import AudioEncoder, VideoEncoder, fitted
+from sfu.peers.frames import OPUS, VP8, VP9, h264
+from sfu.peers.packetize import ParameterSets
+from sfu.rtc.codec import Codec
+
+log = logging.getLogger(__name__)
+
+Encoded = tuple[float, bytes, bool]
+"""Seconds on the input's own clock, the frame, whether it is a key frame."""
+
+_LEVEL_31_MACROBLOCKS = 3600
+
+
+class Track(Protocol):
+    """What turns one stream's packets into frames; kept over an input's passes."""
+
+    codec: Codec
+    encoded_here: bool
+
+    def begin(self, stream: VideoStream | AudioStream) -> None:
+        """A new pass over the input, or the input opened anew: `stream` replaces the one before."""
+        ...
+
+    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+        """Frames out of a packet, `shift` seconds added; an empty packet (end of the pass) flushes decoders."""
+        ...
+
+    def request_key_frame(self) -> None:
+        """Heard only where pictures are encoded here. May be called from another thread."""
+        ...
+
+
+class PassThrough:
+    """Packets that go out as they came in."""
+
+    encoded_here = False
+
+    def __init__(self, codec: Codec) -> None:
+        self.codec = codec
+
+    def begin(self, stream: VideoStream | AudioStream) -> None:
+        """See `Track`."""
+        self._stream = stream
+        self._count = 0
+
+    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+        """See `Track`."""
+        if packet.size:
+            yield self._seconds(packet) + shift, bytes(packet), packet.is_keyframe
+
+    def request_key_frame(self) -> None:
+        """See `Track`."""
+        return
+
+    def _seconds(self, packet: Packet[Stream]) -> float:
+        """Presentation time; elementary streams have none, their pictures are counted."""
+        self._count += 1
+        if packet.pts is not None and packet.time_base is not None:
+            return float(packet.pts * packet.time_base)
+        rate = getattr(self._stream, "average_rate", None) or 25
+        return float((self._count - 1) / rate)
+
+
+class H264PassThrough(PassThrough):
+    """H.264 from any container as Annex B access units that carry their parameter sets."""
+
+    def begin(self, stream: VideoStream | AudioStream) -> None:
+        """See `Track`."""
+        super().begin(stream)
+        extradata = stream.codec_context.extradata or b""
+        self._sets = ParameterSets(b"" if extradata[:1] == b"\x01" else extradata)
+        self._filter = BitStreamFilterContext("h264_mp4toannexb", stream)
+
+    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+        """See `Track`."""
+        if not packet.size:
+            return
+        seconds, key = self._seconds(packet) + shift, packet.is_keyframe
+        data = b"".join(bytes(filtered) for filtered in self._filter.filter(packet))
+        yield seconds, self._sets.complete(data), key
+
+
+class EncodedVideo:
+    """Pictures decoded and encoded once to H.264."""
+
+    encoded_here = True
+
+    def __init__(self, stream: VideoStream) -> None:
+        context = stream.codec_context
+        self._rate = float(stream.average_rate or 25)
+        width, height = fitted(context.width, context.height)
+        large = width * height // 256 > _LEVEL_31_MACROBLOCKS
+        self.codec = h264("42e028" if large else "42e01f")
+        self._encoder = VideoEncoder(width, height, self._rate)
+
+    def begin(self, stream: VideoStream | AudioStream) -> None:
+        """See `Track`."""
+        stream.codec_context.thread_type = "SLICE"  # frame threads would hold pictures back
+        self._count = 0
+
+    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+        """See `Track`."""
+        for picture in _decoded(packet):
+            if isinstance(picture, av.VideoFrame):
+                seconds = self._count / self._rate if picture.time is None else picture.time
+                self._count += 1
+                yield from self._encoder.encode(picture, seconds + shift)
+
+    def request_key_frame(self) -> None:
+        """See `Track`."""
+        self._encoder.request_key_frame()
+
+
+class EncodedAudio:
+    """Sound decoded and encoded once to Opus."""
+
+    codec = OPUS
+    encoded_here = True
+
+    def __init__(self) -> None:
+        self._encoder = AudioEncoder()
+
+    def begin(self, stream: VideoStream | AudioStream) -> None:  # noqa: ARG002
+        """See `Track`."""
+        self._samples = 0
+
+    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+        """See `Track`."""
+        for sound in _decoded(packet):
+            if isinstance(sound, av.AudioFrame):
+                seconds = self._samples / sound.sample_rate if sound.time is None else sound.time
+                self._samples += sound.samples
+                yield from self._encoder.encode(sound, seconds + shift)
+
+    def request_key_frame(self) -> None:
+        """See `Track`."""
+        return
+
+
+def _decoded(packet: Packet[Stream]) -> list[object]:
+    """What the packet decodes to; a damaged one, as cameras send on bad links, decodes to nothing."""
+    with contextlib.suppress(av.error.InvalidDataError):
+        return list(packet.decode())
+    return []
+
+
+def video_track(stream: VideoStream) -> Track:
+    """Passes through H.264 without B-frames, VP8 and VP9 in 8-bit 4:2:0; encodes everything else, and says why."""
+    context = stream.codec_context
+    name = context.codec.canonical_name
+    if context.pix_fmt not in ("yuv420p", "yuvj420p"):
+        reason = f"pixel format {context.pix_fmt}"
+    elif name == "h264" and context.has_b_frames:
+        reason = "B-frames, which browsers cannot play from RTP"
+    elif name == "h264":
+        return H264PassThrough(h264(_profile_level_id(context.extradata or b"")))
+    elif name in ("vp8", "vp9"):
+        return PassThrough(VP8 if name == "vp8" else VP9)
+    else:
+        reason = f"codec {name}"
+    log.info("encoding video once to H.264: the input has %s", reason)
+    return EncodedVideo(stream)
+
+
+def audio_track(stream: AudioStream) -> Track:
+    """Passes Opus through; encodes everything else."""
+    name = stream.codec_context.codec.canonical_name
+    if name == "opus":
+        return PassThrough(OPUS)
+    log.info("encoding audio once to Opus: the input has codec %s", name)
+    return EncodedAudio()
+
+
+def _profile_level_id(extradata: bytes) -> str:
+    """From an avcC box (ISO 14496-15 section 5.3.3.1) or an Annex B SPS; constrained baseline when neither says."""
+    if extradata[:1] == b"\x01" and len(extradata) >= 4:
+        return extradata[1:4].hex()
+    return ParameterSets(extradata).profile_level_id or "42e01f"

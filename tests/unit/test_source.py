@@ -1,0 +1,156 @@
+"""Inputs become tracks of frames: untouched where RTP can carry them, encoded once where not, time always growing."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from pathlib import Path
+
+import pytest
+
+from sfu.peers.frames import Frame, Source, SourceError
+from sfu.peers.handover import in_order
+from sfu.peers.packetize import nal_type, nal_units
+from sfu.peers.pattern import LOOP_SECONDS, Pattern
+from sfu.peers.source import open_source
+from tests.media import avcc_units, decoded, make_file, packets_of
+
+BASELINE = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
+
+
+async def take(source: Source, *, until: float = float("inf")) -> list[Frame]:
+    """The source's frames, to its end or to `until` seconds of media time."""
+    frames = []
+    async with asyncio.timeout(30):
+        async for frame in source.frames():
+            if frame.seconds >= until:
+                break
+            frames.append(frame)
+    await source.close()
+    return frames
+
+
+def of(frames: list[Frame], track: int) -> list[Frame]:
+    return [frame for frame in frames if frame.track == track]
+
+
+async def test_h264_and_opus_pass_through_untouched(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "camera.mp4", options=BASELINE)
+    source = await open_source(str(path))
+    assert next((codec.name, codec.parameter("profile-level-id")) for codec in source.codecs) == ("H264", "42c00c")
+    frames = await take(source)
+    pictures, sound = of(frames, 0), of(frames, 1)
+    stored = packets_of(path, "video")
+    for picture, (_, sample) in zip(pictures, stored, strict=True):
+        units = nal_units(picture.data)
+        assert units[-1] == avcc_units(sample)[-1]
+        if picture.key:
+            assert [nal_type(unit) for unit in units][:2] == [7, 8]
+    assert [data for _, data in packets_of(path, "audio")] == [packet.data for packet in sound]
+    assert [picture.key for picture in pictures] == [number % 25 == 0 for number in range(50)]
+    assert len(decoded("h264", [picture.data for picture in pictures])) == 50
+
+
+async def test_frames_come_in_order_with_their_media_time(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "camera.mp4", options=BASELINE)
+    frames = await take(await open_source(str(path)))
+    assert [frame.seconds for frame in frames] == sorted(frame.seconds for frame in frames)
+    assert [round(frame.seconds * 25) for frame in of(frames, 0)] == list(range(50))
+
+
+async def test_a_loop_never_steps_back_nor_pauses(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "camera.mp4", options=BASELINE, seconds=1)
+    source = await open_source(str(path), loop=True)
+    pictures = of(await take(source, until=4.5), 0)
+    steps = [b.seconds - a.seconds for a, b in itertools.pairwise(pictures)]
+    assert min(steps) > 0.03
+    assert max(steps) < 0.08
+    assert source.counters.passes >= 4
+
+
+async def test_b_frames_other_codecs_and_layouts_are_encoded_once(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "film.mp4", audio="aac", options={"bf": "2"})
+    source = await open_source(str(path), loop=True)
+    frames = await take(source, until=3.5)
+    pictures, sound = of(frames, 0), of(frames, 1)
+    assert [codec.name for codec in source.codecs] == ["H264", "opus"]
+    assert decoded("h264", [picture.data for picture in pictures]) == [(320, 180)] * len(pictures)
+    keys = [picture.seconds for picture in pictures if picture.key]
+    assert keys == pytest.approx([0, 2], abs=0.05)
+    steps = {round((b.seconds - a.seconds) * 48000) for a, b in itertools.pairwise(sound)}
+    assert 960 in steps
+    assert max(steps) <= 960 + 48000 * 0.08
+    assert pictures[0].seconds == pytest.approx(sound[0].seconds, abs=0.05)
+
+
+async def test_a_requested_key_frame_comes_where_pictures_are_encoded_here(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "old.avi", video="mpeg4", audio=None, seconds=8)
+    source = await open_source(str(path))
+    seen: list[Frame] = []
+    async for frame in source.frames():
+        seen.append(frame)
+        if len(seen) == 5:
+            source.request_key_frame()
+    await source.close()
+    keys = [round(frame.seconds * 25) for frame in seen if frame.key]
+    assert source.counters.requests_served == 1
+    assert len([number for number in keys if number % 50]) >= 1
+
+
+async def test_a_key_frame_request_to_a_pass_through_is_only_counted(tmp_path: Path) -> None:
+    source = await open_source(str(make_file(tmp_path / "camera.mp4", options=BASELINE, seconds=0.2)))
+    source.request_key_frame()
+    assert source.counters.requests_ignored == 1
+    await source.close()
+
+
+@pytest.mark.parametrize(("codec", "name"), [("libvpx", "VP8"), ("libvpx-vp9", "VP9")])
+async def test_vpx_passes_through(codec: str, name: str, tmp_path: Path) -> None:
+    options = {"deadline": "realtime", "lag-in-frames": "0"}
+    path = make_file(tmp_path / "a.webm", video=codec, seconds=1, options=options)
+    source = await open_source(str(path))
+    frames = of(await take(source), 0)
+    assert source.codecs[0].name == name
+    assert [frame.data for frame in frames] == [data for _, data in packets_of(path, "video")]
+
+
+async def test_elementary_streams_without_times_are_counted(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "a.h264", audio=None, seconds=1, options=BASELINE)
+    frames = await take(await open_source(str(path)))
+    assert [round(frame.seconds * 25) for frame in frames] == list(range(25))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not a film " * 100])
+async def test_what_cannot_be_opened_is_said_in_one_error(content: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SourceError, match=r"film\.mp4"):
+        await open_source(str(path))
+
+
+async def test_a_reader_that_nobody_empties_waits_and_ends_when_closed(tmp_path: Path) -> None:
+    path = make_file(tmp_path / "camera.mp4", options=BASELINE, seconds=1)
+    source = await open_source(str(path), loop=True)
+    frames = source.frames()
+    await anext(frames)
+    async with asyncio.timeout(3):
+        await source.close()
+        await frames.aclose()
+
+
+def test_sound_and_picture_stored_apart_are_sorted_out() -> None:
+    stored = [Frame(0, t / 10, b"", False) for t in range(8)] + [Frame(1, t / 10, b"", True) for t in range(8)]
+    times = [frame.seconds for frame in in_order(iter(stored), 1.0)]
+    assert times == sorted(times)
+
+
+async def test_a_pattern_is_a_camera_that_repeats_itself_without_a_seam() -> None:
+    source = await asyncio.to_thread(lambda: Pattern(1, width=320, height=180, rate=10))
+    frames = await take(source, until=LOOP_SECONDS * 2.2)
+    pictures, sound = of(frames, 0), of(frames, 1)
+    assert [round(picture.seconds * 10) for picture in pictures] == list(range(LOOP_SECONDS * 22))
+    assert [round(packet.seconds * 50) for packet in sound] == list(range(LOOP_SECONDS * 110))
+    assert [picture.key for picture in pictures[:30]] == ([True] + [False] * 9) * 3
+    assert decoded("h264", [p.data for p in pictures]) == [(320, 180)] * len(pictures)
+    assert nal_units(pictures[0].data)[0][1:3] == b"\x42\xc0", "constrained baseline"
