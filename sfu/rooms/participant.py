@@ -7,6 +7,7 @@ participants: `server` brings messages in, carries messages out, and says which 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -284,6 +285,15 @@ class Participant:
             worst = max((block.fraction_lost / 256 for block in blocks if block.ssrc in video), default=0.0)
             parts.append(rtcp.remb(self._own_ssrc, self._ceiling.update(worst, now), video))
         self.transport.send_rtcp(rtcp.compound(*parts))
+
+    def drop_counts(self) -> Counter[str]:
+        """Packets dropped so far, by reason, in both directions."""
+        total = Counter(self.drops) + Counter(self.transport.drops)
+        for producer in self.producers.values():
+            total.update(producer.drops)
+        for consumer in self.consumers.values():
+            total.update({reason.value: count for reason, count in consumer.drops.items()})
+        return total
 
     # --- ends
 

@@ -86,6 +86,8 @@ class RoomServer:
         messages_per_window: int,
     ) -> None:
         self.counters: Counter[str] = Counter()
+        self.drops: Counter[str] = Counter()
+        """Packets that sessions which have ended did not get or give, by reason."""
         self.participants: dict[Leaf, Participant] = {}
         self._clientid = clientid
         self._rooms = rooms
@@ -209,9 +211,8 @@ class RoomServer:
 
     def _admit(self, participant: Participant) -> None:
         leaf = participant.leaf
-        self._rooms.admit(leaf)
-        if leaf in self.participants:
-            self._end(leaf, "replaced")
+        for replaced in self._rooms.admit(leaf):
+            self._end(replaced, "replaced")
         participant.on_tracks = self._on_tracks
         participant.on_connected = self._on_connected
         participant.on_closed = self._on_closed
@@ -282,6 +283,7 @@ class RoomServer:
             return
         _log.info("%s: session ends: %s", leaf, reason or "bye")
         self.counters[f"ended_{reason or 'bye'}"] += 1
+        self.drops.update(participant.drop_counts())
         participant.detach()
         if reason is not None and participant.session is not None:
             self._send(leaf, participant.session, Bye(reason))
@@ -319,12 +321,11 @@ class RoomServer:
     def publish_rooms(self) -> None:
         """Room state that changed since the last call; a room that never had a producer leaves no trace."""
         dirty, self._dirty = self._dirty, set()
-        known = set(self._rooms.rooms())
         for room in dirty:
             state = self._rooms.state(room)
-            if state["producers"]:
+            if state["live"]:
                 self._told.add(room)
-            self._outbox.room_state(room, state if room in known or room in self._told else None)
+            self._outbox.room_state(room, state if self._rooms.known(room) or room in self._told else None)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

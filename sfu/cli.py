@@ -1,0 +1,221 @@
+"""The command line: arguments in, exit codes out (0 done, 1 failed, 2 wrong usage or settings).
+
+SIGTERM and Ctrl-C end gracefully; a second one ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from sfu import settings as settings_module
+from sfu.settings import Settings, SettingsError
+
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+app = typer.Typer(
+    name="sfu",
+    help="Turn any MQTT broker into a camera network.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Broker = Annotated[
+    str,
+    typer.Option("--broker", envvar="SFU_BROKER", help="mqtt://, mqtts://, ws:// or wss:// URL, with login if needed"),
+]
+Base = Annotated[str, typer.Option("--base", envvar="SFU_BASE", help="topics start with it")]
+Token = Annotated[str | None, typer.Option("--token", help="access token (JWT)")]
+DEFAULT_BROKER: Final = "mqtt://127.0.0.1:1883"
+
+
+def _settings_help() -> str:
+    rows = (
+        "  ".join((name, f"[{default}]" if default else "", text)) for name, default, text in settings_module.describe()
+    )
+    return "Settings, as environment variables (in TOML: lower case, `__` a table):\n\n" + "\n\n".join(rows)
+
+
+@app.command(epilog=_settings_help())
+def serve(
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
+    broker: Annotated[str | None, typer.Option(help="SFU_BROKER")] = None,
+    base: Annotated[str | None, typer.Option(help="SFU_BASE")] = None,
+    http: Annotated[str | None, typer.Option(help="SFU_HTTP")] = None,
+    option: Annotated[list[str] | None, typer.Option("--set", help="any setting: --set media.port=7000")] = None,
+) -> None:
+    """Runs the server: rooms on a broker, media on one UDP port, a page on HTTP."""
+    from sfu.service import Service  # noqa: PLC0415  # --help must not load media libraries
+
+    chosen: dict[str, Any] = {"broker": broker, "base": base, "http": http}
+    for text in option or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            _fail(f"--set {text}: looks like --set media.port=7000", WRONG_USAGE)
+        chosen[name] = value
+    loaded = _load(config, {name: value for name, value in chosen.items() if value is not None})
+
+    async def run(stop: asyncio.Event) -> int:
+        async with Service(loaded) as service:
+            page = service.http.url if service.http else "none"
+            logging.getLogger("sfu").info(
+                "serving %s on %s, media on UDP %d, page %s", loaded.base, service.broker_url, service.port.port, page
+            )
+            await service.wait(stop)
+        return 0
+
+    _run(run, loaded.log_level)
+
+
+@app.command()
+def demo(
+    source: Annotated[str | None, typer.Option(help="file or URL to show instead of test patterns")] = None,
+    cameras: Annotated[int, typer.Option(min=1, max=16, help="how many cameras")] = 3,
+    seconds: Annotated[float | None, typer.Option(min=1, help="end after so many seconds")] = None,
+    http: Annotated[str, typer.Option(envvar="SFU_HTTP", help="host:port of the page; port 0 takes a free one")] = (
+        "127.0.0.1:8080"
+    ),
+) -> None:
+    """Everything on this machine: broker, server, cameras, web page; prints the page's address when pictures flow."""
+    from sfu.demo import run_demo  # noqa: PLC0415
+
+    async def run(stop: asyncio.Event) -> int:
+        return await run_demo(source=source, cameras=cameras, seconds=seconds, http=http, stop=stop, say=typer.echo)
+
+    _run(run, "warning")
+
+
+@app.command()
+def publish(
+    room: Annotated[str, typer.Argument(help="room, e.g. frontdoor or site/gate")],
+    source: Annotated[str, typer.Argument(help="anything FFmpeg opens: file, rtsp://camera, device")],
+    peer: Annotated[str | None, typer.Option("--id", help="the camera's id in the room")] = None,
+    *,
+    loop: Annotated[bool, typer.Option("--loop", help="start a file again at its end")] = False,
+    broker: Broker = DEFAULT_BROKER,
+    base: Base = "sfu",
+    token: Token = None,
+) -> None:
+    """Makes a file, RTSP camera or device a camera in ROOM; H.264 and Opus go through without re-encoding."""
+    from sfu.peers.publish import publish as run_publish  # noqa: PLC0415
+
+    async def run(stop: asyncio.Event) -> int:
+        return await run_publish(
+            room, source, peer_id=peer, loop=loop, broker=_url(broker), base=base, token=token, stop=stop, report=_say
+        )
+
+    _run(run, "warning")
+
+
+@app.command()
+def view(
+    room: Annotated[str, typer.Argument(help="room, e.g. frontdoor or site")],
+    seconds: Annotated[float | None, typer.Option(min=1, help="end after so many seconds")] = None,
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="figures as one JSON object at the end")] = False,
+    windows: Annotated[int, typer.Option(min=1, max=16, help="how many cameras at once")] = 4,
+    broker: Broker = DEFAULT_BROKER,
+    base: Base = "sfu",
+    token: Token = None,
+) -> None:
+    """Watches ROOM without a screen: what arrives, how fast, how late."""
+    from sfu.peers.view import view as run_view  # noqa: PLC0415
+
+    async def run(stop: asyncio.Event) -> int:
+        return await run_view(
+            room,
+            seconds=seconds,
+            as_json=as_json,
+            windows=windows,
+            broker=_url(broker),
+            base=base,
+            token=token,
+            stop=stop,
+            report=_say,
+        )
+
+    _run(run, "warning")
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+
+
+def _url(text: str) -> Any:
+    from sfu.signaling.mqtt import BrokerUrl  # noqa: PLC0415
+
+    try:
+        return BrokerUrl.parse(text)
+    except ValueError as error:
+        _fail(f"--broker: {error}", WRONG_USAGE)
+
+
+def _load(config: Path | None, command_line: dict[str, Any]) -> Settings:
+    try:
+        return settings_module.load(config=config, command_line=command_line)
+    except SettingsError as error:
+        _fail(str(error), WRONG_USAGE)
+
+
+def _fail(message: str, code: int) -> Any:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def _run(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> None:
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    try:
+        code = _new_runner().run(_until_told(work))
+    except (SettingsError, ValueError) as error:
+        _fail(str(error), WRONG_USAGE)
+    except OSError as error:
+        _fail(str(error), FAILED)
+    raise typer.Exit(code)
+
+
+def _new_runner() -> asyncio.Runner:
+    """uvloop where it exists: a fifth less CPU for each packet."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def _until_told(work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Runs `work` with an event that the first SIGTERM or SIGINT sets; the second ends the process at once."""
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(FAILED)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return await work(stop)
+
+
+@app.command("version")
+def show_version() -> None:
+    """Prints the version."""
+    typer.echo(version("mqtt-sfu"))
+
+
+def main() -> None:
+    """The console script."""
+    app()

@@ -1,0 +1,73 @@
+"""Prometheus metrics: the counters that the parts keep anyway, read when somebody asks.
+
+Rooms are bounded and may be labels; peers are not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sfu.media.fanout import Fanout
+from sfu.rooms.server import RoomServer
+from sfu.rtc.udp import UdpPort
+from sfu.signaling.mqtt import BrokerLink
+from sfu.signaling.topics import Role
+
+_ROLES: Final = tuple(role.value for role in Role)
+
+
+class Metrics(Collector):
+    """What `/metrics` shows."""
+
+    def __init__(self, server: RoomServer, fanout: Fanout, port: UdpPort, link: BrokerLink) -> None:
+        self._server = server
+        self._fanout = fanout
+        self._port = port
+        self._link = link
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """The Prometheus text format."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterable[Metric]:
+        """One family for each thing counted."""
+        participants = self._server.participants
+        roles = Counter(leaf.role.value for leaf in participants)
+        yield _gauge("sfu_participants", "sessions now", {role: roles[role] for role in _ROLES}, "role")
+        yield GaugeMetricFamily("sfu_mqtt_connected", "1 while the broker is connected", value=self._link.connected)
+        yield _counter("sfu_mqtt_events", "what the broker link went through", self._link.counters, "event")
+        yield _counter("sfu_signalling", "sessions, refusals and strays", self._server.counters, "event")
+        yield CounterMetricFamily("sfu_udp_received", "datagrams read", value=self._port.received)
+        yield _counter("sfu_udp_dropped", "datagrams not handled", self._port.drops, "reason")
+        yield CounterMetricFamily("sfu_rtp_forwarded", "packets handed to the kernel", value=self._fanout.forwarded)
+        yield _counter("sfu_rtp_refused", "packets the kernel did not take", self._fanout.refused(), "errno")
+        yield _counter("sfu_rtp_dropped", "packets a consumer did not get", self._drops(), "reason")
+
+    def _drops(self) -> Mapping[str, int]:
+        """Those of sessions that have ended are kept by the server."""
+        total: Counter[str] = Counter(self._server.drops)
+        for participant in self._server.participants.values():
+            total.update(participant.drop_counts())
+        return total
+
+
+def _gauge(name: str, text: str, values: Mapping[str, int], label: str) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family
+
+
+def _counter(name: str, text: str, values: Mapping[str, int], label: str) -> Metric:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in values.items():
+        family.add_metric([key], value)
+    return family

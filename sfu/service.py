@@ -1,0 +1,274 @@
+"""The service: every part made, started in order, supervised, and ended in order.
+
+Start: embedded broker (if any), UDP port, rooms, broker link, HTTP. End, within 5 s: HTTP, peers told and transports
+closed, room state and `offline` published, link, port, broker. The broker's absence delays nothing but signalling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import platform
+import secrets
+import ssl
+import time
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+from sfu.http.server import HttpServer, PageInfo
+from sfu.media.fanout import Fanout
+from sfu.metrics import Metrics
+from sfu.rooms.participant import Terms
+from sfu.rooms.room import Limits, Rooms
+from sfu.rooms.server import RoomServer
+from sfu.rtc.agents import AgentFactory
+from sfu.rtc.transport import Certificate, Transport
+from sfu.rtc.udp import UdpPort
+from sfu.settings import EMBEDDED, Settings, SettingsError
+from sfu.signaling import mqtt
+from sfu.signaling.broker import EmbeddedBroker
+from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming
+from sfu.signaling.topics import BridgeRequest, Leaf, TopicError, Topics, parse_legacy
+
+_log = logging.getLogger(__name__)
+
+NAME: Final = "mqtt-sfu"
+_NTP_EPOCH: Final = 2_208_988_800  # seconds from 1900 to 1970
+_SIGNAL_EXPIRY: Final = 30  # seconds
+
+
+def ntp_now() -> int:
+    """Wall time as 64-bit NTP (RFC 3550 section 4)."""
+    return int((time.time() + _NTP_EPOCH) * (1 << 32))
+
+
+def topics_of(settings: Settings) -> Topics:
+    """The topic grammar that the settings ask for; SettingsError when base or legacy topics do not fit it."""
+    try:
+        return Topics(settings.base, parse_legacy(settings.legacy_topics))
+    except TopicError as error:
+        raise SettingsError(str(error)) from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Outbox:
+    """The room server's words on their topics."""
+
+    link: BrokerLink
+    topics: Topics
+
+    def signal(self, leaf: Leaf, payload: bytes) -> None:
+        self.link.publish(self.topics.leaf(leaf), payload, expiry_s=_SIGNAL_EXPIRY)
+
+    def event(self, room: str, payload: bytes) -> None:
+        self.link.publish(self.topics.event(room), payload, expiry_s=_SIGNAL_EXPIRY)
+
+    def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
+        words = (None, None, None)
+        if state is not None:
+            available = "online" if state["live"] else "offline"
+            words = (json.dumps(state).encode(), available.encode(), str(state["viewers"]).encode())
+        for topic, word in zip((self.topics.state, self.topics.availability, self.topics.viewers), words, strict=True):
+            self.link.set_state(topic(room), word)
+
+
+class Service:
+    """One running server; `async with` starts and ends it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.topics = topics_of(settings)
+        host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:32] or "host"
+        self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
+        self._stack = AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> Service:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        settings = self.settings
+        self.broker_url = await self._start_broker()
+        self.port = await UdpPort.open(bind=settings.media.bind, port=settings.media.port)
+        self._stack.callback(self.port.close)
+        loop = asyncio.get_running_loop()
+        self.fanout = Fanout(call_soon=loop.call_soon, clock=loop.time)
+        self.link = self._make_link()
+        self.rooms = Rooms(
+            Limits(
+                viewers_per_room=settings.limits.viewers_per_room,
+                rooms=settings.limits.rooms,
+                producers_per_room=settings.limits.producers_per_room,
+            ),
+            same_peer=settings.same_peer,
+        )
+        self.server = self._make_server(loop)
+        self.metrics = Metrics(self.server, self.fanout, self.port, self.link)
+        self._run(self.link.run(), "broker link")
+        self._stack.push_async_callback(self._end_link)
+        self._stack.push_async_callback(self.server.close)
+        self._run(self.server.run(), "rooms")
+        await self._start_http()
+        self.link.set_state(self.topics.bridge_info, json.dumps(self._info()).encode())
+
+    async def _start_broker(self) -> BrokerUrl:
+        if self.settings.broker != EMBEDDED:
+            try:
+                return BrokerUrl.parse(self.settings.broker)
+            except ValueError as error:
+                raise SettingsError(f"broker: {error}") from error
+        broker = EmbeddedBroker(port=self.settings.embedded_port)
+        await broker.start()
+        self._stack.push_async_callback(broker.stop)
+        return broker.url
+
+    def _make_link(self) -> BrokerLink:
+        tls = self.settings.tls
+        return BrokerLink(
+            self.broker_url,
+            client_id=self.clientid,
+            subscriptions=self.topics.subscriptions(),
+            on_message=self._on_message,
+            tls=mqtt.Tls(ca=tls.ca, certificate=tls.certificate, key=tls.key),
+            will=(self.topics.bridge_state, b"offline"),
+            birth=(self.topics.bridge_state, b"online"),
+        )
+
+    def _make_server(self, loop: asyncio.AbstractEventLoop) -> RoomServer:
+        media = self.settings.media
+        certificate = Certificate.generate()
+        agents = AgentFactory(
+            self.port,
+            announce=media.announce,
+            stun=media.stun,
+            turn=media.turn,
+            turn_username=media.turn_username,
+            turn_password=media.turn_password.get_secret_value(),
+            allow_private=media.private_candidates,
+            clock=loop.time,
+        )
+        terms = Terms(
+            fingerprint=certificate.fingerprint,
+            preference=tuple(name.lower() for name in media.codecs),
+            max_bitrate=media.max_bitrate,
+            session_id=lambda: secrets.randbits(62),
+            ssrc=lambda: secrets.randbelow(0xFFFFFFFE) + 1,
+            clock=loop.time,
+            ntp=ntp_now,
+        )
+        return RoomServer(
+            self.clientid,
+            self.rooms,
+            _Outbox(self.link, self.topics),
+            self.fanout,
+            terms,
+            new_transport=lambda: Transport(agents.make(), certificate, role="server"),
+            messages_per_window=self.settings.limits.messages,
+        )
+
+    async def _start_http(self) -> None:
+        self.http: HttpServer | None = None
+        if not self.settings.http:
+            return
+        host, _, port = self.settings.http.rpartition(":")
+        if not port.isdigit():
+            raise SettingsError("http: looks like 127.0.0.1:8080")
+        self.http = HttpServer(
+            host=host.strip("[]"),
+            port=int(port),
+            page=PageInfo(base=self.settings.base, version=version(NAME), ice_servers=self._ice_servers()),
+            connect_broker=self._connect_broker,
+            ready=lambda: self.link.connected,
+            metrics=self.metrics.text,
+            rooms=lambda: {room: self.rooms.state(room) for room in self.rooms.rooms()},
+            origins=self.settings.origins,
+            frame_ancestors=self.settings.frame_ancestors,
+        )
+        await self.http.start()
+        self._stack.push_async_callback(self.http.stop)
+
+    async def _connect_broker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """A byte stream to the broker's TCP listener, for browsers' MQTT."""
+        url = self.broker_url
+        context: ssl.SSLContext | None = None
+        if url.secure:
+            tls = self.settings.tls
+            context = ssl.create_default_context(cafile=tls.ca)
+            if tls.certificate is not None:
+                context.load_cert_chain(tls.certificate, tls.key)
+        return await asyncio.open_connection(url.host, url.port, ssl=context)
+
+    def _on_message(self, message: Incoming) -> None:
+        if message.retained:  # an offer or a command that somebody retained would be obeyed at every start
+            self.server.counters["retained"] += 1
+            return
+        target = self.topics.parse(message.topic)
+        if isinstance(target, Leaf):
+            self.server.receive(target, message.payload)
+        elif isinstance(target, BridgeRequest):
+            self._refuse_request(target, message.payload)
+
+    def _refuse_request(self, request: BridgeRequest, payload: bytes) -> None:
+        """No command exists yet; whoever sends one is told so, as Zigbee2MQTT would."""
+        response: dict[str, Any] = {"status": "error", "error": f"unknown command {request.command}"}
+        try:
+            body = json.loads(payload)
+        except ValueError:
+            body = None
+        if isinstance(body, dict) and "transaction" in body:
+            response["transaction"] = body["transaction"]
+        self.link.publish(self.topics.response(request.command), json.dumps(response).encode())
+
+    def _ice_servers(self) -> list[dict[str, object]]:
+        return [{"urls": [url]} for url in self.settings.media.ice_servers]
+
+    def _info(self) -> dict[str, Any]:
+        limits = self.settings.limits
+        return {
+            "v": 2,
+            "name": NAME,
+            "version": version(NAME),
+            "clientid": self.clientid,
+            "boot": secrets.token_hex(8),
+            "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            "ice_servers": self._ice_servers(),
+            "limits": limits.model_dump(),
+            "http": None if self.http is None else self.http.url,
+        }
+
+    def _run(self, work: Any, name: str) -> None:
+        """One owned task, cancelled at the end; if it fails before, the service ends with its error."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.append(task)
+
+        async def cancel() -> None:
+            task.cancel()
+            await asyncio.wait([task])
+
+        self._stack.push_async_callback(cancel)
+
+    async def _end_link(self) -> None:
+        await self.link.close(farewell=(self.topics.bridge_state, b"offline"))
+
+    async def wait(self, stop: asyncio.Event) -> None:
+        """Until `stop` is set; raises what ended a part of the service before that."""
+        stopped = asyncio.get_running_loop().create_task(stop.wait(), name="stop")
+        try:
+            done, _ = await asyncio.wait([stopped, *self._tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopped}:
+                task.result()
+        finally:
+            stopped.cancel()
