@@ -13,12 +13,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from sfu import settings as settings_module
 from sfu.settings import Settings, SettingsError
+from sfu.signaling.mqtt import BrokerUrl
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -152,9 +153,7 @@ def _say(text: str) -> None:
     typer.echo(text)
 
 
-def _url(text: str) -> Any:
-    from sfu.signaling.mqtt import BrokerUrl  # noqa: PLC0415
-
+def _url(text: str) -> BrokerUrl:
     try:
         return BrokerUrl.parse(text)
     except ValueError as error:
@@ -168,7 +167,7 @@ def _load(config: Path | None, command_line: dict[str, Any]) -> Settings:
         _fail(str(error), WRONG_USAGE)
 
 
-def _fail(message: str, code: int) -> Any:
+def _fail(message: str, code: int) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(code)
 

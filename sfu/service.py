@@ -11,11 +11,10 @@ import json
 import logging
 import platform
 import secrets
-import ssl
 import time
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
@@ -26,13 +25,12 @@ from sfu.metrics import Metrics
 from sfu.rooms.participant import Terms
 from sfu.rooms.room import Limits, Rooms
 from sfu.rooms.server import RoomServer
-from sfu.rtc.agents import AgentFactory
+from sfu.rtc.agents import AgentFactory, ice_credentials
 from sfu.rtc.transport import Certificate, Transport
 from sfu.rtc.udp import UdpPort
 from sfu.settings import EMBEDDED, Settings, SettingsError
-from sfu.signaling import mqtt
 from sfu.signaling.broker import EmbeddedBroker
-from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming
+from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.topics import BridgeRequest, Leaf, TopicError, Topics, parse_legacy
 
 _log = logging.getLogger(__name__)
@@ -69,7 +67,7 @@ class _Outbox:
         self.link.publish(self.topics.event(room), payload, expiry_s=_SIGNAL_EXPIRY)
 
     def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
-        words = (None, None, None)
+        words: tuple[bytes | None, ...] = (None, None, None)
         if state is not None:
             available = "online" if state["live"] else "offline"
             words = (json.dumps(state).encode(), available.encode(), str(state["viewers"]).encode())
@@ -85,6 +83,8 @@ class Service:
         self.topics = topics_of(settings)
         host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:32] or "host"
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
+        self._tls = Tls(ca=settings.tls.ca, certificate=settings.tls.certificate, key=settings.tls.key)
+        self._browser_port: int | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -133,16 +133,16 @@ class Service:
         broker = EmbeddedBroker(port=self.settings.embedded_port)
         await broker.start()
         self._stack.push_async_callback(broker.stop)
+        self._browser_port = broker.port  # browsers speak MQTT 3.1.1, which has its own listener there
         return broker.url
 
     def _make_link(self) -> BrokerLink:
-        tls = self.settings.tls
         return BrokerLink(
             self.broker_url,
             client_id=self.clientid,
             subscriptions=self.topics.subscriptions(),
             on_message=self._on_message,
-            tls=mqtt.Tls(ca=tls.ca, certificate=tls.certificate, key=tls.key),
+            tls=self._tls,
             will=(self.topics.bridge_state, b"offline"),
             birth=(self.topics.bridge_state, b"online"),
         )
@@ -166,6 +166,7 @@ class Service:
             max_bitrate=media.max_bitrate,
             session_id=lambda: secrets.randbits(62),
             ssrc=lambda: secrets.randbelow(0xFFFFFFFE) + 1,
+            ice_credentials=ice_credentials,
             clock=loop.time,
             ntp=ntp_now,
         )
@@ -189,7 +190,12 @@ class Service:
         self.http = HttpServer(
             host=host.strip("[]"),
             port=int(port),
-            page=PageInfo(base=self.settings.base, version=version(NAME), ice_servers=self._ice_servers()),
+            page=PageInfo(
+                base=self.settings.base,
+                version=version(NAME),
+                websocket=self._websocket(),
+                ice_servers=self._ice_servers(),
+            ),
             connect_broker=self._connect_broker,
             ready=lambda: self.link.connected,
             metrics=self.metrics.text,
@@ -203,13 +209,8 @@ class Service:
     async def _connect_broker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A byte stream to the broker's TCP listener, for browsers' MQTT."""
         url = self.broker_url
-        context: ssl.SSLContext | None = None
-        if url.secure:
-            tls = self.settings.tls
-            context = ssl.create_default_context(cafile=tls.ca)
-            if tls.certificate is not None:
-                context.load_cert_chain(tls.certificate, tls.key)
-        return await asyncio.open_connection(url.host, url.port, ssl=context)
+        context = self._tls.context() if url.tls else None
+        return await asyncio.open_connection(url.host, self._browser_port or url.port, ssl=context)
 
     def _on_message(self, message: Incoming) -> None:
         if message.retained:  # an offer or a command that somebody retained would be obeyed at every start
@@ -231,6 +232,11 @@ class Service:
         if isinstance(body, dict) and "transaction" in body:
             response["transaction"] = body["transaction"]
         self.link.publish(self.topics.response(request.command), json.dumps(response).encode())
+
+    def _websocket(self) -> str | None:
+        """A broker reached over WebSockets alone has no TCP listener for our door: browsers go there themselves."""
+        url = self.broker_url
+        return str(replace(url, username=None, password=None)) if url.websocket else None
 
     def _ice_servers(self) -> list[dict[str, object]]:
         return [{"urls": [url]} for url in self.settings.media.ice_servers]

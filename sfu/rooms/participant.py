@@ -43,6 +43,8 @@ class Terms:
     """bit/s that one camera is asked to stay below, all its video tracks together."""
     session_id: Callable[[], int]
     ssrc: Callable[[], int]
+    ice_credentials: Callable[[], tuple[str, str]]
+    """A fresh (ufrag, pwd)."""
     clock: Callable[[], float]
     ntp: Callable[[], int]
     """Wall time as 64-bit NTP (RFC 3550 section 4)."""
@@ -66,6 +68,7 @@ class Participant:
         self._fanout = fanout
         self._terms = terms
         self._remote: Description | None = None
+        self._remote_ufrag: str | None = None
         self._demux = Demux()
         self._flowing: set[str] = set()
         self._heard: dict[str, float] = {}
@@ -102,18 +105,26 @@ class Participant:
         """Whether an offer has this session's ICE credentials, the only sign of a legacy peer's re-offer."""
         return self._remote is not None and self._remote.ufrag == description.ufrag
 
+    async def gather(self, negotiated: Negotiated) -> None:
+        """Local candidates for the answer; for an ICE restart new credentials first (RFC 8839 section 4.4.1.1.1)."""
+        agent = self.transport.agent
+        if self._remote_ufrag not in (None, negotiated.ufrag):
+            ufrag, pwd = self._terms.ice_credentials()
+            agent.restart(ufrag=ufrag, pwd=pwd)
+        await agent.gather()
+
     def answer(self, negotiated: Negotiated) -> str:
-        """The answer's SDP, complete with all candidates; it also starts the transport."""
+        """The answer's SDP, complete with all candidates; it also starts the transport, or restarts its ICE."""
         agent = self.transport.agent
         local = Local(agent.ufrag, agent.pwd, self._terms.fingerprint, agent.candidates(), agent.lite)
         self._version += 1
         self.answer_text = sdp.write_answer(negotiated, local, session_id=self._session_id, version=self._version)
-        self.transport.start(
-            ufrag=negotiated.ufrag,
-            pwd=negotiated.pwd,
-            lite=negotiated.ice_lite,
-            fingerprints=negotiated.fingerprints,
-        )
+        ufrag, pwd, lite = negotiated.ufrag, negotiated.pwd, negotiated.ice_lite
+        if self._remote_ufrag is None:
+            self.transport.start(ufrag=ufrag, pwd=pwd, lite=lite, fingerprints=negotiated.fingerprints)
+        elif self._remote_ufrag != ufrag:
+            self.transport.restart(ufrag=ufrag, pwd=pwd, lite=lite)
+        self._remote_ufrag = ufrag
         for candidate in negotiated.candidates:
             agent.add_candidate(candidate)
         if negotiated.end_of_candidates:

@@ -224,7 +224,7 @@ class RoomServer:
 
     async def _answer(self, participant: Participant, negotiated: Negotiated) -> None:
         leaf = participant.leaf
-        await participant.transport.agent.gather()
+        await participant.gather(negotiated)
         if self.participants.get(leaf) is not participant:
             return
         self._send(leaf, participant.session, Answer(participant.answer(negotiated)))

@@ -1,0 +1,77 @@
+"""`sfu demo`: a broker, a server, cameras and a page on this machine, from one command.
+
+Owns nothing of its own: it starts what anybody could start by hand, and the cameras come in over MQTT and WebRTC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from sfu import settings
+from sfu.peers.publish import publish
+from sfu.service import Service
+
+ROOM: Final = "demo"
+PATTERN: Final = "pattern"
+_PATIENCE: Final = 30.0  # seconds until the cameras must be live
+
+
+async def run_demo(
+    *,
+    source: str | None,
+    cameras: int,
+    seconds: float | None,
+    http: str,
+    stop: asyncio.Event,
+    say: Callable[[str], Any],
+) -> int:
+    """Runs until `stop` or for `seconds`; exit code 0, or 1 when no picture flows within 30 s."""
+    chosen = {"http": http, "embedded_port": 0, "media.port": 0, "log_level": "warning", "broker": settings.EMBEDDED}
+    async with Service(settings.load(command_line=chosen)) as service, asyncio.TaskGroup() as group:
+        ending = asyncio.Event()
+        for number in range(1, cameras + 1):
+            camera = publish(
+                ROOM,
+                source or f"{PATTERN}:{number}",
+                peer_id=f"camera-{number}",
+                loop=True,
+                broker=service.broker_url,
+                base=service.settings.base,
+                stop=ending,
+                report=lambda _: None,
+            )
+            group.create_task(camera, name=f"camera {number}")
+        try:
+            if not await _live(service, cameras):
+                say("no picture within 30 s")
+                return 1
+            say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {service.http.url if service.http else ''}")
+            await _until(stop, seconds)
+        finally:
+            ending.set()
+    return 0
+
+
+async def _live(service: Service, cameras: int) -> bool:
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            while (
+                len(  # noqa: ASYNC110  # rooms tell MQTT, not us
+                    service.rooms.state(ROOM)["producers"]
+                )
+                < cameras
+            ):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _until(stop: asyncio.Event, seconds: float | None) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

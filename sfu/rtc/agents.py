@@ -1,0 +1,82 @@
+"""Which ICE agent a server gives its clients: lite where they can reach it, full where it sits behind a NAT itself.
+
+Owns the reading of `stun:` and `turn:` URIs (RFC 7064, RFC 7065) and the making of ICE credentials.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import string
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sfu.rtc.agent import IceAgent, TurnServer
+from sfu.rtc.full import FullAgent
+from sfu.rtc.lite import LiteAgent
+from sfu.rtc.udp import UdpPort, host_addresses
+
+_ICE_CHARS: Final = string.ascii_letters + string.digits
+_URI: Final = re.compile(
+    r"(stun|turns?):(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]?]+))(?::(?P<port>\d{1,5}))?(?P<query>\?.*)?"
+)
+
+
+def ice_credentials() -> tuple[str, str]:
+    """A fresh (ufrag, pwd): 48 and 143 bits, more than RFC 8445 section 5.3 asks; the ufrag addresses an agent."""
+    ufrag, pwd = ("".join(secrets.choice(_ICE_CHARS) for _ in range(length)) for length in (8, 24))
+    return ufrag, pwd
+
+
+def parse_server(uri: str) -> tuple[str, str, int, str]:
+    """(scheme, host, port, "udp" or "tcp") of a `stun:`, `turn:` or `turns:` URI; ValueError."""
+    match = _URI.fullmatch(uri)
+    query = (match["query"] or "").removeprefix("?transport=") if match else ""
+    if match is None or query not in ("", "udp", "tcp"):
+        raise ValueError(f"{uri!r} is not stun:host:port or turn:host:port")
+    scheme = match[1]
+    port = int(match["port"] or (5349 if scheme == "turns" else 3478))
+    return scheme, match["v6"] or match["host"], port, query or ("tcp" if scheme == "turns" else "udp")
+
+
+class AgentFactory:
+    """Makes an agent for each client, all on one port."""
+
+    def __init__(
+        self,
+        port: UdpPort,
+        *,
+        announce: Sequence[str] = (),
+        stun: str = "",
+        turn: str = "",
+        turn_username: str = "",
+        turn_password: str = "",
+        allow_private: bool = True,
+        clock: Callable[[], float],
+    ) -> None:
+        """`announce` empty: this machine's addresses. ValueError when a STUN or TURN URI cannot be read."""
+        self._port = port
+        self._announce = tuple(announce) or host_addresses()
+        self._stun = parse_server(stun)[1:3] if stun else None
+        self._turn: TurnServer | None = None
+        if turn:
+            scheme, host, number, transport = parse_server(turn)
+            self._turn = TurnServer(host, number, turn_username, turn_password, transport, tls=scheme == "turns")
+        self._allow_private = allow_private
+        self._clock = clock
+
+    def make(self) -> IceAgent:
+        """A full agent when there is a STUN or TURN server to gather from, else a lite one."""
+        ufrag, pwd = ice_credentials()
+        if self._stun is None and self._turn is None:
+            return LiteAgent(self._port, ufrag=ufrag, pwd=pwd, announce=self._announce, clock=self._clock)
+        return FullAgent(
+            self._port,
+            ufrag=ufrag,
+            pwd=pwd,
+            announce=self._announce,
+            stun=self._stun,
+            turn=self._turn,
+            allow_private=self._allow_private,
+            clock=self._clock,
+        )
