@@ -21,24 +21,28 @@ _RTCP_CONFLICTS = range(64, 96)
 
 _MEDIA_LINE = re.compile(r"m=([!-~]{1,32}) +(\d{1,5})(?:/\d+)? +([!-~]{1,64})((?: +[!-~]{1,64})+) *")
 
-# What is taken over, and in which shape; the rewriting keeps what the groups caught.
-_VALUES = {
-    "fingerprint": re.compile(r"([!-~]+) +([!-~]+) *"),
-    "group": re.compile(r"([!-~]+)((?: +[!-~]+)*) *"),
-    "ice-lite": re.compile(r""),
-    "ice-pwd": re.compile(r"([!-~]{22,256}) *"),
-    "ice-ufrag": re.compile(r"([!-9;-~]{4,256}) *"),
-    "mid": re.compile(r"([!-~]{1,64}) *"),
-    "msid": re.compile(r"([!-~]{1,256})( [!-~]{1,256})? *"),
-    "rtcp-mux": re.compile(r""),
-    "setup": re.compile(r"(actpass|active|passive) *"),
-    "ssrc-group": re.compile(r"([!-~]+)((?: +\d{1,10})+) *"),
-    "rtcp-fb": re.compile(r"(\d{1,3}|\*)( [!-~]+)( [!-~ ]+)?"),
+# More lines than any peer's section has; the rest is not read, since aiortc.sdp looks SSRCs up in a list.
+_MAX_LINES = 512
+
+# The attributes taken over: the shape they come in, and how the groups it caught are written.
+_SHAPES = {
+    "extmap": (re.compile(r"(\d{1,5})(?:/\w+)? +([!-~]+)(?: .*)?"), r"\1 \2"),
+    "fingerprint": (re.compile(r"([!-~]+) +([!-~]+)"), r"\1 \2"),
+    "group": (re.compile(r"([!-~]+)((?: +[!-~]+)*)"), r"\1\2"),
+    "ice-lite": (re.compile(r""), ""),
+    "ice-pwd": (re.compile(r"([!-~]{22,256})"), r"\1"),
+    "ice-ufrag": (re.compile(r"([!-9;-~]{4,256})"), r"\1"),
+    "mid": (re.compile(r"([!-~]{1,64})"), r"\1"),
+    "msid": (re.compile(r"([!-~]{1,256})( [!-~]{1,256})?"), r"\1\2"),
+    "rtcp-fb": (re.compile(r"(\d{1,3}|\*)( nack| ccm| goog-remb| transport-cc)( pli| fir)?"), r"\1\2\3"),
+    "rtcp-mux": (re.compile(r""), ""),
+    "setup": (re.compile(r"(actpass|active|passive)"), r"\1"),
+    "ssrc": (re.compile(r"(\d{1,10})(?: +([!-9;-~]+):(.*)| .*)?"), r"\1 \2:\3"),
+    "ssrc-group": (re.compile(r"([!-~]+)((?: +\d{1,10})+)"), r"\1\2"),
+    **{direction: (re.compile(r""), "") for direction in DIRECTIONS},
 }
-_EXTENSION = re.compile(r"(\d{1,5})(?:/\w+)? +([!-~]+)(?: .*)?")
 _FORMAT = re.compile(r"(\d{1,3}) +([!-.0-~]+)/(\d{1,9})(/\d{1,3})?.*")
 _PARAMETERS = re.compile(r"(\d{1,3}) +(.+)")
-_SOURCE = re.compile(r"(\d{1,10})(?: +([!-9;-~]+):(.*)| .*)?")
 
 Attribute = tuple[str, str]
 
@@ -66,8 +70,8 @@ def normalize(sdp: str) -> tuple[str, tuple[Head, ...]]:
     session, *sections = _split(sdp)
     inherited = [(name, value) for name, value in _attributes(session) if name in DIRECTIONS or name == "extmap"]
     lines = [line for line in session if line.startswith("o=")]
-    # A transport that says nothing about its DTLS role can take either (aiortc would drop its fingerprints).
-    lines += [*_written(_attributes(session), "setup:actpass")]
+    # A transport that says nothing about its DTLS role can take either (aiortc.sdp would drop its fingerprints).
+    lines += _written([("setup", "actpass"), *_attributes(session)])
     heads = []
     for section in sections:
         attributes = _attributes(section)
@@ -83,7 +87,8 @@ def _split(sdp: str) -> list[list[str]]:
     for line in sdp.splitlines():
         if line.startswith("m="):
             groups.append([])
-        groups[-1].append(line)
+        if len(groups[-1]) < _MAX_LINES:
+            groups[-1].append(line)
     return groups
 
 
@@ -123,26 +128,20 @@ def _section_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
     return [*lines, *_format_lines(head, attributes)] if head.is_rtp else lines
 
 
-def _written(attributes: Sequence[Attribute], *first: str) -> list[str]:
-    """The attributes that stand on their own, each in its one shape, after those given."""
-    lines = list(first)
+def _written(attributes: Sequence[Attribute]) -> list[str]:
+    """The attributes that stand on their own, each in its one shape and once."""
+    lines: dict[str, None] = {}
     for name, value in attributes:
-        if name in DIRECTIONS:
-            lines.append(name)
-        elif name == "extmap" and (match := _EXTENSION.fullmatch(value)):
-            lines.append(f"extmap:{match[1]} {match[2]}")
-        elif name == "ssrc" and (match := _SOURCE.fullmatch(value)):
-            lines.append(f"ssrc:{match[1]} {match[2] or 'unnamed'}:{match[3] or ''}")
-        elif name in _VALUES and (match := _VALUES[name].fullmatch(value.lower() if name == "setup" else value)):
-            separator = " " if name == "fingerprint" else ""
-            lines.append(f"{name}:{separator.join(group or '' for group in match.groups())}".removesuffix(":"))
-    return [f"a={line}" for line in lines]
+        pattern, template = _SHAPES.get(name, (None, ""))
+        if pattern and (match := pattern.fullmatch(value)):
+            lines[f"a={name}:{match.expand(template)}" if template else f"a={name}"] = None
+    return list(lines)
 
 
 def _format_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
     """One rtpmap for each payload type of the m-line that has a meaning, then one fmtp for it at most."""
     written = _by_payload_type(_FORMAT, "rtpmap", attributes)
-    formats = {**{key: f"{key} {_STATIC_FORMATS[key]}" for key in head.formats if key in _STATIC_FORMATS}}
+    formats = {key: f"{key} {description}" for key, description in _STATIC_FORMATS.items()}
     formats |= {key: f"{key} {match[2]}/{match[3]}{match[4] or ''}" for key, match in written.items()}
     parameters = _by_payload_type(_PARAMETERS, "fmtp", attributes)
     lines = []

@@ -86,7 +86,7 @@ def write_answer(negotiated: Negotiated, local: Local, *, session_id: int, versi
     lines = _session_lines(local, negotiated.bundle, session_id, version)
     for section in negotiated.sections:
         if section.rejected is not None:
-            lines += _rejected_lines(section)
+            lines += _rejected_lines(section, local, negotiated.setup)
             continue
         lines += _media_lines(section.kind, section.protocol, section.direction, section.codecs)
         lines += _identity_lines(section.mid if section.named else None, section.extensions.items())
@@ -217,9 +217,12 @@ def _session_lines(local: Local, bundle: Sequence[str] | None, session_id: int, 
     return [*lines, "a=ice-options:trickle", "a=msid-semantic:WMS *"]
 
 
-def _rejected_lines(section: Agreed) -> list[str]:
+def _rejected_lines(section: Agreed, local: Local, setup: Setup) -> list[str]:
+    """Port 0 (RFC 3264 section 6). aiortc refuses an answer with a section, even so, without ICE, role and rtcp-mux."""
     lines = [f"m={section.kind} 0 {section.protocol} {section.formats[0]}", "c=IN IP4 0.0.0.0", "a=inactive"]
-    return [*lines, *([f"a=mid:{section.mid}"] if section.named else [])]
+    lines += _identity_lines(section.mid if section.named else None, ())
+    lines += [f"a=ice-ufrag:{local.ufrag}", f"a=ice-pwd:{local.pwd}", f"a=setup:{setup}"]
+    return [*lines, "a=rtcp-mux"] if section.kind in {"audio", "video"} else lines
 
 
 def _media_lines(kind: str, protocol: str, direction: Direction, codecs: Sequence[Codec]) -> list[str]:

@@ -1,0 +1,232 @@
+"""Negotiation: what is served, in which direction, with which codecs, in which windows."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfu.rtc.description import MID, Description, Section, TransportParameters
+from sfu.rtc.negotiation import EXTENSIONS, FEEDBACK, negotiate
+from sfu.rtc.sdp import SdpError, parse
+from tests.unit.offers import NAMES, PREFERENCE, negotiated, offer
+
+
+def changed(name: str, **values) -> Description:
+    """A vector with values replaced in all its sections."""
+    description = parse(offer(name))
+    return replace(description, sections=tuple(replace(section, **values) for section in description.sections))
+
+
+def decide(description: Description, role="join"):
+    return negotiate(description, role, preference=PREFERENCE, ssrc=lambda mid: 1)
+
+
+@pytest.mark.parametrize(
+    ("role", "offered", "ours"),
+    [
+        ("pub", "sendrecv", "recvonly"),
+        ("pub", "sendonly", "recvonly"),
+        ("pub", "recvonly", "inactive"),
+        ("view", "sendrecv", "sendonly"),
+        ("view", "recvonly", "sendonly"),
+        ("view", "sendonly", "inactive"),
+        ("join", "sendrecv", "sendrecv"),
+        ("join", "sendonly", "recvonly"),
+        ("join", "recvonly", "sendonly"),
+        ("join", "inactive", "inactive"),
+    ],
+)
+def test_the_role_limits_the_direction_whatever_is_offered(role, offered, ours):
+    for section in decide(changed("chromium-sendrecv", direction=offered), role).sections:
+        assert section.direction == ours
+        assert (section.receive is not None) == (ours in {"sendrecv", "recvonly"})
+        assert (section.send is not None) == (ours in {"sendrecv", "sendonly"})
+
+
+@pytest.mark.parametrize(("first", "name"), [("h264", "H264"), ("vp8", "VP8"), ("vp9", "VP9"), ("av1", "AV1")])
+def test_a_producer_is_told_the_one_codec_we_prefer(first, name):
+    audio, video = negotiated(offer("chromium-sendrecv"), "pub", (first,)).sections
+    assert [codec.name for codec in video.codecs] == [name]
+    assert [codec.name for codec in audio.codecs] == ["opus"]
+    assert video.receive is not None
+    assert video.receive.codecs == video.codecs
+
+
+def test_the_h264_variant_is_constrained_baseline_in_fragments():
+    (codec,) = negotiated(offer("chromium-sendrecv"), "pub").sections[1].codecs
+    assert (codec.parameter("packetization-mode"), codec.parameter("profile-level-id")) == ("1", "42e01f")
+
+
+def test_a_camera_without_our_favourite_still_works():
+    assert negotiated(offer("gstreamer-unbundled"), "pub").sections[0].codecs[0].name == "VP8"
+    assert negotiated(offer("embedded-pub"), "pub").sections[1].codecs[0].name == "PCMA"
+
+
+def test_interleaved_h264_is_not_served():
+    h264 = parse(offer("pion-pub")).sections[0].codecs[0]
+    interleaved = replace(h264, parameters=(("packetization-mode", "2"),))
+    assert [section.rejected for section in decide(changed("pion-pub", codecs=(h264,))).sections] == [None, None]
+    with pytest.raises(SdpError) as caught:
+        decide(changed("pion-pub", codecs=(interleaved,)))
+    assert caught.value.code == "codec"
+
+
+def test_a_member_is_told_the_preferred_codec_first_and_may_be_sent_the_others():
+    video = negotiated(offer("chromium-sendrecv"), "join", ("vp9",)).sections[1]
+    names = [codec.name for codec in video.codecs]
+    assert (names[0], names[2]) == ("VP9", "H264")
+    assert video.send is not None
+    assert video.receive is not None
+    assert video.send.codecs == video.receive.codecs == video.codecs
+
+
+def test_a_viewer_may_be_sent_everything_it_offers_that_we_know():
+    offered = parse(offer("chromium-view")).sections[1].codecs
+    agreed = negotiated(offer("chromium-view"), "view").sections[1].codecs
+    assert sorted(codec.payload_type for codec in agreed) == sorted(codec.payload_type for codec in offered)
+    assert {codec.name for codec in agreed} == {"H264", "VP8", "VP9", "AV1"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("role", ["pub", "view", "join"])
+def test_only_what_was_offered_is_answered(name, role):
+    description = parse(offer(name))
+    for section, ours in zip(description.sections, negotiated(offer(name), role).sections, strict=True):
+        assert (ours.index, ours.mid, ours.kind) == (section.index, section.mid, section.kind)
+        assert {codec.payload_type for codec in ours.codecs} <= {codec.payload_type for codec in section.codecs}
+        assert all(uri in EXTENSIONS and section.extensions[uri] == number for uri, number in ours.extensions.items())
+        assert all(set(codec.feedback) <= set(FEEDBACK) for codec in ours.codecs)
+
+
+def test_windows_pair_the_kth_sound_with_the_kth_picture():
+    sections = negotiated(offer("chromium-join-added"), "join").sections
+    sent = [(section.send.stream, section.send.track) for section in sections if section.send]
+    assert sent == [
+        ("window-1", "window-1-audio"),
+        ("window-1", "window-1-video"),
+        ("window-2", "window-2-audio"),
+        ("window-2", "window-2-video"),
+    ]
+
+
+def test_a_wall_gets_a_window_for_each_picture_and_no_data_channel():
+    sections = negotiated(offer("chromium-wall"), "view").sections
+    assert [section.send.stream for section in sections if section.send and section.kind == "video"] == [
+        f"window-{number}" for number in range(1, 6)
+    ]
+    assert [section.rejected for section in sections] == [None] * 6 + ["kind"]
+
+
+def test_a_re_offer_without_a_section_keeps_the_others_and_their_ssrcs():
+    ssrcs = {
+        name: {s.mid: s.send.ssrc for s in negotiated(offer(name), "view").sections if s.send}
+        for name in ("chromium-wall", "chromium-wall-stopped")
+    }
+    before, after = ssrcs["chromium-wall"], ssrcs["chromium-wall-stopped"]
+    assert after == {mid: ssrc for mid, ssrc in before.items() if mid != "2"}
+    again = negotiated(offer("chromium-wall-stopped"), "view")
+    assert [section.rejected for section in again.sections] == [None, None, "off", None, None, None, "off"]
+    assert again.bundle == ("0", "1", "3", "4", "5")
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"rejected": True}, "off"),
+        ({"kind": "text"}, "kind"),
+        ({"protocol": "UDP/TLS/UDPTL"}, "protocol"),
+        ({"rtcp_mux": False}, "rtcp-mux"),
+        ({"codecs": ()}, "codec"),
+        ({"mid": "elsewhere"}, "bundle"),
+    ],
+)
+def test_one_section_that_cannot_be_served_costs_only_itself(values, reason):
+    description = parse(offer("chromium-sendrecv"))
+    audio, video = description.sections
+    agreed = decide(replace(description, sections=(replace(audio, **values), video)))
+    assert [section.rejected for section in agreed.sections] == [reason, None]
+    assert agreed.bundle == ("1",)
+    with pytest.raises(SdpError) as caught:
+        decide(replace(description, sections=(replace(audio, **values),)))
+    assert caught.value.code == "codec"
+    assert reason in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "protocol", ["RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/DTLS/RTP/SAVPF", "udp/tls/rtp/savpf", "RTP/AVP"]
+)
+def test_every_protocol_of_rfc_8829_is_taken(protocol):
+    agreed = decide(changed("chromium-sendrecv", protocol=protocol))
+    assert [(section.rejected, section.protocol) for section in agreed.sections] == [(None, protocol)] * 2
+
+
+@pytest.mark.parametrize(("offered", "ours"), [("actpass", "passive"), ("active", "passive"), ("passive", "active")])
+def test_we_wait_for_the_dtls_hello_unless_the_peer_insists(offered, ours):
+    description = parse(offer("chromium-view"))
+    section = description.sections[0]
+    transport = replace(section.transport, setup=offered)
+    sections = (replace(section, transport=transport),)
+    assert decide(replace(description, sections=sections, transport=transport)).setup == ours
+
+
+def test_without_bundle_what_shares_the_first_transport_is_served():
+    assert [s.rejected for s in negotiated(offer("gstreamer-unbundled"), "join").sections] == [None, "bundle"]
+    embedded = negotiated(offer("embedded-pub"), "pub")
+    assert [section.rejected for section in embedded.sections] == [None, None]
+    assert embedded.bundle is None
+    assert not any(MID in section.extensions for section in embedded.sections)
+
+
+def test_the_transport_is_that_of_the_first_section_served():
+    description = parse(offer("gstreamer-unbundled"))
+    video, audio = description.sections
+    unbundled = decide(replace(description, sections=(replace(video, codecs=()), audio)))
+    assert unbundled.ufrag == audio.transport.ufrag != description.ufrag
+    bundled = replace(description, bundle=("audio1", "video0"))
+    assert decide(bundled).ufrag == audio.transport.ufrag
+    assert decide(bundled).bundle == ("audio1", "video0")
+
+
+def test_bundled_sections_may_leave_their_transport_to_the_first():
+    description = parse(offer("chromium-sendrecv"))
+    audio, video = description.sections
+    empty = TransportParameters("", "", (), "actpass")
+    agreed = decide(replace(description, sections=(audio, replace(video, transport=empty))))
+    assert (agreed.ufrag, agreed.sections[1].rejected) == (description.ufrag, None)
+
+
+directions = st.sampled_from(["sendrecv", "sendonly", "recvonly", "inactive"])
+real_sections = st.sampled_from([section for name in NAMES for section in parse(offer(name)).sections])
+
+
+@st.composite
+def sections(draw) -> Section:
+    return replace(
+        draw(real_sections),
+        direction=draw(directions),
+        rejected=draw(st.booleans()),
+        rtcp_mux=draw(st.booleans()),
+        named=draw(st.booleans()),
+    )
+
+
+@given(
+    parts=st.lists(sections(), min_size=1, max_size=8), role=st.sampled_from(["pub", "view", "join"]), data=st.data()
+)
+def test_any_offer_is_answered_section_by_section_or_refused(parts, role, data):
+    parts = [replace(part, index=index, mid=str(index)) for index, part in enumerate(parts)]
+    mids = [part.mid for part in parts]
+    bundle = data.draw(st.none() | st.lists(st.sampled_from([*mids, "unknown"])).map(tuple))
+    offered = Description("", tuple(parts), bundle, False, parts[0].transport)
+    try:
+        agreed = decide(offered, role)
+    except SdpError:
+        return
+    served = [section for section in agreed.sections if section.rejected is None]
+    assert [section.mid for section in agreed.sections] == mids
+    assert served
+    assert all(section.codecs for section in served)
+    assert not any(section.send for section in agreed.sections if role == "pub" or section.rejected)
+    assert not any(section.receive for section in agreed.sections if role == "view" or section.rejected)
+    assert agreed.bundle is None or set(agreed.bundle) == {section.mid for section in served}

@@ -1,0 +1,271 @@
+"""SDP text: what is read from real peers, what is refused, what our own looks like to others."""
+
+import time
+
+import pytest
+from aiortc import RTCPeerConnection, RTCSessionDescription
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfu.rtc.codec import Codec
+from sfu.rtc.description import MID
+from sfu.rtc.sdp import OfferSection, SdpError, parse, write_answer, write_offer
+from tests.unit.offers import LOCAL, NAMES, answer, negotiated, offer
+
+HEAD = (
+    "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\n"
+    f"a=ice-pwd:{'p' * 24}\r\na=fingerprint:sha-256 AB:CD\r\na=setup:actpass\r\n"
+)
+VIDEO = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r\n"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_vector_is_understood(name):
+    description = parse(offer(name))
+    assert description.transport.complete
+    assert description.setup == "actpass"
+    assert any(section.codecs for section in description.sections)
+    assert all(len(section.mid) > 0 for section in description.sections)
+
+
+def test_a_browser_camera_and_microphone():
+    audio, video = parse(offer("chromium-sendrecv")).sections
+    assert (audio.kind, audio.mid, audio.direction, audio.rtcp_mux) == ("audio", "0", "sendrecv", True)
+    assert audio.codecs[0] == Codec(
+        "opus", 48000, 2, 111, (("minptime", "10"), ("useinbandfec", "1")), ("transport-cc",)
+    )
+    assert {codec.name for codec in video.codecs} == {"VP8", "VP9", "H264", "AV1"}
+    assert "nack pli" in video.codecs[0].feedback
+    assert len(video.ssrcs) == 1, "the SSRC that only repairs is left out"
+    assert audio.stream == video.stream
+    assert audio.track != video.track
+    assert video.extensions[MID] == 4
+
+
+def test_firefox_puts_the_fingerprint_on_session_level_fmtp_first_and_bundles_on_port_0():
+    audio, video = parse(offer("firefox-view")).sections
+    assert video.rejected is False
+    assert video.direction == "recvonly"
+    assert video.transport.fingerprints == audio.transport.fingerprints
+    assert audio.codecs[0].parameter("stereo") == "1"
+    assert [codec.name for codec in video.codecs] == ["VP8", "VP9", "H264", "H264", "AV1"]
+    assert video.codecs[2].parameter("profile-level-id") == "42e01f"
+
+
+def test_gstreamer_pads_fmtp_writes_opus_in_capitals_and_names_streams_by_ssrc():
+    audio, video = parse(offer("gstreamer-pub")).sections
+    assert (audio.codecs[0].name, audio.codecs[0].channels) == ("opus", 2)
+    assert video.codecs[0].parameter("profile-level-id") == "42c015"
+    assert (video.stream, video.track) == ("user3197027544@host-63f598de", "webrtctransceiver1")
+    assert video.ssrcs == (2719326061,)
+    assert video.cname == "user3197027544@host-63f598de"
+
+
+def test_embedded_peers_write_no_mid_no_rtpmap_for_static_types_and_small_letters():
+    description = parse(offer("embedded-pub"))
+    video, audio = description.sections
+    assert (video.mid, video.named, video.protocol) == ("0", False, "udp/tls/rtp/savpf")
+    assert (video.codecs[0].name, audio.codecs[0].name) == ("H264", "PCMA")
+    assert description.bundle is None
+
+
+def test_candidates_are_kept_as_they_are():
+    description = parse(offer("libdatachannel-pub"))
+    assert description.candidates == ("candidate:1 1 UDP 2122317823 10.1.2.3 54778 typ host",)
+    assert description.end_of_candidates
+    assert description.setup == "actpass"
+
+
+def test_stopped_and_data_sections_keep_their_place():
+    sections = parse(offer("chromium-wall-stopped")).sections
+    assert [section.rejected for section in sections] == [False, False, True, False, False, False, True]
+    assert [section.index for section in sections] == list(range(7))
+    assert parse(offer("chromium-wall")).sections[6].formats == ("webrtc-datachannel",)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a=ssrc:1234",
+        "a=ssrc:1234 nonsense",
+        "a=ssrc:99999999999 cname:x",
+        "a=extmap:2/recvonly urn:x attributes follow",
+        "a=extmap:x",
+        "a=fmtp:97 no=such;format",
+        "a=fmtp:96 max-fr=29.97; stereo=yes;; =",
+        "a=fmtp:96",
+        "a=rtpmap:97",
+        "a=rtpmap:96 VP8",
+        "a=rtcp-fb:*",
+        "a=rtcp:nonsense",
+        "a=candidate:short",
+        "a=rid:h send pt=96",
+        "a=simulcast:send h;l",
+        "a=ssrc-group:FID x y",
+        "a=setup:holdconn",
+        "a=mid:with space",
+        "a=fingerprint:sha-256",
+        "a=group",
+        "c=IN IP9 nowhere",
+        "b=AS:x",
+        "nonsense",
+        "",
+    ],
+)
+def test_a_line_out_of_shape_costs_nothing_but_itself(line):
+    (section,) = parse(f"{HEAD}{VIDEO}{line}\r\n").sections
+    assert [codec.name for codec in section.codecs] == ["VP8"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("", "bad_request"),
+        ("hello", "bad_request"),
+        (HEAD, "bad_request"),
+        (f"{HEAD}m=video\r\n", "bad_request"),
+        (f"{HEAD}m=video nine UDP/TLS/RTP/SAVPF 96\r\n", "bad_request"),
+        (f"v=0\r\n{VIDEO}", "bad_request"),
+        (HEAD.replace("sha-256", "md5") + VIDEO, "bad_request"),
+        (HEAD.replace("abcd", "a:bcd") + VIDEO, "bad_request"),
+        (f"{HEAD}{VIDEO}a=mid:x\r\n{VIDEO}a=mid:x\r\n", "bad_request"),
+        (HEAD + VIDEO.replace(" 9 ", " 0 "), "codec"),
+        (HEAD + VIDEO * 65, "too_large"),
+        (HEAD + VIDEO * 400, "too_large"),
+        ("a" * (1 << 20), "too_large"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_its_code(text, code):
+    with pytest.raises(SdpError) as caught:
+        parse(text)
+    assert caught.value.code == code
+    assert caught.value.message
+
+
+PAYLOAD_TYPES = [*range(64), *range(96, 128)]
+MANY_FORMATS = f"m=video 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, PAYLOAD_TYPES))}\r\n" + "".join(
+    f"a=rtpmap:{number} VP8/90000\r\n" for number in PAYLOAD_TYPES
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "".join(f"a=ssrc:{number}\r\n" for number in range(4500)),
+        "a=rtcp-fb:* nack\r\n" * 3000,
+        "".join(f"a=rtcp-fb:{number} nack pli\r\n" for number in range(2000)),
+        f"a=fmtp:96 {'a;' * 30000}\r\n",
+        f"a=ssrc:1 {' ' * 60000}\r\n",
+        f"a=ssrc-group:FID {'1 ' * 30000}x\r\n",
+        f"a=msid:{'a ' * 30000}\r\n",
+    ],
+    ids=["ssrc", "feedback for all", "feedback", "fmtp", "spaces", "group", "msid"],
+)
+def test_hostile_text_takes_bounded_time(body):
+    started = time.process_time()
+    parse((HEAD + MANY_FORMATS + body)[:65536])
+    assert time.process_time() - started < 0.5
+
+
+def outcome(text: str) -> str:
+    """What became of it; anything but SdpError fails the test by itself."""
+    try:
+        parse(text)
+    except SdpError as error:
+        return error.code
+    return "description"
+
+
+def readable(text: str) -> None:
+    assert outcome(text) in {"description", "bad_request", "codec", "too_large"}
+
+
+@given(st.text())
+def test_any_text_is_a_description_or_refused(text):
+    readable(text)
+    readable(HEAD + text)
+    readable(HEAD + VIDEO + text)
+
+
+LINES = st.from_regex(
+    r"(m=(audio|video|application) [0-9]{1,6} (UDP/TLS/)?RTP/SAVPF( [0-9*]{1,4})+"
+    r"|a=(mid|msid|rtpmap|fmtp|rtcp-fb|ssrc|ssrc-group|extmap|setup|fingerprint|group|ice-ufrag):[ -~]{0,20}"
+    r"|a=(rtpmap|fmtp):[0-9]{1,4} [a-zA-Z0-9/;=]{0,20})",
+    fullmatch=True,
+)
+
+
+@given(st.lists(LINES, max_size=30))
+def test_any_lines_of_sdp_are_a_description_or_refused(lines):
+    readable(HEAD + "\r\n".join(lines))
+
+
+@given(name=st.sampled_from(NAMES), data=st.data())
+def test_mangled_offers_are_a_description_or_refused(name, data):
+    lines = offer(name)[:12000].split("\r\n")
+    for position in data.draw(st.lists(st.integers(0, len(lines) - 1), max_size=8)):
+        index = position % len(lines)
+        lines[index : index + 1] = data.draw(st.sampled_from([[], [lines[index]] * 2, [lines[index][::-1]]]))
+    raw = bytearray("\r\n".join(lines).encode())
+    for position in data.draw(st.lists(st.integers(0, max(len(raw) - 1, 0)), max_size=8)):
+        raw[position] ^= 1 << data.draw(st.integers(0, 7))
+    readable(raw.decode("latin-1"))
+
+
+def test_an_answer_reads_back_as_what_was_agreed():
+    agreed = negotiated(offer("chromium-join-added"), "join")
+    description = parse(write_answer(agreed, LOCAL, session_id=7, version=3))
+    assert description.origin == "- 7 3 IN IP4 127.0.0.1"
+    assert description.ice_lite
+    assert description.setup == "passive"
+    assert description.bundle == ("0", "1", "2", "3")
+    assert description.candidates == tuple(f"candidate:{candidate}" for candidate in LOCAL.candidates)
+    for section, ours in zip(description.sections, agreed.sections, strict=True):
+        assert section.direction == ours.direction
+        assert section.extensions == ours.extensions
+        assert [codec.payload_type for codec in section.codecs] == [codec.payload_type for codec in ours.codecs]
+        assert ours.send is not None
+        assert section.ssrcs == (ours.send.ssrc,)
+        assert (section.stream, section.track) == (ours.send.stream, ours.send.track)
+
+
+@pytest.mark.parametrize("name", ["chromium-view", "chromium-sendrecv", "firefox-view", "pion-pub", "embedded-pub"])
+@pytest.mark.parametrize("role", ["pub", "view", "join"])
+def test_answers_for_sound_and_picture_stay_below_4_kib(name, role):
+    assert len(answer(offer(name), role)) < 4096
+
+
+def test_a_senders_own_declarations_are_not_repeated():
+    text = answer(offer("gstreamer-pub"), "pub")
+    assert "sprop-" not in text
+    assert "a=fmtp:96 packetization-mode=1;profile-level-id=42c015\r\n" in text
+
+
+def test_our_offers_read_back_as_written():
+    codec = Codec("H264", 90000, 1, 102, (("packetization-mode", "1"), ("sprop-parameter-sets", "Z0A=")), ("nack pli",))
+    sections = [
+        OfferSection("0", "video", "sendonly", (codec,), {MID: 4}, ssrc=5, stream="camera", track="video"),
+        OfferSection("1", "audio", "recvonly", (Codec("opus", 48000, 2, 111),)),
+    ]
+    description = parse(write_offer(sections, LOCAL, session_id=1, version=1))
+    video, audio = description.sections
+    assert (description.bundle, description.setup) == (("0", "1"), "actpass")
+    assert (video.codecs, video.ssrcs, video.stream, video.track) == ((codec,), (5,), "camera", "video")
+    assert (video.direction, video.extensions, audio.direction, audio.ssrcs) == ("sendonly", {MID: 4}, "recvonly", ())
+
+
+@pytest.mark.parametrize("role", ["pub", "view", "join"])
+async def test_aiortc_accepts_our_answers(role):
+    peer = RTCPeerConnection()
+    try:
+        peer.addTransceiver("audio", direction="sendrecv")
+        peer.addTransceiver("video", direction="sendrecv")
+        peer.createDataChannel("refused")
+        await peer.setLocalDescription(await peer.createOffer())
+        text = peer.localDescription.sdp
+        assert [section.rejected for section in negotiated(text, role).sections] == [None, None, "kind"]
+        await peer.setRemoteDescription(RTCSessionDescription(answer(text, role), "answer"))
+        expected = {"pub": "sendonly", "view": "recvonly", "join": "sendrecv"}[role]
+        assert [transceiver.currentDirection for transceiver in peer.getTransceivers()] == [expected] * 2
+    finally:
+        await peer.close()
