@@ -1,0 +1,149 @@
+"""What every ICE agent here is to its transport.
+
+Owns the agent's life: which local credentials count, when it was last heard, when it ends by itself. How a pair gets
+selected is `lite`'s and `full`'s business.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final
+
+from sfu.rtc.native import Path
+from sfu.rtc.stun import Address
+from sfu.rtc.udp import UdpPort
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds after which an agent that hears nothing ends itself."""
+
+    half_open: float = 10.0
+    """From the remote parameters to the first selected pair, and to the end of the DTLS handshake."""
+    silence: float = 30.0
+    """Without an authenticated check and without media (RFC 7675 gives consent the same 30 s)."""
+
+
+DEFAULT_LIMITS: Final = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnServer:
+    """A relay and the long-term credentials for it (RFC 8656)."""
+
+    host: str
+    port: int
+    username: str
+    password: str
+    transport: str = "udp"
+    tls: bool = False
+
+
+def _ignore(_: Any = None) -> None:
+    """What a callback is until somebody sets it."""
+
+
+class IceAgent(ABC):
+    """One ICE agent with one component on the shared port.
+
+    Life: construct, `await gather()`, hand out `candidates()`, `start()` with the peer's parameters. For an ICE
+    restart the same again, with `restart()` in place of construction; the selected pair stays until a new one is.
+    """
+
+    lite: ClassVar[bool]
+
+    def __init__(
+        self, port: UdpPort, *, ufrag: str, pwd: str, clock: Callable[[], float] = time.monotonic, limits: Limits
+    ) -> None:
+        self.ufrag = ufrag
+        self.pwd = pwd
+        self.limits = limits
+        self.path: Path | None = None
+        """The selected way out, None until one is nominated or while it leads through a TURN server."""
+        self.connected = False
+        self.heard_at = 0.0
+        """`clock()` of the last authenticated check or datagram from a proven address."""
+        self.drops: Counter[str] = Counter()
+        self.on_connected: Callable[[], None] = _ignore
+        self.on_datagram: Callable[[bytes], None] = _ignore
+        self.on_closed: Callable[[str], None] = _ignore
+        self._port = port
+        self._clock = clock
+        self._started_at: float | None = None
+        self._over = False
+        port.register(ufrag, self)
+
+    @abstractmethod
+    async def gather(self) -> None:
+        """Finds the local candidates."""
+
+    @abstractmethod
+    def candidates(self) -> tuple[str, ...]:
+        """The local candidates as in SDP behind `a=candidate:` (RFC 8839 section 5.1)."""
+
+    @abstractmethod
+    def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:
+        """The peer's parameters, which may come again with others (ICE restart)."""
+
+    @abstractmethod
+    def restart(self, *, ufrag: str, pwd: str) -> None:
+        """New local credentials beside those in use, for the answer to an ICE restart (RFC 8839 section 4.4.1.1.1)."""
+
+    @abstractmethod
+    def add_candidate(self, candidate: str | None) -> None:
+        """A remote candidate, with or without `candidate:` in front; None for their end. Never raises."""
+
+    @abstractmethod
+    def send(self, data: bytes) -> None:
+        """Sends by the selected pair, relayed or not; counted and gone when there is none."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Leaves the port and releases everything. `on_closed` is not called."""
+
+    @abstractmethod
+    def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
+        """A STUN request for one of our ufrags (called by the port)."""
+
+    def on_data(self, data: bytes) -> None:
+        """A datagram from a proven address (called by the port)."""
+        self.heard_at = self._clock()
+        self.on_datagram(data)
+
+    def on_tick(self) -> None:
+        """Ends the agent when its peer did not connect in time or fell silent (called by the port)."""
+        now = self._clock()
+        if self._started_at is None:
+            return
+        if not self.connected:
+            if now - self._started_at >= self.limits.half_open:
+                self._end("timeout")
+        elif now - self.heard_at >= self.limits.silence:
+            self._end("silent")
+
+    def _begin(self) -> None:
+        if self._started_at is None:
+            self._started_at = self.heard_at = self._clock()
+
+    def _selected(self, path: Path | None) -> None:
+        self.path = path
+        if not self.connected:
+            self.connected = True
+            self.on_connected()
+
+    def _end(self, reason: str) -> None:
+        """It happened: off the port at once, so that nothing more is heard, then the owner is told, once."""
+        if not self._over:
+            self._detach()
+            self.on_closed(reason)
+
+    def _detach(self) -> None:
+        self._over = True
+        self.connected = False
+        self.path = None
+        self.on_datagram = _ignore

@@ -1,0 +1,331 @@
+"""aioice's full ICE agent, made to live on the shared port: the one file that knows aioice from inside.
+
+Owns what differs from aioice's own sockets: where packets leave and arrive, that every request is authenticated before
+aioice sees it, that relayed data comes from proven peers only, and what aioice leaves without a bound. The checks,
+their pacing, nomination, consent (RFC 7675) and TURN (RFC 8656) are aioice's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import struct
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol, cast
+
+from aioice import Candidate, ice, turn
+from aioice.candidate import candidate_foundation, candidate_priority
+
+from sfu.rtc import stun
+from sfu.rtc.agent import TurnServer
+from sfu.rtc.native import Path
+from sfu.rtc.stun import Address
+from sfu.rtc.udp import Listener, UdpPort
+
+_COMPONENT: Final = 1
+_MAX_WAITING_SENDS: Final = 64
+"""Datagrams that wait for a TURN channel to be bound."""
+_MAX_BUFFERED: Final = 1 << 20
+"""Bytes that wait in a TCP connection to a TURN server."""
+_GATHER_S: Final = 2.0
+_RELEASE_S: Final = 1.0
+
+
+class ConnectionOwner(Listener, Protocol):
+    """Whom a connection tells what became of it: the full agent."""
+
+    def on_check(self, data: bytes, connection: SharedConnection, protocol: Base, address: Address) -> None:
+        """A STUN request that came through a relay."""
+
+    def on_selected(self, connection: SharedConnection) -> None:
+        """A pair was nominated; `connection.selected` says which."""
+
+    def on_lost(self, connection: SharedConnection) -> None:
+        """Consent expired, or the connection was closed."""
+
+
+class Base(ice.StunProtocol):
+    """A base (RFC 8445 section 2.1) of one connection: where its packets leave."""
+
+    receiver: SharedConnection
+
+    def prove(self, address: Address) -> bool:
+        """Lets datagrams from `address` through; False when it is somebody else's."""
+        raise NotImplementedError
+
+    def send_now(self, data: bytes, address: Address) -> bool:
+        """Sends without waiting; False when that cannot be."""
+        raise NotImplementedError
+
+
+class _SocketTransport:
+    """What aioice takes for its own datagram transport."""
+
+    def __init__(self, base: SocketBase) -> None:
+        self._base = base
+
+    def sendto(self, data: bytes, address: Address) -> None:
+        self._base.port.send_from(self._base.socket, data, address)
+
+    def close(self) -> None:
+        self._base.connection_lost(None)
+
+
+class SocketBase(Base):
+    """One socket of the shared port, as one connection's base."""
+
+    def __init__(self, receiver: SharedConnection, port: UdpPort, sock: socket.socket, host: str) -> None:
+        super().__init__(receiver)
+        self.port = port
+        self.socket = sock
+        self.local_candidate = _candidate("host", host, port.port)
+        self.connection_made(cast("asyncio.BaseTransport", _SocketTransport(self)))
+
+    async def request(
+        self,
+        request: stun.Message,
+        addr: Address,
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+    ) -> tuple[stun.Message, Address]:
+        """A STUN transaction whose response the port brings back; only one from `addr` counts."""
+
+        def on_response(data: bytes, address: Address) -> None:
+            if address == addr:  # another source would be no symmetric pair (RFC 8445 section 7.2.5.2.1)
+                self.datagram_received(data, address)
+
+        self.port.expect(request.transaction_id, on_response)
+        try:
+            return await super().request(request, addr, integrity_key, retransmissions)
+        finally:
+            self.port.forget(request.transaction_id)
+
+    def prove(self, address: Address) -> bool:
+        """Lets datagrams from `address` through to the owner."""
+        return self.receiver.prove(address)
+
+    def send_now(self, data: bytes, address: Address) -> bool:
+        """Sends from the shared socket."""
+        return self.port.send_from(self.socket, data, address)
+
+
+class RelayBase(Base):
+    """An allocation on a TURN server."""
+
+    def __init__(self, receiver: SharedConnection) -> None:
+        super().__init__(receiver)
+        self._proven: set[Address] = set()
+
+    def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
+        """What the TURN server relayed to us, `addr` being the peer's address. Trusted as little as on the port."""
+        address: Address = (addr[0], addr[1])
+        data = cast("bytes", data)
+        if not data:
+            return
+        if data[0] >= 4:
+            if address in self._proven:
+                self.receiver.owner.on_data(data)
+        elif stun.is_message(data):
+            if stun.message_class(data) == stun.Class.REQUEST:
+                self.receiver.owner.on_check(data, self.receiver, self, address)
+            elif stun.parse(data) is not None:
+                super().datagram_received(data, address)
+
+    def prove(self, address: Address) -> bool:
+        """Lets datagrams from `address` through to the owner."""
+        self._proven.add(address)
+        return True
+
+    def send_now(self, data: bytes, address: Address) -> bool:
+        """Sends as channel data; by aioice's slow way, bounded, while the channel is being bound or refreshed."""
+        client = self._client
+        channel = client.peer_to_channel.get(address)
+        if channel is not None and time.time() <= client.channel_refresh_at[channel]:
+            if isinstance(client, turn.TurnClientTcpProtocol) and self._congested(client):
+                return False
+            client._send(struct.pack("!HH", channel, len(data)) + data)  # noqa: SLF001
+            return True
+        if len(self._relay("send_tasks")) >= _MAX_WAITING_SENDS:
+            return False
+        self.transport.sendto(data, address)
+        return True
+
+    def abort(self) -> None:
+        """Ends an allocation whose server does not answer."""
+        if (task := self._relay("close_task")) is not None:
+            task.cancel()
+        self._client.transport.close()
+
+    @property
+    def _client(self) -> turn.TurnClientProtocol:
+        return cast("turn.TurnClientProtocol", self._relay("inner_protocol"))
+
+    def _relay(self, name: str) -> Any:
+        return getattr(self.transport, f"_TurnTransport__{name}")
+
+    @staticmethod
+    def _congested(client: turn.TurnClientTcpProtocol) -> bool:
+        return client.transport.get_write_buffer_size() > _MAX_BUFFERED
+
+
+class SharedConnection(ice.Connection):
+    """One generation of ICE credentials: aioice's agent with the shared port as its host candidates."""
+
+    def __init__(
+        self,
+        owner: ConnectionOwner,
+        port: UdpPort,
+        *,
+        ufrag: str,
+        pwd: str,
+        controlling: bool,
+        stun_server: Address | None,
+        turn_server: TurnServer | None,
+    ) -> None:
+        super().__init__(controlling, stun_server=stun_server, local_username=ufrag, local_password=pwd)
+        # Nominates the first pair that works, once: aioice's other way nominates every pair (RFC 5245 section 8.1.1.2)
+        # and the path would move with each that completes.
+        self.remote_is_lite = True
+        self.owner = owner
+        self.selected: tuple[Base, Address] | None = None
+        self._port = port
+        self._relay_server = turn_server
+        self._proven: set[Address] = set()
+
+    async def gather(self, hosts: Sequence[str]) -> None:
+        """Fills `local_candidates`: of each socket with one of `hosts`, what STUN and TURN add within 2 s."""
+        self._local_candidates_start = True
+        bases = [SocketBase(self, self._port, sock, host) for sock, host in _by_socket(self._port, hosts)]
+        self._protocols += bases
+        self._local_candidates += [base.local_candidate for base in bases]
+        tasks = [asyncio.create_task(query) for query in self._queries(bases)]
+        if tasks:
+            await self._collect(tasks)
+        self._local_candidates_end = True
+
+    def base_of(self, sock: socket.socket) -> Base | None:
+        """The base on that socket of the port."""
+        return next((p for p in self._protocols if isinstance(p, SocketBase) and p.socket is sock), None)
+
+    def path(self) -> Path | None:
+        """The selected pair as a way out of the port; None when it leads through a relay, or there is none."""
+        if self.selected is None or not isinstance(self.selected[0], SocketBase):
+            return None
+        return Path(self.selected[0].socket, self.selected[1])
+
+    @property
+    def gathered(self) -> bool:
+        """Whether `gather` is through."""
+        return self._local_candidates_end
+
+    def send_selected(self, data: bytes) -> bool:
+        """Sends by the selected pair; False when there is none or it does not take more."""
+        return self.selected is not None and self.selected[0].send_now(data, self.selected[1])
+
+    def offer(self, candidate: Candidate, limit: int) -> bool:
+        """Checks a remote candidate whose host is an address; False beyond `limit` of them."""
+        if len(self._remote_candidates) >= limit:
+            return False
+        if not self._closing:
+            self._add_remote_candidate(candidate, candidate.host)
+        return True
+
+    def may_learn(self, limit: int) -> bool:
+        """Whether a check from an unknown address may become a remote candidate (RFC 8445 section 7.3.1.3)."""
+        return len(self._remote_candidates) + len(self._early_checks) < limit
+
+    def knows(self, address: Address) -> bool:
+        """Whether a remote candidate has this address."""
+        return any((c._network_host, c.port) == address for c in self._remote_candidates)  # noqa: SLF001
+
+    def prove(self, address: Address) -> bool:
+        """Lets datagrams from `address` through to the owner."""
+        if not self._port.validate(address, self.owner):
+            return False
+        self._proven.add(address)
+        return True
+
+    def detach(self) -> None:
+        """Lets nothing more through."""
+        for address in self._proven:
+            self._port.invalidate(address, self.owner)
+        self._proven.clear()
+
+    async def release(self) -> None:
+        """Closes, within a second even if a TURN server does not answer."""
+        self.detach()
+        try:
+            async with asyncio.timeout(_RELEASE_S):
+                await self.close()
+        except TimeoutError:
+            for base in self._protocols:
+                if isinstance(base, RelayBase):
+                    base.abort()
+
+    def check_complete(self, pair: ice.CandidatePair) -> None:
+        """aioice's step after each check; here a pair that works is proven and a nominated one selected."""
+        super().check_complete(pair)
+        base = cast("Base", pair.protocol)
+        if pair.state == ice.CandidatePair.State.SUCCEEDED:
+            base.prove(pair.remote_addr)
+        if self._nominated.get(_COMPONENT) is pair and self.selected != (base, pair.remote_addr):
+            self.selected = (base, pair.remote_addr)
+            self.owner.on_selected(self)
+
+    def _emit_event(self, event: ice.ConnectionEvent) -> None:
+        super()._emit_event(event)
+        self.owner.on_lost(self)
+
+    def _queries(self, bases: Sequence[SocketBase]) -> list[Any]:
+        queries: list[Any] = []
+        if self.stun_server:
+            ipv4 = [base for base in bases if ":" not in base.local_candidate.host]
+            queries += [ice.server_reflexive_candidate(base, self.stun_server) for base in ipv4]
+        if server := self._relay_server:
+            queries.append(self._allocate(server))
+        return queries
+
+    async def _allocate(self, server: TurnServer) -> tuple[Candidate, ice.StunProtocol | None]:
+        return await ice.relayed_candidate(
+            component=_COMPONENT,
+            hide_related_address=True,
+            protocol_factory=lambda: RelayBase(self),
+            turn_server=(server.host, server.port),
+            turn_username=server.username,
+            turn_password=server.password,
+            turn_ssl=server.tls,
+            turn_transport=server.transport,
+        )
+
+    async def _collect(self, tasks: list[asyncio.Task[Any]]) -> None:
+        done, late = await asyncio.wait(tasks, timeout=_GATHER_S)
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late)
+        for task in done:
+            if task.exception() is None:
+                candidate, relay = task.result()
+                self._local_candidates.append(candidate)
+                if relay is not None:
+                    self._protocols.append(relay)
+
+
+def _candidate(kind: str, host: str, port: int) -> Candidate:
+    foundation = candidate_foundation(kind, "udp", host)
+    return Candidate(foundation, _COMPONENT, "udp", candidate_priority(_COMPONENT, kind), host, port, kind)
+
+
+def _by_socket(port: UdpPort, hosts: Sequence[str]) -> list[tuple[socket.socket, str]]:
+    """Each socket once, with the address announced for it: its own, or for a wildcard the first of its family."""
+    found = []
+    for sock in port.sockets:
+        bound = ipaddress.ip_address(sock.getsockname()[0])
+        for host in hosts:
+            address = ipaddress.ip_address(host)
+            if address.version == bound.version and (bound.is_unspecified or address == bound):
+                found.append((sock, host))
+                break
+    return found

@@ -1,0 +1,124 @@
+"""The ICE-lite agent (RFC 8445 section 2.5): answers authenticated checks, sends none.
+
+Owns which remote addresses are proven and which of them is selected. It cannot be made to send a byte to an address
+that has not first sent it an authenticated check.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sfu.rtc import stun
+from sfu.rtc.agent import DEFAULT_LIMITS, IceAgent, Limits
+from sfu.rtc.candidates import host_candidates
+from sfu.rtc.native import Path
+from sfu.rtc.stun import Address
+from sfu.rtc.udp import UdpPort
+
+MAX_ADDRESSES: Final = 8
+"""Proven remote addresses of one peer; beyond them the one proven longest ago is forgotten."""
+_GENERATIONS: Final = 2
+"""Credentials that count at once: those of an ICE restart and those before it."""
+
+
+class LiteAgent(IceAgent):
+    """The server's agent where clients can reach it: always controlled, connected by the peer's first nomination."""
+
+    lite = True
+
+    def __init__(
+        self,
+        port: UdpPort,
+        *,
+        ufrag: str,
+        pwd: str,
+        announce: Sequence[str],
+        clock: Callable[[], float] = time.monotonic,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        super().__init__(port, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
+        self._announce = tuple(announce)
+        self._pwds = {ufrag: pwd}
+        self._remote_ufrags: list[str] = []
+        self._addresses: dict[Address, None] = {}  # in the order of their proof
+
+    async def gather(self) -> None:
+        """Nothing: the announced addresses are the candidates."""
+
+    def candidates(self) -> tuple[str, ...]:
+        """One host candidate for each announced address."""
+        return host_candidates(self._announce, self._port)
+
+    def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # a full agent needs them
+        """Checks by `ufrag` count from now on, and those of the one before it until a third comes."""
+        self._begin()
+        if ufrag not in self._remote_ufrags:
+            self._remote_ufrags = [*self._remote_ufrags, ufrag][-_GENERATIONS:]
+
+    def restart(self, *, ufrag: str, pwd: str) -> None:
+        """Checks that address `ufrag` count too, and those for the one before it until a third comes."""
+        self._port.register(ufrag, self)
+        self.ufrag, self.pwd = ufrag, pwd
+        self._pwds[ufrag] = pwd
+        if len(self._pwds) > _GENERATIONS:
+            oldest = next(iter(self._pwds))
+            del self._pwds[oldest]
+            self._port.unregister(oldest)
+
+    def add_candidate(self, candidate: str | None) -> None:
+        """Nothing: a lite agent sends no checks, the peer's own say where it is."""
+
+    def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
+        """Answers a check, and selects its source if it nominates."""
+        pwd = self._pwds.get(stun.addressed_ufrag(data) or "")
+        check = stun.parse(data)
+        if pwd is None or check is None or not stun.is_check(check):
+            self._port.drops["bad_stun"] += 1
+        elif stun.remote_ufrag(check) not in self._remote_ufrags or not stun.authentic(check, pwd):
+            self._port.drops["unauthenticated"] += 1
+        elif "ICE-CONTROLLED" in check.attributes:
+            self._port.send_from(sock, stun.role_conflict(check, pwd), address)
+        elif self._prove(address):
+            self._port.send_from(sock, stun.success(check, address, pwd), address)
+            if "USE-CANDIDATE" in check.attributes:
+                self._select(sock, address)
+
+    def send(self, data: bytes) -> None:
+        """Sends to the selected address."""
+        if self.path is None:
+            self.drops["no_path"] += 1
+        else:
+            self._port.send(data, self.path)
+
+    async def close(self) -> None:
+        """Leaves the port."""
+        self._detach()
+
+    def _prove(self, address: Address) -> bool:
+        self.heard_at = self._clock()
+        if not self._port.validate(address, self):
+            return False
+        self._addresses.pop(address, None)
+        self._addresses[address] = None
+        if len(self._addresses) > MAX_ADDRESSES:
+            selected = self.path.address if self.path else None
+            oldest = next(known for known in self._addresses if known != selected)
+            del self._addresses[oldest]
+            self._port.invalidate(oldest, self)
+        return True
+
+    def _select(self, sock: socket.socket, address: Address) -> None:
+        if self.path is None or self.path.address != address or self.path.socket is not sock:
+            self._selected(Path(sock, address))
+
+    def _detach(self) -> None:
+        super()._detach()
+        for ufrag in self._pwds:
+            self._port.unregister(ufrag)
+        for address in self._addresses:
+            self._port.invalidate(address, self)
+        self._pwds.clear()
+        self._addresses.clear()

@@ -1,0 +1,273 @@
+"""One ICE and DTLS association, and the SRTP keys it yields (RFC 5763, RFC 5764).
+
+Owns the handshake, the way of each datagram to DTLS or SRTP, and the order in which all of it ends. Media takes no
+task, no queue and no await here: a datagram becomes a decrypted packet in the call that read it from the socket.
+The handshake itself is aiortc's, which is shown a pipe where it expects its own ICE transport. Never parses what it
+decrypts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any, Final, Literal, cast
+
+from aiortc.rtcdtlstransport import (
+    SRTP_PROFILES,
+    RTCCertificate,
+    RTCDtlsFingerprint,
+    RTCDtlsParameters,
+    RTCDtlsTransport,
+)
+from aiortc.rtcicetransport import RTCIceTransport
+from OpenSSL import SSL
+
+from sfu.rtc.agent import IceAgent
+from sfu.rtc.native import SrtpContext
+
+_MAX_RECORDS: Final = 64
+"""Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
+_SHORTEST_RTP: Final = 12
+_SHORTEST_RTCP: Final = 8
+_CHEAPEST_FIRST: Final = (b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80")
+
+
+class TransportState(StrEnum):
+    """Where the association is; it never goes back."""
+
+    NEW = "new"
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    CLOSED = "closed"
+
+
+class Certificate:
+    """The self-signed certificate that a process shows to all its peers."""
+
+    def __init__(self, certificate: RTCCertificate) -> None:
+        self.rtc = certificate
+        fingerprints = certificate.getFingerprints()
+        self.fingerprint: str = next(f.value for f in fingerprints if f.algorithm == "sha-256")
+        """SHA-256, as in SDP behind `a=fingerprint:sha-256`."""
+
+    @classmethod
+    def generate(cls) -> Certificate:
+        """A fresh P-256 key and certificate, good for 30 days."""
+        return cls(RTCCertificate.generateCertificate())
+
+
+class _Pipe:
+    """What aiortc's DTLS needs of an ICE transport: its records in, its records out."""
+
+    role = "controlled"
+    state = "completed"
+
+    def __init__(self, agent: IceAgent) -> None:
+        self._agent = agent
+        self._records: asyncio.Queue[bytes] = asyncio.Queue(_MAX_RECORDS)
+
+    def put(self, data: bytes) -> bool:
+        try:
+            self._records.put_nowait(data)
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    async def _recv(self) -> bytes:
+        return await self._records.get()
+
+    async def _send(self, data: bytes) -> None:
+        self._agent.send(data)
+
+
+class _Dtls(RTCDtlsTransport):
+    """aiortc's DTLS with the role given, our order of SRTP profiles, and fatal alerts noticed."""
+
+    def __init__(self, pipe: _Pipe, certificate: Certificate, role: str) -> None:
+        super().__init__(cast("RTCIceTransport", pipe), [certificate.rtc])
+        self._set_role(role)
+        # The DTLS server chooses, by the order of its own list (RFC 5764 section 4.1.1 leaves it to the server).
+        self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: _CHEAPEST_FIRST.index(p.openssl_profile))
+
+    def sessions(self) -> tuple[SrtpContext, SrtpContext]:
+        """For what comes in, for what goes out."""
+        return SrtpContext(self._rx_srtp), SrtpContext(self._tx_srtp)
+
+    @property
+    def profile(self) -> str:
+        """The SRTP protection profile that was agreed on, by its IANA name."""
+        name: bytes = cast("SSL.Connection", self._ssl).get_selected_srtp_profile()
+        return name.decode()
+
+    async def end(self) -> None:
+        """Says close_notify when there is somebody to say it to, and waits for the task that read records."""
+        task = self._task
+        await self.stop()
+        if task is not None:
+            await asyncio.wait([task])
+            if not task.cancelled():
+                task.exception()  # aiortc has logged it
+
+    async def _recv_next(self) -> None:
+        await super()._recv_next()
+        # aiortc notices close_notify alone; after a fatal alert too the peer is gone (RFC 5246 section 7.2.2).
+        if cast("SSL.Connection", self._ssl).get_shutdown() & SSL.RECEIVED_SHUTDOWN:
+            raise ConnectionError("the peer ended DTLS")
+
+
+def _ignore(_: Any = None) -> None:
+    """What a callback is until somebody sets it."""
+
+
+class Transport:
+    """An association with one peer over one ICE agent, which it owns and closes.
+
+    `role` is DTLS's: a server waits for the ClientHello ("passive" in SDP), a client sends it ("active").
+    """
+
+    def __init__(self, agent: IceAgent, certificate: Certificate, *, role: Literal["server", "client"]) -> None:
+        self.agent = agent
+        self.state = TransportState.NEW
+        self.sender: SrtpContext | None = None
+        """Encrypts; None before the handshake is done and after the end."""
+        self.receiver: SrtpContext | None = None
+        """Decrypts; None as `sender`."""
+        self.drops: Counter[str] = Counter()
+        self.on_connected: Callable[[], None] = _ignore
+        self.on_rtp: Callable[[bytes], None] = _ignore
+        self.on_rtcp: Callable[[bytes], None] = _ignore
+        self.on_closed: Callable[[str], None] = _ignore
+        """It happened to us: "timeout", "silent", "ice", "dtls", "fingerprint". The transport then releases itself."""
+        self._pipe = _Pipe(agent)
+        self._dtls = _Dtls(self._pipe, certificate, role)
+        self._fingerprints: list[RTCDtlsFingerprint] = []
+        self._deadline = 0.0
+        self._handshake: asyncio.Task[None] | None = None
+        self._ending: asyncio.Task[None] | None = None
+        agent.on_connected = self._on_path
+        agent.on_datagram = self._on_datagram
+        agent.on_closed = self._end
+        self._dtls.on("statechange", self._on_dtls_state)
+
+    @property
+    def profile(self) -> str | None:
+        """The SRTP protection profile in use, by its IANA name."""
+        return self._dtls.profile if self.state == TransportState.CONNECTED else None
+
+    def start(self, *, ufrag: str, pwd: str, lite: bool, fingerprints: Sequence[tuple[str, str]]) -> None:
+        """The peer's parameters; fingerprints as (hash name, value). Connects from now on."""
+        if self.state != TransportState.NEW:
+            return
+        self.state = TransportState.CONNECTING
+        self._deadline = asyncio.get_running_loop().time() + self.agent.limits.half_open
+        self._fingerprints = [RTCDtlsFingerprint(algorithm=name, value=value) for name, value in fingerprints]
+        self.agent.start(ufrag=ufrag, pwd=pwd, lite=lite)
+
+    def restart(self, *, ufrag: str, pwd: str, lite: bool) -> None:
+        """The peer's new ICE credentials; DTLS and SRTP stay. For new local ones call `agent.restart` first."""
+        if self.state in (TransportState.CONNECTING, TransportState.CONNECTED):
+            self.agent.start(ufrag=ufrag, pwd=pwd, lite=lite)
+
+    def send_rtp(self, packet: bytes) -> None:
+        """Encrypts and sends one RTP packet."""
+        if self.sender is None:
+            self.drops["unkeyed_out"] += 1
+        elif (data := self.sender.protect(packet)) is None:
+            self.drops["protect"] += 1
+        else:
+            self.agent.send(data)
+
+    def send_rtcp(self, packet: bytes) -> None:
+        """Encrypts and sends one RTCP compound."""
+        if self.sender is None:
+            self.drops["unkeyed_out"] += 1
+        elif (data := self.sender.protect_rtcp(packet)) is None:
+            self.drops["protect"] += 1
+        else:
+            self.agent.send(data)
+
+    async def close(self) -> None:
+        """Says close_notify, leaves the port, then lets go of the SRTP keys. `on_closed` is not called."""
+        self.state = TransportState.CLOSED
+        await self._release()
+
+    def _on_datagram(self, data: bytes) -> None:
+        first = data[0]
+        if 128 <= first < 192:  # RFC 7983 section 7
+            self._on_srtp(data)
+        elif 20 <= first < 64:
+            if not self._pipe.put(data):
+                self.drops["records_full"] += 1
+        else:
+            self.drops["unknown"] += 1
+
+    def _on_srtp(self, data: bytes) -> None:
+        receiver = self.receiver
+        if receiver is None:
+            self.drops["unkeyed"] += 1
+        elif len(data) < _SHORTEST_RTCP:
+            self.drops["short"] += 1
+        elif 192 <= data[1] < 224:  # RFC 5761 section 4
+            if (packet := receiver.unprotect_rtcp(data)) is None:
+                self.drops["srtcp"] += 1
+            else:
+                self.on_rtcp(packet)
+        elif len(data) >= _SHORTEST_RTP and (packet := receiver.unprotect(data)) is not None:
+            self.on_rtp(packet)
+        else:
+            self.drops["srtp"] += 1
+
+    def _on_path(self) -> None:
+        if self._handshake is None and self.state == TransportState.CONNECTING:
+            self._handshake = asyncio.create_task(self._shake_hands(), name="dtls handshake")
+
+    async def _shake_hands(self) -> None:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                await self._dtls.start(RTCDtlsParameters(fingerprints=self._fingerprints))
+        except TimeoutError:
+            self._end("timeout")
+            return
+        if self._dtls.state == "connected" and self.state == TransportState.CONNECTING:
+            self.receiver, self.sender = self._dtls.sessions()
+            self.state = TransportState.CONNECTED
+            self.on_connected()
+
+    def _on_dtls_state(self) -> None:
+        match self._dtls.state:
+            case "failed":
+                self._end("fingerprint" if self._dtls.encrypted else "dtls")
+            case "closed":
+                self._end("dtls")
+
+    def _end(self, reason: str) -> None:
+        if self.state == TransportState.CLOSED:
+            return
+        self.state = TransportState.CLOSED
+        try:
+            self.on_closed(reason)
+        finally:
+            self._begin_release()
+
+    def _begin_release(self) -> asyncio.Task[None]:
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._take_apart(), name="transport end")
+        return self._ending
+
+    async def _release(self) -> None:
+        await asyncio.shield(self._begin_release())
+
+    async def _take_apart(self) -> None:
+        """From the outside in: no keys are dropped while the port or a task could still use them."""
+        handshake = self._handshake
+        if handshake is not None and not handshake.done():
+            handshake.cancel()
+            await asyncio.wait([handshake])
+        with contextlib.suppress(ConnectionError):
+            await self._dtls.end()
+        await self.agent.close()
+        self._dtls.remove_all_listeners()
+        self.sender = self.receiver = None

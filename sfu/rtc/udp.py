@@ -1,0 +1,257 @@
+"""The one UDP port that all transports share (RFC 7983 demultiplexing).
+
+Owns the sockets and the two tables that say whose a datagram is: STUN requests go by the ufrag they address, all else
+only by a source address that an authenticated check has validated. Never decides what a check means, never looks
+into DTLS or SRTP, and never raises for anything that came from the network: it counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import socket
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+import ifaddr
+
+from sfu.rtc import stun
+from sfu.rtc.native import Path
+from sfu.rtc.stun import Address
+
+BURST: Final = 128
+"""Datagrams read from one socket before other work of the loop gets its turn."""
+ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # media comes from anywhere; what counts is proven by ICE and DTLS
+_BUFFER_BYTES: Final = 4 * 1024 * 1024
+_READ_BYTES: Final = 2048
+_MAX_EXPECTED: Final = 4096
+_TAKEOVER_S: Final = 8.0
+_PORT_ATTEMPTS: Final = 16
+_NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
+
+
+class Listener(Protocol):
+    """What the port hands datagrams to: an ICE agent."""
+
+    heard_at: float
+
+    def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
+        """A STUN request that addresses the listener's ufrag. Nothing in it is proven yet."""
+
+    def on_data(self, data: bytes) -> None:
+        """A non-empty datagram, not STUN, from an address that the listener validated."""
+
+    def on_tick(self) -> None:
+        """About once a second: the time to notice what did not happen."""
+
+
+ResponseHandler = Callable[[bytes, Address], None]
+
+
+def host_addresses() -> tuple[str, ...]:
+    """This machine's addresses to put in candidates, IPv4 first, loopback last; no IPv6 ones of link scope."""
+    found = {
+        ip.ip if isinstance(ip.ip, str) else ip.ip[0]
+        for adapter in ifaddr.get_adapters()
+        for ip in adapter.ips
+        if isinstance(ip.ip, str) or ip.ip[2] == 0
+    }
+    addresses = [ipaddress.ip_address(host) for host in found]
+    usable = [address for address in addresses if not address.is_link_local and not address.is_unspecified]
+    return tuple(str(a) for a in sorted(usable, key=lambda a: (a.is_loopback, a.version, int(a))))
+
+
+class UdpPort:
+    """One port number on the given addresses of both families, and who hears what arrives there."""
+
+    def __init__(self, sockets: Sequence[socket.socket], *, sweep_interval: float = 1.0) -> None:
+        self.sockets: tuple[socket.socket, ...] = tuple(sockets)
+        self.port: int = sockets[0].getsockname()[1]
+        self.drops: Counter[str] = Counter()
+        self.received = 0
+        """Datagrams read, dropped ones included."""
+        self._listeners: dict[str, Listener] = {}
+        self._validated: dict[Address, Listener] = {}
+        self._expected: dict[bytes, ResponseHandler] = {}
+        self._loop = asyncio.get_running_loop()
+        self._interval = sweep_interval
+        for sock in self.sockets:
+            self._loop.add_reader(sock.fileno(), self._read, sock)
+        self._timer = self._loop.call_later(sweep_interval, self._sweep)
+
+    @classmethod
+    async def open(cls, *, bind: Sequence[str] = ANY, port: int = 0, sweep_interval: float = 1.0) -> UdpPort:
+        """Binds every address of `bind` to one port number, a free one for 0.
+
+        IPv6 addresses are left out where the machine has no IPv6. OSError if another address or the port cannot be had.
+        """
+        return cls(_bind_all(bind, port), sweep_interval=sweep_interval)
+
+    def serves(self, host: str) -> bool:
+        """Whether there is a socket of `host`'s address family."""
+        return any(sock.family == _family(host) for sock in self.sockets)
+
+    def path(self, address: Address) -> Path:
+        """The way to a remote address; ValueError when no socket has its family."""
+        for sock in self.sockets:
+            if sock.family == _family(address[0]):
+                return Path(sock, address)
+        raise ValueError(f"no socket for {address[0]}")
+
+    def send(self, data: bytes, path: Path) -> bool:
+        """Sends at once; False, and counted, when the kernel does not take it."""
+        return self.send_from(path.socket, data, path.address)
+
+    def send_from(self, sock: socket.socket, data: bytes, address: Address) -> bool:
+        """As `send`, from the socket on which something came: its answer must leave there."""
+        try:
+            sock.sendto(data, address)
+        except OSError:
+            self.drops["send_error"] += 1
+            return False
+        return True
+
+    def register(self, ufrag: str, listener: Listener) -> None:
+        """Requests that address `ufrag` go to `listener` from now on. ValueError if the ufrag is taken."""
+        if self._listeners.setdefault(ufrag, listener) is not listener:
+            raise ValueError(f"ufrag {ufrag} is taken")
+
+    def unregister(self, ufrag: str) -> None:
+        """Requests for `ufrag` are nobody's."""
+        self._listeners.pop(ufrag, None)
+
+    def validate(self, address: Address, listener: Listener) -> bool:
+        """Datagrams from `address` go to `listener`, which has just heard an authenticated check from there.
+
+        False while the address is another's who heard from it lately: a participant who can forge source addresses
+        must not be able to take over somebody else's media.
+        """
+        owner = self._validated.get(address)
+        if owner is not None and owner is not listener and listener.heard_at - owner.heard_at < _TAKEOVER_S:
+            self.drops["address_taken"] += 1
+            return False
+        self._validated[address] = listener
+        return True
+
+    def invalidate(self, address: Address, listener: Listener) -> None:
+        """Undoes `validate`, unless the address is another listener's by now."""
+        if self._validated.get(address) is listener:
+            del self._validated[address]
+
+    def expect(self, transaction_id: bytes, handler: ResponseHandler) -> bool:
+        """The response to a STUN request we send goes to `handler`; False when too many are awaited already."""
+        if len(self._expected) >= _MAX_EXPECTED:
+            self.drops["expected_full"] += 1
+            return False
+        self._expected[transaction_id] = handler
+        return True
+
+    def forget(self, transaction_id: bytes) -> None:
+        """The response is no longer awaited."""
+        self._expected.pop(transaction_id, None)
+
+    def close(self) -> None:
+        """Releases the port. Its users are closed before it."""
+        self._timer.cancel()
+        for sock in self.sockets:
+            if sock.fileno() >= 0:
+                self._loop.remove_reader(sock.fileno())
+                sock.close()
+
+    def _read(self, sock: socket.socket) -> None:
+        validated, receive = self._validated, sock.recvfrom
+        ipv6 = sock.family == socket.AF_INET6
+        for _ in range(BURST):
+            try:
+                data, address = receive(_READ_BYTES)
+            except OSError:  # nothing left, or an ICMP error that belongs to an earlier send
+                return
+            self.received += 1
+            if ipv6:
+                address = _without_flow(address)
+            if not data:
+                self.drops["empty"] += 1
+            elif data[0] < 4:
+                self._on_stun(data, sock, address)
+            elif (listener := validated.get(address)) is not None:
+                listener.on_data(data)
+            else:
+                self.drops["unvalidated"] += 1
+            if sock.fileno() < 0:  # a handler closed the port
+                return
+
+    def _on_stun(self, data: bytes, sock: socket.socket, address: Address) -> None:
+        if not stun.is_message(data):
+            self.drops["junk"] += 1
+            return
+        match stun.message_class(data):
+            case stun.Class.REQUEST:
+                listener = self._listeners.get(stun.addressed_ufrag(data) or "")
+                if listener is None:
+                    self.drops["unknown_ufrag"] += 1
+                else:
+                    listener.on_request(data, sock, address)
+            case stun.Class.RESPONSE | stun.Class.ERROR:
+                handler = self._expected.get(stun.transaction_id(data))
+                if handler is None:
+                    self.drops["unexpected_response"] += 1
+                else:
+                    handler(data, address)
+            case _:  # an indication: libnice keeps its mapping open with them, and nothing is owed for one
+                self.drops["indication"] += 1
+
+    def _sweep(self) -> None:
+        self._timer = self._loop.call_later(self._interval, self._sweep)
+        for listener in set(self._listeners.values()):
+            listener.on_tick()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _without_flow(address: tuple[str, int, int, int]) -> Address:
+    host, port, _, scope = address
+    return (f"{host}%{socket.if_indextoname(scope)}", port) if scope else (host, port)
+
+
+def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
+    """Sockets of one port number. A number free in one family may be taken in the other: then the next is tried."""
+    for attempt in range(_PORT_ATTEMPTS):
+        sockets: list[socket.socket] = []
+        try:
+            for host in hosts:
+                number = sockets[0].getsockname()[1] if sockets else port
+                sockets += _bind(host, number)
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            if port == 0 and sockets and error.errno == errno.EADDRINUSE and attempt < _PORT_ATTEMPTS - 1:
+                continue
+            raise
+        if sockets:
+            return sockets
+    raise OSError(errno.EADDRNOTAVAIL, f"none of {', '.join(hosts)} can be bound on this machine")
+
+
+def _bind(host: str, port: int) -> list[socket.socket]:
+    """The bound socket, or none for an IPv6 address on a machine without IPv6."""
+    family = _family(host)
+    sock: socket.socket | None = None
+    try:
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        sock.setblocking(False)
+        sock.bind((host, port))
+    except OSError as error:
+        if sock is not None:
+            sock.close()
+        if family == socket.AF_INET6 and error.errno in _NO_IPV6:
+            return []
+        raise
+    return [sock]
