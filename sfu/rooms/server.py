@@ -18,17 +18,17 @@ How things end (every end is idempotent and runs down this table once):
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from sfu.media.fanout import Fanout
 from sfu.media.producer import Producer
-from sfu.rooms.limits import MessageRates
+from sfu.rooms.limits import EarlyCandidates, MessageRates
 from sfu.rooms.participant import Participant, Terms
+from sfu.rooms.publication import Outbox, Publication
 from sfu.rooms.room import Change, RoomError, Rooms, SlotState, Source
 from sfu.rtc import sdp
 from sfu.rtc.description import Description, Negotiated, SdpError
@@ -53,22 +53,6 @@ from sfu.signaling.topics import Leaf, Role
 _log = logging.getLogger(__name__)
 
 _TICK: Final = 0.1  # seconds
-_EARLY_CANDIDATES: Final = 64  # of one leaf, before its offer
-_EARLY_LEAVES: Final = 1000
-_EARLY_AGE: Final = 30.0  # seconds
-
-
-class Outbox(Protocol):
-    """Where the server's words go."""
-
-    def signal(self, leaf: Leaf, payload: bytes) -> None:
-        """One signalling message to a leaf."""
-
-    def event(self, room: str, payload: bytes) -> None:
-        """One event of a room."""
-
-    def room_state(self, room: str, state: dict[str, Any] | None) -> None:
-        """The room's retained state; None when nothing is left to say about it."""
 
 
 class RoomServer:
@@ -96,9 +80,8 @@ class RoomServer:
         self._terms = terms
         self._new_transport = new_transport
         self._rates = MessageRates(messages_per_window)
-        self._early: dict[Leaf, tuple[float, deque[Candidate]]] = {}
-        self._dirty: set[str] = set()
-        self._told: set[str] = set()
+        self._early = EarlyCandidates()
+        self._publication = Publication(rooms, outbox)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -140,7 +123,7 @@ class RoomServer:
             self._on_offer(leaf, envelope, body.sdp)
             return
         if isinstance(body, Candidate) and leaf not in self.participants:
-            self._keep_early(leaf, body)
+            self._early.keep(leaf, body, self._terms.clock())
             return
         participant = self._speaker(leaf, envelope)
         if participant is None:
@@ -164,14 +147,6 @@ class RoomServer:
         else:
             return participant
         return None
-
-    def _keep_early(self, leaf: Leaf, candidate: Candidate) -> None:
-        """Candidates may overtake their offer on brokers that reorder, or come while the server restarts."""
-        now = self._terms.clock()
-        if len(self._early) >= _EARLY_LEAVES:
-            self._early = {key: kept for key, kept in self._early.items() if now - kept[0] < _EARLY_AGE}
-        if len(self._early) < _EARLY_LEAVES:
-            self._early.setdefault(leaf, (now, deque(maxlen=_EARLY_CANDIDATES)))[1].append(candidate)
 
     # --- offers
 
@@ -228,8 +203,7 @@ class RoomServer:
         if self.participants.get(leaf) is not participant:
             return
         self._send(leaf, participant.session, Answer(participant.answer(negotiated)))
-        _, early = self._early.pop(leaf, (0.0, ()))
-        for candidate in early:
+        for candidate in self._early.take(leaf, self._terms.clock()):
             participant.transport.agent.add_candidate(candidate.candidate)
         self._send_tracks(participant, self._rooms.slots(leaf))
 
@@ -264,9 +238,7 @@ class RoomServer:
                 participant.show(slots, self._find)
                 if participant.answer_text is not None:
                     self._send_tracks(participant, slots)
-        self._dirty |= change.rooms
-        for room, event in change.events:
-            self._outbox.event(room, json.dumps(event).encode())
+        self._publication.note(change)
 
     def _find(self, source: Source) -> Producer | None:
         """The producer that a slot's source names."""
@@ -316,16 +288,7 @@ class RoomServer:
         """One step of time: reports, repeated requests, stalled tracks; room state that changed goes out."""
         for participant in list(self.participants.values()):
             participant.tick(now)
-        self.publish_rooms()
-
-    def publish_rooms(self) -> None:
-        """Room state that changed since the last call; a room that never had a producer leaves no trace."""
-        dirty, self._dirty = self._dirty, set()
-        for room in dirty:
-            state = self._rooms.state(room)
-            if state["live"]:
-                self._told.add(room)
-            self._outbox.room_state(room, state if self._rooms.known(room) or room in self._told else None)
+        self._publication.publish()
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)
@@ -342,7 +305,7 @@ class RoomServer:
         self._closing = True
         for leaf in list(self.participants):
             self._end(leaf, "shutting_down")
-        self.publish_rooms()
+        self._publication.publish()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2.0)
 
