@@ -141,7 +141,12 @@ class RoomMachine(RuleBasedStateMachine):
                 sound is not None and sound.source == was.source and picture is not None and picture.source is not None
                 for picture, sound in self.model.windows(viewer, after)
             )
-            assert not goes_on or (was.kind == "audio" and joined_video), (viewer, was, now)
+            selected = any(
+                slot and slot.source and _key(slot.source) == _key(was.source) and self.model.pin(viewer, slot, pair[0])
+                for pair in self.model.windows(viewer, after)
+                for slot in pair
+            )
+            assert not goes_on or selected or (was.kind == "audio" and joined_video), (viewer, was, now)
 
     # --- what may happen
 
