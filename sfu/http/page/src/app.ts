@@ -1,1 +1,116 @@
-import mqtt from "mqtt"; console.log(mqtt);
+// Puts the page together: broker, directory, views, wall, header; and passes changes on from one to the next.
+
+import { Broker } from "./broker.js";
+import { type Config, embedded, fetchConfig, publishOfAddress, roomOfAddress } from "./config.js";
+import { Directory } from "./directory.js";
+import { Empty } from "./empty.js";
+import { element } from "./dom.js";
+import { Header } from "./header.js";
+import { exposeHooks } from "./hooks.js";
+import { LoginDialog, rememberedLogin } from "./login.js";
+import { Publishing } from "./publishing.js";
+import { ViewSet } from "./viewset.js";
+import { Wall } from "./wall.js";
+import { deviceWords, linkWords } from "./words.js";
+
+const TICK_MS = 5_000;
+
+class App {
+  private readonly broker: Broker;
+  private readonly directory: Directory;
+  private readonly views: ViewSet;
+  private readonly wall = new Wall(embedded() ? 0 : undefined);
+  private readonly publishing: Publishing | null;
+  private readonly header: Header | null;
+  private readonly empty: Empty;
+  private readonly more = element("p", { class: "more", role: "status", hidden: true });
+
+  constructor(config: Config) {
+    this.broker = new Broker(config.websocket, rememberedLogin());
+    this.directory = new Directory(this.broker, config.base);
+    const around = { ...config, broker: this.broker, directory: this.directory };
+    this.views = new ViewSet(around);
+    this.publishing = embedded() ? null : new Publishing(around, this.directory);
+    const goLive = (): void => this.publishing?.open(this.views.room);
+    this.header = embedded() ? null : new Header(goLive);
+    this.empty = new Empty(embedded() ? null : goLive);
+  }
+
+  start(): void {
+    const login = new LoginDialog((given) => this.broker.connect(given));
+    document.body.append(...[this.header?.node, this.wall.node, this.empty.node, this.more].filter((node) => node != null));
+    document.body.append(login.node);
+    if (this.publishing) document.body.append(this.publishing.dialog, this.publishing.panel);
+    this.connectParts(login);
+    this.listen();
+    this.broker.connect();
+    this.views.choose(roomOfAddress());
+    this.publishAsAsked();
+    const { wall, views, publishing } = this;
+    exposeHooks({ wall, views, publishing, health: () => this.health() });
+  }
+
+  private connectParts(login: LoginDialog): void {
+    this.broker.onStatus = (status) => {
+      if (status === "refused") login.ask();
+      this.update();
+    };
+    this.directory.onChange = () => this.update();
+    this.views.onChange = () => this.wall.update(this.views.list());
+    this.wall.onChange = () => this.describe();
+    if (this.publishing) this.publishing.onChange = () => this.describe();
+    setInterval(() => this.update(), TICK_MS);
+  }
+
+  private listen(): void {
+    addEventListener("hashchange", () => this.views.choose(roomOfAddress()));
+    addEventListener("pagehide", () => {
+      this.views.goodbye();
+      this.publishing?.publisher?.session.goodbye();
+    });
+    addEventListener("pageshow", (event) => event.persisted && location.reload());
+  }
+
+  private update(): void {
+    this.views.update();
+    this.publishing?.publisher?.session.update();
+    this.describe();
+  }
+
+  private health(): { broker: string; serverOnline: boolean | null; boot: string | null } {
+    return { broker: this.broker.status, serverOnline: this.directory.serverOnline, boot: this.directory.boot };
+  }
+
+  private describe(): void {
+    const shown = this.wall.shown();
+    const link = { broker: this.broker.status, serverOnline: this.directory.serverOnline };
+    const words = linkWords(link, shown.some((tile) => tile.state === "live"));
+    const refusal = this.views.list().find((view) => view.session.phase === "refused")?.session.error ?? null;
+    this.empty.update({ hidden: shown.length > 0, room: this.views.room, link, refusal });
+    const hidden = this.views.hidden();
+    this.more.hidden = hidden === 0;
+    this.more.textContent = `${hidden} more ${hidden === 1 ? "camera is" : "cameras are"} on air: choose a room to see them.`;
+    if (!this.header) return;
+    this.header.health = words;
+    this.header.onAir = this.publishing?.publisher != null;
+    this.header.rooms(this.views.room, this.directory.liveRooms());
+  }
+
+  private publishAsAsked(): void {
+    const request = publishOfAddress();
+    if (!request || !this.publishing) return;
+    this.publishing.publish(request).catch((error: unknown) => console.error(deviceWords(error), error));
+  }
+}
+
+async function main(): Promise<void> {
+  try {
+    new App(await fetchConfig()).start();
+  } catch (error) {
+    console.error(error);
+    document.body.replaceChildren(element("p", { class: "fatal", role: "alert" }, "The server does not answer. Trying again."));
+    setTimeout(() => location.reload(), 5_000);
+  }
+}
+
+void main();

@@ -1,0 +1,122 @@
+// One session of the contract: one RTCPeerConnection, one session id, offers out and answers in. Never starts another.
+
+import { randomId } from "./ids.js";
+import type { Envelope, SignalType } from "./messages.js";
+
+const REPEAT_AFTER_MS = [3_000, 6_000, 12_000];
+const GIVE_UP_AFTER_MS = 24_000;
+const DISCONNECTED_FOR_MS = 5_000;
+
+export interface AttemptEvents {
+  publish(type: SignalType, data: unknown, session: string): void;
+  onConnected(): void;
+  /** It happened to us: nothing comes of this attempt any more. */
+  onLost(why: "unanswered" | "failed" | "disconnected"): void;
+}
+
+export class Attempt {
+  readonly session = randomId();
+  readonly connection: RTCPeerConnection;
+  readonly startedAt = performance.now();
+  answeredAt: number | null = null;
+  connectedAt: number | null = null;
+
+  private timers: number[] = [];
+  private disconnectedTimer = 0;
+  private offerAgain = false;
+  private closed = false;
+
+  constructor(
+    iceServers: RTCIceServer[],
+    private readonly events: AttemptEvents,
+  ) {
+    this.connection = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
+    this.connection.onicecandidate = ({ candidate }) => this.trickle(candidate);
+    this.connection.onconnectionstatechange = () => this.watchState();
+  }
+
+  /** Offers what the connection now holds; while an offer is open, once more after its answer. */
+  async offer(): Promise<void> {
+    if (this.closed) return;
+    if (this.connection.signalingState !== "stable") {
+      this.offerAgain = true;
+      return;
+    }
+    this.offerAgain = false;
+    await this.connection.setLocalDescription();
+    if (this.closed) return;
+    // The offer goes out without waiting for candidates: the server is ICE lite and needs none of ours.
+    const sdp = this.connection.localDescription!.sdp;
+    this.publish("offer", sdp);
+    this.clearTimers();
+    this.timers = REPEAT_AFTER_MS.map((delay) => window.setTimeout(() => this.publish("offer", sdp), delay));
+    this.timers.push(window.setTimeout(() => this.unanswered(), GIVE_UP_AFTER_MS));
+  }
+
+  async answer(sdp: string): Promise<void> {
+    if (this.closed || this.connection.signalingState !== "have-local-offer") return;
+    try {
+      await this.connection.setRemoteDescription({ type: "answer", sdp });
+    } catch (error) {
+      // The answer to an earlier offer, repeated late, does not fit this one: its own is still to come.
+      console.warn("an answer that does not fit", error);
+      return;
+    }
+    this.clearTimers();
+    this.answeredAt ??= performance.now();
+    if (this.offerAgain) await this.offer();
+  }
+
+  async candidate(data: Envelope["data"]): Promise<void> {
+    if (this.closed || !this.connection.remoteDescription) return;
+    await this.connection.addIceCandidate(data as RTCIceCandidateInit | null).catch(() => undefined);
+  }
+
+  close(): void {
+    if (this.closed) return;
+    this.closed = true;
+    this.clearTimers();
+    clearTimeout(this.disconnectedTimer);
+    this.connection.onicecandidate = null;
+    this.connection.onconnectionstatechange = null;
+    this.connection.close();
+  }
+
+  private publish(type: SignalType, data: unknown): void {
+    this.events.publish(type, data, this.session);
+  }
+
+  private trickle(candidate: RTCIceCandidate | null): void {
+    const { candidate: text, sdpMid, sdpMLineIndex } = candidate?.toJSON() ?? {};
+    if (candidate === null) this.publish("candidate", null);
+    else if (text) this.publish("candidate", { candidate: text, sdpMid, sdpMLineIndex });
+  }
+
+  private watchState(): void {
+    const state = this.connection.connectionState;
+    clearTimeout(this.disconnectedTimer);
+    if (state === "connected") {
+      this.connectedAt ??= performance.now();
+      this.events.onConnected();
+    } else if (state === "failed") {
+      this.events.onLost("failed");
+    } else if (state === "disconnected") {
+      this.disconnectedTimer = window.setTimeout(() => this.events.onLost("disconnected"), DISCONNECTED_FOR_MS);
+    }
+  }
+
+  private unanswered(): void {
+    this.clearTimers();
+    if (this.connection.connectionState === "connected") {
+      // Only the server's ear is away. What plays goes on; the wish is offered again with the next change.
+      void this.connection.setLocalDescription({ type: "rollback" });
+    } else {
+      this.events.onLost("unanswered");
+    }
+  }
+
+  private clearTimers(): void {
+    this.timers.forEach(clearTimeout);
+    this.timers = [];
+  }
+}

@@ -1,0 +1,135 @@
+// The one connection to the broker: comes back by itself, remembers subscriptions, forgets what it could not send.
+
+import mqtt, { type MqttClient } from "mqtt";
+
+import { randomId } from "./ids.js";
+
+export type BrokerStatus = "connecting" | "connected" | "away" | "refused";
+
+export interface Login {
+  username: string;
+  password: string;
+}
+
+export type Handler = (topic: string, payload: Uint8Array) => void;
+
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 15_000;
+const CONNECT_TIMEOUT_MS = 10_000;
+// MQTT 3.1.1 section 3.2.2.3 (4, 5) and MQTT 5 section 3.2.2.2 (134, 135): who we are is the problem.
+const LOGIN_REFUSALS = new Set([4, 5, 134, 135]);
+
+/**
+ * Each attempt is a fresh client: nothing stale is ever sent again. There is no last will: media outlives the broker,
+ * and a will would end every picture when a broker restarts. Leaving pages say bye themselves.
+ */
+export class Broker {
+  status: BrokerStatus = "connecting";
+  onStatus: (status: BrokerStatus) => void = () => undefined;
+
+  private client: MqttClient | null = null;
+  private readonly handlers = new Map<string, Handler>();
+  private failures = 0;
+  private timer = 0;
+
+  constructor(
+    private readonly url: string,
+    private login: Login | null = null,
+  ) {
+    // A phone that wakes up or finds its network again should not sit out a back-off.
+    addEventListener("online", () => this.hurry());
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.hurry());
+  }
+
+  connect(login: Login | null = this.login): void {
+    this.login = login;
+    clearTimeout(this.timer);
+    this.drop();
+    this.setStatus(this.failures === 0 ? "connecting" : "away");
+    const client = mqtt.connect(this.url, {
+      clientId: `page-${randomId().slice(0, 13)}`,
+      protocolVersion: 4,
+      clean: true,
+      keepalive: 30,
+      reconnectPeriod: 0,
+      connectTimeout: CONNECT_TIMEOUT_MS,
+      ...(login ?? {}),
+    });
+    this.client = client;
+    client.on("connect", () => this.client === client && this.connected(client));
+    client.on("message", (topic, payload) => this.client === client && this.receive(topic, payload));
+    client.on("error", (error) => this.client === client && this.failed(error));
+    client.on("close", () => this.client === client && this.retry());
+  }
+
+  /** Messages of topics that match `filter` go to `handler`, now and after each reconnection. */
+  subscribe(filter: string, handler: Handler): void {
+    this.handlers.set(filter, handler);
+    if (this.status === "connected") this.client?.subscribe(filter, { qos: 1 });
+  }
+
+  unsubscribe(filter: string): void {
+    this.handlers.delete(filter);
+    if (this.status === "connected") this.client?.unsubscribe(filter);
+  }
+
+  /** False: not connected, and the message is gone. */
+  publish(topic: string, payload: string): boolean {
+    if (this.status !== "connected" || !this.client) return false;
+    this.client.publish(topic, payload, { qos: 1 });
+    return true;
+  }
+
+  private connected(client: MqttClient): void {
+    this.failures = 0;
+    const filters = [...this.handlers.keys()];
+    if (filters.length > 0) client.subscribe(filters, { qos: 1 });
+    this.setStatus("connected");
+  }
+
+  private receive(topic: string, payload: Uint8Array): void {
+    for (const [filter, handler] of this.handlers) {
+      if (matches(filter, topic)) handler(topic, payload);
+    }
+  }
+
+  private failed(error: Error & { code?: unknown }): void {
+    if (typeof error.code === "number" && LOGIN_REFUSALS.has(error.code)) {
+      this.drop();
+      this.setStatus("refused");
+    } else {
+      this.retry();
+    }
+  }
+
+  private retry(): void {
+    this.drop();
+    this.failures += 1;
+    this.setStatus("away");
+    const ceiling = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures);
+    this.timer = window.setTimeout(() => this.connect(), Math.random() * ceiling);
+  }
+
+  private hurry(): void {
+    if (this.status === "away") this.connect();
+  }
+
+  private drop(): void {
+    const client = this.client;
+    this.client = null;
+    client?.on("error", () => undefined);
+    client?.end(true);
+  }
+
+  private setStatus(status: BrokerStatus): void {
+    if (this.status === status) return;
+    this.status = status;
+    this.onStatus(status);
+  }
+}
+
+function matches(filter: string, topic: string): boolean {
+  const wanted = filter.split("/");
+  const levels = topic.split("/");
+  return wanted.length === levels.length && wanted.every((level, index) => level === "+" || level === levels[index]);
+}

@@ -1,0 +1,84 @@
+// What the broker's retained topics say: which rooms there are, which cameras in them, whether the server is there.
+
+import type { Broker } from "./broker.js";
+import { isRecord, parseJson } from "./messages.js";
+import { contains, MAX_LEVELS } from "./rooms.js";
+
+export interface Producer {
+  peer: string;
+  since: string;
+  tracks: { id: string; kind: string; codec: string }[];
+}
+
+export interface RoomState {
+  live: boolean;
+  viewers: number;
+  producers: Producer[];
+}
+
+export class Directory {
+  readonly rooms = new Map<string, RoomState>();
+  /** Null until the broker has told: an SFU that never was online is not known to be away. */
+  serverOnline: boolean | null = null;
+  /** Changes with each start of the server; sessions of an earlier one are dead. */
+  boot: string | null = null;
+  onChange: () => void = () => undefined;
+
+  private announcement = 0;
+
+  constructor(broker: Broker, private readonly base: string) {
+    for (let levels = 1; levels <= MAX_LEVELS; levels += 1) {
+      const filter = `${base}/${Array(levels).fill("+").join("/")}/state`;
+      broker.subscribe(filter, (topic, payload) => this.readState(topic, payload));
+    }
+    broker.subscribe(`${base}/bridge/info`, (_topic, payload) => this.readInfo(payload));
+  }
+
+  /** Rooms with cameras in them. */
+  liveRooms(): string[] {
+    return [...this.rooms].filter(([, state]) => state.producers.length > 0).map(([room]) => room);
+  }
+
+  /** How many cameras a viewer of `room` may be shown. */
+  cameras(room: string): number {
+    let count = 0;
+    for (const [name, state] of this.rooms) {
+      if (contains(room, name)) count += state.producers.length;
+    }
+    return count;
+  }
+
+  private readState(topic: string, payload: Uint8Array): void {
+    const room = topic.slice(this.base.length + 1, -"/state".length);
+    if (room === "bridge") {
+      this.serverOnline = new TextDecoder().decode(payload) === "online";
+    } else if (!room.startsWith("bridge/")) {
+      const state = parseState(payload);
+      if (state) this.rooms.set(room, state);
+      else this.rooms.delete(room);
+    }
+    this.announce();
+  }
+
+  private readInfo(payload: Uint8Array): void {
+    const info = parseJson(payload);
+    this.boot = isRecord(info) && info.boot !== undefined ? String(info.boot) : null;
+    this.announce();
+  }
+
+  /** Retained messages come in a bunch: one change for all of them. */
+  private announce(): void {
+    if (this.announcement) return;
+    this.announcement = window.setTimeout(() => {
+      this.announcement = 0;
+      this.onChange();
+    }, 20);
+  }
+}
+
+function parseState(payload: Uint8Array): RoomState | null {
+  const value = parseJson(payload);
+  if (!isRecord(value)) return null;
+  const producers = Array.isArray(value.producers) ? (value.producers as Producer[]) : [];
+  return { live: value.live === true, viewers: Number(value.viewers) || 0, producers };
+}

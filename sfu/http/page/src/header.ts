@@ -1,0 +1,53 @@
+// The bar above the wall: where we are among the rooms, how things stand, and the button that makes this a camera.
+
+import { element, icon } from "./dom.js";
+import { ancestry, childrenOf, shortName } from "./rooms.js";
+import type { Health } from "./words.js";
+
+export class Header {
+  readonly node: HTMLElement;
+  private readonly path = element("nav", { class: "path", "aria-label": "Room" });
+  private readonly status = element("span", { class: "status", role: "status" });
+  private readonly publish: HTMLButtonElement;
+  private drawn = "";
+
+  constructor(onPublish: () => void) {
+    const label = element("span", { class: "label" }, "Go live");
+    this.publish = element(
+      "button",
+      { type: "button", class: "primary", "aria-label": "Go live from this browser", click: onPublish },
+      icon("camera"),
+      label,
+    );
+    const home = element("a", { href: "#", class: "home", "aria-label": "All rooms" }, icon("camera"));
+    this.node = element("header", { class: "bar" }, home, this.path, this.status, this.publish);
+  }
+
+  set health([health, words]: [Health, string]) {
+    this.status.dataset.health = health;
+    if (this.status.textContent !== words) this.status.textContent = words;
+  }
+
+  set onAir(onAir: boolean) {
+    this.publish.hidden = onAir;
+  }
+
+  /** Draws the way to `room`, then the rooms below it as ways on. */
+  rooms(room: string | null, known: string[]): void {
+    const key = JSON.stringify([room, known]);
+    if (key === this.drawn) return;
+    this.drawn = key;
+    const crumbs: HTMLElement[] = [this.link("", "All rooms", room === null)];
+    for (const step of room === null ? [] : ancestry(room)) {
+      crumbs.push(element("span", { class: "slash", "aria-hidden": "true" }, "/"), this.link(step, shortName(step), step === room));
+    }
+    const below = childrenOf(known, room ?? "").map((child) => this.link(child, shortName(child), false, "chip"));
+    this.path.replaceChildren(...crumbs, ...below);
+  }
+
+  private link(room: string, text: string, current: boolean, style = "crumb"): HTMLAnchorElement {
+    const link = element("a", { href: `#${room}`, class: style }, text);
+    if (current) link.setAttribute("aria-current", "page");
+    return link;
+  }
+}

@@ -1,0 +1,127 @@
+// The dialog that makes this browser a camera, and the panel that is there while it is one.
+
+import type { PublishRequest } from "./config.js";
+import type { Directory } from "./directory.js";
+import { element, icon } from "./dom.js";
+import { devicesAvailable, openDevices, Publisher, sendableCodecs, suggestedPeer } from "./publisher.js";
+import { validPeer, validRoom } from "./rooms.js";
+import type { Surroundings } from "./session.js";
+import { codecName, deviceWords, errorWords, INSECURE } from "./words.js";
+
+export class Publishing {
+  readonly dialog: HTMLDialogElement;
+  readonly panel = element("aside", { class: "onair", "aria-label": "This browser is a camera", hidden: true });
+  publisher: Publisher | null = null;
+  onChange: () => void = () => undefined;
+
+  private readonly room = element("input", { name: "room", list: "known-rooms", required: true, autocapitalize: "off" });
+  private readonly known = element("datalist", { id: "known-rooms" });
+  private readonly peer = element("input", { name: "peer", required: true, autocapitalize: "off" });
+  private readonly codec = element("select", { name: "codec" }, element("option", { value: "" }, "Automatic"));
+  private readonly facing = element(
+    "select",
+    { name: "facing" },
+    element("option", { value: "environment" }, "Back"),
+    element("option", { value: "user" }, "Front"),
+  );
+  private readonly audio = element("input", { name: "audio", type: "checkbox", checked: true });
+  private readonly problem = element("p", { class: "problem", role: "alert" });
+  private readonly start = element("button", { type: "submit", class: "primary" }, "Go live");
+  private readonly preview = element("video", { autoplay: true, playsinline: true });
+  private readonly words = element("span", { class: "words", role: "status" });
+
+  constructor(
+    private readonly around: Surroundings,
+    private readonly directory: Directory,
+  ) {
+    this.preview.muted = true;
+    this.peer.value = suggestedPeer();
+    this.codec.append(...sendableCodecs().map((name) => element("option", { value: name }, codecName(name))));
+    this.dialog = element("dialog", { "aria-label": "Go live from this browser" }, this.form());
+    const stop = element("button", { type: "button", class: "danger", click: () => this.stop() }, icon("stop"), "Stop");
+    this.panel.append(this.preview, element("div", { class: "line" }, this.words, stop));
+  }
+
+  open(room: string | null): void {
+    this.room.value ||= room ?? "";
+    this.known.replaceChildren(...[...this.directory.rooms.keys()].map((name) => element("option", { value: name })));
+    this.problem.textContent = devicesAvailable() ? "" : INSECURE;
+    this.start.disabled = !devicesAvailable();
+    this.dialog.showModal();
+  }
+
+  /** Rejects with what getUserMedia rejects with. */
+  async publish(request: PublishRequest): Promise<void> {
+    if (!devicesAvailable()) throw new Error(INSECURE);
+    this.stop();
+    const stream = await openDevices({ audio: request.audio, facing: this.facing.value });
+    const publisher = new Publisher(this.around, { ...request, peer: request.peer ?? this.peer.value }, stream);
+    this.publisher = publisher;
+    this.preview.srcObject = stream;
+    publisher.onChange = () => this.draw();
+    this.draw();
+  }
+
+  stop(): void {
+    this.publisher?.stop();
+    this.draw();
+  }
+
+  private form(): HTMLFormElement {
+    const cancel = element("button", { type: "button", click: () => this.dialog.close() }, "Cancel");
+    return element(
+      "form",
+      { submit: (event: Event) => this.submit(event) },
+      element("h2", {}, "Go live from this browser"),
+      element("p", {}, "Everyone who watches the room sees and hears this device."),
+      element("label", {}, "Room", this.room, this.known),
+      element("label", {}, "Camera's name", this.peer),
+      element("div", { class: "pair" }, element("label", {}, "Lens", this.facing), element("label", {}, "Codec", this.codec)),
+      element("label", { class: "check" }, this.audio, "Microphone"),
+      this.problem,
+      element("div", { class: "actions" }, cancel, this.start),
+    );
+  }
+
+  private submit(event: Event): void {
+    event.preventDefault();
+    const room = this.room.value.trim();
+    const peer = this.peer.value.trim();
+    this.problem.textContent = complaint(room, peer);
+    if (this.problem.textContent) return;
+    this.start.disabled = true;
+    this.publish({ room, peer, codec: this.codec.value || null, audio: this.audio.checked })
+      .then(() => this.dialog.close())
+      .catch((error: unknown) => (this.problem.textContent = deviceWords(error)))
+      .finally(() => (this.start.disabled = false));
+  }
+
+  private draw(): void {
+    const { publisher } = this;
+    if (publisher?.session.phase === "closed") {
+      this.publisher = null;
+      this.preview.srcObject = null;
+    }
+    this.panel.hidden = !this.publisher;
+    if (this.publisher) this.describe(this.publisher);
+    this.onChange();
+  }
+
+  private describe({ session, request }: Publisher): void {
+    this.panel.dataset.phase = session.phase;
+    const state = {
+      waiting: "Waiting for the server",
+      connecting: "Connecting",
+      connected: "On air",
+      refused: session.error ? errorWords(session.error) : "Refused",
+      closed: "",
+    }[session.phase];
+    this.words.textContent = session.phase === "connected" ? `On air: ${request.room} / ${request.peer}` : state;
+  }
+}
+
+function complaint(room: string, peer: string): string {
+  if (!validRoom(room)) return "A room is one to four words of letters, digits, - and _, like site/gate.";
+  if (!validPeer(peer)) return "A camera's name is letters, digits, - and _.";
+  return "";
+}

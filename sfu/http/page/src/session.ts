@@ -1,0 +1,167 @@
+// A peer's place in a room: keeps one attempt alive for as long as it is wanted, whatever happens to server and broker.
+
+import { Attempt } from "./attempt.js";
+import type { Broker } from "./broker.js";
+import type { Directory } from "./directory.js";
+import { type Envelope, dump, parse, parseError, parseTracks, type SignalError, type SlotStatus } from "./messages.js";
+
+export type Phase = "waiting" | "connecting" | "connected" | "refused" | "closed";
+
+const FIRST_RETRY_MS = 500;
+const LONGEST_RETRY_MS = 15_000;
+// Errors that trying again soon does not cure.
+const LASTING = new Set(["unauthorized", "room_not_found", "producer_exists", "codec", "bad_request", "too_large"]);
+const LASTING_RETRY_MS = 30_000;
+
+export interface Place {
+  room: string;
+  role: "view" | "pub";
+  peer: string;
+}
+
+export interface Surroundings {
+  broker: Broker;
+  directory: Directory;
+  base: string;
+  iceServers: RTCIceServer[];
+}
+
+export class Session {
+  phase: Phase = "waiting";
+  error: SignalError | null = null;
+  attempt: Attempt | null = null;
+  onPhase: () => void = () => undefined;
+  onTracks: (slots: SlotStatus[]) => void = () => undefined;
+
+  private readonly topic: string;
+  private boot: string | null = null;
+  private failures = 0;
+  private timer = 0;
+
+  /** `prepare` puts the sections into each new connection, before its first offer. */
+  constructor(
+    private readonly around: Surroundings,
+    readonly place: Place,
+    private readonly prepare: (connection: RTCPeerConnection) => void,
+  ) {
+    this.topic = `${around.base}/${place.room}/${place.role}/${place.peer}`;
+    around.broker.subscribe(this.topic, (_topic, payload) => this.receive(payload));
+  }
+
+  /** Looks at broker and server again; to be called whenever one of them changed. */
+  update(): void {
+    if (this.phase === "closed") return;
+    const { boot } = this.around.directory;
+    const rebooted = this.boot !== null && boot !== null && boot !== this.boot;
+    this.boot = boot ?? this.boot;
+    // A little jitter: all pages hear of a restarted server in the same moment.
+    if (rebooted) this.restart(Math.random() * 300);
+    else if (!this.attempt && !this.timer) this.begin();
+  }
+
+  /** Offers again what the connection now holds. */
+  renegotiate(): void {
+    void this.attempt?.offer();
+  }
+
+  select(mid: string, peer: string | null, room?: string, track?: string): void {
+    if (!this.attempt) return;
+    this.publish("select", { mid, peer, ...(room && { room }), ...(track && { track }) }, this.attempt.session);
+  }
+
+  close(): void {
+    if (this.phase === "closed") return;
+    this.goodbye();
+    clearTimeout(this.timer);
+    this.attempt?.close();
+    this.attempt = null;
+    this.around.broker.unsubscribe(this.topic);
+    this.setPhase("closed");
+  }
+
+  /** Tells the server at once; the page may be gone in the next moment. */
+  goodbye(): void {
+    if (this.attempt) this.publish("bye", { reason: "left" }, this.attempt.session);
+  }
+
+  private begin(): void {
+    const { broker, directory, iceServers } = this.around;
+    if (broker.status !== "connected" || directory.serverOnline === false) {
+      this.setPhase("waiting");
+      return;
+    }
+    const attempt = new Attempt(iceServers, {
+      publish: (type, data, session) => this.publish(type, data, session),
+      onConnected: () => this.attempt === attempt && this.connected(),
+      onLost: () => this.attempt === attempt && this.restart(this.delay()),
+    });
+    this.attempt = attempt;
+    this.boot = directory.boot;
+    this.setPhase("connecting");
+    this.prepare(attempt.connection);
+    attempt.offer().catch((error: unknown) => {
+      console.error("no offer could be made", error);
+      if (this.attempt === attempt) this.restart(this.delay());
+    });
+  }
+
+  private connected(): void {
+    this.failures = 0;
+    this.error = null;
+    this.setPhase("connected");
+  }
+
+  private receive(payload: Uint8Array): void {
+    const message = parse(payload);
+    const { attempt } = this;
+    if (!message || !attempt || message.clientid === this.place.peer) return;
+    if (message.session !== undefined && message.session !== attempt.session) return;
+    this.handle(message, attempt);
+  }
+
+  private handle(message: Envelope, attempt: Attempt): void {
+    if (message.type === "answer" && typeof message.data === "string") void attempt.answer(message.data);
+    else if (message.type === "candidate") void attempt.candidate(message.data);
+    else if (message.type === "tracks") this.onTracks(parseTracks(message.data));
+    else if (message.type === "bye") this.restart(this.delay());
+    else if (message.type === "error") this.refused(parseError(message.data));
+  }
+
+  private refused(error: SignalError): void {
+    this.error = error;
+    if (this.attempt?.connectedAt && error.code !== "timeout" && error.code !== "shutting_down") {
+      // The media goes on: what was refused is one request.
+      this.onPhase();
+      return;
+    }
+    const wished = error.retryAfter === null ? null : error.retryAfter * 1000;
+    this.restart(wished ?? (LASTING.has(error.code) ? LASTING_RETRY_MS : this.delay()));
+    this.setPhase("refused");
+  }
+
+  private restart(delay: number): void {
+    clearTimeout(this.timer);
+    this.attempt?.close();
+    this.attempt = null;
+    this.setPhase("waiting");
+    this.timer = window.setTimeout(() => {
+      this.timer = 0;
+      this.begin();
+    }, delay);
+  }
+
+  /** Full jitter: a hundred pages whose server restarts do not come back in one moment. */
+  private delay(): number {
+    this.failures += 1;
+    return Math.random() * Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures);
+  }
+
+  private publish(type: Envelope["type"], data: unknown, session: string): void {
+    this.around.broker.publish(this.topic, dump({ clientid: this.place.peer, type, data, session }));
+  }
+
+  private setPhase(phase: Phase): void {
+    this.phase = phase;
+    this.onPhase();
+  }
+}

@@ -1,0 +1,178 @@
+// One window on the screen: its picture, what is to be said about it, and its three buttons.
+
+import { element, icon, iconButton, relabel } from "./dom.js";
+import { shortName } from "./rooms.js";
+import type { Window } from "./view.js";
+import { errorWords, reasonWords } from "./words.js";
+
+export type TileState = "empty" | "connecting" | "live" | "stalled" | "unplayable" | "audio";
+
+const STALLED_AFTER_MS = 3_000;
+
+export interface TileActions {
+  enlarge(tile: Tile): void;
+  sound(tile: Tile): void;
+}
+
+export class Tile {
+  readonly node: HTMLElement;
+  readonly video = element("video", { autoplay: true, muted: true, playsinline: true, disablepictureinpicture: false });
+  state: TileState = "empty";
+  /** When this camera's first picture was shown, in ms of performance.now(). */
+  firstFrameAt: number | null = null;
+  shownSince: number | null = null;
+
+  private camera = "";
+  private frames = 0;
+  private framesMovedAt = 0;
+  private readonly title = element("span", { class: "camera" });
+  private readonly place = element("span", { class: "place" });
+  private readonly message = element("p", { class: "message" });
+  private readonly detail = element("p", { class: "detail" });
+  private readonly symbol = element("div", { class: "symbol" });
+  private readonly soundButton: HTMLButtonElement;
+  private readonly sizeButton: HTMLButtonElement;
+
+  constructor(
+    readonly window: Window,
+    actions: TileActions,
+  ) {
+    this.video.muted = true;
+    this.soundButton = iconButton("soundOff", "Turn sound on (m)", () => actions.sound(this));
+    this.sizeButton = iconButton("enlarge", "Enlarge (Enter)", () => actions.enlarge(this));
+    const tools = [this.soundButton, this.sizeButton];
+    if (document.fullscreenEnabled) tools.push(iconButton("fullscreen", "Full screen (f)", () => this.fullscreen()));
+    this.node = element(
+      "article",
+      { class: "tile", tabindex: "0", click: () => actions.enlarge(this) },
+      this.video,
+      element("div", { class: "veil", role: "status" }, this.symbol, this.message, this.detail),
+      element("div", { class: "caption" }, element("span", { class: "dot" }), this.title, this.place),
+      element("div", { class: "tools" }, ...tools),
+    );
+    this.video.onresize = () => this.node.classList.toggle("upright", this.video.videoHeight > this.video.videoWidth);
+    this.watchFrames();
+  }
+
+  get muted(): boolean {
+    return this.video.muted;
+  }
+
+  set muted(muted: boolean) {
+    this.video.muted = muted;
+    this.play();
+    relabel(this.soundButton, muted ? "soundOff" : "soundOn", muted ? "Turn sound on (m)" : "Turn sound off (m)");
+    this.soundButton.classList.toggle("on", !muted);
+  }
+
+  set enlarged(enlarged: boolean) {
+    this.node.classList.toggle("enlarged", enlarged);
+    relabel(this.sizeButton, enlarged ? "shrink" : "enlarge", enlarged ? "Back to the wall (Esc)" : "Enlarge (Enter)");
+  }
+
+  fullscreen(): void {
+    if (document.fullscreenElement) void document.exitFullscreen();
+    else void this.node.requestFullscreen().catch(() => undefined);
+  }
+
+  /** Brings the screen up to date with the window. */
+  update(now: number): void {
+    const { source, stream, video, audio } = this.window;
+    const camera = source ? `${source.room}/${source.peer}` : "";
+    if (camera !== this.camera) this.change(camera, now);
+    if (this.video.srcObject !== stream) this.attach(stream, now);
+    this.title.textContent = source?.peer ?? "";
+    this.place.textContent = source ? source.room : "";
+    this.soundButton.hidden = !audio?.source;
+    this.countFrames(now);
+    this.setState(this.judge(now), reasonWords(video?.reason, video?.source?.codec));
+  }
+
+  private change(camera: string, now: number): void {
+    this.camera = camera;
+    this.firstFrameAt = null;
+    this.shownSince = camera ? now : null;
+    this.framesMovedAt = now;
+    if (!camera) this.muted = true;
+  }
+
+  private attach(stream: MediaStream | null, now: number): void {
+    this.video.srcObject = stream;
+    this.firstFrameAt = null;
+    this.frames = 0;
+    this.framesMovedAt = now;
+    this.play();
+  }
+
+  private judge(now: number): TileState {
+    const { source, video, view } = this.window;
+    if (!source) return "empty";
+    if (video?.reason) return "unplayable";
+    if (!video?.source) return "audio";
+    if (this.firstFrameAt === null || view.session.phase !== "connected") return "connecting";
+    // A hidden page decodes what it likes; nothing is to be concluded from it.
+    const stalled = document.visibilityState === "visible" && now - this.framesMovedAt > STALLED_AFTER_MS;
+    return stalled ? "stalled" : "live";
+  }
+
+  private setState(state: TileState, reason: [string, string] | null): void {
+    const name = this.window.source ? `${this.window.source.peer} in ${this.window.source.room}` : "No camera";
+    this.state = state;
+    this.node.dataset.state = state;
+    this.node.hidden = state === "empty";
+    const words = this.words(state, reason);
+    setText(this.message, words[0]);
+    setText(this.detail, words[1]);
+    const wanted = state === "audio" ? "audio" : state === "unplayable" ? "noPicture" : "";
+    if (this.symbol.dataset.icon !== wanted) {
+      this.symbol.dataset.icon = wanted;
+      this.symbol.replaceChildren(...(wanted ? [icon(wanted)] : []));
+    }
+    this.node.setAttribute("aria-label", `${name}: ${words[0] || "live"}`);
+  }
+
+  private words(state: TileState, reason: [string, string] | null): [string, string] {
+    if (state === "connecting") return this.sessionWords();
+    if (state === "stalled") return ["No new picture", "The last one is shown."];
+    if (state === "audio") return ["Sound only", shortName(this.window.source?.room ?? "")];
+    if (state === "unplayable") return reason ?? ["No picture", ""];
+    return ["", ""];
+  }
+
+  private sessionWords(): [string, string] {
+    const { phase, error } = this.window.view.session;
+    if (phase === "refused" && error) return [errorWords(error), ""];
+    return [phase === "waiting" ? "Waiting for the server" : "Connecting", ""];
+  }
+
+  private watchFrames(): void {
+    if (!("requestVideoFrameCallback" in this.video)) return;
+    this.video.requestVideoFrameCallback((now) => {
+      if (this.firstFrameAt === null && this.camera) {
+        this.firstFrameAt = now;
+        this.update(now);
+      }
+      this.watchFrames();
+    });
+  }
+
+  private countFrames(now: number): void {
+    const { totalVideoFrames } = this.video.getVideoPlaybackQuality();
+    if (totalVideoFrames !== this.frames || document.visibilityState !== "visible") {
+      if (totalVideoFrames > this.frames && this.camera) this.firstFrameAt ??= now;
+      this.frames = totalVideoFrames;
+      this.framesMovedAt = now;
+    }
+  }
+
+  private play(): void {
+    void this.video.play().catch(() => {
+      // Without a click no sound: play on in silence rather than not at all.
+      if (!this.video.muted) this.muted = true;
+    });
+  }
+}
+
+function setText(node: HTMLElement, text: string): void {
+  if (node.textContent !== text) node.textContent = text;
+}

@@ -1,0 +1,86 @@
+// A viewer of one room and its sub-rooms: windows that the server fills, switches and empties.
+
+import { randomId } from "./ids.js";
+import type { SlotStatus } from "./messages.js";
+import { Session, type Surroundings } from "./session.js";
+
+export const MAX_WINDOWS = 16;
+
+/** One video section and one audio section of the offer, shown together: window k of the answer. */
+export class Window {
+  stream: MediaStream | null = null;
+  video: SlotStatus | null = null;
+  audio: SlotStatus | null = null;
+
+  private transceivers: RTCRtpTransceiver[] = [];
+
+  constructor(readonly view: View, readonly index: number) {}
+
+  /** The section that the server's `tracks` and our `select` speak of. */
+  get mid(): string | null {
+    return this.transceivers[0]?.mid ?? null;
+  }
+
+  get audioMid(): string | null {
+    return this.transceivers[1]?.mid ?? null;
+  }
+
+  get source(): SlotStatus["source"] {
+    return this.video?.source ?? this.audio?.source ?? null;
+  }
+
+  open(connection: RTCPeerConnection): void {
+    const kinds = ["video", "audio"] as const;
+    this.transceivers = kinds.map((kind) => connection.addTransceiver(kind, { direction: "recvonly" }));
+    this.stream = new MediaStream(this.transceivers.map((transceiver) => transceiver.receiver.track));
+  }
+
+  fill(slots: SlotStatus[]): void {
+    this.video = slots.find((slot) => slot.mid === this.mid) ?? null;
+    this.audio = slots.find((slot) => slot.mid === this.audioMid) ?? null;
+  }
+}
+
+export class View {
+  readonly windows: Window[] = [];
+  readonly session: Session;
+  onChange: () => void = () => undefined;
+
+  constructor(around: Surroundings, readonly room: string, windows: number) {
+    this.addWindows(windows);
+    this.session = new Session(around, { room, role: "view", peer: randomId() }, (connection) => this.prepare(connection));
+    this.session.onPhase = () => this.onChange();
+    this.session.onTracks = (slots) => this.show(slots);
+  }
+
+  /** Makes room for `cameras`; windows are never taken away, for the server may fill them again. */
+  grow(cameras: number): void {
+    const { attempt } = this.session;
+    const added = this.addWindows(cameras);
+    if (!attempt || added.length === 0) return;
+    added.forEach((window) => window.open(attempt.connection));
+    this.session.renegotiate();
+  }
+
+  close(): void {
+    this.session.close();
+  }
+
+  private addWindows(wanted: number): Window[] {
+    const before = this.windows.length;
+    const after = Math.min(MAX_WINDOWS, Math.max(1, wanted));
+    for (let index = before; index < after; index += 1) this.windows.push(new Window(this, index));
+    return this.windows.slice(before);
+  }
+
+  private prepare(connection: RTCPeerConnection): void {
+    // What the windows showed stays written on them until the server says anew what they show.
+    this.windows.forEach((window) => window.open(connection));
+    this.onChange();
+  }
+
+  private show(slots: SlotStatus[]): void {
+    this.windows.forEach((window) => window.fill(slots));
+    this.onChange();
+  }
+}

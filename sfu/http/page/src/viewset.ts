@@ -1,0 +1,82 @@
+// Which views the page holds: one on the chosen room, or one on each top-level room that has cameras.
+
+import { topLevel } from "./rooms.js";
+import type { Surroundings } from "./session.js";
+import { View } from "./view.js";
+
+// Each view is a connection; a wall of more top-level rooms than this asks for choosing one.
+const MAX_VIEWS = 12;
+const CLOSE_EMPTY_AFTER_MS = 20_000;
+
+export class ViewSet {
+  room: string | null = null;
+  onChange: () => void = () => undefined;
+
+  private readonly views = new Map<string, View>();
+  private readonly emptySince = new Map<string, number>();
+
+  constructor(private readonly around: Surroundings) {}
+
+  list(): View[] {
+    return [...this.views.values()].sort((a, b) => (a.room < b.room ? -1 : 1));
+  }
+
+  choose(room: string | null): void {
+    if (room === this.room && this.views.size > 0) return;
+    this.room = room;
+    for (const view of this.list()) this.close(view);
+    this.update();
+  }
+
+  /** Opens, grows and closes views after what the directory knows; to be called when anything changed. */
+  update(): void {
+    const wanted = this.wantedRooms();
+    for (const view of this.list()) {
+      if (!wanted.includes(view.room) && this.emptyForLong(view.room)) this.close(view);
+    }
+    for (const room of wanted) this.open(room);
+    this.onChange();
+  }
+
+  /** Cameras on air here that no window shows. */
+  hidden(): number {
+    const { directory } = this.around;
+    const rooms = this.room === null ? [...new Set(directory.liveRooms().map(topLevel))] : [this.room];
+    const known = rooms.reduce((sum, room) => sum + directory.cameras(room), 0);
+    return Math.max(0, known - this.list().reduce((sum, view) => sum + view.windows.length, 0));
+  }
+
+  goodbye(): void {
+    this.list().forEach((view) => view.session.goodbye());
+  }
+
+  private wantedRooms(): string[] {
+    if (this.room !== null) return [this.room];
+    return [...new Set(this.around.directory.liveRooms().map(topLevel))].sort().slice(0, MAX_VIEWS);
+  }
+
+  private open(room: string): void {
+    this.emptySince.delete(room);
+    const cameras = this.around.directory.cameras(room);
+    let view = this.views.get(room);
+    if (!view) {
+      view = new View(this.around, room, cameras);
+      view.onChange = () => this.onChange();
+      this.views.set(room, view);
+    }
+    view.grow(cameras);
+    view.session.update();
+  }
+
+  private emptyForLong(room: string): boolean {
+    const since = this.emptySince.get(room) ?? performance.now();
+    this.emptySince.set(room, since);
+    return performance.now() - since > CLOSE_EMPTY_AFTER_MS;
+  }
+
+  private close(view: View): void {
+    view.close();
+    this.views.delete(view.room);
+    this.emptySince.delete(view.room);
+  }
+}

@@ -1,0 +1,136 @@
+// The tiles of all views on the screen: their grid, the enlarged one, the one that sounds, and the keys.
+
+import { element } from "./dom.js";
+import { bestGrid } from "./layout.js";
+import { Tile } from "./tile.js";
+import type { View, Window } from "./view.js";
+
+const GAP = 12;
+const NARROWEST = 260;
+
+export class Wall {
+  readonly node = element("main", { class: "wall", "aria-label": "Cameras" });
+  onChange: () => void = () => undefined;
+
+  private readonly tiles = new Map<Window, Tile>();
+  private enlarged: Tile | null = null;
+  private columns = 1;
+
+  constructor(private readonly gap = GAP) {
+    new ResizeObserver(() => this.arrange()).observe(this.node);
+    document.addEventListener("keydown", (event) => this.key(event));
+    setInterval(() => this.refresh(), 1_000);
+  }
+
+  /** Tiles that show a camera, in the order of the screen. */
+  shown(): Tile[] {
+    return [...this.tiles.values()].filter((tile) => tile.state !== "empty");
+  }
+
+  all(): Tile[] {
+    return [...this.tiles.values()];
+  }
+
+  /** Gives each window of `views` its tile, in that order; the others go. */
+  update(views: View[]): void {
+    const windows = views.flatMap((view) => view.windows);
+    for (const [window, tile] of this.tiles) {
+      if (!windows.includes(window)) this.remove(window, tile);
+    }
+    // A moved video pauses: tiles are put where they belong once, and stay.
+    windows.forEach((window, index) => {
+      if (this.tiles.has(window)) return;
+      const tile = new Tile(window, { enlarge: (it) => this.toggle(it), sound: (it) => this.sound(it) });
+      this.tiles.set(window, tile);
+      const after = windows.slice(index + 1).find((later) => this.tiles.has(later));
+      this.node.insertBefore(tile.node, (after && this.tiles.get(after)?.node) ?? null);
+    });
+    this.refresh();
+  }
+
+  private refresh(): void {
+    const now = performance.now();
+    for (const tile of this.tiles.values()) tile.update(now);
+    if (this.enlarged?.state === "empty") this.enlarge(null);
+    this.arrange();
+    this.onChange();
+  }
+
+  private remove(window: Window, tile: Tile): void {
+    if (this.enlarged === tile) this.enlarge(null);
+    tile.video.srcObject = null;
+    tile.node.remove();
+    this.tiles.delete(window);
+  }
+
+  private arrange(): void {
+    const count = this.shown().length;
+    const style = getComputedStyle(this.node);
+    const width = this.node.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    const height = this.node.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
+    if (count === 0 || width <= 0) return;
+    const grid = bestGrid(count, { width, height, gap: this.gap, narrowest: NARROWEST });
+    this.columns = grid.columns;
+    this.node.style.setProperty("--columns", String(grid.columns));
+    this.node.style.setProperty("--tile-width", `${grid.width}px`);
+    this.node.classList.toggle("single", count === 1);
+  }
+
+  private toggle(tile: Tile): void {
+    this.enlarge(this.enlarged === tile ? null : tile);
+  }
+
+  private enlarge(tile: Tile | null): void {
+    if (this.enlarged) this.enlarged.enlarged = false;
+    this.enlarged = tile;
+    if (tile) tile.enlarged = true;
+    this.node.classList.toggle("focused", tile !== null);
+    tile?.node.focus({ preventScroll: false });
+  }
+
+  /** One camera sounds at a time. */
+  private sound(tile: Tile): void {
+    const on = tile.muted && tile.window.audio?.source;
+    for (const other of this.tiles.values()) other.muted = !(on && other === tile);
+  }
+
+  private key(event: KeyboardEvent): void {
+    const target = event.target as HTMLElement;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, select, textarea, dialog")) return;
+    const current = this.enlarged ?? this.shown().find((tile) => tile.node.contains(document.activeElement)) ?? null;
+    if (this.act(event.key, current, target)) event.preventDefault();
+  }
+
+  private act(key: string, current: Tile | null, target: HTMLElement): boolean {
+    const steps: Record<string, number> = {
+      ArrowLeft: -1,
+      ArrowRight: 1,
+      ArrowUp: this.enlarged ? -1 : -this.columns,
+      ArrowDown: this.enlarged ? 1 : this.columns,
+    };
+    const step = steps[key];
+    if (step !== undefined) return this.move(current, step);
+    if (key === "Escape" && this.enlarged) this.enlarge(null);
+    else if (key === "Enter" && current && target.tagName !== "BUTTON") this.toggle(current);
+    else if (key === "m" && (current ?? this.only())) this.sound((current ?? this.only())!);
+    else if (key === "f" && (current ?? this.only())) (current ?? this.only())!.fullscreen();
+    else return false;
+    return true;
+  }
+
+  private only(): Tile | null {
+    const shown = this.shown();
+    return shown.length === 1 ? shown[0]! : null;
+  }
+
+  private move(current: Tile | null, step: number): boolean {
+    const shown = this.shown();
+    if (shown.length === 0) return false;
+    const from = current ? shown.indexOf(current) : -1;
+    const to = from < 0 ? 0 : Math.min(shown.length - 1, Math.max(0, from + step));
+    const next = shown[to]!;
+    if (this.enlarged) this.enlarge(next);
+    else next.node.focus();
+    return true;
+  }
+}
