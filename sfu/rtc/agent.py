@@ -29,6 +29,8 @@ class Limits:
     """Without an authenticated check and without media (RFC 7675 gives consent the same 30 s)."""
 
 
+MAX_ADDRESSES: Final = 16
+"""Proven remote addresses of one peer; beyond them the one proven longest ago is forgotten."""
 DEFAULT_LIMITS: Final = Limits()
 
 
@@ -76,6 +78,7 @@ class IceAgent(ABC):
         self._clock = clock
         self._started_at: float | None = None
         self._over = False
+        self._addresses: dict[Address, None] = {}  # in the order of their proof
         port.register(ufrag, self)
 
     @abstractmethod
@@ -126,6 +129,24 @@ class IceAgent(ABC):
         elif now - self.heard_at >= self.limits.silence:
             self._end("silent")
 
+    def on_heard(self) -> None:
+        """The peer has just proven that it is there."""
+        self.heard_at = self._clock()
+
+    def prove(self, address: Address) -> bool:
+        """After an authenticated check from `address`: lets its datagrams in. False when it is another agent's."""
+        self.on_heard()
+        if self._over or not self._port.validate(address, self):
+            return False
+        self._addresses.pop(address, None)
+        self._addresses[address] = None
+        if len(self._addresses) > MAX_ADDRESSES:
+            selected = self.path.address if self.path else None
+            oldest = next(known for known in self._addresses if known != selected)
+            del self._addresses[oldest]
+            self._port.invalidate(oldest, self)
+        return True
+
     def _begin(self) -> None:
         if self._started_at is None:
             self._started_at = self.heard_at = self._clock()
@@ -143,7 +164,11 @@ class IceAgent(ABC):
             self.on_closed(reason)
 
     def _detach(self) -> None:
+        """Off the port: nothing is heard any more."""
         self._over = True
         self.connected = False
         self.path = None
         self.on_datagram = _ignore
+        for address in self._addresses:
+            self._port.invalidate(address, self)
+        self._addresses.clear()

@@ -124,10 +124,8 @@ class FullAgent(IceAgent):
             self._port.drops["unauthenticated"] += 1
         elif not connection.knows(address) and not self._may_learn(connection, address):
             self.drops["address_refused"] += 1
-        else:
-            self.heard_at = self._clock()
-            if base.prove(address):
-                connection.request_received(check, address, base)
+        elif base.prove(address):
+            connection.request_received(check, address, base)
 
     def send(self, data: bytes) -> None:
         """Sends by the selected pair, through the TURN server if need be."""
@@ -141,6 +139,7 @@ class FullAgent(IceAgent):
         previous, self._active = self._active, connection
         if previous is not connection:
             self._spawn(previous.release(), "ice release")
+            self._forget_generations()
         self._selected(connection.path())
 
     def on_lost(self, connection: SharedConnection) -> None:
@@ -175,6 +174,9 @@ class FullAgent(IceAgent):
         self._offered = 0
         if unused is not self._active:
             self._spawn(unused.release(), "ice release")
+        self._forget_generations()
+
+    def _forget_generations(self) -> None:
         for known in [u for u, c in self._generations.items() if c not in (self._active, self._newest)]:
             del self._generations[known]
             self._port.unregister(known)
@@ -205,7 +207,6 @@ class FullAgent(IceAgent):
 
     def _detach(self) -> None:
         super()._detach()
-        for ufrag, connection in self._generations.items():
+        for ufrag in self._generations:
             self._port.unregister(ufrag)
-            connection.detach()
         self._generations.clear()

@@ -36,6 +36,12 @@ _RELEASE_S: Final = 1.0
 class ConnectionOwner(Listener, Protocol):
     """Whom a connection tells what became of it: the full agent."""
 
+    def on_heard(self) -> None:
+        """The peer answered an authenticated check."""
+
+    def prove(self, address: Address) -> bool:
+        """An authenticated check passed between a socket of the port and `address`."""
+
     def on_check(self, data: bytes, connection: SharedConnection, protocol: Base, address: Address) -> None:
         """A STUN request that came through a relay."""
 
@@ -50,6 +56,19 @@ class Base(ice.StunProtocol):
     """A base (RFC 8445 section 2.1) of one connection: where its packets leave."""
 
     receiver: SharedConnection
+
+    async def request(
+        self,
+        request: stun.Message,
+        addr: Address,
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+    ) -> tuple[stun.Message, Address]:
+        """A STUN transaction; an authenticated answer is a sign of life."""
+        answer = await super().request(request, addr, integrity_key, retransmissions)
+        if integrity_key is not None:
+            self.receiver.owner.on_heard()
+        return answer
 
     def prove(self, address: Address) -> bool:
         """Lets datagrams from `address` through; False when it is somebody else's."""
@@ -104,7 +123,7 @@ class SocketBase(Base):
 
     def prove(self, address: Address) -> bool:
         """Lets datagrams from `address` through to the owner."""
-        return self.receiver.prove(address)
+        return self.receiver.owner.prove(address)
 
     def send_now(self, data: bytes, address: Address) -> bool:
         """Sends from the shared socket."""
@@ -192,7 +211,6 @@ class SharedConnection(ice.Connection):
         self.selected: tuple[Base, Address] | None = None
         self._port = port
         self._relay_server = turn_server
-        self._proven: set[Address] = set()
 
     async def gather(self, hosts: Sequence[str]) -> None:
         """Fills `local_candidates`: of each socket with one of `hosts`, what STUN and TURN add within 2 s."""
@@ -204,6 +222,8 @@ class SharedConnection(ice.Connection):
         if tasks:
             await self._collect(tasks)
         self._local_candidates_end = True
+        if self._closing:  # meanwhile: what came too late for it is released now
+            await self.release()
 
     def base_of(self, sock: socket.socket) -> Base | None:
         """The base on that socket of the port."""
@@ -240,22 +260,8 @@ class SharedConnection(ice.Connection):
         """Whether a remote candidate has this address."""
         return any((c._network_host, c.port) == address for c in self._remote_candidates)  # noqa: SLF001
 
-    def prove(self, address: Address) -> bool:
-        """Lets datagrams from `address` through to the owner."""
-        if not self._port.validate(address, self.owner):
-            return False
-        self._proven.add(address)
-        return True
-
-    def detach(self) -> None:
-        """Lets nothing more through."""
-        for address in self._proven:
-            self._port.invalidate(address, self.owner)
-        self._proven.clear()
-
     async def release(self) -> None:
         """Closes, within a second even if a TURN server does not answer."""
-        self.detach()
         try:
             async with asyncio.timeout(_RELEASE_S):
                 await self.close()

@@ -18,8 +18,6 @@ from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import UdpPort
 
-MAX_ADDRESSES: Final = 8
-"""Proven remote addresses of one peer; beyond them the one proven longest ago is forgotten."""
 _GENERATIONS: Final = 2
 """Credentials that count at once: those of an ICE restart and those before it."""
 
@@ -43,7 +41,6 @@ class LiteAgent(IceAgent):
         self._announce = tuple(announce)
         self._pwds = {ufrag: pwd}
         self._remote_ufrags: list[str] = []
-        self._addresses: dict[Address, None] = {}  # in the order of their proof
 
     async def gather(self) -> None:
         """Nothing: the announced addresses are the candidates."""
@@ -81,7 +78,7 @@ class LiteAgent(IceAgent):
             self._port.drops["unauthenticated"] += 1
         elif "ICE-CONTROLLED" in check.attributes:
             self._port.send_from(sock, stun.role_conflict(check, pwd), address)
-        elif self._prove(address):
+        elif self.prove(address):
             self._port.send_from(sock, stun.success(check, address, pwd), address)
             if "USE-CANDIDATE" in check.attributes:
                 self._select(sock, address)
@@ -97,19 +94,6 @@ class LiteAgent(IceAgent):
         """Leaves the port."""
         self._detach()
 
-    def _prove(self, address: Address) -> bool:
-        self.heard_at = self._clock()
-        if not self._port.validate(address, self):
-            return False
-        self._addresses.pop(address, None)
-        self._addresses[address] = None
-        if len(self._addresses) > MAX_ADDRESSES:
-            selected = self.path.address if self.path else None
-            oldest = next(known for known in self._addresses if known != selected)
-            del self._addresses[oldest]
-            self._port.invalidate(oldest, self)
-        return True
-
     def _select(self, sock: socket.socket, address: Address) -> None:
         if self.path is None or self.path.address != address or self.path.socket is not sock:
             self._selected(Path(sock, address))
@@ -118,7 +102,4 @@ class LiteAgent(IceAgent):
         super()._detach()
         for ufrag in self._pwds:
             self._port.unregister(ufrag)
-        for address in self._addresses:
-            self._port.invalidate(address, self)
         self._pwds.clear()
-        self._addresses.clear()

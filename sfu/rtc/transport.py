@@ -140,7 +140,8 @@ class Transport:
         self.on_rtp: Callable[[bytes], None] = _ignore
         self.on_rtcp: Callable[[bytes], None] = _ignore
         self.on_closed: Callable[[str], None] = _ignore
-        """It happened to us: "timeout", "silent", "ice", "dtls", "fingerprint". The transport then releases itself."""
+        """It happened to us, and why: "timeout", "silent", "ice", "dtls", "fingerprint" or "internal". Once it has been
+        called the transport releases itself; `close` then only waits for that."""
         self._pipe = _Pipe(agent)
         self._dtls = _Dtls(self._pipe, certificate, role)
         self._fingerprints: list[RTCDtlsFingerprint] = []
@@ -223,6 +224,7 @@ class Transport:
     def _on_path(self) -> None:
         if self._handshake is None and self.state == TransportState.CONNECTING:
             self._handshake = asyncio.create_task(self._shake_hands(), name="dtls handshake")
+            self._handshake.add_done_callback(self._on_handshake_over)
 
     async def _shake_hands(self) -> None:
         try:
@@ -235,6 +237,12 @@ class Transport:
             self.receiver, self.sender = self._dtls.sessions()
             self.state = TransportState.CONNECTED
             self.on_connected()
+
+    def _on_handshake_over(self, task: asyncio.Task[None]) -> None:
+        """A bug in here or in `on_connected` ends this transport and nothing else."""
+        if not task.cancelled() and (error := task.exception()) is not None:
+            task.get_loop().call_exception_handler({"message": "DTLS handshake failed", "exception": error})
+            self._end("internal")
 
     def _on_dtls_state(self) -> None:
         match self._dtls.state:
