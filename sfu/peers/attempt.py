@@ -1,0 +1,147 @@
+"""One attempt of a peer to be connected: one session, one offer, one transport, one end.
+
+Owns the session's id, ICE credentials and offer. Never retries (that is `client`) and never knows the broker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sfu.rtc import sdp
+from sfu.rtc.description import Description, Local, OfferSection, SdpError
+from sfu.rtc.full import FullAgent
+from sfu.rtc.transport import Certificate, Transport, TransportState
+from sfu.rtc.udp import UdpPort
+from sfu.signaling.messages import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
+
+_HOPELESS = frozenset(
+    (ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS, ErrorCode.CODEC, ErrorCode.TOO_LARGE)
+)
+"""Codes that the same offer would only get again."""
+
+
+class PeerListener(Protocol):
+    """Who a peer works for. All are called on the event loop, must return at once and must not raise."""
+
+    def on_answer(self, answer: Description) -> None:
+        """The server's answer to a new session, before any media."""
+
+    def on_up(self) -> None:
+        """Media can flow."""
+
+    def on_down(self, reason: str) -> None:
+        """A session ended, or never came up; the next attempt follows by itself."""
+
+    def on_rtp(self, data: bytes) -> None:
+        """A decrypted RTP packet."""
+
+    def on_rtcp(self, data: bytes) -> None:
+        """A decrypted RTCP compound."""
+
+    def on_tracks(self, tracks: Tracks) -> None:
+        """What each slot shows now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """Where a process's peers send from: one port, one certificate, and the addresses that candidates name."""
+
+    port: UdpPort
+    certificate: Certificate
+    announce: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """How an attempt ended. `code`: the error code or reason when another attempt would end the same way."""
+
+    reason: str
+    retry_after: float | None = None
+    code: str | None = None
+    told: bool = False
+    """The server said so itself: it needs no bye."""
+
+
+class Attempt:
+    """From the offer to the end. `settled`: the offer needs no repeating; `over`: how it ended."""
+
+    def __init__(self, door: Door, sections: Sequence[OfferSection], listener: PeerListener) -> None:
+        loop = asyncio.get_running_loop()
+        self.session = secrets.token_hex(16)
+        self.settled = asyncio.Event()
+        self.over: asyncio.Future[End] = loop.create_future()
+        self.up_since: float | None = None
+        self._fingerprint = door.certificate.fingerprint
+        self._sections = sections
+        self._listener = listener
+        agent = FullAgent(
+            door.port,
+            ufrag=secrets.token_hex(4),
+            pwd=secrets.token_hex(16),
+            announce=door.announce,
+            controlling=True,
+            clock=loop.time,
+        )
+        self.transport = Transport(agent, door.certificate, role="client")
+        self.transport.on_connected = self._on_connected
+        self.transport.on_closed = lambda reason: self.end(End(f"transport closed: {reason}"))
+        self.transport.on_rtp = listener.on_rtp
+        self.transport.on_rtcp = listener.on_rtcp
+
+    @property
+    def up(self) -> bool:
+        """Whether media can flow."""
+        return self.transport.state is TransportState.CONNECTED
+
+    async def offer(self) -> str:
+        """The complete offer: whatever candidates there are, none follow."""
+        agent = self.transport.agent
+        await agent.gather()
+        local = Local(agent.ufrag, agent.pwd, self._fingerprint, agent.candidates(), agent.lite)
+        return sdp.write_offer(self._sections, local, session_id=secrets.randbits(62), version=1)
+
+    def hear(self, body: Body) -> None:
+        """A message of this session from the server."""
+        match body:
+            case Answer():
+                self._take_answer(body.sdp)
+            case Tracks():
+                self._listener.on_tracks(body)
+            case Bye(reason):
+                # whoever has taken our place would be thrown out by our coming back, and so on for ever
+                self.end(End(f"bye: {reason}", code="replaced" if reason == "replaced" else None, told=True))
+            case ErrorNotice() if not self.up:
+                code = body.code if body.code in _HOPELESS else None
+                self.end(End(f"{body.code}: {body.message}", body.retry_after, code, told=True))
+            case _:
+                return
+
+    def end(self, end: End) -> None:
+        """Ends the attempt, unless it has ended."""
+        if not self.over.done():
+            self.over.set_result(end)
+            self.settled.set()
+
+    def _take_answer(self, text: str) -> None:
+        if self.settled.is_set():
+            return
+        try:
+            answer = sdp.parse(text)
+        except SdpError as error:
+            self.end(End(f"answer not understood: {error.message}"))
+            return
+        self.settled.set()
+        self._listener.on_answer(answer)
+        self.transport.start(ufrag=answer.ufrag, pwd=answer.pwd, lite=answer.ice_lite, fingerprints=answer.fingerprints)
+        for candidate in answer.candidates:
+            self.transport.agent.add_candidate(candidate)
+        if answer.end_of_candidates:
+            self.transport.agent.add_candidate(None)
+
+    def _on_connected(self) -> None:
+        self.up_since = asyncio.get_running_loop().time()
+        self._listener.on_up()

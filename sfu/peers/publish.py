@@ -1,0 +1,186 @@
+"""`sfu publish`: an input as a camera in a room, a client like any other.
+
+Owns pacing and the sender reports that keep picture and sound together. Never decodes: what is encoded here the source
+has encoded before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable
+
+from sfu.media import rtcp
+from sfu.peers.attempt import Door
+from sfu.peers.client import Peer, PeerError, opened_door, until_first
+from sfu.peers.frames import Frame, Source, SourceError
+from sfu.peers.outgoing import MediaClock, OutgoingStream
+from sfu.peers.source import open_source
+from sfu.rtc.codec import Codec
+from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.signaling.messages import Tracks
+from sfu.signaling.mqtt import BrokerUrl, Tls
+from sfu.signaling.topics import Leaf, Role, TopicError
+
+Report = Callable[[str], None]
+"""Takes one line for people."""
+
+_EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}
+_REPORT_INTERVAL = 1.0
+_SHORTEST_SLEEP = 0.001
+
+
+async def publish(
+    room: str,
+    source: str,
+    *,
+    peer_id: str | None = None,
+    loop: bool = False,
+    broker: BrokerUrl,
+    base: str = "sfu",
+    token: str | None = None,
+    tls: Tls | None = None,
+    stop: asyncio.Event,
+    report: Report,
+) -> int:
+    """Publishes `source` in `room` until it ends or `stop` is set. Exit code: 0 done, 1 failed, 2 wrong usage."""
+    try:
+        leaf = Leaf.parse(f"{room}/{Role.PUB}/{peer_id or f'camera-{secrets.token_hex(3)}'}")
+        opened = await open_source(source, loop=loop)
+        async with opened_door() as door:
+            report(f"{source}: {_described(opened)}")
+            camera = Camera(opened, report)
+            await camera.publish(leaf, door=door, broker=broker, base=base, token=token, tls=tls, stop=stop)
+    except TopicError as error:
+        report(str(error))
+        return 2
+    except (SourceError, PeerError, OSError) as error:
+        report(str(error))
+        return 1
+    return 0
+
+
+def _described(source: Source) -> str:
+    return " and ".join(codec.name for codec in source.codecs)
+
+
+class Camera:
+    """A `PeerListener` that sends one source's frames whenever its peer is up."""
+
+    def __init__(self, source: Source, report: Report = lambda _: None) -> None:
+        self.source = source
+        self.up = asyncio.Event()
+        """Set since the peer was first up."""
+        self._report = report
+        self._clock = MediaClock(live=source.live)
+        self._streams = [_outgoing(codec, str(index)) for index, codec in enumerate(source.codecs)]
+        self._peer: Peer | None = None
+
+    async def publish(
+        self,
+        leaf: Leaf,
+        *,
+        door: Door,
+        broker: BrokerUrl,
+        base: str,
+        token: str | None = None,
+        tls: Tls | None = None,
+        stop: asyncio.Event,
+    ) -> None:
+        """Publishes until the source ends or `stop` is set. Raises SourceError, PeerError, TopicError."""
+        self._peer = Peer(
+            url=broker,
+            base=base,
+            leaf=leaf,
+            door=door,
+            sections=[_section(stream, leaf.peer) for stream in self._streams],
+            listener=self,
+            token=token,
+            tls=tls,
+        )
+        try:
+            await until_first(self._peer.run(), self._feed(), self._report_each_second(leaf.peer), stop.wait())
+        finally:
+            await self.source.close()
+
+    async def _feed(self) -> None:
+        """Frames at their time. A recording waits for the first connection; after that nothing stops the clock."""
+        if not self.source.live:
+            await self.up.wait()
+        loop = asyncio.get_running_loop()
+        async for frame in self.source.frames():
+            wait = self._clock.due(frame.seconds, loop.time()) - loop.time()
+            if wait > _SHORTEST_SLEEP:
+                await asyncio.sleep(wait)
+            self._send(frame)
+
+    def _send(self, frame: Frame) -> None:
+        stream = self._streams[frame.track]
+        if self._peer is not None and self._peer.up and stream.wanted:
+            for packet in stream.packetize(frame, time.time()):
+                self._peer.send_rtp(packet)
+
+    async def _report_each_second(self, cname: str) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_REPORT_INTERVAL)
+            seconds, wall = self._clock.seconds(loop.time()), time.time()
+            for stream in self._streams:
+                if self._peer is not None and stream.wanted and stream.packets:
+                    self._peer.send_rtcp(stream.report(seconds, wall, cname))
+
+    def on_answer(self, answer: Description) -> None:
+        """See `PeerListener`: takes over payload types and header extensions."""
+        sections = {section.mid: section for section in answer.sections if not section.rejected and section.codecs}
+        for stream in self._streams:
+            section = sections.get(stream.mid)
+            if section is None:
+                self._report(f"the server does not take the {stream.codec.kind} ({stream.codec.name})")
+                stream.refuse()
+            else:
+                stream.agree(section.codecs[0].payload_type, section.extensions)
+
+    def on_up(self) -> None:
+        """See `PeerListener`."""
+        self._report("connected")
+        self.up.set()
+        self.source.request_key_frame()
+
+    def on_down(self, reason: str) -> None:
+        """See `PeerListener`."""
+        self._report(f"not connected: {reason}")
+
+    def on_rtp(self, data: bytes) -> None:
+        """See `PeerListener`: nobody sends media to a camera."""
+
+    def on_rtcp(self, data: bytes) -> None:
+        """See `PeerListener`: key frame requests for our video."""
+        for message in rtcp.parse(data):
+            if isinstance(message, rtcp.KeyFrameRequest) and any(
+                stream.ssrc == message.media_ssrc for stream in self._streams if stream.codec.kind == "video"
+            ):
+                self.source.request_key_frame()
+
+    def on_tracks(self, tracks: Tracks) -> None:
+        """See `PeerListener`: a camera has no slots."""
+
+
+def _outgoing(codec: Codec, mid: str) -> OutgoingStream:
+    # SSRC 0 means "none" to some receivers; the upper half of sequence numbers would soon wrap for no use
+    ssrc = secrets.randbelow(0xFFFF_FFFE) + 1
+    return OutgoingStream(codec, mid=mid, ssrc=ssrc, sequence=secrets.randbits(15), offset=secrets.randbits(32))
+
+
+def _section(stream: OutgoingStream, peer: str) -> OfferSection:
+    return OfferSection(
+        mid=stream.mid,
+        kind=stream.codec.kind,
+        direction="sendonly",
+        codecs=(stream.codec,),
+        extensions=_EXTENSIONS,
+        ssrc=stream.ssrc,
+        stream=peer,
+        track=f"{peer}-{stream.codec.kind}",
+        cname=peer,
+    )
