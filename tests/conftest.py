@@ -1,0 +1,25 @@
+"""Fixtures for all tests."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.brokers import Mosquitto
+from tests.programs import need
+
+
+@pytest.fixture
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Mosquitto]]:
+    """Starts real brokers: `broker = mosquitto(websocket=True, ...)`, options as in tests.brokers.Mosquitto."""
+    program = need("mosquitto")
+    brokers: list[Mosquitto] = []
+
+    def start(**options: object) -> Mosquitto:
+        directory: Path = tmp_path_factory.mktemp("mosquitto")
+        brokers.append(Mosquitto(program, directory, **options))  # type: ignore[arg-type]
+        return brokers[-1]
+
+    yield start
+    for broker in brokers:
+        broker.stop()
