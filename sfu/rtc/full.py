@@ -54,7 +54,6 @@ class FullAgent(IceAgent):
         self._turn = turn
         self._allow_private = allow_private
         self._offered = 0
-        self._remote: tuple[str, str] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._newest = self._active = self._generation(ufrag, pwd)
         self._generations = {ufrag: self._newest}
@@ -70,12 +69,11 @@ class FullAgent(IceAgent):
 
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # nomination is the same for both
         """Begins the checks; with other parameters than before, those of a new generation."""
-        if self._remote == (ufrag, pwd) or self._over:
+        if self._over or (self._newest.remote_username, self._newest.remote_password) == (ufrag, pwd):
             return
         self._begin()
         if self._newest.remote_username is not None:
             self._renew(self.ufrag, self.pwd)
-        self._remote = (ufrag, pwd)
         self._newest.remote_username, self._newest.remote_password = ufrag, pwd
         self._spawn(self._connect(self._newest), "ice connect")
 

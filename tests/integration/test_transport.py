@@ -1,0 +1,323 @@
+"""Transports over 127.0.0.1: connect, carry media, move, end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from pathlib import Path
+
+import aioice
+import pytest
+import uvloop
+from aiortc import rtcdtlstransport as dtls
+
+from sfu.rtc.agent import Limits
+from sfu.rtc.transport import Certificate, TransportState
+from tests.associations import (
+    CLIENT,
+    SERVER,
+    association,
+    client_end,
+    connect,
+    credentials,
+    exchange,
+    introduce,
+    ports,
+    rtcp,
+    rtp,
+    server_end,
+)
+from tests.waiting import until
+
+PROFILES = {
+    dtls.SRTP_AEAD_AES_128_GCM,
+    dtls.SRTP_AEAD_AES_256_GCM,
+    dtls.SRTP_AES128_CM_SHA1_80,
+}
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("full", [False, True], ids=["lite", "full"])
+async def test_media_arrives_as_it_was_sent(full, host):
+    async with association(full=full, host=host) as (server, client):
+        await exchange(server, client)
+        assert server.connected == client.connected == 1
+        assert server.agent.path.address == (host, client.agent._port.port)
+
+
+async def test_aes_128_gcm_is_preferred():
+    async with association() as (server, client):
+        assert server.transport.profile == client.transport.profile == "SRTP_AEAD_AES_128_GCM"
+
+
+@pytest.mark.parametrize("profile", PROFILES, ids=lambda p: p.openssl_profile.decode())
+async def test_each_srtp_profile_carries_media(profile):
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port), client_end(client_port)
+        client.transport._dtls._srtp_profiles = [profile]
+        await connect(server, client)
+        assert server.transport.profile == profile.openssl_profile.decode()
+        await exchange(server, client)
+        await client.transport.close()
+        await server.transport.close()
+
+
+async def test_many_peers_share_one_port():
+    async with ports() as (server_port, client_port):
+        pairs = [(server_end(server_port), client_end(client_port)) for _ in range(5)]
+        # All clients have one address here, so they take turns: the next is proven once the one before is gone.
+        for server, client in pairs:
+            await connect(server, client)
+            await exchange(server, client)
+            await client.transport.close()
+            await server.transport.close()
+        assert not server_port.drops["unknown_ufrag"]
+
+
+async def test_a_wrong_fingerprint_closes_the_association():
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port), client_end(client_port)
+        await introduce(server, client, server_fingerprint=Certificate.generate().fingerprint)
+        await until(lambda: client.closed)
+        assert client.closed == ["fingerprint"]
+        assert client.transport.sender is None
+        await client.transport.close()
+        await server.transport.close()
+
+
+async def test_close_tells_the_peer_once_and_oneself_never():
+    async with association() as (server, client):
+        await client.transport.close()
+        await client.transport.close()
+        await until(lambda: server.closed)
+        await server.transport.close()
+        assert server.closed == ["dtls"]
+        assert client.closed == []
+        assert server.transport.state == client.transport.state == TransportState.CLOSED
+
+
+async def test_a_peer_that_never_comes_is_given_up():
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port, limits=Limits(half_open=0.1)), client_end(client_port)
+        server.transport.start(ufrag="none", pwd="none" * 6, lite=False, fingerprints=[("sha-256", "00")])
+        await until(lambda: server.closed)
+        assert server.closed == ["timeout"]
+        await server.transport.close()
+        await client.transport.close()
+
+
+async def test_a_peer_that_connects_but_never_shakes_hands_is_given_up():
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port, limits=Limits(half_open=0.3)), client_end(client_port)
+        client.transport._on_path = client.agent.on_connected = lambda: None
+        await introduce(server, client)
+        await until(lambda: server.agent.connected)
+        await until(lambda: server.closed)
+        assert server.closed == ["timeout"]
+        await client.transport.close()
+        await server.transport.close()
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["lite", "full"])
+async def test_a_peer_that_falls_silent_is_given_up(full):
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port, full=full, limits=Limits(silence=0.3)), client_end(client_port)
+        await connect(server, client)
+        client_port.close()  # as if its machine had lost power: no close_notify
+        await until(lambda: server.closed)
+        assert server.closed == ["silent"]
+        await server.transport.close()
+        await client.transport.close()
+
+
+async def test_answered_checks_keep_a_peer_that_never_speaks(monkeypatch):
+    """A full agent towards a lite one hears nothing but the answers to its own consent checks (RFC 7675)."""
+    monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.05)
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port), client_end(client_port, limits=Limits(silence=0.3))
+        await connect(server, client)
+        connected_at = client.agent.heard_at
+        await until(lambda: client.agent.heard_at > connected_at + 0.5)
+        assert not client.closed
+        await client.transport.close()
+        await server.transport.close()
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["lite", "full"])
+async def test_ice_restart_keeps_keys_and_media(full):
+    async with association(full=full) as (server, client):
+        await exchange(server, client)
+        sender = server.transport.sender
+        for end in (server, client):
+            ufrag, pwd = credentials()
+            end.agent.restart(ufrag=ufrag, pwd=pwd)
+            await end.agent.gather()
+        active = client.agent._active
+        for end, other in ((server, client), (client, server)):
+            end.transport.restart(ufrag=other.agent.ufrag, pwd=other.agent.pwd, lite=other.agent.lite)
+            for candidate in other.agent.candidates():
+                end.agent.add_candidate(candidate)
+        await exchange(server, client, 2)  # by the old pair, meanwhile
+        await until(lambda: client.agent._active is not active)
+        await exchange(server, client, 3)
+        assert server.transport.sender is sender
+        assert not server.closed + client.closed
+        await until(lambda: len(client.agent._generations) == 1)
+
+
+async def test_only_the_peer_restarts():
+    """The remote ufrag alone is new: what a browser sends whose application restarts ICE by a re-offer."""
+    async with association() as (server, client):
+        ufrag, pwd = credentials()
+        client.agent.restart(ufrag=ufrag, pwd=pwd)
+        await client.agent.gather()
+        server.transport.restart(ufrag=ufrag, pwd=pwd, lite=False)
+        client.transport.restart(ufrag=server.agent.ufrag, pwd=server.agent.pwd, lite=True)
+        for candidate in server.agent.candidates():
+            client.agent.add_candidate(candidate)
+        await until(lambda: len(client.agent._generations) == 1 and client.agent._active.selected)
+        await exchange(server, client)
+
+
+@pytest.mark.parametrize("full", [False, True], ids=["lite", "full"])
+async def test_a_nomination_from_another_address_moves_the_path(full):
+    """A phone goes from Wi-Fi to mobile data: same credentials, another socket."""
+    async with association(full=full) as (server, client), ports(1) as (second_port,):
+        ufrag, pwd = client.agent.ufrag, client.agent.pwd
+        moved = client_end(second_port)
+        moved.agent._port.unregister(moved.agent.ufrag)
+        moved.agent._generations = {ufrag: moved.agent._generation(ufrag, pwd)}
+        moved.agent._newest = moved.agent._active = moved.agent._generations[ufrag]
+        second_port.register(ufrag, moved.agent)
+        await moved.agent.gather()
+        moved.agent.start(ufrag=server.agent.ufrag, pwd=server.agent.pwd, lite=server.agent.lite)
+        for candidate in server.agent.candidates():
+            moved.agent.add_candidate(candidate)
+        await until(lambda: server.agent.path.address[1] == second_port.port)
+        received = []
+        moved.agent.on_datagram = received.append
+        server.transport.send_rtp(rtp())
+        await until(lambda: received)
+        assert client.transport.receiver.unprotect(received[0]) == rtp()
+        await moved.transport.close()
+
+
+async def test_media_before_keys_is_a_counted_drop():
+    async with association() as (server, client):
+        receiver, server.transport.receiver = server.transport.receiver, None
+        client.transport.send_rtp(rtp(1))
+        await until(lambda: server.transport.drops["unkeyed"])
+        server.transport.receiver = receiver
+        await exchange(server, client, 2)
+
+
+async def test_replayed_and_forged_srtp_is_a_counted_drop():
+    async with association() as (server, client):
+        data = client.transport.sender.protect(rtp(5))
+        for datagram in (data, data, data[:-1] + bytes([data[-1] ^ 1]), data[:11], b"\x80", b"\x80\xc8" + bytes(20)):
+            client.agent.send(datagram)
+        await until(lambda: server.transport.drops.total() == 5)
+        assert server.rtp == [rtp(5)]
+        await exchange(server, client, 6)
+
+
+async def test_sending_without_keys_or_too_much_is_a_counted_drop():
+    async with ports(1) as (port,):
+        end = server_end(port)
+        end.transport.send_rtp(rtp())
+        end.transport.send_rtcp(rtcp())
+        assert end.transport.drops == {"unkeyed_out": 2}
+        end.agent.send(b"x")
+        assert end.agent.drops == {"no_path": 1}
+        await end.transport.close()
+
+
+async def test_aiortc_clients_connect():
+    """Plain aioice and aiortc objects, as every aiortc program has them, on the other side."""
+    async with ports(1) as (port,):
+        server = server_end(port)
+        remote = aioice.Connection(ice_controlling=True)
+        remote.remote_username, remote.remote_password = server.agent.ufrag, server.agent.pwd
+        remote.remote_is_lite = True
+        _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: aioice.ice.StunProtocol(remote), local_addr=("127.0.0.1", 0)
+        )
+        name = protocol.transport.get_extra_info("sockname")
+        protocol.local_candidate = aioice.Candidate("1", 1, "udp", 1, *name, "host")
+        remote._protocols.append(protocol)
+        remote._local_candidates_end = True
+        for candidate in server.agent.candidates():
+            await remote.add_remote_candidate(aioice.Candidate.from_sdp(candidate))
+        server.transport.start(
+            ufrag=remote.local_username,
+            pwd=remote.local_password,
+            lite=False,
+            fingerprints=[("sha-256", CLIENT.fingerprint)],
+        )
+        await remote.connect()
+
+        class Ice:
+            role, state = "controlling", "completed"
+            _recv, _send = remote.recv, remote.send
+
+        client = dtls.RTCDtlsTransport(Ice(), [CLIENT.rtc])
+        client._set_role("client")
+        await client.start(dtls.RTCDtlsParameters([dtls.RTCDtlsFingerprint("sha-256", SERVER.fingerprint)]))
+        assert client.state == "connected"
+        await until(lambda: server.up)
+        await client._send_rtp(rtp())
+        await until(lambda: server.rtp == [rtp()])
+        await client.stop()
+        await until(lambda: server.closed == ["dtls"])
+        await remote.close()
+        await server.transport.close()
+
+
+async def test_closing_in_the_middle_leaves_nothing_behind():
+    before = asyncio.all_tasks()
+    async with ports() as (server_port, client_port):
+        for turns in range(12):
+            server, client = server_end(server_port), client_end(client_port)
+            await introduce(server, client)
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await client.transport.close()
+            await server.transport.close()
+            assert not server_port._listeners
+            assert not server_port._validated
+            assert not client_port._expected
+            assert not server.closed
+    await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_fifty_associations_leave_no_task_and_no_file():
+    async with ports() as (server_port, client_port):
+
+        async def once() -> None:
+            server, client = server_end(server_port), client_end(client_port)
+            await connect(server, client)
+            await client.transport.close()
+            await server.transport.close()
+
+        await once()
+        tasks, files = asyncio.all_tasks(), open_files()
+        for _ in range(50):
+            await once()
+        gc.collect()
+        assert asyncio.all_tasks() == tasks
+        assert open_files() == files
+        assert not server_port._validated
+        assert not client_port._listeners
+
+
+def test_uvloop_serves_too():
+    async def run() -> None:
+        async with association() as (server, client):
+            await exchange(server, client)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(run())
