@@ -1,0 +1,72 @@
+"""Key frame requests: coalesced to one per half second, repeated while unanswered, ended by a key frame."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfu.media.keyframes import KeyFrameRequests
+
+
+def test_the_first_request_is_sent_at_once() -> None:
+    requests = KeyFrameRequests()
+    assert requests.next_due is None
+    assert not requests.due(100.0)
+    assert requests.request(100.0)
+
+
+def test_a_hundred_viewers_make_one_request() -> None:
+    requests = KeyFrameRequests()
+    assert [requests.request(100.0 + viewer / 1000) for viewer in range(100)] == [True] + [False] * 99
+    requests.key_frame()
+    assert requests.next_due is None
+    assert not requests.due(110.0)
+
+
+def test_a_viewer_who_comes_right_after_the_key_frame_is_remembered() -> None:
+    requests = KeyFrameRequests()
+    requests.request(100.0)
+    requests.key_frame()
+    assert not requests.request(100.2)
+    assert requests.next_due == 100.5
+    assert not requests.due(100.4)
+    assert requests.due(100.5)
+    assert not requests.due(100.5)
+
+
+def test_after_the_interval_a_request_is_sent_at_once_again() -> None:
+    requests = KeyFrameRequests()
+    requests.request(100.0)
+    requests.key_frame()
+    assert requests.request(100.5)
+
+
+def test_an_unanswered_request_is_repeated_ten_times_and_no_more() -> None:
+    requests = KeyFrameRequests()
+    assert requests.request(0.0)
+    assert sum(requests.due(tick / 10) for tick in range(1, 1000)) == 10
+    assert requests.next_due is None
+    assert requests.request(100.0)
+    assert requests.due(100.5)
+
+
+def test_a_new_viewer_renews_the_repeats() -> None:
+    requests = KeyFrameRequests()
+    requests.request(0.0)
+    assert [requests.due(0.5 * repeat) for repeat in range(1, 10)] == [True] * 9
+    assert not requests.request(4.6)
+    assert sum(requests.due(4.6 + tick / 10) for tick in range(1000)) == 11  # itself, and ten repeats
+
+
+@given(st.lists(st.tuples(st.sampled_from(["request", "due", "key"]), st.floats(0.0, 0.4)), max_size=60))
+def test_whatever_happens_requests_keep_their_distance(steps: list[tuple[str, float]]) -> None:
+    requests, now, sent = KeyFrameRequests(), 0.0, []
+    for step, elapsed in steps:
+        now += elapsed
+        if step == "key":
+            requests.key_frame()
+        elif requests.request(now) if step == "request" else requests.due(now):
+            sent.append(now)
+    assert all(later - earlier >= 0.5 - 1e-9 for earlier, later in pairwise(sent))
