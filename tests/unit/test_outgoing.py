@@ -1,0 +1,87 @@
+"""Frames become RTP packets that say when they were sent and which section they belong to."""
+
+from __future__ import annotations
+
+import pytest
+
+from sfu.media import rtcp, rtp
+from sfu.peers.frames import OPUS, Frame, h264
+from sfu.peers.outgoing import MediaClock, OutgoingStream, abs_send_time, ntp_time
+from sfu.peers.packetize import byte_stream
+from sfu.rtc.description import ABS_SEND_TIME, MID
+
+PICTURE = byte_stream([b"\x65" + b"\x11" * 3000])
+
+
+def stream(**changes: int) -> OutgoingStream:
+    return OutgoingStream(h264(), **({"mid": "v", "ssrc": 7, "sequence": 65534, "offset": 100} | changes))
+
+
+def parsed(data: bytes) -> rtp.Packet:
+    packet = rtp.parse(data)
+    assert packet is not None
+    return packet
+
+
+def test_a_frame_is_consecutive_packets_of_one_media_time_the_last_one_marked() -> None:
+    packets = [parsed(data) for data in stream().packetize(Frame(0, 2.0, PICTURE, True), 0.0)]
+    assert [packet.sequence for packet in packets] == [65534, 65535, 0]
+    assert [packet.marker for packet in packets] == [False, False, True]
+    assert {packet.media_time for packet in packets} == {2 * 90000 + 100}
+    assert {(packet.ssrc, packet.payload_type) for packet in packets} == {(7, 102)}
+
+
+def test_what_the_answer_agrees_to_is_in_every_packet() -> None:
+    sending = stream()
+    sending.agree(45, {MID: 3, ABS_SEND_TIME: 9})
+    for packet in map(parsed, sending.packetize(Frame(0, 0.0, PICTURE, True), 1_700_000_000.25)):
+        assert packet.payload_type == 45
+        assert packet.extensions[3] == b"v"
+        assert int.from_bytes(packet.extensions[9], "big") == abs_send_time(1_700_000_000.25)
+
+
+def test_abs_send_time_is_six_bits_of_seconds_and_eighteen_of_fraction() -> None:
+    wall = 1_700_000_000.25
+    assert ntp_time(wall) >> 32 == 1_700_000_000 + 2_208_988_800
+    assert abs_send_time(wall) == ((1_700_000_000 + 2_208_988_800) % 64 << 18) + (1 << 16)
+
+
+def test_sound_has_no_marker_and_negative_media_time_wraps() -> None:
+    sound = OutgoingStream(OPUS, mid="a", ssrc=1, sequence=0, offset=0)
+    (packet,) = map(parsed, sound.packetize(Frame(1, -0.5, b"opus", True), 0.0))
+    assert not packet.marker
+    assert packet.media_time == (1 << 32) - 24000
+
+
+def test_reports_of_both_tracks_put_one_media_second_at_one_wall_time() -> None:
+    picture, sound = stream(), OutgoingStream(OPUS, mid="a", ssrc=1, sequence=0, offset=5)
+    picture.packetize(Frame(0, 0.0, PICTURE, True), 0.0)
+    first, second = (rtcp.parse(sending.report(10.0, 1234.5, "camera"))[0] for sending in (picture, sound))
+    assert isinstance(first, rtcp.SenderReport)
+    assert isinstance(second, rtcp.SenderReport)
+    assert first.ntp == second.ntp == ntp_time(1234.5)
+    assert (first.media_time - 100) / 90000 == (second.media_time - 5) / 48000 == 10
+    assert (first.packets, second.packets) == (3, 0)
+
+
+def test_a_recording_is_due_by_its_media_time() -> None:
+    clock = MediaClock(live=False)
+    assert clock.due(5.0, now=100.0) == 100.0
+    assert clock.due(5.5, now=100.1) == 100.5
+    assert clock.seconds(101.0) == 6.0
+
+
+def test_a_recording_that_stood_still_goes_on_instead_of_catching_up() -> None:
+    clock = MediaClock(live=False)
+    clock.due(0.0, now=0.0)
+    assert clock.due(0.04, now=60.0) == 60.0
+    assert clock.due(0.08, now=60.0) == pytest.approx(60.04)
+
+
+def test_a_live_source_is_sent_at_once_and_its_jitter_does_not_shake_the_clock() -> None:
+    clock = MediaClock(live=True)
+    clock.due(0.0, now=10.0)
+    for number in range(1, 100):
+        now = 10 + number / 25 + (0.08 if number % 2 else 0.0)
+        assert clock.due(number / 25, now) == now
+    assert clock.seconds(20.0) == pytest.approx(10.0, abs=0.02)
