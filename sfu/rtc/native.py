@@ -147,7 +147,8 @@ class Egress:
         self._base = int(_srtp.ffi.cast("uintptr_t", self._arena))
         self._length = _srtp.ffi.new("int *")
         self._used = 0
-        self._segmented = _segments_supported(sock)
+        self.segmented = _segments_supported(sock)
+        """Whether bursts leave as GSO segments; turned off when a device refuses them."""
         self._messages = bytearray(_MMSGHDR.size * _MESSAGES)
         self._vectors = bytearray(_IOVEC.size * _MESSAGES)
         self._messages_c = _ffi.from_buffer(self._messages)
@@ -178,7 +179,7 @@ class Egress:
                 continue
             size = length[0]
             end = position + size
-            if count and (size > segment or count == _SEGMENTS or end - start > _GSO_BYTES or not self._segmented):
+            if count and (size > segment or count == _SEGMENTS or end - start > _GSO_BYTES or not self.segmented):
                 self._queue(path, start, position, segment, count)
                 start, count = position, 0
             if not count:
@@ -246,7 +247,7 @@ class Egress:
         """What sendmmsg stopped at. A path whose MTU is below the segment, or a device, may refuse only segments."""
         if message[4] > 1 and number in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP):
             if number in (errno.EIO, errno.EOPNOTSUPP):
-                self._segmented = False
+                self.segmented = False
             self._send_singly(*message)
         else:
             self._refuse(number, message[4])

@@ -1,0 +1,179 @@
+"""The batched way out: what is written arrives whole, in order and decryptable; a fault stays with its own packet."""
+
+from __future__ import annotations
+
+import gc
+import socket
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pylibsrtp import Policy, Session
+
+from sfu.rtc.native import MAX_DATAGRAM, Egress, Path, Rewritten, SrtpContext
+
+PROFILES = (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, Policy.SRTP_PROFILE_AES128_CM_SHA1_80)
+
+
+def keys(profile: int = PROFILES[0]) -> tuple[SrtpContext, SrtpContext]:
+    """(sender, receiver) with the same master key."""
+    kinds = (Policy.SSRC_ANY_OUTBOUND, Policy.SSRC_ANY_INBOUND)
+    policies = [Policy(key=b"k" * 44, ssrc_type=kind, srtp_profile=profile) for kind in kinds]
+    sender, receiver = (SrtpContext(Session(policy)) for policy in policies)
+    return sender, receiver
+
+
+@pytest.fixture
+def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.socket(type=socket.SOCK_DGRAM) as out, socket.socket(type=socket.SOCK_DGRAM) as into:
+        out.bind(("127.0.0.1", 0))
+        out.setblocking(False)
+        into.bind(("127.0.0.1", 0))
+        into.settimeout(2)
+        into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        yield out, into
+
+
+def burst(sizes: list[int], first: int = 0) -> list[Rewritten]:
+    return [(0x8060, (first + n) & 0xFFFF, n * 3000, bytes([n & 0xFF]) * size) for n, size in enumerate(sizes)]
+
+
+def receive(into: socket.socket, receiver: SrtpContext, count: int) -> list[tuple[int, bytes]]:
+    """(sequence, body) of each packet that arrived."""
+    got = []
+    for _ in range(count):
+        packet = receiver.unprotect(into.recv(65536))
+        assert packet is not None
+        got.append((int.from_bytes(packet[2:4]), packet[12:]))
+    return got
+
+
+def wanted(packets: list[Rewritten]) -> list[tuple[int, bytes]]:
+    return [(sequence, body) for _, sequence, _, body in packets]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("segments", [True, False], ids=["gso", "no gso"])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(sizes=st.lists(st.sampled_from([0, 1, 100, 700, 1199, 1200, 1200, 1200]), min_size=1, max_size=80))
+def test_bursts_of_any_sizes_arrive_whole_and_in_order(
+    sockets: tuple[socket.socket, socket.socket], profile: int, segments: bool, sizes: list[int]
+) -> None:
+    out, into = sockets
+    sender, receiver = keys(profile)
+    egress = Egress(out)
+    egress.segmented = egress.segmented and segments
+    packets = burst(sizes)
+    assert egress.write(Path(out, into.getsockname()), sender, 7, packets) == 0
+    egress.flush()
+    assert receive(into, receiver, len(sizes)) == wanted(packets)
+    assert (egress.sent, egress.refused) == (len(sizes), {})
+
+
+def test_ipv6_leaves_like_ipv4() -> None:
+    with (
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as out,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as into,
+    ):
+        out.bind(("::1", 0))
+        into.bind(("::1", 0))
+        into.settimeout(2)
+        sender, receiver = keys()
+        egress, packets = Egress(out), burst([1200] * 5)
+        egress.write(Path(out, into.getsockname()[:2]), sender, 7, packets)
+        egress.flush()
+        assert receive(into, receiver, 5) == wanted(packets)
+
+
+def test_a_packet_too_large_is_refused_alone(sockets: tuple[socket.socket, socket.socket]) -> None:
+    out, into = sockets
+    sender, receiver = keys()
+    egress, packets = Egress(out), burst([500, MAX_DATAGRAM, 500])
+    assert egress.write(Path(out, into.getsockname()), sender, 7, packets) == 1
+    egress.flush()
+    assert receive(into, receiver, 2) == [wanted(packets)[0], wanted(packets)[2]]
+
+
+def test_more_than_the_arena_holds_goes_out_in_parts(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """65,000 packets in one pass: nothing is overwritten before it is sent."""
+    out, into = sockets
+    sender, receiver = keys()
+    egress, path, total = Egress(out), Path(out, into.getsockname()), 0
+    for first in range(0, 65_000, 500):
+        total += 500 - egress.write(path, sender, 7, burst([900] * 500, first))
+    egress.flush()
+    assert egress.sent + sum(egress.refused.values()) == total == 65_000
+    into.setblocking(False)
+    sequence, data = -1, into.recv(65536)
+    while data:
+        packet = receiver.unprotect(data)
+        assert packet is not None
+        assert packet[12:] == bytes([packet[12]]) * 900
+        sequence = int.from_bytes(packet[2:4])
+        try:
+            data = into.recv(65536)
+        except BlockingIOError:
+            break
+    assert sequence >= 0
+
+
+def test_an_address_that_the_kernel_refuses_costs_nobody_else(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """Broadcast without permission fails at once and leaves the machine never: a stand-in for ENETUNREACH."""
+    out, into = sockets
+    (sender, receiver), (lost, _) = keys(), keys()
+    egress, packets = Egress(out), burst([1200] * 3)
+    egress.write(Path(out, ("255.255.255.255", 9)), lost, 7, packets)
+    egress.write(Path(out, into.getsockname()), sender, 7, packets)
+    egress.write(Path(out, ("255.255.255.255", 9)), lost, 7, burst([1200] * 2, first=3))
+    egress.flush()
+    assert receive(into, receiver, 3) == wanted(packets)
+    assert egress.refused == {"EACCES": 5}
+
+
+def test_a_burst_longer_than_an_ip_datagram_is_split(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """72 kB cannot be one message with segments; it becomes two."""
+    out, into = sockets
+    sender, receiver = keys()
+    egress, packets = Egress(out), burst([1800] * 40)
+    egress.write(Path(out, into.getsockname()), sender, 7, packets)
+    egress.flush()
+    assert receive(into, receiver, 40) == wanted(packets)
+
+
+def test_a_closed_socket_is_counted(sockets: tuple[socket.socket, socket.socket]) -> None:
+    out, into = sockets
+    sender, _ = keys()
+    egress = Egress(out)
+    egress.write(Path(out, into.getsockname()), sender, 7, burst([100] * 3))
+    out.close()
+    egress.flush()
+    assert egress.sent == 0
+    assert sum(egress.refused.values()) == 3
+
+
+def test_keys_and_path_may_die_between_write_and_flush(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """A viewer that is closed and collected in the middle of a pass: its address is still the kernel's to read."""
+    out, into = sockets
+    egress = Egress(out)
+    packets = burst([300] * 4)
+
+    def viewer() -> SrtpContext:
+        sender, receiver = keys()
+        egress.write(Path(out, into.getsockname()), sender, 7, packets)
+        return receiver
+
+    receiver = viewer()
+    gc.collect()
+    egress.flush()
+    assert receive(into, receiver, 4) == wanted(packets)
+
+
+def test_srtp_contexts_refuse_what_is_forged_or_too_long() -> None:
+    sender, receiver = keys()
+    packet = sender.protect(b"\x80\x60" + bytes(60))
+    assert packet is not None
+    assert receiver.unprotect(packet[:-1] + bytes([packet[-1] ^ 1])) is None
+    assert receiver.unprotect(packet) == b"\x80\x60" + bytes(60)
+    assert sender.protect(bytes(MAX_DATAGRAM)) is None
+    assert receiver.unprotect(bytes(MAX_DATAGRAM + 1)) is None
