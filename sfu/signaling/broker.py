@@ -46,26 +46,26 @@ class BrokerError(Exception):
 class EmbeddedBroker:
     """A broker without access control, so on loopback unless told otherwise.
 
-    rumqttd has a listener for each protocol: `port` takes MQTT 3.1.1, `v5_port` MQTT 5, `websocket_port` MQTT 3.1.1 in
-    a WebSocket; all share topics. 0 means any free port; the real ones are known after `start()`.
+    MQTT 3.1.1 alone, on `port` and, in a WebSocket, on `websocket_port`. rumqttd has MQTT 5 on a further listener, and
+    we leave it off: one publish with properties from there to a 3.1.1 subscriber kills rumqttd 0.20's 3.1.1 listener.
+    0 means any free port; the real ones are known after `start()`.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, v5_port: int = 0, websocket_port: int = 0) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, websocket_port: int = 0) -> None:
         self.host = host
         self.port = port
-        self.v5_port = v5_port
         self.websocket_port = websocket_port
         self._broker: Broker | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def url(self) -> BrokerUrl:
-        """For BrokerLink: the MQTT 5 listener."""
-        return BrokerUrl("mqtt", self.host, self.v5_port)
+        """The TCP listener."""
+        return BrokerUrl("mqtt", self.host, self.port)
 
     @property
     def websocket_url(self) -> str:
-        """For browsers on this machine (MQTT 3.1.1)."""
+        """The WebSocket listener, for browsers on this machine."""
         return f"ws://{self.host}:{self.websocket_port}/mqtt"
 
     @property
@@ -82,7 +82,7 @@ class EmbeddedBroker:
         await asyncio.to_thread(self._stop)
 
     def _start(self) -> None:
-        fixed = self.port, self.v5_port, self.websocket_port
+        fixed = self.port, self.websocket_port
         for choice in range(_CHOICES):
             ports = _choose(self.host, fixed)
             try:
@@ -92,13 +92,13 @@ class EmbeddedBroker:
                 if all(fixed) or choice == _CHOICES - 1:
                     raise BrokerError(f"the embedded broker did not start on {self.host}: {error}") from error
             else:
-                self.port, self.v5_port, self.websocket_port = ports
+                self.port, self.websocket_port = ports
                 return
 
-    def _launch(self, ports: tuple[int, int, int]) -> None:
+    def _launch(self, ports: tuple[int, int]) -> None:
         self._directory = tempfile.TemporaryDirectory(prefix="sfu-broker-")
         path = Path(self._directory.name, "rumqttd.toml")
-        path.write_text(_ROUTER + "".join(map(self._listener, ("v4", "v5", "ws"), ports)), encoding="utf-8")
+        path.write_text(_ROUTER + "".join(map(self._listener, ("v4", "ws"), ports)), encoding="utf-8")
         self._broker = Broker(config_path=str(path))
         self._broker.start()
 
@@ -113,11 +113,7 @@ class EmbeddedBroker:
         self._broker = self._directory = None
 
 
-def _choose(host: str, fixed: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The fixed ports, and free ones for the zeros: all held at once, so that they differ."""
-    held = [socket.create_server((host, 0)) for _ in fixed]
-    free = [server.getsockname()[1] for server in held]
-    for server in held:
-        server.close()
-    first, second, third = (port or spare for port, spare in zip(fixed, free, strict=True))
-    return first, second, third
+def _choose(host: str, fixed: tuple[int, int]) -> tuple[int, int]:
+    """The fixed ports, and free ones for the zeros: both held at once, so that they differ."""
+    with socket.create_server((host, 0)) as one, socket.create_server((host, 0)) as other:
+        return fixed[0] or one.getsockname()[1], fixed[1] or other.getsockname()[1]

@@ -1,0 +1,120 @@
+"""The embedded broker: that rumqttd, configured by us, does for BrokerLink and browsers what mosquitto does."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from sfu.signaling.broker import BrokerError, EmbeddedBroker
+from sfu.signaling.mqtt import BrokerUrl, Incoming
+from tests.brokers import Proxy
+from tests.integration.test_broker_link import LEAF, observer, running
+from tests.waiting import until
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[EmbeddedBroker]:
+    broker = EmbeddedBroker()
+    await broker.start()
+    yield broker
+    await broker.stop()
+
+
+def listeners(broker: EmbeddedBroker) -> dict[str, BrokerUrl]:
+    return {
+        "TCP": broker.url,
+        "WebSocket": BrokerUrl.parse(broker.websocket_url),
+    }
+
+
+async def test_each_listener_hears_all_others_up_to_64_kib(broker: EmbeddedBroker) -> None:
+    for name, url in listeners(broker).items():
+        async with running(url) as (link, box):
+            for other_name, other_url in listeners(broker).items():
+                payload = f"{name} to {other_name} ".encode().ljust(65536, b".")
+                async with observer(other_url, LEAF) as (other, heard):
+                    link.publish(LEAF, payload)
+                    await until(lambda: payload in heard.payloads)  # noqa: B023
+                    other.publish(LEAF, payload.upper())
+                    await until(lambda: payload.upper() in box.payloads)  # noqa: B023
+
+
+async def test_a_link_finds_its_way_to_mqtt_3_1_1_without_waiting(broker: EmbeddedBroker) -> None:
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with Proxy(broker.url) as proxy, running(proxy.url):
+        assert proxy.levels == [5, 4]
+        assert loop.time() - began < 1
+
+
+@pytest.mark.parametrize("name", ["TCP", "WebSocket"])
+async def test_state_is_retained_changed_and_cleared(broker: EmbeddedBroker, name: str) -> None:
+    url = listeners(broker)[name]
+    async with running(url, birth=("sfu/bridge/state", b"online")) as (link, _):
+        for value in (b"1", b"2"):
+            link.set_state("sfu/a/viewers", value)
+        link.set_state("sfu/b/viewers", b"1")
+        link.set_state("sfu/b/viewers", None)
+        link.publish("sfu/a/event", b"all sent")
+        await until(lambda: link.counters["published"] >= 4)
+        async with observer(broker.url) as (_, heard):
+            await until(lambda: len(heard) == 2)
+            assert set(heard) == {
+                Incoming("sfu/a/viewers", b"2", retained=True),
+                Incoming("sfu/bridge/state", b"online", retained=True),
+            }
+
+
+async def test_the_will_speaks_when_a_client_is_lost(broker: EmbeddedBroker) -> None:
+    state = "sfu/bridge/state"
+    lasting: dict[str, Any] = {"birth": (state, b"online"), "will": (state, b"offline"), "backoff": (0.3, 0.3)}
+    async with (
+        observer(broker.url, state) as (_, heard),
+        Proxy(broker.url) as proxy,
+        running(proxy.url, **lasting),
+    ):
+        proxy.cut()
+        await until(lambda: heard.payloads == [b"online", b"offline", b"online"])
+
+
+async def test_the_second_client_of_one_id_takes_over(broker: EmbeddedBroker) -> None:
+    async with running(broker.url, "twin") as (first, _), running(broker.url, "twin") as (second, _):
+        await until(lambda: first.counters["takeovers"] + second.counters["takeovers"])
+
+
+async def test_many_clients_and_a_burst_lose_nothing(broker: EmbeddedBroker) -> None:
+    async with observer(broker.url) as (_, heard), asyncio.TaskGroup() as tasks:
+
+        async def talk(number: int) -> None:
+            async with running(broker.url, f"client-{number}") as (link, _):
+                for n in range(50):
+                    assert link.publish(f"sfu/lobby/view/{number}", b"%d" % n)
+
+        for number in range(20):
+            tasks.create_task(talk(number))
+        await until(lambda: len(heard) == 1000, timeout=10)
+        assert all(heard.of(f"sfu/lobby/view/{number}") == [b"%d" % n for n in range(50)] for number in range(20))
+
+
+async def test_a_taken_port_is_said_clearly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        broker = EmbeddedBroker(port=port)
+        with pytest.raises(BrokerError, match=str(port)):
+            await broker.start()
+        assert not broker.running
+
+
+async def test_it_stops_frees_its_ports_and_starts_there_again() -> None:
+    broker = EmbeddedBroker()
+    await broker.start()
+    ports = broker.port, broker.websocket_port
+    assert len(set(ports)) == 2
+    await broker.stop()
+    await broker.stop()
+    assert not broker.running
+    await broker.start()
+    assert (broker.port, broker.websocket_port) == ports
+    await broker.stop()
