@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 import socket
 import struct
@@ -17,6 +18,7 @@ from sfu.rtc.transport import Certificate, Transport, TransportState
 from sfu.rtc.udp import UdpPort
 from tests.waiting import until
 
+_sequences = itertools.count(100)
 SERVER, CLIENT = Certificate.generate(), Certificate.generate()
 
 
@@ -72,10 +74,13 @@ async def ports(
             port.close()
 
 
-def server_end(port: UdpPort, *, full: bool = False, host: str = "127.0.0.1", limits: Limits = DEFAULT_LIMITS) -> End:
+def server_end(
+    port: UdpPort, *, full: bool = False, host: str = "127.0.0.1", limits: Limits = DEFAULT_LIMITS, **options: Any
+) -> End:
     ufrag, pwd = credentials()
     kind: Callable[..., IceAgent] = FullAgent if full else LiteAgent
-    return End(Transport(kind(port, ufrag=ufrag, pwd=pwd, announce=(host,), limits=limits), SERVER, role="server"))
+    agent = kind(port, ufrag=ufrag, pwd=pwd, announce=(host,), limits=limits, **options)
+    return End(Transport(agent, SERVER, role="server"))
 
 
 def client_end(port: UdpPort, *, host: str = "127.0.0.1", limits: Limits = DEFAULT_LIMITS, **agent: Any) -> End:
@@ -104,8 +109,9 @@ async def connect(server: End, client: End) -> None:
     await until(lambda: server.up and client.up)
 
 
-async def exchange(server: End, client: End, sequence: int = 1) -> None:
+async def exchange(server: End, client: End) -> None:
     """One RTP packet and one RTCP packet each way; returns when all four arrived as they were sent."""
+    sequence = next(_sequences)
     for end, other in ((server, client), (client, server)):
         other.rtp.clear()
         other.rtcp.clear()

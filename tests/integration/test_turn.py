@@ -1,0 +1,159 @@
+"""Peers that reach each other only through a TURN server (coturn, long-term credentials)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sfu.rtc.agent import TurnServer
+from tests.associations import End, client_end, connect, exchange, ports, server_end
+from tests.programs import need
+from tests.waiting import until
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+@contextlib.asynccontextmanager
+async def coturn(directory: Path, transport: str = "udp") -> AsyncIterator[tuple[TurnServer, subprocess.Popen[bytes]]]:
+    port = free_port()
+    options = (
+        f"--listening-ip=127.0.0.1 --relay-ip=127.0.0.1 --listening-port={port} --allow-loopback-peers --no-cli"
+        f" --no-tls --no-dtls --lt-cred-mech --user=camera:secret --realm=house --log-file={directory}/log"
+        f" --pidfile={directory}/pid --userdb={directory}/users --new-log-timestamp --simple-log"
+    )
+    process = subprocess.Popen(
+        [need("turnserver"), *options.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory
+    )
+    try:
+        await until(lambda: listens(port))
+        yield TurnServer("127.0.0.1", port, "camera", "secret", transport), process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("full", [False, True], ids=["lite", "full"])
+async def test_a_relay_only_client_connects(tmp_path, transport, full):
+    async with coturn(tmp_path, transport) as (turn, _), ports() as (server_port, client_port):
+        server, client = server_end(server_port, full=full), client_end(client_port, turn=turn, relay_only=True)
+        await connect(server, client)
+        await exchange(server, client)
+        assert all("typ relay" in candidate for candidate in client.agent.candidates())
+        assert client.agent.path is None
+        assert server.agent.path is not None
+        await burst(server, client)
+        await client.transport.close()
+        await until(lambda: server.closed == ["dtls"])
+        await server.transport.close()
+        assert not client_port._listeners
+
+
+async def burst(server: End, client: End) -> None:
+    """More packets at once, each way, than may wait for a channel: a bound channel takes them all."""
+    for end, other in ((server, client), (client, server)):
+        before = len(other.rtp)
+        for number in range(200):
+            end.transport.send_rtp(bytes.fromhex("80600000") + number.to_bytes(4, "big") + b"\0\0\0\1" + b"x" * 500)
+            if number % 50 == 49:
+                await asyncio.sleep(0.005)
+        await until(lambda other=other, before=before: len(other.rtp) > before)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_server_behind_a_nat_is_reached_by_its_relay(tmp_path, transport):
+    async with coturn(tmp_path, transport) as (turn, _), ports() as (server_port, client_port):
+        client = client_end(client_port)
+        server = server_end(server_port, full=True, turn=turn, relay_only=True)
+        await connect(server, client)
+        await exchange(server, client)
+        assert server.agent.path is None
+        assert client.agent.path is not None
+        await client.transport.close()
+        await server.transport.close()
+
+
+async def test_a_server_offers_all_it_has(tmp_path):
+    """Host, server-reflexive and relayed candidates; the best pair that works is used, and it is not the relay."""
+    async with coturn(tmp_path) as (turn, _), ports() as (server_port, client_port):
+        client = client_end(client_port)
+        server = server_end(server_port, full=True, turn=turn, stun=(turn.host, turn.port))
+        await connect(server, client)
+        kinds = [candidate.split()[7] for candidate in server.agent.candidates()]
+        assert kinds == ["host", "srflx", "relay"] or kinds == ["host", "relay", "srflx"]
+        srflx = next(candidate for candidate in server.agent.candidates() if "srflx" in candidate)
+        assert f" {server_port.port} typ srflx" in srflx  # no NAT here: the shared port itself
+        assert server.agent.path is not None
+        await exchange(server, client)
+        await client.transport.close()
+        await server.transport.close()
+
+
+async def test_strangers_reach_nobody_through_the_relay(tmp_path):
+    async with coturn(tmp_path) as (turn, _), ports(3) as (server_port, client_port, other_port):
+        client = client_end(client_port)
+        server = server_end(server_port, full=True, turn=turn, relay_only=True)
+        await connect(server, client)
+        relayed = other_port.path(client.agent.path.address)
+        for data in (b"\x16\xfe\xfd" + bytes(50), b"\x80" * 50, bytes(60), b""):
+            other_port.send(data, relayed)
+        await exchange(server, client)
+        assert not server.transport.drops
+        await client.transport.close()
+        await server.transport.close()
+
+
+async def test_dead_servers_delay_nothing_for_long(tmp_path):
+    """Gathering gives up after 2 s; wrong credentials are noticed at once."""
+    nobody = TurnServer("127.0.0.1", free_port(), "a", "b")
+    loop = asyncio.get_running_loop()
+    async with ports(1) as (port,):
+        server = server_end(port, full=True, turn=nobody, stun=(nobody.host, nobody.port))
+        begin = loop.time()
+        await server.agent.gather()
+        assert loop.time() - begin < 2.5
+        assert len(server.agent.candidates()) == 1
+        await server.transport.close()
+        assert not port._expected
+
+
+async def test_a_relay_that_dies_does_not_hold_up_the_end(tmp_path):
+    async with coturn(tmp_path) as (turn, process), ports() as (server_port, client_port):
+        before = asyncio.all_tasks()
+        server, client = server_end(server_port), client_end(client_port, turn=turn, relay_only=True)
+        await connect(server, client)
+        process.kill()
+        process.wait()
+        begin = asyncio.get_running_loop().time()
+        await client.transport.close()
+        assert asyncio.get_running_loop().time() - begin < 1.5
+        await server.transport.close()
+        await until(lambda: asyncio.all_tasks() <= before)
+
+
+async def test_closing_while_gathering_gives_the_allocation_back(tmp_path):
+    async with coturn(tmp_path) as (turn, _), ports(1) as (port,):
+        before = asyncio.all_tasks()
+        server = server_end(port, full=True, turn=turn)
+        gathering = asyncio.create_task(server.agent.gather())
+        await asyncio.sleep(0)
+        await server.transport.close()
+        await gathering
+        await until(lambda: asyncio.all_tasks() <= before)
+        assert not server.agent._newest._protocols
