@@ -15,13 +15,17 @@ from sfu.rtc import sdp
 from sfu.rtc.description import Description, Local, OfferSection, SdpError
 from sfu.rtc.full import FullAgent
 from sfu.rtc.transport import Certificate, Transport, TransportState
-from sfu.rtc.udp import UdpPort
+from sfu.rtc.udp import UdpPort, host_addresses
 from sfu.signaling.messages import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
 
 _HOPELESS = frozenset(
     (ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS, ErrorCode.CODEC, ErrorCode.TOO_LARGE)
 )
 """Codes that the same offer would only get again."""
+
+
+_LAST_WORDS = 1.0
+"""Seconds from a transport's end until nothing more is expected to be said about it."""
 
 
 class PeerListener(Protocol):
@@ -47,12 +51,16 @@ class PeerListener(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Door:
-    """Where a process's peers send from: one port, one certificate, and the addresses that candidates name."""
+class Host:
+    """What all peers of a process have in common: the certificate, and the addresses that candidates name."""
 
-    port: UdpPort
     certificate: Certificate
     announce: tuple[str, ...]
+
+    @classmethod
+    def new(cls, *, announce: Sequence[str] = ()) -> Host:
+        """A fresh certificate; `announce` are the machine's own addresses unless given."""
+        return cls(Certificate.generate(), tuple(announce) or host_addresses())
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,30 +75,39 @@ class End:
 
 
 class Attempt:
-    """From the offer to the end. `settled`: the offer needs no repeating; `over`: how it ended."""
+    """From the offer to the end. `settled`: the offer needs no repeating; `over`: how it ended.
 
-    def __init__(self, door: Door, sections: Sequence[OfferSection], listener: PeerListener) -> None:
+    Each has a UDP port of its own: a server with one port tells its peers apart by their addresses alone.
+    """
+
+    def __init__(self, host: Host, port: UdpPort, sections: Sequence[OfferSection], listener: PeerListener) -> None:
         loop = asyncio.get_running_loop()
         self.session = secrets.token_hex(16)
         self.settled = asyncio.Event()
         self.over: asyncio.Future[End] = loop.create_future()
         self.up_since: float | None = None
-        self._fingerprint = door.certificate.fingerprint
+        self._fingerprint = host.certificate.fingerprint
+        self._port = port
         self._sections = sections
         self._listener = listener
         agent = FullAgent(
-            door.port,
+            port,
             ufrag=secrets.token_hex(4),
             pwd=secrets.token_hex(16),
-            announce=door.announce,
+            announce=host.announce,
             controlling=True,
             clock=loop.time,
         )
-        self.transport = Transport(agent, door.certificate, role="client")
+        self.transport = Transport(agent, host.certificate, role="client")
         self.transport.on_connected = self._on_connected
-        self.transport.on_closed = lambda reason: self.end(End(f"transport closed: {reason}"))
+        self.transport.on_closed = self._on_closed
         self.transport.on_rtp = listener.on_rtp
         self.transport.on_rtcp = listener.on_rtcp
+
+    @classmethod
+    async def open(cls, host: Host, sections: Sequence[OfferSection], listener: PeerListener) -> Attempt:
+        """With a free UDP port. OSError when there is none."""
+        return cls(host, await UdpPort.open(), sections, listener)
 
     @property
     def up(self) -> bool:
@@ -126,6 +143,11 @@ class Attempt:
             self.over.set_result(end)
             self.settled.set()
 
+    async def close(self) -> None:
+        """Ends transport and port."""
+        await self.transport.close()
+        self._port.close()
+
     def _take_answer(self, text: str) -> None:
         if self.settled.is_set():
             return
@@ -141,6 +163,11 @@ class Attempt:
             self.transport.agent.add_candidate(candidate)
         if answer.end_of_candidates:
             self.transport.agent.add_candidate(None)
+
+    def _on_closed(self, reason: str) -> None:
+        """The server's own words on why, if there are any, come by the broker and may take longer than DTLS's."""
+        end = End(f"transport closed: {reason}")
+        asyncio.get_running_loop().call_later(_LAST_WORDS, self.end, end)
 
     def _on_connected(self) -> None:
         self.up_since = asyncio.get_running_loop().time()

@@ -11,12 +11,10 @@ import contextlib
 import json
 import random
 import secrets
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 
-from sfu.peers.attempt import Attempt, Door, End, PeerListener
+from sfu.peers.attempt import Attempt, End, Host, PeerListener
 from sfu.rtc.description import OfferSection
-from sfu.rtc.transport import Certificate
-from sfu.rtc.udp import UdpPort, host_addresses
 from sfu.signaling import messages
 from sfu.signaling.messages import Body, Bye, Envelope, Offer, Select, SignalError
 from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
@@ -38,16 +36,6 @@ class PeerError(Exception):
         self.code = code
 
 
-@contextlib.asynccontextmanager
-async def opened_door(*, announce: Sequence[str] = ()) -> AsyncIterator[Door]:
-    """A UDP port and a certificate for peers of this process, many or one; closed at the end. OSError."""
-    port = await UdpPort.open()
-    try:
-        yield Door(port, Certificate.generate(), tuple(announce) or host_addresses())
-    finally:
-        port.close()
-
-
 class Peer:
     """One client on one leaf. Run it as a task; cancelling it says bye and closes everything."""
 
@@ -57,7 +45,7 @@ class Peer:
         url: BrokerUrl,
         base: str,
         leaf: Leaf,
-        door: Door,
+        host: Host,
         sections: Sequence[OfferSection],
         listener: PeerListener,
         token: str | None = None,
@@ -70,7 +58,7 @@ class Peer:
         self._leaf = leaf
         self._topic = topics.leaf(leaf)
         self._info_topic = topics.bridge_info
-        self._door = door
+        self._host = host
         self._sections = sections
         self._listener = listener
         self._token = token
@@ -154,7 +142,7 @@ class Peer:
 
     async def _session(self) -> tuple[End, float]:
         """One attempt from its offer to its end; how it ended, and for how many seconds it was up."""
-        self._attempt = attempt = Attempt(self._door, self._sections, self._listener)
+        self._attempt = attempt = await Attempt.open(self._host, self._sections, self._listener)
         told = False
         try:
             await self._offer(attempt)
@@ -166,7 +154,7 @@ class Peer:
             if not told:
                 self._say(attempt, Bye("done"))
             self._attempt = None
-            await attempt.transport.close()
+            await attempt.close()
         if attempt.up_since is None:
             return end, 0.0
         self.sessions += 1

@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable
 
 from sfu.media import rtcp
-from sfu.peers.attempt import Door
-from sfu.peers.client import Peer, PeerError, opened_door, until_first
+from sfu.peers.attempt import Host
+from sfu.peers.client import Peer, PeerError, until_first
 from sfu.peers.frames import Frame, Source, SourceError
 from sfu.peers.outgoing import MediaClock, OutgoingStream
 from sfu.peers.source import open_source
@@ -48,10 +48,9 @@ async def publish(
     try:
         leaf = Leaf.parse(f"{room}/{Role.PUB}/{peer_id or f'camera-{secrets.token_hex(3)}'}")
         opened = await open_source(source, loop=loop)
-        async with opened_door() as door:
-            report(f"{source}: {_described(opened)}")
-            camera = Camera(opened, report)
-            await camera.publish(leaf, door=door, broker=broker, base=base, token=token, tls=tls, stop=stop)
+        report(f"{source}: {_described(opened)}")
+        camera = Camera(opened, report)
+        await camera.publish(leaf, host=Host.new(), broker=broker, base=base, token=token, tls=tls, stop=stop)
     except TopicError as error:
         report(str(error))
         return 2
@@ -81,7 +80,7 @@ class Camera:
         self,
         leaf: Leaf,
         *,
-        door: Door,
+        host: Host,
         broker: BrokerUrl,
         base: str,
         token: str | None = None,
@@ -93,7 +92,7 @@ class Camera:
             url=broker,
             base=base,
             leaf=leaf,
-            door=door,
+            host=host,
             sections=[_section(stream, leaf.peer) for stream in self._streams],
             listener=self,
             token=token,

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from sfu.media import rtcp, rtp
 from sfu.media.demux import Demux, Route
 from sfu.media.feedback import Reception
-from sfu.peers.attempt import Door
-from sfu.peers.client import Peer, PeerError, opened_door, until_first
+from sfu.peers.attempt import Host
+from sfu.peers.client import Peer, PeerError, until_first
 from sfu.peers.figures import SlotFigures, SlotMeter
 from sfu.peers.frames import AUDIO_CLOCK, OPUS, VIDEO_CLOCK, VP8, VP9, h264
 from sfu.rtc.codec import Codec
@@ -72,10 +72,8 @@ async def view(
     """
     try:
         leaf = Leaf.parse(f"{room}/{Role.VIEW}/{peer_id or f'viewer-{secrets.token_hex(3)}'}")
-        async with opened_door() as door:
-            say = (lambda _: None) if as_json else report
-            viewer = Viewer(leaf, windows=windows, say=say)
-            await viewer.view(door=door, broker=broker, base=base, token=token, tls=tls, seconds=seconds, stop=stop)
+        viewer = Viewer(leaf, windows=windows, say=(lambda _: None) if as_json else report)
+        await viewer.view(host=Host.new(), broker=broker, base=base, token=token, tls=tls, seconds=seconds, stop=stop)
     except TopicError as error:
         report(str(error))
         return 2
@@ -109,7 +107,7 @@ class Viewer:
     async def view(
         self,
         *,
-        door: Door,
+        host: Host,
         broker: BrokerUrl,
         base: str,
         token: str | None = None,
@@ -122,7 +120,7 @@ class Viewer:
             url=broker,
             base=base,
             leaf=self.leaf,
-            door=door,
+            host=host,
             sections=self._sections,
             listener=self,
             token=token,

@@ -1,0 +1,280 @@
+"""Our own clients against a real server, and against scripted ones, on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sfu.peers import client
+from sfu.peers.attempt import Host
+from sfu.peers.pattern import Pattern
+from sfu.peers.publish import Camera, publish
+from sfu.peers.view import Viewer, view
+from sfu.signaling import messages
+from sfu.signaling.messages import Bye, Envelope, ErrorCode, ErrorNotice, Offer
+from sfu.signaling.mqtt import BrokerLink, Incoming
+from sfu.signaling.topics import Leaf, Role
+from tests.brokers import Mosquitto
+from tests.media import make_file
+from tests.serving import serving
+from tests.waiting import until
+
+HOST = Host.new(announce=["127.0.0.1"])
+BASELINE = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
+Start = Callable[..., Mosquitto]
+
+
+def pattern(number: int = 0) -> Pattern:
+    """A small camera, encoded once for all tests."""
+    return Pattern(number, width=320, height=180, rate=20)
+
+
+@asynccontextmanager
+async def running(*work: Coroutine[Any, Any, object]) -> AsyncIterator[list[asyncio.Task[object]]]:
+    """Runs the coroutines beside the body; ends them with it. Their failures fail the test."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in work]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert not [r for r in results if isinstance(r, Exception)]
+
+
+@asynccontextmanager
+async def viewing(broker: Mosquitto, room: str, windows: int = 1) -> AsyncIterator[Viewer]:
+    viewer = Viewer(Leaf(room, Role.VIEW, "wall"), windows=windows)
+    async with running(viewer.view(host=HOST, broker=broker.url, base="sfu", stop=asyncio.Event())):
+        yield viewer
+
+
+def publishing(camera: Camera, broker: Mosquitto, leaf: Leaf) -> Coroutine[Any, Any, None]:
+    return camera.publish(leaf, host=HOST, broker=broker.url, base="sfu", stop=asyncio.Event())
+
+
+async def test_a_file_reaches_a_viewer_whole_and_on_time(mosquitto: Start, tmp_path: Path) -> None:
+    broker, stop, lines = mosquitto(), asyncio.Event(), []
+    path = make_file(tmp_path / "camera.mp4", options=BASELINE, seconds=1)
+    async with serving(broker.url):
+        camera = publish(
+            "site/gate", str(path), peer_id="cam", loop=True, broker=broker.url, stop=stop, report=lambda _: None
+        )
+        async with running(camera):
+            code = await view(
+                "site", seconds=3, as_json=True, windows=1, broker=broker.url, stop=stop, report=lines.append
+            )
+    result = json.loads(lines[-1])
+    video, audio = result["slots"]
+    assert code == 0
+    assert [slot["lost"] for slot in (video, audio)] == [0, 0]
+    assert (video["room"], video["peer"], video["codec"], audio["codec"]) == ("site/gate", "cam", "H264", "opus")
+    assert video["fps"] == pytest.approx(25, rel=0.1)
+    assert video["key_frames"] >= 1
+    assert audio["fps"] == pytest.approx(50, rel=0.1)
+    assert video["late_p50_ms"] < 50
+    assert result["sessions"] == 1
+
+
+async def test_an_empty_room_is_said_and_exits_with_1(mosquitto: Start) -> None:
+    broker, lines = mosquitto(), []
+    async with serving(broker.url):
+        code = await view("yard", seconds=0.5, broker=broker.url, stop=asyncio.Event(), report=lines.append)
+    assert code == 1
+    assert lines[0] == "connected"
+    assert "yard for 0.5 s, connected after" in lines[-1]
+
+
+async def test_cameras_come_and_go_under_a_waiting_viewer(mosquitto: Start) -> None:
+    broker = mosquitto()
+    async with serving(broker.url), viewing(broker, "yard") as wall:
+        meter = wall.meters["v0"]
+        for number in range(2):
+            before = meter.figures().key_frames
+            async with running(publishing(Camera(pattern()), broker, Leaf("yard", Role.PUB, f"cam{number}"))):
+                await until(lambda before=before: meter.figures().key_frames > before)
+                await until(lambda number=number: meter.source is not None and meter.source.peer == f"cam{number}")
+            await until(lambda: meter.source is None)
+        assert meter.figures().lost == 0
+
+
+async def test_select_switches_a_slot(mosquitto: Start) -> None:
+    broker = mosquitto()
+    async with serving(broker.url), viewing(broker, "yard") as wall:
+        meter = wall.meters["v0"]
+        cameras = [publishing(Camera(pattern()), broker, Leaf("yard", Role.PUB, f"cam{n}")) for n in range(2)]
+        async with running(*cameras):
+            await until(lambda: meter.source is not None)
+            assert meter.source is not None
+            other = "cam1" if meter.source.peer == "cam0" else "cam0"
+            await asyncio.sleep(0.3)
+            wall.select("v0", other)
+            await until(lambda: meter.source is not None and meter.source.peer == other)
+            before = meter.figures().key_frames
+            await until(lambda: meter.figures().key_frames > before)
+        assert meter.figures().lost == 0
+
+
+async def test_media_does_not_notice_that_the_broker_is_gone(mosquitto: Start) -> None:
+    broker = mosquitto()
+    camera = Camera(pattern())
+    leaf = Leaf("yard", Role.PUB, "cam")
+    async with serving(broker.url), viewing(broker, "yard") as wall, running(publishing(camera, broker, leaf)):
+        meter = wall.meters["v0"]
+        await until(lambda: meter.figures().frames > 5)
+        for change in (broker.kill, broker.restart):
+            change()
+            frames = meter.figures().frames
+            await until(lambda frames=frames: meter.figures().frames > frames + 40)
+        assert meter.figures().lost == 0
+        assert wall.result().sessions == 1
+
+
+async def test_peers_come_back_to_a_restarted_server(mosquitto: Start) -> None:
+    broker = mosquitto()
+    camera = Camera(pattern())
+    async with viewing(broker, "yard") as wall, running(publishing(camera, broker, Leaf("yard", Role.PUB, "cam"))):
+        for session in (1, 2):
+            async with serving(broker.url):
+                frames = wall.meters["v0"].figures().frames
+                await until(lambda frames=frames: wall.meters["v0"].figures().frames > frames + 10, timeout=15)
+                assert wall.result().sessions == session
+
+
+async def test_a_file_that_ends_is_a_camera_that_leaves(mosquitto: Start, tmp_path: Path) -> None:
+    broker, lines = mosquitto(), []
+    path = make_file(tmp_path / "camera.mp4", options=BASELINE, seconds=1)
+    async with serving(broker.url) as service:
+        code = await publish(
+            "yard", str(path), peer_id="cam", broker=broker.url, stop=asyncio.Event(), report=lines.append
+        )
+        assert code == 0
+        assert lines == [f"{path}: H264 and opus", "connected"]
+        await until(lambda: not service.server.participants)
+
+
+class ScriptedServer:
+    """Hears a leaf and answers each offer with what `script` says; None is silence."""
+
+    def __init__(self, broker: Mosquitto, leaf: Leaf, script: Callable[[Envelope], bytes | None]) -> None:
+        self.offers: list[Envelope] = []
+        self.goodbyes: list[Envelope] = []
+        self._topic = f"sfu/{leaf}"
+        self._script = script
+        self.link = BrokerLink(
+            broker.url, client_id="scripted", subscriptions=(self._topic,), on_message=self._on_message
+        )
+
+    def _on_message(self, incoming: Incoming) -> None:
+        envelope = messages.parse(incoming.payload)
+        if envelope is None or envelope.clientid == "server":
+            return
+        if isinstance(envelope.body, Bye):
+            self.goodbyes.append(envelope)
+        if isinstance(envelope.body, Offer):
+            self.offers.append(envelope)
+            reply = self._script(envelope)
+            if reply is not None:
+                self.link.publish(self._topic, reply)
+
+
+@asynccontextmanager
+async def scripted(
+    broker: Mosquitto, leaf: Leaf, script: Callable[[Envelope], bytes | None]
+) -> AsyncIterator[ScriptedServer]:
+    server = ScriptedServer(broker, leaf, script)
+    async with running(server.link.run()):
+        await server.link.wait_connected(5)
+        yield server
+        await server.link.close()
+
+
+def view_once(broker: Mosquitto, lines: list[str], seconds: float = 5) -> Coroutine[Any, Any, int]:
+    return view(
+        "yard", seconds=seconds, peer_id="wall", broker=broker.url, stop=asyncio.Event(), report=lines.append, token="t"
+    )
+
+
+LEAF = Leaf("yard", Role.VIEW, "wall")
+
+
+@pytest.mark.parametrize("code", [ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS])
+async def test_a_refusal_for_good_ends_the_command_with_its_words(mosquitto: Start, code: ErrorCode) -> None:
+    broker, lines = mosquitto(), []
+
+    def refuse(offer: Envelope) -> bytes:
+        assert offer.token == "t"
+        return messages.dump(Envelope("server", ErrorNotice(code, "not here"), session=offer.session))
+
+    async with scripted(broker, LEAF, refuse) as server:
+        assert await view_once(broker, lines) == 1
+        assert len(server.offers) == 1
+    assert lines[-1] == f"{code}: not here"
+
+
+async def test_a_refusal_for_now_is_tried_again_in_a_new_session(mosquitto: Start) -> None:
+    broker, lines = mosquitto(), []
+
+    def refuse(offer: Envelope) -> bytes:
+        return messages.dump(Envelope("server", ErrorNotice(ErrorCode.LIMIT, "full"), session=offer.session))
+
+    async with scripted(broker, LEAF, refuse) as server:
+        async with running(view_once(broker, lines, 10)):
+            await until(lambda: len(server.offers) >= 2)
+        assert len({offer.session for offer in server.offers}) == len(server.offers)
+
+
+async def test_an_unanswered_offer_is_repeated_word_for_word_then_made_anew(
+    mosquitto: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "_OFFER_WAITS", (0.1, 0.1, 0.2, 0.2))
+    broker, lines = mosquitto(), []
+    async with scripted(broker, LEAF, lambda _: None) as server:
+        async with running(view_once(broker, lines, 10)):
+            await until(lambda: len(server.offers) >= 5)
+        assert len({(offer.session, offer.body.sdp) for offer in server.offers[:4]}) == 1
+        assert server.offers[4].session != server.offers[0].session
+        await until(lambda: {bye.session for bye in server.goodbyes} >= {server.offers[0].session})
+    assert "not connected: no answer" in lines
+
+
+async def test_words_of_other_sessions_and_nonsense_are_not_for_us(mosquitto: Start) -> None:
+    broker, lines = mosquitto(), []
+
+    def confuse(offer: Envelope) -> bytes:
+        notice = ErrorNotice(ErrorCode.UNAUTHORIZED, "somebody else")
+        server.link.publish(f"sfu/{LEAF}", b"not json")
+        server.link.publish(f"sfu/{LEAF}", b'{"command":"signal","clientid":"server","type":"answer","data":7}')
+        return messages.dump(Envelope("server", notice, session="another-session"))
+
+    async with scripted(broker, LEAF, confuse) as server:
+        assert await view_once(broker, lines, 1) == 1
+    assert lines[-1].startswith("yard for 1.0 s, never connected")
+
+
+async def test_who_is_replaced_does_not_come_back(mosquitto: Start) -> None:
+    broker, lines = mosquitto(), []
+    leaf = Leaf("yard", Role.PUB, "cam")
+    async with serving(broker.url):
+        first, second = Camera(pattern(), lines.append), Camera(pattern())
+        beginning = asyncio.ensure_future(publishing(first, broker, leaf))
+        await until(first.up.is_set)
+        async with running(publishing(second, broker, leaf)):
+            with pytest.raises(client.PeerError, match="replaced"):
+                await asyncio.wait_for(beginning, 5)
+            await until(second.up.is_set)
+
+
+@pytest.mark.parametrize(("room", "source", "code"), [("a//b", "pattern", 2), ("yard", "/nowhere/film.mp4", 1)])
+async def test_what_cannot_be_published_is_said_before_anything_starts(
+    mosquitto: Start, room: str, source: str, code: int
+) -> None:
+    broker, lines = mosquitto(), []
+    assert await publish(room, source, broker=broker.url, stop=asyncio.Event(), report=lines.append) == code
+    assert len(lines) == 1
