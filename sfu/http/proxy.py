@@ -85,7 +85,7 @@ class BrokerProxy:
             raise web.HTTPGatewayTimeout(text="the broker does not answer\n") from None
         except OSError as error:
             self.counters["broker_unreachable"] += 1
-            _log.warning("a page could not reach the broker: %s", error)
+            _log.debug("a page could not reach the broker: %s", error)
             raise web.HTTPBadGateway(text="the broker cannot be reached\n") from None
 
     async def _carry(

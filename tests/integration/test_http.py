@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
@@ -15,7 +14,7 @@ from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 from sfu.http.assets import STATIC
 from sfu.http.proxy import Connector
 from sfu.http.server import HttpError, HttpServer, PageInfo
-from tests.programs import need
+from tests.brokers import Mosquitto
 from tests.waiting import until
 
 CONNECT = bytes.fromhex("101000044d5154540402003c000474657374")
@@ -71,23 +70,9 @@ async def client() -> AsyncIterator[ClientSession]:
 
 
 @pytest.fixture
-async def broker() -> AsyncIterator[int]:
-    """A Mosquitto on a free port of this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    process = await asyncio.create_subprocess_exec(
-        need("mosquitto"), "-p", str(port), stderr=asyncio.subprocess.DEVNULL
-    )
-
-    def listening() -> bool:
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-
-    await until(listening)
-    yield port
-    process.terminate()
-    await process.wait()
+def broker(mosquitto: Callable[..., Mosquitto]) -> int:
+    """The port of a Mosquitto on this machine."""
+    return mosquitto().port
 
 
 class TestResources:

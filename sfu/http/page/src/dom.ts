@@ -25,7 +25,7 @@ const PATHS = {
   enlarge: "M9 4H4v5M15 4h5v5M9 20H4v-5M15 20h5v-5",
   shrink: "M4 9h5V4M20 9h-5V4M4 15h5v5M20 15h-5v5",
   fullscreen: "M4 6.5A1.5 1.5 0 0 1 5.5 5h13A1.5 1.5 0 0 1 20 6.5v11a1.5 1.5 0 0 1-1.5 1.5h-13A1.5 1.5 0 0 1 4 17.5zM13 12h4v4h-4z",
-  stop: "M7 7h10v10H7z",
+  stop: "M6 6h12v12H6z",
   noPicture: "M3 3l18 18M10 5h3.5A2.5 2.5 0 0 1 16 7.5v3l5-3v9M16 16.5a2.5 2.5 0 0 1-2.5 2.5h-8A2.5 2.5 0 0 1 3 16.5v-9A2.5 2.5 0 0 1 5.5 5",
   audio: "M12 4a2.5 2.5 0 0 1 2.5 2.5v5a2.5 2.5 0 0 1-5 0v-5A2.5 2.5 0 0 1 12 4zM6.5 11.5a5.5 5.5 0 0 0 11 0M12 17v3",
 };
@@ -45,12 +45,12 @@ export function icon(name: IconName): SVGSVGElement {
 }
 
 /** A button that shows an icon and says `label`. */
-export function iconButton(name: IconName, label: string, onClick: () => void): HTMLButtonElement {
+export function iconButton(name: IconName, label: string, onClick: () => void, style = ""): HTMLButtonElement {
   const press = (event: Event): void => {
     event.stopPropagation();
     onClick();
   };
-  return element("button", { type: "button", class: "tool", "aria-label": label, title: label, click: press }, icon(name));
+  return element("button", { type: "button", class: `tool ${style}`, "aria-label": label, title: label, click: press }, icon(name));
 }
 
 export function relabel(button: HTMLButtonElement, name: IconName, label: string): void {

@@ -33,7 +33,7 @@ export class Empty {
     if (this.text.textContent !== text) this.text.textContent = text;
     this.command.textContent = `sfu publish ${room ?? "frontdoor"} SOURCE`;
     this.node.classList.toggle("busy", busy);
-    this.hint.hidden = busy || link.broker !== "connected" || link.serverOnline === false || refusal !== null;
+    this.hint.hidden = busy || link.broker !== "connected" || link.serverOnline !== true || refusal !== null;
   }
 }
 
@@ -42,6 +42,9 @@ function describe(room: string | null, link: Link, refusal: SignalError | null):
   if (link.broker === "connecting") return [true, "Connecting", "Reaching the broker."];
   if (link.broker === "away") return [true, "The broker is away", "Trying again until it is back."];
   if (link.serverOnline === false) return [true, "The server is away", "The broker is here; the cameras come with the server."];
+  if (link.serverOnline === null) {
+    return [true, "Looking for the server", "The broker is here; no server has announced itself yet."];
+  }
   if (refusal) return [false, "The server said no", errorWords(refusal)];
   const where = room === null ? "No camera is on air." : `No camera is on air in ${room}.`;
   return [false, "Waiting for a camera", `${where} The first one appears here by itself.`];

@@ -6,7 +6,7 @@ import type { Health } from "./words.js";
 
 export class Header {
   readonly node: HTMLElement;
-  private readonly path = element("nav", { class: "path", "aria-label": "Room" });
+  private readonly path = element("nav", { class: "path", "aria-label": "Rooms" });
   private readonly status = element("span", { class: "status", role: "status" });
   private readonly publish: HTMLButtonElement;
   private drawn = "";

@@ -69,6 +69,8 @@ export class Publishing {
 
   private form(): HTMLFormElement {
     const cancel = element("button", { type: "button", click: () => this.dialog.close() }, "Cancel");
+    // Phones have lenses on both sides; a desk has one camera, whichever way it looks.
+    const lens = matchMedia("(pointer: coarse)").matches ? [element("label", {}, "Lens", this.facing)] : [];
     return element(
       "form",
       { submit: (event: Event) => this.submit(event) },
@@ -76,7 +78,7 @@ export class Publishing {
       element("p", {}, "Everyone who watches the room sees and hears this device."),
       element("label", {}, "Room", this.room, this.known),
       element("label", {}, "Camera's name", this.peer),
-      element("div", { class: "pair" }, element("label", {}, "Lens", this.facing), element("label", {}, "Codec", this.codec)),
+      element("div", { class: "pair" }, ...lens, element("label", {}, "Codec", this.codec)),
       element("label", { class: "check" }, this.audio, "Microphone"),
       this.problem,
       element("div", { class: "actions" }, cancel, this.start),

@@ -38,7 +38,7 @@ export class Tile {
     actions: TileActions,
   ) {
     this.video.muted = true;
-    this.soundButton = iconButton("soundOff", "Turn sound on (m)", () => actions.sound(this));
+    this.soundButton = iconButton("soundOff", "Turn sound on (m)", () => actions.sound(this), "sound");
     this.sizeButton = iconButton("enlarge", "Enlarge (Enter)", () => actions.enlarge(this));
     const tools = [this.soundButton, this.sizeButton];
     if (document.fullscreenEnabled) tools.push(iconButton("fullscreen", "Full screen (f)", () => this.fullscreen()));

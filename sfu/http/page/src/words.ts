@@ -49,6 +49,7 @@ export function linkWords({ broker, serverOnline }: Link, playing: boolean): [He
   if (broker === "refused") return ["bad", "The broker wants a login"];
   if (broker === "away") return ["bad", `Broker away${suffix}`];
   if (broker === "connecting") return ["busy", "Connecting"];
+  if (serverOnline === null) return ["busy", "Looking for the server"];
   if (serverOnline === false) return ["bad", `Server away${suffix}`];
   return ["good", "Connected"];
 }

@@ -1,0 +1,247 @@
+"""The page in a real Chromium, against a real broker and a stand-in for the server: what it shows in which state."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, Page, expect
+
+from sfu.http.assets import STATIC
+from sfu.http.server import HttpServer, PageInfo
+from tests.brokers import Mosquitto
+from tests.browser.stand_in import Camera, StandIn, stand_in
+from tests.waiting import until
+
+pytestmark = pytest.mark.skipif(not (STATIC / "app.js").is_file(), reason="needs the bundled page")
+
+NORTH, SOUTH = Camera("site/gate", "north"), Camera("site/gate", "south")
+BELL = Camera("frontdoor", "bell", audio=False)
+
+
+@dataclass
+class Scene:
+    browser: Browser
+    http: HttpServer
+    broker: Mosquitto
+    server: StandIn
+
+    async def open(self, path: str = "", **context: Any) -> Page:
+        page = await (await self.browser.new_context(**context)).new_page()
+        await page.goto(self.http.url + path)
+        await page.wait_for_function("window.__sfu")
+        return page
+
+
+@contextlib.asynccontextmanager
+async def serving(broker: Mosquitto) -> AsyncIterator[HttpServer]:
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", broker.port)
+
+    http = HttpServer(
+        host="127.0.0.1",
+        port=0,
+        page=PageInfo(base="sfu", version="0"),
+        connect_broker=connect,
+        ready=lambda: True,
+        metrics=lambda: b"",
+        rooms=dict,
+    )
+    await http.start()
+    try:
+        yield http
+    finally:
+        await http.stop()
+
+
+@pytest.fixture
+async def scene(chromium: Browser, mosquitto: Callable[..., Mosquitto]) -> AsyncIterator[Scene]:
+    broker = mosquitto()
+    async with serving(broker) as http, stand_in(broker.port) as server:
+        yield Scene(chromium, http, broker, server)
+
+
+async def states(page: Page) -> dict[str, str]:
+    """State of each tile that shows a camera, by the camera's id."""
+    return {tile["peer"]: tile["state"] for tile in await page.evaluate("__sfu.stats()") if tile["peer"]}
+
+
+async def until_states(page: Page, **wanted: str) -> None:
+    async with asyncio.timeout(15):
+        while await states(page) != wanted:
+            await asyncio.sleep(0.05)
+
+
+async def test_the_wall_fills_and_empties_itself(scene: Scene) -> None:
+    page = await scene.open()
+    await expect(page.get_by_role("heading", name="Waiting for a camera")).to_be_visible()
+    await scene.server.announce(NORTH)
+    await until_states(page, north="live")
+    await scene.server.announce(NORTH, SOUTH, BELL)
+    await until_states(page, north="live", south="live", bell="live")
+    assert await page.locator(".tile:visible").count() == 3
+    await scene.server.announce(BELL)
+    await until_states(page, bell="live")
+    await scene.server.announce()
+    await expect(page.get_by_role("heading", name="Waiting for a camera")).to_be_visible()
+
+
+async def test_more_cameras_are_a_re_offer_in_the_same_session(scene: Scene) -> None:
+    await scene.server.announce(NORTH)
+    page = await scene.open("#site")
+    await until_states(page, north="live")
+    await scene.server.announce(NORTH, SOUTH)
+    await until_states(page, north="live", south="live")
+    first, second = scene.server.offers
+    assert first["session"] == second["session"]
+    assert [first["data"].count("\r\nm=") for first in (first, second)] == [2, 4]
+    assert "a=recvonly" in first["data"]
+    assert "a=sendrecv" not in first["data"]
+
+
+async def test_a_tile_is_enlarged_sounds_and_shrinks_by_keys(scene: Scene) -> None:
+    await scene.server.announce(NORTH, SOUTH)
+    page = await scene.open("#site")
+    await until_states(page, north="live", south="live")
+    for key in ("ArrowRight", "ArrowRight", "Enter", "m"):
+        await page.keyboard.press(key)
+    await expect(page.locator(".tile.enlarged .camera")).to_have_text("south")
+    assert [tile["muted"] for tile in await page.evaluate("__sfu.stats()")] == [True, False]
+    await page.keyboard.press("ArrowLeft")
+    await expect(page.locator(".tile.enlarged .camera")).to_have_text("north")
+    await page.keyboard.press("Escape")
+    await expect(page.locator(".tile.enlarged")).to_have_count(0)
+
+
+async def test_every_control_has_a_name(scene: Scene) -> None:
+    await scene.server.announce(NORTH)
+    page = await scene.open("#site")
+    await until_states(page, north="live")
+    await expect(page.get_by_role("article", name="north in site/gate: live")).to_be_visible()
+    for name in ("Turn sound on (m)", "Enlarge (Enter)", "Go live from this browser"):
+        await expect(page.get_by_role("button", name=name)).to_have_count(1)
+    unnamed = "[...document.querySelectorAll('button, a, input, select')].filter(e => !e.ariaLabel && !e.labels?.length"
+    assert await page.evaluate(f"{unnamed} && !e.textContent.trim()).length") == 0
+
+
+async def test_a_codec_that_this_browser_lacks_is_said(scene: Scene) -> None:
+    await scene.server.announce(Camera("garage", "van", codec="H265", reason="codec"))
+    page = await scene.open()
+    await expect(page.get_by_text("This browser cannot play H.265")).to_be_visible()
+
+
+async def test_rooms_lead_to_their_sub_rooms(scene: Scene) -> None:
+    await scene.server.announce(NORTH, BELL)
+    page = await scene.open()
+    await page.get_by_role("link", name="site").click()
+    await until_states(page, north="live")
+    await page.get_by_role("link", name="gate").click()
+    await expect(page).to_have_url(scene.http.url + "#site/gate")
+    await until_states(page, north="live")
+    await page.get_by_role("link", name="All rooms").last.click()
+    await until_states(page, north="live", bell="live")
+
+
+async def test_the_embedded_player_shows_its_room_alone(scene: Scene) -> None:
+    await scene.server.announce(NORTH, BELL)
+    page = await scene.open("embed/site/gate")
+    await until_states(page, north="live")
+    await expect(page.get_by_role("banner")).to_have_count(0)
+
+
+async def test_a_restarted_server_gets_a_new_session(scene: Scene) -> None:
+    await scene.server.announce(NORTH)
+    page = await scene.open("#site")
+    await until_states(page, north="live")
+    await scene.server.online("offline")
+    await expect(page.get_by_text("Server away; pictures go on")).to_be_visible()
+    assert await states(page) == {"north": "live"}
+    await scene.server.online("online", boot="two")
+    await until(lambda: len(scene.server.offers) == 2)
+    assert len({offer["session"] for offer in scene.server.offers}) == 2
+    await until_states(page, north="live")
+
+
+async def test_pictures_outlive_the_broker(scene: Scene) -> None:
+    await scene.server.announce(BELL)
+    page = await scene.open("#frontdoor")
+    await until_states(page, bell="live")
+    before = (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"]
+    scene.broker.kill()
+    await expect(page.get_by_text("Broker away; pictures go on")).to_be_visible()
+    async with asyncio.timeout(10):
+        while (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"] < before + 20:
+            await asyncio.sleep(0.1)
+    assert await states(page) == {"bell": "live"}
+
+
+async def test_a_refusal_is_said_in_words_and_tried_again(scene: Scene) -> None:
+    scene.server.refuse = {"code": "limit", "message": "viewers_per_room", "retry_after": 0.2}
+    page = await scene.open("#site")
+    await expect(page.get_by_text("The server is full. Trying again in a moment.")).to_be_visible()
+    scene.server.refuse = None
+    await scene.server.announce(NORTH)
+    await until_states(page, north="live")
+
+
+async def test_this_browser_goes_live_and_stops(scene: Scene) -> None:
+    page = await scene.open("#site")
+    await page.get_by_role("button", name="Go live from this browser").first.click()
+    await page.get_by_label("Room", exact=True).fill("not a room")
+    await page.get_by_role("button", name="Go live", exact=True).click()
+    await expect(page.get_by_text("A room is one to four words")).to_be_visible()
+    await page.get_by_label("Room", exact=True).fill("site/hall")
+    await page.get_by_label("Camera's name").fill("lobby")
+    await page.get_by_label("Codec").select_option("vp8")
+    await page.get_by_role("button", name="Go live", exact=True).click()
+    await expect(page.get_by_text("On air: site/hall / lobby")).to_be_visible()
+    topic, offer = next(entry for entry in scene.server.messages if "/pub/" in entry[0] and entry[1]["type"] == "offer")
+    assert topic == "sfu/site/hall/pub/lobby"
+    assert "VP8/90000" in offer["data"]
+    assert "H264" not in offer["data"]
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.get_by_label("This browser is a camera")).to_be_hidden()
+    await until(lambda: ("sfu/site/hall/pub/lobby", "bye") in {(t, m["type"]) for t, m in scene.server.messages})
+
+
+async def test_an_address_can_make_this_browser_a_camera(scene: Scene) -> None:
+    page = await scene.open("?publish=site/hall&id=kiosk&video=vp8&audio=0")
+    await expect(page.get_by_text("On air: site/hall / kiosk")).to_be_visible()
+    assert (await page.evaluate("__sfu.publisher()"))["audio"] is None
+
+
+async def test_select_goes_out_for_the_section_it_names(scene: Scene) -> None:
+    await scene.server.announce(NORTH)
+    page = await scene.open("#site")
+    await until_states(page, north="live")
+    mid = (await page.evaluate("__sfu.stats()"))[0]["mid"]
+    await page.evaluate("([mid]) => __sfu.select(mid, 'south', 'site/gate')", [mid])
+    select = {"mid": mid, "peer": "south", "room": "site/gate"}
+    await until(lambda: ("select", select) in [(m["type"], m["data"]) for _, m in scene.server.messages])
+
+
+async def test_a_broker_with_users_asks_for_one(chromium: Browser, mosquitto: Callable[..., Mosquitto]) -> None:
+    async with serving(mosquitto(passwords={"anna": "secret"})) as http:
+        page = await chromium.new_page()
+        await page.goto(http.url)
+        for password in ("wrong", "secret"):
+            await page.get_by_label("User").fill("anna")
+            await page.get_by_label("Password").fill(password)
+            await page.get_by_role("button", name="Sign in").click()
+            if password == "wrong":
+                await expect(page.get_by_text("The broker did not accept")).to_be_visible()
+        await expect(page.get_by_text("Looking for the server").first).to_be_visible()
+
+
+async def test_a_phone_held_upright_scrolls_down_and_never_sideways(scene: Scene) -> None:
+    await scene.server.announce(NORTH, SOUTH, BELL)
+    page = await scene.open(viewport={"width": 360, "height": 640}, has_touch=True, is_mobile=True)
+    await until_states(page, north="live", south="live", bell="live")
+    boxes = [await tile.bounding_box() for tile in await page.locator(".tile:visible").all()]
+    bottoms = [box["y"] + box["height"] for box in boxes if box]
+    assert all(box and box["y"] > bottom for box, bottom in zip(boxes[1:], bottoms, strict=False)), "tiles overlap"
+    assert await page.evaluate("document.documentElement.scrollWidth") <= 360
