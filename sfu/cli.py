@@ -32,6 +32,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+
+def _show_version(wanted: bool) -> None:  # typer's callback
+    if wanted:
+        typer.echo(version("mqtt-sfu"))
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Turn any MQTT broker into a camera network."""
+
+
 Broker = Annotated[
     str,
     typer.Option("--broker", envvar="SFU_BROKER", help="mqtt://, mqtts://, ws:// or wss:// URL, with login if needed"),
@@ -207,12 +223,6 @@ async def _until_told(work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return await work(stop)
-
-
-@app.command("version")
-def show_version() -> None:
-    """Prints the version."""
-    typer.echo(version("mqtt-sfu"))
 
 
 def main() -> None:

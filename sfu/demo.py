@@ -25,7 +25,7 @@ async def run_demo(
     seconds: float | None,
     http: str,
     stop: asyncio.Event,
-    say: Callable[[str], Any],
+    say: Callable[[str], None],
 ) -> int:
     """Runs until `stop` or for `seconds`; exit code 0, or 1 when no picture flows within 30 s."""
     chosen = {"http": http, "embedded_port": 0, "media.port": 0, "log_level": "warning", "broker": settings.EMBEDDED}

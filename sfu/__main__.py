@@ -1,0 +1,5 @@
+"""`python -m sfu` is the console script."""
+
+from sfu.cli import main
+
+main()
