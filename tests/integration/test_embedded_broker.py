@@ -118,3 +118,46 @@ async def test_it_stops_frees_its_ports_and_starts_there_again() -> None:
     await broker.start()
     assert (broker.port, broker.websocket_port) == ports
     await broker.stop()
+
+
+@pytest.mark.parametrize("name", ["TCP", "WebSocket"])
+async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr("sfu.signaling.broker.PROBE_INTERVAL_S", 0.2)
+    broker = EmbeddedBroker()
+    await broker.start()
+    url = listeners(broker)[name]
+    async with running(broker.url, birth=("sfu/bridge/state", b"online")) as (link, _):
+        for client_id in ("a/b", "a/b"):
+            async with running(url, client_id, connect=False) as (victim, _):
+                await until(lambda: victim.counters["failures"])
+        await until(lambda: link.counters["connects"] == 2, timeout=10)
+        async with observer(url) as (_, heard):
+            await until(lambda: heard == [Incoming("sfu/bridge/state", b"online", retained=True)])
+    assert broker.restarts >= 1
+    await broker.stop()
+
+
+async def test_a_killed_child_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfu.signaling.broker.PROBE_INTERVAL_S", 0.2)
+    broker = EmbeddedBroker()
+    await broker.start()
+    assert broker._broker is not None
+    broker._broker.stop()
+    await until(lambda: broker.restarts)
+    async with running(broker.url):
+        assert broker.restarts == 1
+    await broker.stop()
+
+
+async def test_a_healthy_broker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sfu.signaling.broker.PROBE_INTERVAL_S", 0.01)
+    broker = EmbeddedBroker()
+    await broker.start()
+    async with observer(broker.url) as (link, heard):
+        for n in range(20):
+            link.publish("sfu/sync", b"%d" % n)
+            await until(lambda: len(heard) == n + 1)  # noqa: B023
+        assert link.counters["losses"] == broker.restarts == 0
+    await broker.stop()
