@@ -106,6 +106,10 @@ class _Dtls(RTCDtlsTransport):
         """Says close_notify when there is somebody to say it to, and waits for the task that read records."""
         task = self._task
         await self.stop()
+        if self.state == "failed" and self.encrypted:  # by a fingerprint: only to us is it over
+            with contextlib.suppress(SSL.Error):
+                cast("SSL.Connection", self._ssl).shutdown()
+            await self._write_ssl()
         if task is not None:
             await asyncio.wait([task])
             if not task.cancelled():
@@ -274,8 +278,7 @@ class Transport:
         if handshake is not None and not handshake.done():
             handshake.cancel()
             await asyncio.wait([handshake])
-        with contextlib.suppress(ConnectionError):
-            await self._dtls.end()
+        await self._dtls.end()
         await self.agent.close()
         self._dtls.remove_all_listeners()
         self.sender = self.receiver = None

@@ -85,6 +85,7 @@ async def test_a_wrong_fingerprint_closes_the_association():
         await until(lambda: client.closed)
         assert client.closed == ["fingerprint"]
         assert client.transport.sender is None
+        await until(lambda: server.closed == ["dtls"])
         await client.transport.close()
         await server.transport.close()
 

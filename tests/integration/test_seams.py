@@ -1,0 +1,193 @@
+"""What rtc/ice.py, rtc/transport.py and rtc/native.py lean on inside aiortc 1.16, aioice 0.13 and pylibsrtp 1.0.
+
+None of it is promised by those projects. A new release that changes it fails here, with its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pylibsrtp
+import pytest
+from aioice import Candidate, Connection, ice, stun, turn
+from aiortc import rtcdtlstransport as dtls
+
+from tests.associations import CLIENT, SERVER
+
+
+class Pipe:
+    """All that aiortc's DTLS is shown of an ICE transport."""
+
+    def __init__(self) -> None:
+        self.records: asyncio.Queue[bytes] = asyncio.Queue()
+        self.sent: list[bytes] = []
+        self.other: Pipe | None = None
+
+    async def _recv(self) -> bytes:
+        return await self.records.get()
+
+    async def _send(self, data: bytes) -> None:
+        self.sent.append(data)
+        assert self.other
+        self.other.records.put_nowait(data)
+
+
+@pytest.fixture
+async def pair():
+    """Two DTLS transports of aiortc that have shaken hands: (server, client)."""
+    pipes = Pipe(), Pipe()
+    pipes[0].other, pipes[1].other = pipes[1], pipes[0]
+    server, client = (dtls.RTCDtlsTransport(p, [c.rtc]) for p, c in zip(pipes, (SERVER, CLIENT), strict=True))
+    server._set_role("server")
+    client._set_role("client")
+    server._srtp_profiles = [dtls.SRTP_AES128_CM_SHA1_80, dtls.SRTP_AEAD_AES_256_GCM]
+    fingerprints = [dtls.RTCDtlsFingerprint("sha-256", c.fingerprint) for c in (CLIENT, SERVER)]
+    await asyncio.gather(
+        *(t.start(dtls.RTCDtlsParameters([f])) for t, f in zip((server, client), fingerprints, strict=True))
+    )
+    yield server, client
+    await client.stop()
+    await server.stop()
+
+
+async def test_dtls_needs_no_more_than_recv_and_send(pair):
+    assert [end.state for end in pair] == ["connected", "connected"]
+
+
+async def test_the_servers_list_chooses_the_srtp_profile(pair):
+    assert pair[0]._ssl.get_selected_srtp_profile() == b"SRTP_AES128_CM_SHA1_80"
+    assert pair[1]._ssl.get_selected_srtp_profile() == b"SRTP_AES128_CM_SHA1_80"
+
+
+async def test_dtls_keeps_its_srtp_sessions_under_these_names(pair):
+    for end in pair:
+        assert isinstance(end._rx_srtp, pylibsrtp.Session)
+        assert isinstance(end._tx_srtp, pylibsrtp.Session)
+        assert end._tx_srtp._srtp[0]
+
+
+async def test_dtls_handshakes_have_the_three_profiles():
+    names = [profile.openssl_profile for profile in dtls.SRTP_PROFILES]
+    assert sorted(names) == [b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80"]
+
+
+async def test_close_notify_ends_the_reading_task_and_says_so(pair):
+    server, client = pair
+    states = []
+    server.on("statechange", lambda: states.append(server.state))
+    task = server._task
+    await client.stop()
+    await asyncio.wait([task], timeout=5)
+    assert states == ["closed"]
+    assert server._ssl.get_shutdown() & dtls.SSL.RECEIVED_SHUTDOWN
+
+
+async def test_a_connection_error_while_reading_is_the_end(pair):
+    """So `_recv_next` may raise it for what aiortc overlooks: a fatal alert."""
+    server, _ = pair
+
+    async def fail() -> None:
+        raise ConnectionError
+
+    server._recv_next = fail
+    server._transport.records.put_nowait(b"\x17")
+    await asyncio.wait([server._task], timeout=5)
+    assert server.state == "closed"
+
+
+async def test_a_wrong_fingerprint_fails_after_the_encryption_is_up():
+    assert inspect.getsource(dtls.RTCDtlsTransport.start).index("_do_handshake") < inspect.getsource(
+        dtls.RTCDtlsTransport.start
+    ).index("_validate_peer_identity")
+
+
+async def test_a_stun_protocol_sends_by_its_transport_and_closes_by_connection_lost():
+    sent, connection = [], Connection(ice_controlling=True)
+
+    class Transport:
+        def sendto(self, data, address):
+            sent.append((data, address))
+
+        def close(self):
+            protocol.connection_lost(None)
+
+    protocol = ice.StunProtocol(connection)
+    protocol.local_candidate = Candidate("1", 1, "udp", 1, "127.0.0.1", 9, "host")
+    protocol.connection_made(Transport())
+    request = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    waiting = asyncio.create_task(protocol.request(request, ("127.0.0.1", 9), b"key"))
+    await asyncio.sleep(0)
+    assert sent == [(bytes(request), ("127.0.0.1", 9))]
+    answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, request.transaction_id)
+    answer.add_message_integrity(b"key")
+    protocol.datagram_received(bytes(answer), ("127.0.0.1", 9))
+    assert (await waiting)[1] == ("127.0.0.1", 9)
+    await asyncio.wait_for(protocol.close(), 1)
+
+
+async def test_a_connection_has_these_parts():
+    connection = Connection(ice_controlling=True, local_username="abcd", local_password="p" * 22)
+    assert connection._protocols == connection._local_candidates == connection._remote_candidates == []
+    assert not len(connection._early_checks)
+    assert not connection._nominated
+    assert not connection._closing
+    assert not connection._local_candidates_start
+    assert not connection._local_candidates_end
+    connection._add_remote_candidate(Candidate("1", 1, "udp", 1, "::1", 9, "host"), "::1")
+    assert connection._remote_candidates[0]._network_host == "::1"
+    events = []
+    connection._emit_event = events.append
+    await connection.close()
+    await connection.close()
+    assert [type(event) for event in events] == [ice.ConnectionClosed]
+
+
+async def test_a_connection_waits_for_more_candidates_until_their_end():
+    connection = Connection(ice_controlling=True)
+    connection._local_candidates_end = True
+    connection.remote_username, connection.remote_password = "abcd", "p" * 22
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.1):
+            await connection.connect()
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "names"),
+    [
+        (ice.Connection.check_complete, ["self", "pair"]),
+        (ice.Connection.request_received, ["self", "message", "addr", "protocol"]),
+        (ice.StunProtocol.request, ["self", "request", "addr", "integrity_key", "retransmissions"]),
+        (ice.server_reflexive_candidate, ["protocol", "stun_server"]),
+        (
+            ice.relayed_candidate,
+            "component hide_related_address protocol_factory turn_server turn_username turn_password turn_ssl"
+            " turn_transport".split(),
+        ),
+    ],
+)
+def test_what_is_overridden_or_called_has_this_shape(function, names):
+    assert list(inspect.signature(function).parameters) == names
+
+
+async def test_a_turn_transport_has_these_parts():
+    client = turn.TurnClientUdpProtocol(("127.0.0.1", 9), "user", "pass", lifetime=600, channel_refresh_time=500)
+    transport = turn.TurnTransport(client)
+    assert transport._TurnTransport__inner_protocol is client
+    assert transport._TurnTransport__send_tasks == set()
+    assert transport._TurnTransport__close_task is None
+    assert client.peer_to_channel == client.channel_refresh_at == {}
+    sent = []
+    client.transport = type("Transport", (), {"sendto": staticmethod(sent.append)})
+    client._send(b"x")
+    assert sent == [b"x"]
+
+
+async def test_early_checks_and_foreign_data_are_what_we_keep_from_aioice():
+    """The defect: aioice hands up what is not STUN without a look at its source, and aiortc indexes it."""
+    connection, protocol = Connection(ice_controlling=True), None
+    protocol = ice.StunProtocol(connection)
+    protocol.local_candidate = Candidate("1", 1, "udp", 1, "127.0.0.1", 9, "host")
+    protocol.datagram_received(b"", ("192.0.2.1", 1))
+    assert connection._queue.get_nowait() == (b"", 1)
