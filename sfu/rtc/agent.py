@@ -10,10 +10,11 @@ import socket
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
+from sfu.rtc.candidates import host_candidates
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import UdpPort
@@ -128,6 +129,9 @@ class IceAgent(ABC):
                 self._end("timeout")
         elif now - self.heard_at >= self.limits.silence:
             self._end("silent")
+
+    def _host_candidates(self, announce: Sequence[str]) -> tuple[str, ...]:
+        return host_candidates([host for host in announce if self._port.serves(host)], self._port.port)
 
     def on_heard(self) -> None:
         """The peer has just proven that it is there."""

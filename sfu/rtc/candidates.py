@@ -12,8 +12,6 @@ from typing import Final
 
 from aioice import Candidate
 
-from sfu.rtc.udp import UdpPort
-
 MAX_LENGTH: Final = 512
 """Characters of the longest candidate that is parsed."""
 _HOST_PREFERENCE: Final = 126 << 24  # RFC 8445 section 5.1.2.1, type preference of host candidates
@@ -25,12 +23,11 @@ class RefusedError(Exception):
     """A remote candidate that gets no check; its text is the reason, one word."""
 
 
-def host_candidates(announce: Sequence[str], port: UdpPort) -> tuple[str, ...]:
-    """Candidates of the announced addresses that the port can serve, the first preferred."""
-    usable = [host for host in announce if port.serves(host)]
+def host_candidates(hosts: Sequence[str], port: int) -> tuple[str, ...]:
+    """Candidates of our own addresses, the first preferred, as in SDP behind `a=candidate:` (RFC 8839 section 5.1)."""
     return tuple(
-        f"{index + 1} 1 udp {_HOST_PREFERENCE | (0xFFFF - index) << 8 | 255} {host} {port.port} typ host"
-        for index, host in enumerate(usable)
+        f"{index + 1} 1 udp {_HOST_PREFERENCE | (0xFFFF - index) << 8 | 255} {host} {port} typ host"
+        for index, host in enumerate(hosts)
     )
 
 

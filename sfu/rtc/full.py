@@ -65,7 +65,7 @@ class FullAgent(IceAgent):
     def candidates(self) -> tuple[str, ...]:
         """The announced addresses, then what servers gave."""
         others = [c.to_sdp() for c in self._newest.local_candidates if c.type != "host"]
-        return candidates.host_candidates(self._announce, self._port) + tuple(others)
+        return self._host_candidates(self._announce) + tuple(others)
 
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # nomination is the same for both
         """Begins the checks; with other parameters than before, those of a new generation."""

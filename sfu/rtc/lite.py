@@ -13,7 +13,6 @@ from typing import Final
 
 from sfu.rtc import stun
 from sfu.rtc.agent import DEFAULT_LIMITS, IceAgent, Limits
-from sfu.rtc.candidates import host_candidates
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import UdpPort
@@ -47,7 +46,7 @@ class LiteAgent(IceAgent):
 
     def candidates(self) -> tuple[str, ...]:
         """One host candidate for each announced address."""
-        return host_candidates(self._announce, self._port)
+        return self._host_candidates(self._announce)
 
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # a full agent needs them
         """Checks by `ufrag` count from now on, and those of the one before it until a third comes."""

@@ -30,6 +30,8 @@ from sfu.rtc.native import SrtpContext
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
+_MAX_EARLY: Final = 64
+"""SRTP datagrams that wait for the keys: the peer has them a flight earlier and may send at once (RFC 5764 5.1.2)."""
 _SHORTEST_RTP: Final = 12
 _SHORTEST_RTCP: Final = 8
 _CHEAPEST_FIRST: Final = (b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80")
@@ -150,6 +152,7 @@ class Transport:
         self._dtls = _Dtls(self._pipe, certificate, role)
         self._fingerprints: list[RTCDtlsFingerprint] = []
         self._deadline = 0.0
+        self._early: list[bytes] = []
         self._handshake: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         agent.on_connected = self._on_path
@@ -212,7 +215,7 @@ class Transport:
     def _on_srtp(self, data: bytes) -> None:
         receiver = self.receiver
         if receiver is None:
-            self.drops["unkeyed"] += 1
+            self._keep_early(data)
         elif len(data) < _SHORTEST_RTCP:
             self.drops["short"] += 1
         elif 192 <= data[1] < 224:  # RFC 5761 section 4
@@ -224,6 +227,12 @@ class Transport:
             self.on_rtp(packet)
         else:
             self.drops["srtp"] += 1
+
+    def _keep_early(self, data: bytes) -> None:
+        if self.state == TransportState.CONNECTING and len(self._early) < _MAX_EARLY:
+            self._early.append(data)
+        else:
+            self.drops["unkeyed"] += 1
 
     def _on_path(self) -> None:
         if self._handshake is None and self.state == TransportState.CONNECTING:
@@ -241,6 +250,9 @@ class Transport:
             self.receiver, self.sender = self._dtls.sessions()
             self.state = TransportState.CONNECTED
             self.on_connected()
+            early, self._early = self._early, []
+            for data in early:
+                self._on_srtp(data)
 
     def _on_handshake_over(self, task: asyncio.Task[None]) -> None:
         """A bug in here or in `on_connected` ends this transport and nothing else."""

@@ -162,8 +162,16 @@ async def test_a_connection_waits_for_more_candidates_until_their_end():
         (ice.server_reflexive_candidate, ["protocol", "stun_server"]),
         (
             ice.relayed_candidate,
-            "component hide_related_address protocol_factory turn_server turn_username turn_password turn_ssl"
-            " turn_transport".split(),
+            [
+                "component",
+                "hide_related_address",
+                "protocol_factory",
+                "turn_server",
+                "turn_username",
+                "turn_password",
+                "turn_ssl",
+                "turn_transport",
+            ],
         ),
     ],
 )

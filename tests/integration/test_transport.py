@@ -207,13 +207,31 @@ async def test_a_nomination_from_another_address_moves_the_path(full):
         await moved.transport.close()
 
 
-async def test_media_before_keys_is_a_counted_drop():
-    async with association() as (server, client):
-        receiver, server.transport.receiver = server.transport.receiver, None
-        client.transport.send_rtp(rtp(1))
-        await until(lambda: server.transport.drops["unkeyed"])
-        server.transport.receiver = receiver
-        await exchange(server, client)
+async def test_media_sent_with_the_first_breath_arrives():
+    """The server has its keys a flight before the client, and may send in the same instant."""
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port), client_end(client_port)
+        packets = [rtp(number) for number in range(1, 21)]
+        server.transport.on_connected = lambda: [server.transport.send_rtp(packet) for packet in packets]
+        await connect(server, client)
+        await until(lambda: len(client.rtp) == 20)
+        assert client.rtp == packets
+        assert client.connected == 1
+        await client.transport.close()
+        await server.transport.close()
+
+
+async def test_media_before_keys_is_bounded_and_the_rest_counted():
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port), client_end(client_port)
+        client.agent.on_connected = lambda: None  # no ClientHello
+        await introduce(server, client)
+        await until(lambda: server.agent.connected and client.agent.connected)
+        for number in range(100):
+            client.agent.send(rtp(number, 250))
+        await until(lambda: server.transport.drops["unkeyed"] == 36)
+        await client.transport.close()
+        await server.transport.close()
 
 
 async def test_replayed_and_forged_srtp_is_a_counted_drop():
