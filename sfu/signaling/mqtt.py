@@ -8,100 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
-import ssl
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
-from aiomqtt import Client, Message, MqttError, ProtocolVersion, Will
+from aiomqtt import Client, MqttError, ProtocolVersion, Will
+from aiomqtt import Message as Received
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from sfu.signaling.address import BrokerUrl, Tls
+from sfu.signaling.outbox import MAX_QUEUED, Message, Outbox
+from sfu.signaling.reconnect import Reconnect, refuses_version, taken_over
+
+__all__ = ["BrokerLink", "BrokerUrl", "Incoming", "Tls"]
+
 log = logging.getLogger(__name__)
 
 KEEPALIVE_S = 20
 ANSWER_TIMEOUT_S = 5.0  # for CONNACK, SUBACK, PUBACK: a broker slower than that is as good as gone
-STALE_S = 10.0  # signalling that waited longer answers a question nobody asks any more
-STABLE_S = 10.0  # a connection that lasted so long was a good one: back-off starts anew
-MAX_QUEUED = 1000
 WINDOW = 20  # unacknowledged publishes; Mosquitto's own max_inflight_messages
-
-_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
-_UNSUPPORTED_PROTOCOL = frozenset((1, 132))  # MQTT 3.1.1 section 3.2.2.3, MQTT 5 section 3.2.2.2
-_TAKEN_OVER = 142  # MQTT 5 section 3.14.2.1
-
-
-@dataclass(frozen=True, slots=True)
-class BrokerUrl:
-    """Where the broker is and who we are there. Its text masks the password."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str = ""
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-
-    @classmethod
-    def parse(cls, text: str) -> BrokerUrl:
-        """From `mqtt|mqtts|ws|wss://[user[:password]@]host[:port][/path]`; ValueError (which never shows the text)."""
-        try:
-            parts = urlsplit(text)
-            host, port = parts.hostname or "", parts.port
-            host.encode("idna")
-        except ValueError:
-            raise ValueError("the broker's URL has an impossible host or port") from None
-        if parts.scheme not in _DEFAULT_PORTS:
-            raise ValueError("the broker's URL must begin with mqtt://, mqtts://, ws:// or wss://")
-        websocket = parts.scheme.startswith("ws")
-        if not host or parts.query or parts.fragment or (parts.path.strip("/") and not websocket):
-            raise ValueError("the broker's URL is scheme://user:password@host:port, with a path for ws and wss alone")
-        return cls(
-            scheme=parts.scheme,
-            host=host,
-            port=_DEFAULT_PORTS[parts.scheme] if port is None else port,
-            path=(parts.path if parts.path.strip("/") else "/mqtt") if websocket else "",
-            username=None if parts.username is None else unquote(parts.username),
-            password=None if parts.password is None else unquote(parts.password),
-        )
-
-    @property
-    def tls(self) -> bool:
-        """Whether the connection is encrypted."""
-        return self.scheme in ("mqtts", "wss")
-
-    @property
-    def websocket(self) -> bool:
-        """Whether MQTT travels inside a WebSocket."""
-        return self.scheme in ("ws", "wss")
-
-    def __str__(self) -> str:
-        user = "" if self.username is None else self.username + (":***@" if self.password else "@")
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{user}{host}:{self.port}{self.path}"
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """PEM files: the CA to trust instead of the system's, and our certificate where the broker asks for one."""
-
-    ca: Path | None = None
-    certificate: Path | None = None
-    key: Path | None = None
-
-    def context(self) -> ssl.SSLContext:
-        """OSError (ssl.SSLError is one) when a file cannot be used."""
-        context = ssl.create_default_context(cafile=self.ca)
-        if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
-        return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +43,6 @@ class Incoming:
     retained: bool = False
     response_topic: str | None = None
     correlation: bytes | None = None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Outgoing:
-    topic: str
-    payload: bytes
-    expiry_s: int
-    queued_at: float
 
 
 class _HungUpError(MqttError):
@@ -144,8 +66,8 @@ class BrokerLink:
     (3.1.1 cannot be told, nor do all brokers listen: receivers skip what is retained and their own client id).
     `watch` are topics whose retained value is wanted.
 
-    `counters`: `connects`, `failures`, `losses`, `takeovers`, `subscribe_refused`, `received`, `handler_failed`,
-    `published`, `too_large`, `queue_full`, `expired`.
+    `counters`: those of Reconnect and Outbox, and `subscribe_refused`, `received`, `handler_failed`, `published`,
+    `too_large`, `queue_full`.
     """
 
     def __init__(
@@ -179,19 +101,14 @@ class BrokerLink:
         self._birth = birth
         self._farewell: tuple[str, bytes] | None = None
         self._max_payload = max_payload
-        self._backoff = backoff
+        self._reconnect = Reconnect(url, client_id, self.counters, backoff)
         self._clock = clock
-        self._queue: deque[_Outgoing] = deque()
-        self._unacknowledged: list[_Outgoing] = []
-        self._state: dict[str, bytes | None] = {}
-        self._unsent_state: dict[str, None] = {}
+        self._outbox = Outbox(self.counters)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
         self._connected = asyncio.Event()
         self._closing = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
-        self._short_lived = 0
-        self._said = ""
 
     @property
     def connected(self) -> bool:
@@ -208,13 +125,10 @@ class BrokerLink:
 
         Never blocks. What could not be sent within 10 s is dropped; with MQTT 5 the broker forgets it after `expiry_s`.
         """
-        now = self._clock()
         if len(payload) > self._max_payload:
             return self._refuse("too_large", topic, payload)
-        self._drop_stale(now)
-        if len(self._queue) >= MAX_QUEUED:
+        if not self._outbox.put(topic, payload, expiry_s, self._clock()):
             return self._refuse("queue_full", topic, payload)
-        self._queue.append(_Outgoing(topic, payload, expiry_s, now))
         self._work.set()
         return True
 
@@ -223,11 +137,8 @@ class BrokerLink:
         if payload is not None and len(payload) > self._max_payload:
             self._refuse("too_large", topic, payload)
             return
-        if topic in self._state and self._state[topic] == payload:
-            return
-        self._state[topic] = payload
-        self._unsent_state[topic] = None
-        self._work.set()
+        if self._outbox.set_state(topic, payload):
+            self._work.set()
 
     async def run(self) -> None:
         """Connects and serves until `close()`. To be run once, as a task."""
@@ -255,29 +166,28 @@ class BrokerLink:
                 await asyncio.wait({worker}, timeout=timeout)
 
     async def _keep_connected(self) -> None:
-        attempt = 0
         while not self._closing.is_set():
-            began = self._clock()
-            was, established = self.protocol, self.counters["connects"]
+            began, was, connects = self._clock(), self.protocol, self.counters["connects"]
             try:
                 await self._session()
             except MqttError as error:
                 if self._closing.is_set():
                     return
-                if self.counters["connects"] > established:
-                    lived = self._clock() - began
-                    attempt = 0 if lived >= STABLE_S else attempt + 1
-                    self._lost(error, lived)
+                if self.counters["connects"] > connects:
+                    self._reconnect.lost(error, self._clock() - began)
                 else:
-                    self._failed(error)
-                    attempt += 1
+                    self._reconnect.failed(error)
+                    self._choose_protocol(error)
             if (was, self.protocol) != (ProtocolVersion.V5, ProtocolVersion.V311):
-                await self._pause(attempt)
+                await self._pause(self._reconnect.delay())
 
-    async def _pause(self, attempt: int) -> None:
-        """Full jitter: thousands of clients of a restarted broker must not come back together."""
-        first, longest = self._backoff
-        delay = random.uniform(0, min(longest, first * 2 ** min(attempt, 16)))
+    def _choose_protocol(self, error: MqttError) -> None:
+        """The other version, when this one is refused; brokers of 2014 just hang up on what they do not know."""
+        if refuses_version(error) or (isinstance(error, _HungUpError) and not self.counters["connects"]):
+            older = self.protocol == ProtocolVersion.V5
+            self.protocol = ProtocolVersion.V311 if older else ProtocolVersion.V5
+
+    async def _pause(self, delay: float) -> None:
         try:
             async with asyncio.timeout(delay):
                 await self._closing.wait()
@@ -292,9 +202,7 @@ class BrokerLink:
                 await self._serve(client)
             finally:
                 self._connected.clear()
-                # At-least-once: what the old connection did not acknowledge is sent again, in front and in order.
-                self._queue.extendleft(reversed(self._unacknowledged))
-                self._unacknowledged.clear()
+                self._outbox.restart()
                 self._in_flight.clear()
 
     def _client(self) -> _Client:
@@ -341,7 +249,7 @@ class BrokerLink:
             lost, bugs = group.split(MqttError)
             if bugs is not None or lost is None:
                 raise
-            error = max(lost.exceptions, key=_taken_over)
+            error = max(lost.exceptions, key=taken_over)
             raise error from error.__cause__
 
     async def _receive(self, client: _Client) -> None:
@@ -356,11 +264,11 @@ class BrokerLink:
 
     async def _send(self, client: _Client, tasks: asyncio.TaskGroup) -> None:
         """All retained state, the birth, then what comes up; returns when closing and nothing is left to send."""
-        self._unsent_state = dict.fromkeys(self._state)
         await self._send_pending(client, tasks)
         if self._birth is not None:
             await self._acknowledged(client, *self._birth, retain=True)
-        self._established()
+        self._reconnect.connected("5" if self.protocol == ProtocolVersion.V5 else "3.1.1")
+        self._connected.set()
         while not self._closing.is_set():
             self._work.clear()
             await self._send_pending(client, tasks, messages=True)
@@ -371,20 +279,15 @@ class BrokerLink:
 
     async def _send_pending(self, client: _Client, tasks: asyncio.TaskGroup, *, messages: bool = False) -> None:
         """Pipelines what is due, at most WINDOW at a time; MQTT keeps the order of one topic (MQTT 5 section 4.6)."""
-        while self._unsent_state or (messages and self._queue):
+        while True:
             if len(self._in_flight) >= WINDOW:
                 await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-            if self._unsent_state:
-                topic = next(iter(self._unsent_state))
-                del self._unsent_state[topic]
-                sending = self._send_state(client, topic, self._state[topic])
-            else:
-                self._drop_stale(self._clock())
-                if not self._queue:
-                    break
-                message = self._queue.popleft()
-                self._unacknowledged.append(message)
+            if (state := self._outbox.next_state()) is not None:
+                sending = self._send_state(client, *state)
+            elif messages and (message := self._outbox.next_message(self._clock())) is not None:
                 sending = self._send_message(client, message)
+            else:
+                break
             task = tasks.create_task(sending, name="broker link: publish")
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
@@ -394,12 +297,11 @@ class BrokerLink:
 
     async def _send_state(self, client: _Client, topic: str, payload: bytes | None) -> None:
         await self._acknowledged(client, topic, payload or b"", retain=True)
-        if payload is None and self._state.get(topic, b"") is None:
-            del self._state[topic]
+        self._outbox.state_acknowledged(topic, payload)
 
-    async def _send_message(self, client: _Client, message: _Outgoing) -> None:
+    async def _send_message(self, client: _Client, message: Message) -> None:
         await self._acknowledged(client, message.topic, message.payload, expiry_s=message.expiry_s)
-        self._unacknowledged.remove(message)
+        self._outbox.acknowledged(message)
 
     async def _acknowledged(
         self, client: _Client, topic: str, payload: bytes, *, retain: bool = False, expiry_s: int | None = None
@@ -411,45 +313,10 @@ class BrokerLink:
         await client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         self.counters["published"] += 1
 
-    def _drop_stale(self, now: float) -> None:
-        while self._queue and now - self._queue[0].queued_at > STALE_S:
-            self._queue.popleft()
-            self.counters["expired"] += 1
-
     def _refuse(self, reason: str, topic: str, payload: bytes) -> bool:
         self.counters[reason] += 1
         log.warning("not sent on %s (%d bytes): %s", topic, len(payload), reason.replace("_", " "))
         return False
-
-    def _established(self) -> None:
-        self.counters["connects"] += 1
-        self._said = ""
-        self._connected.set()
-        version = {ProtocolVersion.V5: "5", ProtocolVersion.V311: "3.1.1"}[self.protocol]
-        log.info("connected to broker %s with MQTT %s", self.url, version)
-
-    def _lost(self, error: MqttError, lived: float) -> None:
-        self.counters["losses"] += 1
-        self._short_lived = self._short_lived + 1 if lived < STABLE_S else 0
-        self._say(f"lost broker {self.url}: {_reason(error)}")
-        if _taken_over(error) or self._short_lived == 3:
-            self.counters["takeovers"] += 1
-            log.error(
-                "the broker drops us as soon as we come: does another client use the client id %s?", self.client_id
-            )
-
-    def _failed(self, error: MqttError) -> None:
-        self.counters["failures"] += 1
-        unanswered = isinstance(error, _HungUpError) and not self.counters["connects"]
-        if not _UNSUPPORTED_PROTOCOL.isdisjoint(_codes(error)) or unanswered:
-            older = self.protocol == ProtocolVersion.V5
-            self.protocol = ProtocolVersion.V311 if older else ProtocolVersion.V5
-        self._say(f"broker {self.url} not reached: {_reason(error)}")
-
-    def _say(self, text: str) -> None:
-        """Once: a broker that is away for a night must not fill the log."""
-        log.log(logging.DEBUG if text == self._said else logging.WARNING, "%s", text)
-        self._said = text
 
 
 def _options(signalling: bool) -> SubscribeOptions:
@@ -460,7 +327,7 @@ def _options(signalling: bool) -> SubscribeOptions:
     )
 
 
-def _incoming(message: Message) -> Incoming:
+def _incoming(message: Received) -> Incoming:
     return Incoming(
         topic=str(message.topic),
         payload=message.payload if isinstance(message.payload, bytes) else b"",
@@ -468,23 +335,3 @@ def _incoming(message: Message) -> Incoming:
         response_topic=getattr(message.properties, "ResponseTopic", None),
         correlation=getattr(message.properties, "CorrelationData", None),
     )
-
-
-def _codes(error: BaseException | None) -> set[int]:
-    """The MQTT reason codes behind an error: the broker's, and those that paho makes up."""
-    codes = set()
-    while error is not None:
-        code = getattr(error, "rc", None)
-        value = getattr(code, "value", code)
-        if isinstance(value, int):
-            codes.add(value)
-        error = error.__cause__
-    return codes
-
-
-def _taken_over(error: BaseException) -> bool:
-    return _TAKEN_OVER in _codes(error)
-
-
-def _reason(error: BaseException) -> str:
-    return str(error.__cause__ or error)

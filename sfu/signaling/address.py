@@ -1,0 +1,76 @@
+"""Where the broker is: its URL and the TLS files to reach it with. Opens no connection."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+_DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerUrl:
+    """Where the broker is and who we are there. Its text masks the password."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def parse(cls, text: str) -> BrokerUrl:
+        """From `mqtt|mqtts|ws|wss://[user[:password]@]host[:port][/path]`; ValueError (which never shows the text)."""
+        try:
+            parts = urlsplit(text)
+            host, port = parts.hostname or "", parts.port
+            host.encode("idna")
+        except ValueError:
+            raise ValueError("the broker's URL has an impossible host or port") from None
+        if parts.scheme not in _DEFAULT_PORTS:
+            raise ValueError("the broker's URL must begin with mqtt://, mqtts://, ws:// or wss://")
+        websocket = parts.scheme.startswith("ws")
+        if not host or parts.query or parts.fragment or (parts.path.strip("/") and not websocket):
+            raise ValueError("the broker's URL is scheme://user:password@host:port, with a path for ws and wss alone")
+        return cls(
+            scheme=parts.scheme,
+            host=host,
+            port=_DEFAULT_PORTS[parts.scheme] if port is None else port,
+            path=(parts.path if parts.path.strip("/") else "/mqtt") if websocket else "",
+            username=None if parts.username is None else unquote(parts.username),
+            password=None if parts.password is None else unquote(parts.password),
+        )
+
+    @property
+    def tls(self) -> bool:
+        """Whether the connection is encrypted."""
+        return self.scheme in ("mqtts", "wss")
+
+    @property
+    def websocket(self) -> bool:
+        """Whether MQTT travels inside a WebSocket."""
+        return self.scheme in ("ws", "wss")
+
+    def __str__(self) -> str:
+        user = "" if self.username is None else self.username + (":***@" if self.password else "@")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{user}{host}:{self.port}{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """PEM files: the CA to trust instead of the system's, and our certificate where the broker asks for one."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """OSError (ssl.SSLError is one) when a file cannot be used."""
+        context = ssl.create_default_context(cafile=self.ca)
+        if self.certificate is not None:
+            context.load_cert_chain(self.certificate, self.key)
+        return context

@@ -1,0 +1,307 @@
+"""What a signalling message says: one class for each `type`, with its JSON shape, its bounds and the error codes.
+
+Pure: knows neither the envelope around it, nor SDP, nor who is allowed what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, Self
+
+from sfu.signaling.topics import valid_peer, valid_room
+
+MAX_PAYLOAD = 64 * 1024
+MAX_NAME = 64
+_MAX_WORDS = 1024
+_MAX_SLOTS = 64
+_MAX_RETRY_S = 86_400
+
+
+class ErrorCode(StrEnum):
+    """Every code that an `error` message can carry."""
+
+    BAD_REQUEST = "bad_request"
+    TOO_LARGE = "too_large"
+    UNAUTHORIZED = "unauthorized"
+    ROOM_NOT_FOUND = "room_not_found"
+    PRODUCER_EXISTS = "producer_exists"
+    LIMIT = "limit"
+    CODEC = "codec"
+    RATE_LIMITED = "rate_limited"
+    TIMEOUT = "timeout"
+    SHUTTING_DOWN = "shutting_down"
+    INTERNAL = "internal"
+
+
+_ERROR_CODES = frozenset(ErrorCode)
+
+
+class SignalError(Exception):
+    """A fault in what a remote sent or asked, with its code on the wire.
+
+    `session` is the session of the faulty message as far as it could be read; `answerable` says whether its sender
+    should be told: never about an error, an answer or a candidate, or two sides could keep each other busy.
+    """
+
+    def __init__(
+        self,
+        code: ErrorCode,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        session: str | None = None,
+        answerable: bool = True,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.retry_after = retry_after
+        self.session = session
+        self.answerable = answerable
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    sdp: str
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From the message's `data`; SignalError when it is not a text."""
+        return cls(read_text(data, "data", MAX_PAYLOAD))
+
+    def write(self) -> object:
+        """The message's `data`."""
+        return self.sdp
+
+
+@dataclass(frozen=True, slots=True)
+class Offer(_Description):
+    """An SDP offer (RFC 8866), unparsed."""
+
+    type: ClassVar[str] = "offer"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(_Description):
+    """An SDP answer, unparsed, complete with all candidates."""
+
+    type: ClassVar[str] = "answer"
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One trickled ICE candidate (RFC 8840); `candidate` None means that no more will come."""
+
+    type: ClassVar[str] = "candidate"
+    candidate: str | None
+    mid: str | None = None
+    index: int | None = None
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From the message's `data`, null or an object; an empty candidate is the W3C's other end-of-candidates."""
+        if data is None:
+            return cls(None)
+        fields = read_object(data, "data")
+        index = fields.get("sdpMLineIndex")
+        if index is not None and (type(index) is not int or not 0 <= index <= _MAX_SLOTS):
+            raise bad_request("sdpMLineIndex must be a small integer")
+        candidate = read_optional(fields, "candidate", _MAX_WORDS)
+        return cls(candidate or None, read_optional(fields, "sdpMid", MAX_NAME), index)
+
+    def write(self) -> object:
+        """The message's `data`."""
+        if self == Candidate(None):
+            return None
+        return {"candidate": self.candidate or "", "sdpMid": self.mid, "sdpMLineIndex": self.index}
+
+
+@dataclass(frozen=True, slots=True)
+class Bye:
+    """The sender ends the session."""
+
+    type: ClassVar[str] = "bye"
+    reason: str = ""
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From the message's `data`; whoever says bye has gone, however badly put."""
+        reason = data.get("reason") if isinstance(data, dict) else None
+        return cls(reason[:_MAX_WORDS] if isinstance(reason, str) and _encodable(reason) else "")
+
+    def write(self) -> object:
+        """The message's `data`."""
+        return {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorNotice:
+    """What went wrong with something the receiver asked; `retry_after` in seconds."""
+
+    type: ClassVar[str] = "error"
+    code: ErrorCode
+    message: str
+    retry_after: float | None = None
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From the message's `data`; a code of a newer server reads as `internal`."""
+        fields = read_object(data, "data")
+        code = read_text(fields.get("code"), "code", MAX_NAME)
+        retry_after = fields.get("retry_after")
+        if not isinstance(retry_after, int | float | None):
+            raise bad_request("retry_after must be seconds")
+        return cls(
+            ErrorCode(code) if code in _ERROR_CODES else ErrorCode.INTERNAL,
+            read_text(fields.get("message"), "message", _MAX_WORDS),
+            None if retry_after is None else float(min(max(retry_after, 0), _MAX_RETRY_S)),
+        )
+
+    def write(self) -> object:
+        """The message's `data`."""
+        data: dict[str, object] = {"code": self.code, "message": self.message}
+        return data if self.retry_after is None else data | {"retry_after": self.retry_after}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """The track that a slot shows: whose, in which room, and its codec's name."""
+
+    room: str
+    peer: str
+    track: str
+    codec: str
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From a slot's `source`; SignalError when a field is missing."""
+        fields = read_object(data, "source")
+        return cls(*(read_text(fields.get(name), name, _MAX_WORDS) for name in cls.__slots__))
+
+    def write(self) -> object:
+        """The slot's `source`."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+@dataclass(frozen=True, slots=True)
+class SlotStatus:
+    """One slot of a viewer: what it shows, or why nothing."""
+
+    mid: str
+    kind: str
+    source: SourceStatus | None = None
+    reason: str | None = None
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From one item of `slots`."""
+        fields = read_object(data, "slot")
+        source = fields.get("source")
+        return cls(
+            read_text(fields.get("mid"), "mid", MAX_NAME),
+            read_text(fields.get("kind"), "kind", MAX_NAME),
+            None if source is None else SourceStatus.read(source),
+            read_optional(fields, "reason", _MAX_WORDS),
+        )
+
+    def write(self) -> object:
+        """One item of `slots`."""
+        source = None if self.source is None else self.source.write()
+        data: dict[str, object] = {"mid": self.mid, "kind": self.kind, "source": source}
+        return data if self.reason is None else data | {"reason": self.reason}
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """Server to a v2 peer, on each change: what each of its slots shows."""
+
+    type: ClassVar[str] = "tracks"
+    slots: tuple[SlotStatus, ...]
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From the message's `data`."""
+        slots = read_object(data, "data").get("slots")
+        if not isinstance(slots, list) or len(slots) > _MAX_SLOTS:
+            raise bad_request(f"slots must be a list of at most {_MAX_SLOTS}")
+        return cls(tuple(SlotStatus.read(slot) for slot in slots))
+
+    def write(self) -> object:
+        """The message's `data`."""
+        return {"slots": [slot.write() for slot in self.slots]}
+
+
+@dataclass(frozen=True, slots=True)
+class Select:
+    """Peer to server: put this producer in that slot; `peer` None empties it."""
+
+    type: ClassVar[str] = "select"
+    mid: str
+    peer: str | None
+    room: str | None = None
+    track: str | None = None
+    layer: str | None = None
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From the message's `data`; `peer` must be said, if only as null: emptying a slot by a slip is no service."""
+        fields = read_object(data, "data")
+        if "peer" not in fields:
+            raise bad_request("peer is missing")
+        peer = read_optional(fields, "peer", MAX_NAME)
+        if peer is not None and not valid_peer(peer):
+            raise bad_request("peer is not a peer's id")
+        room = read_optional(fields, "room", _MAX_WORDS)
+        if room is not None and not valid_room(room):
+            raise bad_request("room is not a room")
+        return cls(
+            mid=read_text(fields.get("mid"), "mid", MAX_NAME),
+            peer=peer,
+            room=room,
+            track=read_optional(fields, "track", _MAX_WORDS),
+            layer=read_optional(fields, "layer", MAX_NAME),
+        )
+
+    def write(self) -> object:
+        """The message's `data`."""
+        optional = {"room": self.room, "track": self.track, "layer": self.layer}
+        return {"mid": self.mid, "peer": self.peer} | {name: value for name, value in optional.items() if value}
+
+
+Body = Offer | Answer | Candidate | Bye | ErrorNotice | Tracks | Select
+
+
+def read_object(value: object, name: str) -> dict[str, object]:
+    """SignalError unless `value`, called `name` in its words, is a JSON object."""
+    if not isinstance(value, dict):
+        raise bad_request(f"{name} must be an object")
+    return value
+
+
+def read_text(value: object, name: str, limit: int) -> str:
+    """SignalError unless `value` is a text of 1 to `limit` characters that can be written as UTF-8."""
+    if not isinstance(value, str) or not 0 < len(value) <= limit or not _encodable(value):
+        raise bad_request(f"{name} must be a text of 1 to {limit} characters")
+    return value
+
+
+def read_optional(fields: Mapping[str, object], name: str, limit: int) -> str | None:
+    """The text under `name`; None when it is absent, null or empty."""
+    value = fields.get(name)
+    return None if value in (None, "") else read_text(value, name, limit)
+
+
+def _encodable(text: str) -> bool:
+    """False for lone surrogates: JSON can spell them, nothing behind us can write them."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def bad_request(message: str) -> SignalError:
+    """To be raised: the remote's message is malformed, in these words."""
+    return SignalError(ErrorCode.BAD_REQUEST, message)
