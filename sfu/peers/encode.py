@@ -30,7 +30,9 @@ def fitted(width: int, height: int) -> tuple[int, int]:
 class VideoEncoder:
     """H.264 constrained baseline without delay; a key frame at least every `key_interval` seconds of media time."""
 
-    def __init__(self, width: int, height: int, rate: float, *, key_interval: float = 2.0) -> None:
+    def __init__(
+        self, width: int, height: int, rate: float, *, key_interval: float = 2.0, preset: str = "veryfast"
+    ) -> None:
         self._key_interval = key_interval
         self._key_due: float | None = None
         context = av.CodecContext.create("libx264", "w")
@@ -41,7 +43,7 @@ class VideoEncoder:
         bit_rate = int(context.width * context.height * rate * _BITS_PER_PIXEL)
         context.bit_rate = bit_rate
         context.options = {
-            "preset": "veryfast",
+            "preset": preset,
             "tune": "zerolatency",
             "profile": "baseline",
             "forced-idr": "1",

@@ -58,7 +58,8 @@ def encoded_loop(look: int, width: int, height: int, rate: int) -> tuple[Frame, 
 def _pictures(look: int, width: int, height: int, rate: int) -> Iterator[Frame]:
     hue = 360 * look // _LOOKS
     graph = f"testsrc2=size={width}x{height}:rate={rate}:duration={LOOP_SECONDS},hue=h={hue},format=yuv420p"
-    encoder, sets = VideoEncoder(width, height, rate, key_interval=_KEY_INTERVAL), ParameterSets()
+    encoder = VideoEncoder(width, height, rate, key_interval=_KEY_INTERVAL, preset="superfast")
+    sets = ParameterSets()
     with av.open(graph, format="lavfi") as container:
         for number, picture in enumerate(container.decode(video=0)):
             for seconds, data, key in encoder.encode(picture, number / rate):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from sfu.media import rtcp
 from sfu.peers.attempt import Host
 from sfu.peers.client import Peer, PeerError, until_first
-from sfu.peers.frames import Frame, Source, SourceError
+from sfu.peers.frames import Source, SourceError
 from sfu.peers.outgoing import MediaClock, OutgoingStream
 from sfu.peers.source import open_source
 from sfu.rtc.codec import Codec
@@ -74,7 +74,6 @@ class Camera:
         self._report = report
         self._clock = MediaClock(live=source.live)
         self._streams = [_outgoing(codec, str(index)) for index, codec in enumerate(source.codecs)]
-        self._peer: Peer | None = None
 
     async def publish(
         self,
@@ -88,22 +87,22 @@ class Camera:
         stop: asyncio.Event,
     ) -> None:
         """Publishes until the source ends or `stop` is set. Raises SourceError, PeerError, TopicError."""
-        self._peer = Peer(
-            url=broker,
-            base=base,
-            leaf=leaf,
-            host=host,
-            sections=[_section(stream, leaf.peer) for stream in self._streams],
-            listener=self,
-            token=token,
-            tls=tls,
-        )
         try:
-            await until_first(self._peer.run(), self._feed(), self._report_each_second(leaf.peer), stop.wait())
+            peer = Peer(
+                url=broker,
+                base=base,
+                leaf=leaf,
+                host=host,
+                sections=[_section(stream, leaf.peer) for stream in self._streams],
+                listener=self,
+                token=token,
+                tls=tls,
+            )
+            await until_first(peer.run(), self._feed(peer), self._report_each_second(peer, leaf.peer), stop.wait())
         finally:
             await self.source.close()
 
-    async def _feed(self) -> None:
+    async def _feed(self, peer: Peer) -> None:
         """Frames at their time. A recording waits for the first connection; after that nothing stops the clock."""
         if not self.source.live:
             await self.up.wait()
@@ -112,22 +111,19 @@ class Camera:
             wait = self._clock.due(frame.seconds, loop.time()) - loop.time()
             if wait > _SHORTEST_SLEEP:
                 await asyncio.sleep(wait)
-            self._send(frame)
+            stream = self._streams[frame.track]
+            if peer.up and stream.wanted:
+                for packet in stream.packetize(frame, time.time()):
+                    peer.send_rtp(packet)
 
-    def _send(self, frame: Frame) -> None:
-        stream = self._streams[frame.track]
-        if self._peer is not None and self._peer.up and stream.wanted:
-            for packet in stream.packetize(frame, time.time()):
-                self._peer.send_rtp(packet)
-
-    async def _report_each_second(self, cname: str) -> None:
+    async def _report_each_second(self, peer: Peer, cname: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(_REPORT_INTERVAL)
             seconds, wall = self._clock.seconds(loop.time()), time.time()
             for stream in self._streams:
-                if self._peer is not None and stream.wanted and stream.packets:
-                    self._peer.send_rtcp(stream.report(seconds, wall, cname))
+                if stream.wanted and stream.packets:
+                    peer.send_rtcp(stream.report(seconds, wall, cname))
 
     def on_answer(self, answer: Description) -> None:
         """See `PeerListener`: takes over payload types and header extensions."""

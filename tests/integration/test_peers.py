@@ -91,6 +91,19 @@ async def test_an_empty_room_is_said_and_exits_with_1(mosquitto: Start) -> None:
     assert "yard for 0.5 s, connected after" in lines[-1]
 
 
+async def test_a_camera_leaves_nothing_behind(mosquitto: Start) -> None:
+    broker = mosquitto()
+    async with serving(broker.url) as service:
+        tasks, files = len(asyncio.all_tasks()), len(list(Path("/proc/self/fd").iterdir()))
+        for number in range(3):
+            camera = Camera(pattern())
+            async with running(publishing(camera, broker, Leaf("yard", Role.PUB, f"cam{number}"))):
+                await until(camera.up.is_set)
+        await until(lambda: not service.server.participants)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
+        await until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= files)
+
+
 async def test_cameras_come_and_go_under_a_waiting_viewer(mosquitto: Start) -> None:
     broker = mosquitto()
     async with serving(broker.url), viewing(broker, "yard") as wall:
