@@ -29,11 +29,11 @@ from tests.associations import (
 )
 from tests.waiting import until
 
-PROFILES = {
+PROFILES = [
     dtls.SRTP_AEAD_AES_128_GCM,
     dtls.SRTP_AEAD_AES_256_GCM,
     dtls.SRTP_AES128_CM_SHA1_80,
-}
+]
 
 
 def open_files() -> int:
