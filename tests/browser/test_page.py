@@ -245,3 +245,14 @@ async def test_a_phone_held_upright_scrolls_down_and_never_sideways(scene: Scene
     bottoms = [box["y"] + box["height"] for box in boxes if box]
     assert all(box and box["y"] > bottom for box, bottom in zip(boxes[1:], bottoms, strict=False)), "tiles overlap"
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+async def test_a_camera_whose_name_was_taken_does_not_take_it_back(scene: Scene) -> None:
+    page = await scene.open("?publish=site/hall&id=kiosk&video=vp8")
+    await expect(page.get_by_text("On air: site/hall / kiosk")).to_be_visible()
+    offer = scene.server.offers[-1]
+    await scene.server.send("sfu/site/hall/pub/kiosk", offer["session"], "bye", {"reason": "replaced"})
+    await expect(page.get_by_text("Another camera took this name.")).to_be_visible()
+    await scene.server.online(boot="two")
+    await page.wait_for_timeout(1_000)  # longer than the jitter after a restarted server
+    assert scene.server.offers[-1] is offer

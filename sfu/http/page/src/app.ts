@@ -14,6 +14,8 @@ import { Wall } from "./wall.js";
 import { deviceWords, linkWords } from "./words.js";
 
 const TICK_MS = 5_000;
+// What the broker retained comes right after a connection: the first offer waits for it, and fits all cameras.
+const SETTLE_MS = 300;
 
 class App {
   private readonly broker: Broker;
@@ -53,7 +55,8 @@ class App {
   private connectParts(login: LoginDialog): void {
     this.broker.onStatus = (status) => {
       if (status === "refused") login.ask();
-      this.update();
+      if (status === "connected") setTimeout(() => this.update(), SETTLE_MS);
+      this.describe();
     };
     this.directory.onChange = () => this.update();
     this.views.onChange = () => this.wall.update(this.views.list());

@@ -3,7 +3,7 @@
 import { Attempt } from "./attempt.js";
 import type { Broker } from "./broker.js";
 import type { Directory } from "./directory.js";
-import { type Envelope, dump, parse, parseError, parseTracks, type SignalError, type SlotStatus } from "./messages.js";
+import { dump, type Envelope, isRecord, parse, parseError, parseTracks, type SignalError, type SlotStatus } from "./messages.js";
 
 export type Phase = "waiting" | "connecting" | "connected" | "refused" | "closed";
 
@@ -37,6 +37,7 @@ export class Session {
   private boot: string | null = null;
   private failures = 0;
   private timer = 0;
+  private displaced = false;
 
   /** `prepare` puts the sections into each new connection, before its first offer. */
   constructor(
@@ -50,7 +51,7 @@ export class Session {
 
   /** Looks at broker and server again; to be called whenever one of them changed. */
   update(): void {
-    if (this.phase === "closed") return;
+    if (this.phase === "closed" || this.displaced) return;
     const { boot } = this.around.directory;
     const rebooted = this.boot !== null && boot !== null && boot !== this.boot;
     this.boot = boot ?? this.boot;
@@ -123,8 +124,18 @@ export class Session {
     if (message.type === "answer" && typeof message.data === "string") void attempt.answer(message.data);
     else if (message.type === "candidate") void attempt.candidate(message.data);
     else if (message.type === "tracks") this.onTracks(parseTracks(message.data));
-    else if (message.type === "bye") this.restart(this.delay());
+    else if (message.type === "bye") this.dismissed(message.data);
     else if (message.type === "error") this.refused(parseError(message.data));
+  }
+
+  private dismissed(data: unknown): void {
+    this.restart(this.delay());
+    if (!isRecord(data) || data.reason !== "replaced") return;
+    // Somebody came under our name. Coming back would take it from them, and they would take it back, for ever.
+    clearTimeout(this.timer);
+    this.displaced = true;
+    this.error = { code: "replaced", message: "", retryAfter: null };
+    this.setPhase("refused");
   }
 
   private refused(error: SignalError): void {

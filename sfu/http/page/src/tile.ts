@@ -16,7 +16,7 @@ export interface TileActions {
 
 export class Tile {
   readonly node: HTMLElement;
-  readonly video = element("video", { autoplay: true, muted: true, playsinline: true, disablepictureinpicture: false });
+  readonly video = element("video", { autoplay: true, muted: true, playsinline: true });
   state: TileState = "empty";
   /** When this camera's first picture was shown, in ms of performance.now(). */
   firstFrameAt: number | null = null;

@@ -24,11 +24,12 @@ export class Wall {
 
   /** Tiles that show a camera, in the order of the screen. */
   shown(): Tile[] {
-    return [...this.tiles.values()].filter((tile) => tile.state !== "empty");
+    return this.all().filter((tile) => tile.state !== "empty");
   }
 
   all(): Tile[] {
-    return [...this.tiles.values()];
+    const tiles = new Map([...this.tiles.values()].map((tile) => [tile.node as Element, tile]));
+    return [...this.node.children].flatMap((node) => tiles.get(node) ?? []);
   }
 
   /** Gives each window of `views` its tile, in that order; the others go. */

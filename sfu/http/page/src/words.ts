@@ -8,6 +8,7 @@ const ERRORS: Record<string, string> = {
   too_large: "This browser's offer is too large for the server.",
   unauthorized: "You may not do this here.",
   room_not_found: "This room does not exist.",
+  replaced: "Another camera took this name. This one is off air.",
   producer_exists: "A camera of this name is already on air in this room.",
   limit: "The server is full. Trying again in a moment.",
   codec: "This browser and the server share no video codec.",
