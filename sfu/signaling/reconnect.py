@@ -34,7 +34,7 @@ class Reconnect:
     def delay(self) -> float:
         """Seconds to wait, with full jitter: a thousand clients of a restarted broker must not come back together."""
         first, longest = self._backoff
-        return random.uniform(0, min(longest, first * 2 ** min(self._attempt, 16)))
+        return random.uniform(0, min(longest, first * 2 ** min(max(self._attempt - 1, 0), 16)))
 
     def connected(self, version: str) -> None:
         """A connection is established."""
