@@ -112,8 +112,12 @@ class SocketBase(Base):
         """A STUN transaction whose response the port brings back; only one from `addr` counts."""
 
         def on_response(data: bytes, address: Address) -> None:
-            if address == addr:  # another source would be no symmetric pair (RFC 8445 section 7.2.5.2.1)
-                self.datagram_received(data, address)
+            if address != addr:  # no symmetric pair (RFC 8445 section 7.2.5.2.1)
+                return
+            self.datagram_received(data, address)
+            # aioice's task sees the answer in the next turn of the loop, media behind it may come in this one
+            if integrity_key is not None and stun.agrees(data, integrity_key):
+                self.prove(address)
 
         self.port.expect(request.transaction_id, on_response)
         try:

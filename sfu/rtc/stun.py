@@ -92,6 +92,12 @@ def authentic(message: Message, pwd: str) -> bool:
     return message.check_message_integrity(pwd.encode())
 
 
+def agrees(data: bytes, key: bytes) -> bool:
+    """Whether this is a success response that was made with `key`."""
+    message = parse(data)
+    return message is not None and message.message_class == Class.RESPONSE and message.check_message_integrity(key)
+
+
 def success(check: Message, address: Address, pwd: str) -> bytes:
     """The answer to a check that came from `address`."""
     response = Message(stun.Method.BINDING, Class.RESPONSE, check.transaction_id)

@@ -189,9 +189,10 @@ async def test_an_answer_from_another_address_is_not_the_answer():
             other.sendto(bytes(answer), ("127.0.0.1", port.port))
             await arrived(port, before, 1)
             assert not any(nominates(data) for data in received)
+            assert not port._validated
             asked.sendto(bytes(answer), ("127.0.0.1", port.port))
             await until(lambda: nominates(received[-1]))
-            assert not port._validated
+            assert list(port._validated) == [asked.getsockname()]
             asyncio.get_running_loop().remove_reader(asked)
         await client.transport.close()
 

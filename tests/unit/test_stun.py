@@ -41,6 +41,16 @@ def test_the_answer_names_the_address_and_proves_the_password(address):
     assert "FINGERPRINT" in answer.attributes
 
 
+def test_only_a_success_made_with_the_key_agrees():
+    request = stun.parse(check())
+    answer = stun.success(request, ADDRESSES[0], PWD)
+    assert stun.agrees(answer, PWD.encode())
+    assert not stun.agrees(answer, b"q" * 22)
+    assert not stun.agrees(answer[:-1], PWD.encode())
+    assert not stun.agrees(check(), PWD.encode())
+    assert not stun.agrees(stun.role_conflict(request, PWD), PWD.encode())
+
+
 def test_a_zone_stays_on_this_machine():
     answer = wire.parse_message(stun.success(stun.parse(check()), ("fe80::1%eth0", 9), PWD))
     assert answer.attributes["XOR-MAPPED-ADDRESS"] == ("fe80::1", 9)
