@@ -12,7 +12,7 @@ import logging
 import platform
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -43,6 +43,18 @@ _SIGNAL_EXPIRY: Final = 30  # seconds
 def ntp_now() -> int:
     """Wall time as 64-bit NTP (RFC 3550 section 4)."""
     return int((time.time() + _NTP_EPOCH) * (1 << 32))
+
+
+def _slot_ssrcs() -> Callable[[int], int]:
+    """Random numbers by their index: SSRCs need to differ within one transport only (RFC 3550 section 8)."""
+    drawn: list[int] = []
+
+    def ssrc(number: int) -> int:
+        while len(drawn) <= number:
+            drawn.extend({secrets.randbelow(0xFFFFFFFE) + 1} - set(drawn))
+        return drawn[number]
+
+    return ssrc
 
 
 def topics_of(settings: Settings) -> Topics:
@@ -160,12 +172,16 @@ class Service:
             allow_private=media.private_candidates,
             clock=loop.time,
         )
+
+        def new_transport(*, fresh_certificate: bool) -> Transport:
+            shown = Certificate.generate() if fresh_certificate else certificate
+            return Transport(agents.make(), shown, role="server")
+
         terms = Terms(
-            fingerprint=certificate.fingerprint,
             preference=tuple(name.lower() for name in media.codecs),
             max_bitrate=media.max_bitrate,
             session_id=lambda: secrets.randbits(62),
-            ssrc=lambda: secrets.randbelow(0xFFFFFFFE) + 1,
+            ssrc=_slot_ssrcs(),
             ice_credentials=ice_credentials,
             clock=loop.time,
             ntp=ntp_now,
@@ -176,7 +192,7 @@ class Service:
             _Outbox(self.link, self.topics),
             self.fanout,
             terms,
-            new_transport=lambda: Transport(agents.make(), certificate, role="server"),
+            new_transport=new_transport,
             messages_per_window=self.settings.limits.messages,
         )
 

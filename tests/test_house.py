@@ -28,12 +28,7 @@ MAY = {
     "recorder": {"sfu.media", "sfu.signaling"},
 }
 
-PURE = (
-    "sfu/signaling/topics.py sfu/signaling/messages.py sfu/rooms/room.py sfu/rooms/slots.py sfu/rooms/tracks.py "
-    "sfu/rooms/limits.py sfu/media/rtp.py sfu/media/rtcp.py sfu/media/codecs.py sfu/media/keyframes.py "
-    "sfu/media/feedback.py sfu/media/demux.py sfu/media/consumer.py sfu/media/producer.py sfu/rtc/codec.py "
-    "sfu/rtc/description.py sfu/rtc/dialects.py sfu/rtc/sdp.py sfu/rtc/negotiation.py"
-).split()
+PURE = ["sfu/signaling/topics.py", "sfu/signaling/messages.py", "sfu/rooms/room.py", "sfu/rooms/slots.py", "sfu/rooms/tracks.py", "sfu/rooms/limits.py", "sfu/media/rtp.py", "sfu/media/rtcp.py", "sfu/media/codecs.py", "sfu/media/keyframes.py", "sfu/media/feedback.py", "sfu/media/demux.py", "sfu/media/consumer.py", "sfu/media/producer.py", "sfu/rtc/codec.py", "sfu/rtc/description.py", "sfu/rtc/dialects.py", "sfu/rtc/sdp.py", "sfu/rtc/negotiation.py"]
 IMPURE_MODULES = {"asyncio", "time", "random", "secrets", "logging", "socket", "threading", "datetime", "os"}
 
 ONLY = {

@@ -10,9 +10,10 @@ import socket
 from collections.abc import Callable, Sequence
 
 from sfu.media.consumer import Consumer, Drop
+from sfu.media.group import Group
 from sfu.media.producer import Producer
 from sfu.media.rtp import Packet
-from sfu.rtc.native import RTP_HEADER, Egress, Rewritten
+from sfu.rtc.native import MAX_BURST, Burst, Egress
 
 
 class Fanout:
@@ -41,29 +42,60 @@ class Fanout:
         bursts, self._bursts = self._bursts, {}
         now = self._clock()
         for producer, packets in bursts.items():
-            for consumer in tuple(producer.consumers):  # a close inside the pass must not skip a neighbour
-                rewritten = consumer.rewrite(packets, now)
-                if rewritten:
-                    self._send(consumer, rewritten)
+            for at in range(0, len(packets), MAX_BURST):
+                self._forward(producer, packets[at : at + MAX_BURST], now)
         for egress in self._egresses.values():
             egress.flush()
 
-    def _send(self, consumer: Consumer, packets: Sequence[Rewritten]) -> None:
-        transport = consumer.transport
-        srtp, path = transport.sender, transport.agent.path
-        if srtp is None:
-            consumer.drops[Drop.NOT_CONNECTED] += len(packets)
-        elif path is None:  # the selected pair is relayed by a TURN server: no address of ours to batch for
-            for head, sequence, media_time, body in packets:
-                transport.send_rtp(RTP_HEADER.pack(head, sequence, media_time, consumer.ssrc) + body)
-            self.forwarded += len(packets)
-        else:
-            egress = self._egresses.get(path.socket)
-            if egress is None:
-                egress = self._egresses[path.socket] = Egress(path.socket)
-            refused = egress.write(path, srtp, consumer.ssrc, packets)
-            consumer.drops[Drop.REFUSED] += refused
-            self.forwarded += len(packets) - refused
+    def _forward(self, producer: Producer, packets: Sequence[Packet], now: float) -> None:
+        waiting = tuple(producer.waiting)
+        first = min([packet.index for packet in packets])
+        # copies: a transport that ends inside the pass must not make us skip a neighbour
+        for group in tuple(producer.groups.values()):
+            members = tuple(group.members)
+            if first >= group.floor:
+                self._send(members, group.rewritten(packets))
+            else:
+                self._send_late(members, group, packets)
+            group.count(packets)
+            group.advance(packets[-1], now)
+        for consumer in waiting:
+            rest = consumer.begin(packets, now)
+            if rest and consumer.group is not None:
+                self._send((consumer,), consumer.group.rewritten(rest))
+                consumer.sent(rest)
+                consumer.group.advance(rest[-1], now)
+
+    def _send_late(self, members: Sequence[Consumer], group: Group, packets: Sequence[Packet]) -> None:
+        """Something arrived after a key frame that it was sent before: it is not for those who began there."""
+        for consumer in members:
+            rest = [packet for packet in packets if packet.index >= consumer.start]
+            self._send((consumer,), group.rewritten(rest))
+            consumer.missed([packet for packet in packets if packet.index < consumer.start], Drop.BEFORE_KEY_FRAME)
+
+    def _send(self, consumers: Sequence[Consumer], packets: Sequence[bytes]) -> None:
+        """The same packets to each consumer, under its own keys."""
+        burst = Burst(packets)
+        egresses, total = self._egresses, len(packets)
+        for consumer in consumers:
+            transport = consumer.transport
+            srtp, path = transport.sender, transport.agent.path
+            if srtp is None:
+                consumer.drops[Drop.NOT_CONNECTED] += total
+            elif path is None:  # the selected pair is relayed by a TURN server: no address of ours to batch for
+                for packet in packets:
+                    transport.send_rtp(packet)
+                self.forwarded += total
+            else:
+                egress = egresses.get(path.socket) or self._open(path.socket)
+                refused = egress.write(path, srtp, burst)
+                if refused:
+                    consumer.drops[Drop.REFUSED] += refused
+                self.forwarded += total - refused
+
+    def _open(self, sock: socket.socket) -> Egress:
+        egress = self._egresses[sock] = Egress(sock)
+        return egress
 
     def refused(self) -> dict[str, int]:
         """Packets that the kernel did not take, by errno name."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from sfu.media.codecs import starts_key_frame
 from sfu.media.feedback import Reception
+from sfu.media.group import Group, Rewrite
 from sfu.media.keyframes import KeyFrameRequests
 from sfu.media.rtp import Packet, sequence_delta
 from sfu.rtc.codec import Codec
@@ -37,6 +38,12 @@ class Producer:
         self.codec = codecs[0]
         self.extensions = extensions
         self.consumers: list[Consumer] = []
+        self.waiting: list[Consumer] = []
+        """Those of them that need a key frame first."""
+        self.groups: dict[Rewrite, Group] = {}
+        """All others, by what they need rewritten."""
+        self.start = 0
+        """Index of the first packet of the present stream."""
         self.ssrc: int | None = None
         self.reception = Reception(self.codec.clock_rate)
         self.key_frames = KeyFrameRequests()
@@ -46,7 +53,7 @@ class Producer:
         self._codecs = {codec.payload_type: codec for codec in codecs}
         self._ask_key_frame = ask_key_frame
         self._on_codec = on_codec
-        self._highest: int | None = None
+        self._highest = 0
         self._wanted = False
         self._clock: tuple[float, int, int] | None = None
 
@@ -55,7 +62,7 @@ class Producer:
         self._codecs = {codec.payload_type: codec for codec in codecs}
         if self.extensions != extensions:
             self.extensions = extensions
-            self._restart_consumers()
+            self._restart_consumers(self._highest + 1)
 
     def receive(self, packet: Packet, now: float) -> bool:
         """Takes in one packet, `now` in seconds of the loop's clock; False when it may not be forwarded."""
@@ -63,11 +70,10 @@ class Producer:
         if codec is None:
             self.drops["unknown_payload_type"] += 1
             return False
-        if codec is not self.codec:
-            self._change_codec(codec)
-        if packet.ssrc != self.ssrc:
-            self._start_stream(packet)
-        self._unwrap(packet)
+        if packet.ssrc != self.ssrc or codec is not self.codec:
+            self._start_stream(packet, codec)
+        else:
+            self._unwrap(packet)
         self.octets += len(packet.payload)
         self.reception.received(packet.sequence, packet.media_time, now)
         packet.key = starts_key_frame(codec.name, packet.payload)
@@ -76,35 +82,30 @@ class Producer:
             self.key_frames.key_frame()
         return True
 
-    def _start_stream(self, packet: Packet) -> None:
-        first = self.ssrc is None
-        self.ssrc = packet.ssrc
-        self._clock = None
-        self._highest = None
-        self.reception = Reception(self.codec.clock_rate)
-        if not first:
-            self._restart_consumers()
-
-    def _change_codec(self, codec: Codec) -> None:
-        announced = codec.name != self.codec.name
+    def _start_stream(self, packet: Packet, codec: Codec) -> None:
+        """A new SSRC or codec: nothing of what was sent before goes with it, and every consumer begins anew."""
+        if packet.ssrc != self.ssrc or codec.clock_rate != self.codec.clock_rate:
+            self.ssrc = packet.ssrc
+            self._clock = None
+            self.reception = Reception(codec.clock_rate)
+        renamed = codec.name != self.codec.name
         self.codec = codec
-        self._restart_consumers()
-        if announced:
+        # two rounds on, so that not even a late packet of the old stream comes after the first of the new one
+        packet.index = self._highest = ((self._highest >> 16) + 2 << 16) + packet.sequence
+        self._restart_consumers(packet.index)
+        if renamed:
             self._on_codec(self)
 
     def _unwrap(self, packet: Packet) -> None:
-        highest = self._highest
-        if highest is None:
-            self._highest = packet.index = packet.sequence + 0x10000  # late ones before the first stay positive
-            return
-        delta = sequence_delta(packet.sequence, highest & 0xFFFF)
-        packet.index = highest + delta
+        delta = sequence_delta(packet.sequence, self._highest & 0xFFFF)
+        packet.index = self._highest + delta
         if delta > 0:
             self._highest = packet.index
             if delta > _RESTART:
-                self._restart_consumers()
+                self._restart_consumers(packet.index)
 
-    def _restart_consumers(self) -> None:
+    def _restart_consumers(self, start: int) -> None:
+        self.start = start
         self._wanted = True
         for consumer in self.consumers:
             consumer.restart()
@@ -112,12 +113,35 @@ class Producer:
     def add(self, consumer: Consumer, now: float) -> None:
         """One more consumer; it waits for the next packet that starts a key frame, which is asked for."""
         self.consumers.append(consumer)
+        self.waiting.append(consumer)
         self.request_key_frame(now)
 
     def remove(self, consumer: Consumer) -> None:
         """No more packets for `consumer`."""
-        if consumer in self.consumers:
-            self.consumers.remove(consumer)
+        self.consumers.remove(consumer)
+        if consumer in self.waiting:
+            self.waiting.remove(consumer)
+
+    def wait(self, consumer: Consumer) -> None:
+        """A consumer of ours must find a key frame again."""
+        if consumer not in self.waiting:
+            self.waiting.append(consumer)
+
+    def join_group(self, consumer: Consumer, rewrite: Rewrite) -> Group:
+        """A consumer found its key frame: from now on it gets what its group gets."""
+        self.waiting.remove(consumer)
+        group = self.groups.get(rewrite)
+        if group is None:
+            group = self.groups[rewrite] = Group(rewrite)
+        group.members.append(consumer)
+        group.floor = max(group.floor, consumer.start)
+        return group
+
+    def leave_group(self, consumer: Consumer, group: Group) -> None:
+        """Undoes `join_group`; an empty group is forgotten."""
+        group.members.remove(consumer)
+        if not group.members:
+            del self.groups[group.rewrite]
 
     def request_key_frame(self, now: float) -> None:
         """Somebody needs a key frame; coalesced (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""

@@ -37,12 +37,12 @@ _EARLY: Final = 3.0
 class Terms:
     """What all participants of one server have in common."""
 
-    fingerprint: str
     preference: tuple[str, ...]
     max_bitrate: int
     """bit/s that one camera is asked to stay below, all its video tracks together."""
     session_id: Callable[[], int]
-    ssrc: Callable[[], int]
+    ssrc: Callable[[int], int]
+    """The SSRC of every participant's n-th slot, 0 for its reports. One for all: equal streams are rewritten once."""
     ice_credentials: Callable[[], tuple[str, str]]
     """A fresh (ufrag, pwd)."""
     clock: Callable[[], float]
@@ -73,7 +73,7 @@ class Participant:
         self._flowing: set[str] = set()
         self._heard: dict[str, float] = {}
         self._ssrcs: dict[str, int] = {}
-        self._own_ssrc = terms.ssrc()
+        self._own_ssrc = terms.ssrc(0)
         self._session_id = terms.session_id()
         self._version = 0
         self._ceiling = BitrateCeiling(terms.max_bitrate)
@@ -116,7 +116,7 @@ class Participant:
     def answer(self, negotiated: Negotiated) -> str:
         """The answer's SDP, complete with all candidates; it also starts the transport, or restarts its ICE."""
         agent = self.transport.agent
-        local = Local(agent.ufrag, agent.pwd, self._terms.fingerprint, agent.candidates(), agent.lite)
+        local = Local(agent.ufrag, agent.pwd, self.transport.fingerprint, agent.candidates(), agent.lite)
         self._version += 1
         self.answer_text = sdp.write_answer(negotiated, local, session_id=self._session_id, version=self._version)
         ufrag, pwd, lite = negotiated.ufrag, negotiated.pwd, negotiated.ice_lite
@@ -133,7 +133,7 @@ class Participant:
 
     def _ssrc_of(self, mid: str) -> int:
         """Stable for each section over re-offers: a slot keeps its SSRC."""
-        return self._ssrcs.setdefault(mid, self._terms.ssrc())
+        return self._ssrcs.setdefault(mid, self._terms.ssrc(len(self._ssrcs) + 1))
 
     def _apply_receiving(self, negotiated: Negotiated) -> None:
         routes = []

@@ -25,6 +25,8 @@ _SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
 _GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
 _ARENA_BYTES: Final = 512 * 1024  # about half a core's second level cache, so that sendmmsg reads what is still near
 _MESSAGES: Final = 512
+MAX_BURST: Final = 128
+"""Packets that one `Burst` may hold, so that it always fits the arena."""
 _SOL_UDP: Final = 17
 _UDP_SEGMENT: Final = 103
 
@@ -42,11 +44,6 @@ _LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(_
 _MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
 _IOVEC: Final = struct.Struct("=QQ")
 _CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
-RTP_HEADER: Final = struct.Struct(">HHII")
-
-Rewritten = tuple[int, int, int, bytes]
-"""One packet for one consumer: the header's first 16 bits, sequence number, media time, and what follows the SSRC
-(header extension block, if any, and payload)."""
 
 
 class Path:
@@ -91,14 +88,16 @@ def _segments_supported(sock: socket.socket) -> bool:
 class SrtpContext:
     """One direction of one transport's SRTP keys. Keeps the pylibsrtp session, and with it the C context, alive."""
 
-    __slots__ = ("_buffer", "_length", "_session", "_view", "handle")
+    __slots__ = ("_buffer", "_length", "_session", "_view", "handle", "overhead")
 
-    def __init__(self, session: pylibsrtp.Session) -> None:
+    def __init__(self, session: pylibsrtp.Session, overhead: int) -> None:
         self._session = session
         self.handle = session._srtp[0]  # noqa: SLF001  # the only way to libsrtp without a copy for each call
         self._buffer = _srtp.ffi.new("unsigned char[]", MAX_DATAGRAM)
         self._view = _srtp.ffi.buffer(self._buffer)
         self._length = _srtp.ffi.new("int *")
+        self.overhead = overhead
+        """Bytes that encryption adds to an RTP packet: the profile's authentication tag (RFC 3711, RFC 7714)."""
 
     def protect(self, packet: bytes) -> bytes | None:
         """The SRTP packet, or None when libsrtp refuses or it is longer than `MAX_DATAGRAM` allows."""
@@ -128,12 +127,70 @@ class SrtpContext:
         return result
 
 
+Run = tuple[int, int, int, int]
+"""Datagrams side by side that leave as one message: start, end, size of each but the last, and their number."""
+
+
+class _Layout:
+    """One burst laid out for encryption in place: each packet followed by the room that its SRTP tag needs."""
+
+    __slots__ = ("plain", "runs", "singles", "size", "spots")
+
+    def __init__(self, packets: Sequence[bytes], overhead: int) -> None:
+        room = bytes(overhead)
+        self.plain = b"".join([part for packet in packets for part in (packet, room)])
+        self.size = len(self.plain)
+        self.spots: list[tuple[int, int]] = []
+        """Offset and length of each packet in plain text."""
+        self.singles: list[Run] = []
+        at = 0
+        for packet in packets:
+            size = len(packet)
+            self.spots.append((at, size))
+            at += size + overhead
+            self.singles.append((at - size - overhead, at, size + overhead, 1))
+        self.runs = _runs(self.singles)
+
+
+def _runs(singles: Sequence[Run]) -> list[Run]:
+    """Neighbours of one size joined, as `UDP_SEGMENT` allows (udp(7)): only the last of a message may be shorter."""
+    runs: list[Run] = []
+    joinable = False
+    for start, end, size, _ in singles:
+        if joinable:
+            first, _, segment, count = runs[-1]
+            if size <= segment and count < _SEGMENTS and end - first <= _GSO_BYTES:
+                runs[-1] = (first, end, segment, count + 1)
+                joinable = size == segment
+                continue
+        runs.append((start, end, size, 1))
+        joinable = True
+    return runs
+
+
+class Burst:
+    """Packets that go to several transports alike, in plain text; laid out once for each SRTP overhead."""
+
+    def __init__(self, packets: Sequence[bytes]) -> None:
+        """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
+        self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - _TRAILER]
+        self.refused = len(packets) - len(self.packets)
+        self._layouts: dict[int, _Layout] = {}
+
+    def layout(self, overhead: int) -> _Layout:
+        """For SRTP that adds `overhead` bytes to each packet."""
+        known = self._layouts.get(overhead)
+        if known is None:
+            known = self._layouts[overhead] = _Layout(self.packets, overhead)
+        return known
+
+
 class Egress:
     """Datagrams of one socket on their way out: encrypted in place in one arena, sent by as few calls as possible.
 
     Packets of one burst to one viewer that have one size (the last may be shorter) become one message with
-    `UDP_SEGMENT` (udp(7)), which crosses the kernel's IP stack once; messages of all viewers leave in one
-    `sendmmsg`. Without that call (macOS) or where the kernel refuses segments, one `sendto` a packet.
+    `UDP_SEGMENT`, which crosses the kernel's IP stack once; messages of all viewers leave in one `sendmmsg`. Without
+    that call (macOS) or where the kernel refuses segments, one `sendto` a packet.
     """
 
     def __init__(self, sock: socket.socket) -> None:
@@ -141,74 +198,58 @@ class Egress:
         """Datagrams the kernel took."""
         self.refused: dict[str, int] = {}
         """Datagrams it did not take, by errno name."""
+        self.segmented = _segments_supported(sock)
+        """Whether bursts leave as GSO segments; turned off when a device refuses them."""
         self._socket = sock
         self._arena = _srtp.ffi.new("unsigned char[]", _ARENA_BYTES)
         self._view = memoryview(_srtp.ffi.buffer(self._arena))
         self._base = int(_srtp.ffi.cast("uintptr_t", self._arena))
         self._length = _srtp.ffi.new("int *")
         self._used = 0
-        self.segmented = _segments_supported(sock)
-        """Whether bursts leave as GSO segments; turned off when a device refuses them."""
         self._messages = bytearray(_MMSGHDR.size * _MESSAGES)
         self._vectors = bytearray(_IOVEC.size * _MESSAGES)
         self._messages_c = _ffi.from_buffer(self._messages)
         self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
         self._controls: dict[int, tuple[Any, int]] = {}
-        self._queued: list[tuple[Path, int, int, int, int]] = []  # path, start, end, segment, packets
+        self._queued: list[tuple[Path, Run]] = []
 
-    def write(self, path: Path, srtp: SrtpContext, ssrc: int, packets: Sequence[Rewritten]) -> int:
-        """Encrypts `packets` for one transport and queues them; returns how many libsrtp or their size refused."""
-        refused = 0
-        view, length, protect, handle = self._view, self._length, _srtp.lib.srtp_protect, srtp.handle
-        start = position = self._used
-        segment = count = 0
-        for head, sequence, media_time, body in packets:
-            size = 12 + len(body)
-            if size > MAX_DATAGRAM - _TRAILER:
-                refused += 1
-                continue
-            if position + MAX_DATAGRAM > _ARENA_BYTES:
-                self._queue(path, start, position, segment, count)
-                self.flush()
-                start = position = segment = count = 0
-            RTP_HEADER.pack_into(view, position, head, sequence, media_time, ssrc)
-            view[position + 12 : position + size] = body
-            length[0] = size
-            if protect(handle, self._arena + position, length):
-                refused += 1
-                continue
-            size = length[0]
-            end = position + size
-            if count and (size > segment or count == _SEGMENTS or end - start > _GSO_BYTES or not self.segmented):
-                self._queue(path, start, position, segment, count)
-                start, count = position, 0
-            if not count:
-                segment = size
-            count += 1
-            position = end
-            if size < segment:  # only the last segment of a message may be shorter
-                self._queue(path, start, position, segment, count)
-                start, count = position, 0
-        self._queue(path, start, position, segment, count)
-        self._used = position
-        if len(self._queued) > _MESSAGES - _SEGMENTS:
+    def write(self, path: Path, srtp: SrtpContext, burst: Burst) -> int:
+        """Encrypts a burst for one transport and queues it; returns how many packets libsrtp or their size refused."""
+        overhead = srtp.overhead
+        layout = burst.layout(overhead)
+        start = self._used
+        if start + layout.size > _ARENA_BYTES:
             self.flush()
-        return refused
+            start = 0
+        # One copy for the whole burst; what is per packet below is libsrtp's work and the call to it.
+        self._view[start : start + layout.size] = layout.plain
+        self._used = start + layout.size
+        arena, length, protect, handle = self._arena + start, self._length, _srtp.lib.srtp_protect, srtp.handle
+        failed: list[int] = []
+        for number, (offset, size) in enumerate(layout.spots):
+            length[0] = size
+            if protect(handle, arena + offset, length) or length[0] != size + overhead:
+                failed.append(number)
+        runs = layout.runs if self.segmented else layout.singles
+        if failed:
+            runs = [run for number, run in enumerate(layout.singles) if number not in failed]
+        for first, end, segment, count in runs:
+            self._queue(path, (start + first, start + end, segment, count))
+        return len(failed) + burst.refused
 
-    def _queue(self, path: Path, start: int, end: int, segment: int, count: int) -> None:
-        if not count:
-            return
+    def _queue(self, path: Path, run: Run) -> None:
         index = len(self._queued)
         if index == _MESSAGES:
             self._send()
             index = 0
         if _LINUX_64:
+            start, end, segment, count = run
             control, control_length = self._control(segment) if count > 1 else (0, 0)
             vector = self._vectors_at + index * _IOVEC.size
             _IOVEC.pack_into(self._vectors, index * _IOVEC.size, self._base + start, end - start)
             header = (path.pointer, path.length, vector, 1, control, control_length, 0, 0)
             _MMSGHDR.pack_into(self._messages, index * _MMSGHDR.size, *header)
-        self._queued.append((path, start, end, segment, count))
+        self._queued.append((path, run))
 
     def _control(self, segment: int) -> tuple[int, int]:
         """Address and length of the control message that says `segment`; made once for each size."""
@@ -227,8 +268,8 @@ class Egress:
     def _send(self) -> None:
         queued, done = self._queued, 0
         if not _LINUX_64:
-            for message in queued:
-                self._send_singly(*message)
+            for path, run in queued:
+                self._send_singly(path, run)
             done = len(queued)
         while done < len(queued):
             pointer = self._messages_c + done * _MMSGHDR.size
@@ -236,23 +277,24 @@ class Egress:
                 self._socket.fileno(), _ffi.cast("struct mmsghdr *", pointer), len(queued) - done, socket.MSG_DONTWAIT
             )
             if taken > 0:
-                self.sent += sum(message[4] for message in queued[done : done + taken])
+                self.sent += sum([run[3] for _, run in queued[done : done + taken]])
                 done += taken
                 continue
-            self._on_error(_ffi.errno, queued[done])
+            self._on_error(_ffi.errno, *queued[done])
             done += 1
         queued.clear()
 
-    def _on_error(self, number: int, message: tuple[Path, int, int, int, int]) -> None:
+    def _on_error(self, number: int, path: Path, run: Run) -> None:
         """What sendmmsg stopped at. A path whose MTU is below the segment, or a device, may refuse only segments."""
-        if message[4] > 1 and number in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP):
+        if run[3] > 1 and number in (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP):
             if number in (errno.EIO, errno.EOPNOTSUPP):
                 self.segmented = False
-            self._send_singly(*message)
+            self._send_singly(path, run)
         else:
-            self._refuse(number, message[4])
+            self._refuse(number, run[3])
 
-    def _send_singly(self, path: Path, start: int, end: int, segment: int, _count: int) -> None:
+    def _send_singly(self, path: Path, run: Run) -> None:
+        start, end, segment, _ = run
         for at in range(start, end, segment):
             try:
                 self._socket.sendto(self._view[at : min(at + segment, end)], path.address)

@@ -96,7 +96,8 @@ class _Dtls(RTCDtlsTransport):
 
     def sessions(self) -> tuple[SrtpContext, SrtpContext]:
         """For what comes in, for what goes out."""
-        return SrtpContext(self._rx_srtp), SrtpContext(self._tx_srtp)
+        overhead = 10 if self.profile.endswith("SHA1_80") else 16
+        return SrtpContext(self._rx_srtp, overhead), SrtpContext(self._tx_srtp, overhead)
 
     @property
     def profile(self) -> str:
@@ -136,6 +137,8 @@ class Transport:
 
     def __init__(self, agent: IceAgent, certificate: Certificate, *, role: Literal["server", "client"]) -> None:
         self.agent = agent
+        self.fingerprint = certificate.fingerprint
+        """Of our certificate, for our SDP."""
         self.state = TransportState.NEW
         self.sender: SrtpContext | None = None
         """Encrypts; None before the handshake is done and after the end."""

@@ -12,17 +12,58 @@ from hypothesis import strategies as st
 
 from sfu.media import rtcp
 from sfu.media.consumer import Consumer, Drop
+from sfu.media.fanout import Fanout
 from sfu.media.producer import Producer
-from sfu.media.rtp import Packet, extension_block
+from sfu.media.rtp import Packet, parse
 from sfu.rtc.codec import Codec
 from sfu.rtc.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Send
+from sfu.rtc.native import Burst
 
 VP8 = Codec("VP8", 90000, 1, 96, feedback=("nack pli",))
 VP8_THERE = Codec("VP8", 90000, 1, 120)
 VP9 = Codec("VP9", 90000, 1, 98)
 KEY = bytes([0x10, 0x00, 0x00, 0x00, 0x9D, 0x01, 0x2A])  # VP8: start of partition 0, key frame (RFC 7741)
 DELTA = bytes([0x10, 0x01, 0x00, 0x00])
-TRANSPORT = cast("Any", SimpleNamespace())
+
+
+class Wire:
+    """Takes the place of a socket's egress: what is sent to a path lands in that viewer's inbox."""
+
+    def write(self, path: Any, _srtp: object, burst: Burst) -> int:
+        path.inbox.extend(burst.packets)
+        return burst.refused
+
+    def flush(self) -> None:
+        """Everything is delivered already."""
+
+
+class Viewer:
+    """One slot, and the packets that reached it."""
+
+    def __init__(self, codecs: tuple[Codec, ...] = (VP8_THERE,), extensions: dict[str, int] | None = None) -> None:
+        self.inbox: list[bytes] = []
+        path = SimpleNamespace(socket="wire", inbox=self.inbox)
+        transport = cast("Any", SimpleNamespace(sender=object(), agent=SimpleNamespace(path=path)))
+        send = Send(codecs, extensions or {}, 0xABCD, "window-1", "window-1-video")
+        self.consumer = Consumer("v", send, transport)
+
+    def attach(self, camera: Camera | None, now: float) -> None:
+        self.consumer.attach(None if camera is None else camera.producer, now)
+
+    def take(self) -> list[Packet]:
+        """What arrived since the last call."""
+        packets = [packet for data in self.inbox if (packet := parse(data))]
+        self.inbox.clear()
+        return packets
+
+
+def deliver(camera: Camera, packets: Sequence[Packet], now: float = 0.0) -> None:
+    """One burst through the fan-out."""
+    fanout = Fanout(call_soon=lambda _: None, clock=lambda: now)
+    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    for packet in packets:
+        fanout.push(camera.producer, packet)
+    fanout.flush()
 
 
 class Camera:
@@ -59,98 +100,141 @@ class Camera:
         return packet
 
 
-def slot(codecs: tuple[Codec, ...] = (VP8_THERE,), extensions: dict[str, int] | None = None) -> Consumer:
-    return Consumer("v", Send(codecs, extensions or {}, 0xABCD, "window-1", "window-1-video"), TRANSPORT)
-
-
-def numbers(rewritten: Sequence[tuple[int, int, int, bytes]]) -> list[int]:
-    return [sequence for _, sequence, _, _ in rewritten]
+def numbers(packets: Sequence[Packet]) -> list[int]:
+    return [packet.sequence for packet in packets]
 
 
 def test_a_consumer_asks_for_a_key_frame_and_starts_on_it() -> None:
-    camera, consumer = Camera(), slot()
+    camera, viewer = Camera(), Viewer()
     camera.packet(KEY)
-    consumer.attach(camera.producer, 0.0)
+    viewer.attach(camera, 0.0)
     assert camera.asked == 1
-    assert consumer.rewrite([camera.packet(), camera.packet()], 0.1) == []
-    assert consumer.drops[Drop.WAITING_FOR_KEY_FRAME] == 2
-    out = consumer.rewrite([camera.packet(), camera.packet(KEY), camera.packet()], 0.2)
-    assert len(out) == 2
-    assert consumer.drops[Drop.WAITING_FOR_KEY_FRAME] == 3
-    head, _, _, body = out[0]
-    assert (head, body) == (0x8000 | 1 << 7 | 120, KEY)
+    deliver(camera, [camera.packet(), camera.packet()])
+    assert viewer.take() == []
+    assert viewer.consumer.drops[Drop.WAITING_FOR_KEY_FRAME] == 2
+    deliver(camera, [camera.packet(), camera.packet(KEY), camera.packet()])
+    first, second = viewer.take()
+    assert viewer.consumer.drops[Drop.WAITING_FOR_KEY_FRAME] == 3
+    assert (first.payload, first.payload_type, first.ssrc, first.marker) == (KEY, 120, 0xABCD, True)
+    assert second.sequence == first.sequence + 1
+
+
+def test_viewers_who_came_at_different_times_get_the_same_packets_from_one_group() -> None:
+    camera, early, late = Camera(), Viewer(), Viewer()
+    early.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY), camera.packet()])
+    late.attach(camera, 1.0)
+    deliver(camera, [camera.packet(), camera.packet(KEY)])
+    assert len(camera.producer.groups) == 1
+    early.take(), late.take()
+    deliver(camera, [camera.packet(), camera.packet()])
+    assert early.take() == late.take() != []
+    assert (early.consumer.packets, late.consumer.packets) == (6, 3)
+    assert early.consumer.octets - late.consumer.octets == len(KEY) + 2 * len(DELTA)
 
 
 def test_a_late_packet_from_before_the_key_frame_is_dropped_and_one_after_it_keeps_its_place() -> None:
-    camera, consumer = Camera(), slot()
-    camera.packet()
-    consumer.attach(camera.producer, 0.0)
-    first = numbers(consumer.rewrite([camera.packet(KEY, sequence=200)], 0.0))
-    assert consumer.rewrite([camera.packet(sequence=199)], 0.0) == []
-    assert consumer.drops[Drop.BEFORE_KEY_FRAME] == 1
-    later = numbers(consumer.rewrite([camera.packet(sequence=203), camera.packet(sequence=201)], 0.0))
-    assert [n - first[0] for n in later] == [3, 1]
+    camera, viewer, there_before = Camera(), Viewer(), Viewer()
+    there_before.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY, sequence=190)])
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY, sequence=200)])
+    (first,) = viewer.take()
+    there_before.take()
+    deliver(camera, [camera.packet(sequence=199)])
+    assert viewer.take() == []
+    assert viewer.consumer.drops[Drop.BEFORE_KEY_FRAME] == 1
+    assert numbers(there_before.take()) == [199]
+    deliver(camera, [camera.packet(sequence=203), camera.packet(sequence=201)])
+    assert [n - first.sequence for n in numbers(viewer.take())] == [3, 1]
+    assert (viewer.consumer.packets, there_before.consumer.packets) == (3, 5)
 
 
 def test_a_switch_continues_sequence_and_media_time() -> None:
-    one, other, consumer = Camera(), Camera(), slot()
+    one, other, viewer = Camera(), Camera(), Viewer()
     other.sequence, other.media_time = 40_000, 4_000_000_000
-    consumer.attach(one.producer, 0.0)
-    ((_, last, last_time, _),) = consumer.rewrite([one.packet(KEY)], 10.0)
-    consumer.attach(other.producer, 10.2)
-    ((_, sequence, media_time, _),) = consumer.rewrite([other.packet(KEY)], 10.5)
-    assert sequence == (last + 1) & 0xFFFF
-    assert (media_time - last_time) & 0xFFFFFFFF == 45_000  # half a second at 90 kHz
-    assert one.producer.consumers == []
+    viewer.attach(one, 0.0)
+    deliver(one, [one.packet(KEY)], now=10.0)
+    viewer.attach(other, 10.2)
+    deliver(other, [other.packet(KEY)], now=10.5)
+    before, after = viewer.take()
+    assert after.sequence == (before.sequence + 1) & 0xFFFF
+    assert (after.media_time - before.media_time) & 0xFFFFFFFF == 45_000  # half a second at 90 kHz
+    assert (one.producer.consumers, one.producer.groups) == ([], {})
 
 
 def test_a_camera_that_restarts_under_a_new_ssrc_goes_on_in_the_same_numbering() -> None:
-    camera, consumer = Camera(), slot()
-    consumer.attach(camera.producer, 0.0)
-    last = numbers(consumer.rewrite([camera.packet(KEY)], 0.0))[-1]
+    camera, viewer = Camera(), Viewer()
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY)])
+    (last,) = viewer.take()
     camera.sequence = 5
-    assert consumer.rewrite([camera.packet(ssrc=99)], 0.1) == []
+    deliver(camera, [camera.packet(ssrc=99)], now=0.1)
+    assert viewer.take() == []
     camera.producer.tick(1.0)
     assert camera.asked == 2
-    assert numbers(consumer.rewrite([camera.packet(KEY, ssrc=99)], 0.2)) == [(last + 1) & 0xFFFF]
+    deliver(camera, [camera.packet(KEY, ssrc=99)], now=0.2)
+    assert numbers(viewer.take()) == [(last.sequence + 1) & 0xFFFF]
+
+
+def test_a_restart_in_the_middle_of_a_burst_never_mixes_old_and_new() -> None:
+    """The old stream's last packets wait in the burst when the new SSRC comes: they start nobody."""
+    camera, viewer = Camera(), Viewer()
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY)])
+    (last,) = viewer.take()
+    old = [camera.packet(KEY), camera.packet()]
+    camera.sequence = 5
+    deliver(camera, [*old, camera.packet(ssrc=99), camera.packet(KEY, ssrc=99), camera.packet(ssrc=99)])
+    assert numbers(viewer.take()) == [(last.sequence + n) & 0xFFFF for n in (1, 2)]
 
 
 def test_a_codec_that_the_viewer_lacks_is_counted_not_sent() -> None:
-    camera, consumer = Camera(codecs=(VP9,)), slot()
-    consumer.attach(camera.producer, 0.0)
-    assert consumer.rewrite([camera.packet(b"\x00" * 9, payload_type=98)], 0.0) == []
-    assert consumer.drops[Drop.CODEC] == 1
+    camera, viewer = Camera(codecs=(VP9,)), Viewer()
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(b"\x00" * 9, payload_type=98)])
+    assert viewer.take() == []
+    assert viewer.consumer.drops[Drop.CODEC] == 1
 
 
-def test_extensions_are_carried_under_the_viewers_ids_and_shared_between_viewers() -> None:
+def test_extensions_are_carried_under_the_viewers_ids() -> None:
     camera = Camera(extensions={MID: 1, VIDEO_ORIENTATION: 2, ABS_SEND_TIME: 3})
-    consumers = [slot(extensions={MID: 9, VIDEO_ORIENTATION: 4}) for _ in range(2)]
-    for consumer in consumers:
-        consumer.attach(camera.producer, 0.0)
-    packet = camera.packet(KEY, extensions={1: b"0", 2: b"\x01", 3: b"abc"})
-    bodies = [consumer.rewrite([packet], 0.0)[0] for consumer in consumers]
-    assert bodies[0][0] & 0x1000
-    assert bodies[0][3] == extension_block([(9, b"v"), (4, b"\x01")]) + KEY
-    assert bodies[0][3] is bodies[1][3]
+    rotating, plain = Viewer(extensions={MID: 9, VIDEO_ORIENTATION: 4}), Viewer()
+    for viewer in (rotating, plain):
+        viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY, extensions={1: b"0", 2: b"\x01", 3: b"abc"}), camera.packet()])
+    with_all, with_mid = rotating.take()
+    assert (with_all.extensions, with_all.payload) == ({9: b"v", 4: b"\x01"}, KEY)
+    assert with_mid.extensions == {9: b"v"}
+    assert [packet.extensions for packet in plain.take()] == [{}, {}]
+
+
+def test_a_packet_too_large_to_encrypt_is_counted_for_its_viewer() -> None:
+    camera, viewer = Camera(), Viewer()
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY), camera.packet(DELTA + bytes(2000)), camera.packet()])
+    assert len(viewer.take()) == 2
+    assert viewer.consumer.drops[Drop.REFUSED] == 1
 
 
 def test_a_sender_report_speaks_in_the_slots_own_media_time() -> None:
-    camera, consumer = Camera(), slot()
-    consumer.attach(camera.producer, 0.0)
-    assert consumer.sender_report(0.0) is None
+    camera, viewer = Camera(), Viewer()
+    viewer.attach(camera, 0.0)
+    assert viewer.consumer.sender_report(0.0) is None
     packet = camera.packet(KEY)
-    ((_, _, media_time, _),) = consumer.rewrite([packet], 1.0)
-    assert consumer.sender_report(1.0) is None  # the camera's clock is not known yet
+    deliver(camera, [packet], now=1.0)
+    (sent,) = viewer.take()
+    assert viewer.consumer.sender_report(1.0) is None  # the camera's clock is not known yet
     camera.producer.clock_told(ntp=50 << 32, media_time=packet.media_time, now=1.0)
-    told = consumer.sender_report(3.0)
+    told = viewer.consumer.sender_report(3.0)
     assert told is not None
     (report,) = [message for message in rtcp.parse(told) if isinstance(message, rtcp.SenderReport)]
-    assert (report.ssrc, report.ntp, report.packets) == (0xABCD, 52 << 32, 1)
-    assert report.media_time == (media_time + 2 * 90_000) & 0xFFFFFFFF
+    assert (report.ssrc, report.ntp, report.packets, report.octets) == (0xABCD, 52 << 32, 1, len(KEY))
+    assert report.media_time == (sent.media_time + 2 * 90_000) & 0xFFFFFFFF
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(1, 4)), max_size=60), st.data())
-def test_no_order_of_switches_losses_and_key_frames_makes_a_gap_or_a_repeat(
+def test_no_order_of_switches_and_key_frames_makes_a_gap_or_a_repeat(
     steps: list[tuple[int, bool, int]], data: st.DataObject
 ) -> None:
     """In-order cameras without loss: what the viewer gets is one gapless run of sequence numbers, time never back."""
@@ -159,14 +243,17 @@ def test_no_order_of_switches_losses_and_key_frames_makes_a_gap_or_a_repeat(
         camera.sequence = data.draw(st.integers(0, 0xFFFF))
         camera.media_time = data.draw(st.integers(0, 0xFFFFFFFF))
         camera.packet()
-    consumer, now, got = slot(), 0.0, list[tuple[int, int]]()
+    viewer, now, sent = Viewer(), 0.0, 0
+    got: list[Packet] = []
     for which, key, count in steps:
         now += 0.04
-        consumer.attach(cameras[which].producer, now)
-        for index, camera in enumerate(cameras):
-            burst = [camera.packet(KEY if key else DELTA, now=now) for _ in range(count)]
-            if index == which:
-                got += [(sequence, time) for _, sequence, time, _ in consumer.rewrite(burst, now)]
-    for (sequence, time), (following, later) in itertools.pairwise(got):
-        assert (following - sequence) & 0xFFFF == 1
-        assert 0 < (later - time) & 0xFFFFFFFF < 1 << 31
+        viewer.attach(cameras[which], now)
+        for camera in cameras:
+            deliver(camera, [camera.packet(KEY if key else DELTA, now=now) for _ in range(count)], now)
+        arrived = viewer.take()
+        got += arrived
+        sent += len(arrived)
+        assert viewer.consumer.packets == sent
+    for packet, following in itertools.pairwise(got):
+        assert (following.sequence - packet.sequence) & 0xFFFF == 1
+        assert 0 < (following.media_time - packet.media_time) & 0xFFFFFFFF < 1 << 31
