@@ -20,9 +20,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from sfu.media.fanout import Fanout
 from sfu.media.producer import Producer
@@ -55,6 +55,13 @@ _log = logging.getLogger(__name__)
 _TICK: Final = 0.1  # seconds
 
 
+class NewTransport(Protocol):
+    """Makes the transports of new sessions."""
+
+    def __call__(self, *, fresh_certificate: bool) -> Transport:
+        """A transport that shows a certificate of its own, or the one that all share."""
+
+
 class RoomServer:
     """All rooms of one server."""
 
@@ -66,7 +73,7 @@ class RoomServer:
         fanout: Fanout,
         terms: Terms,
         *,
-        new_transport: Callable[[], Transport],
+        new_transport: NewTransport,
         messages_per_window: int,
     ) -> None:
         self.counters: Counter[str] = Counter()
@@ -176,7 +183,10 @@ class RoomServer:
             participant = current
             negotiated = participant.negotiate(text)
         else:
-            participant = Participant(leaf, client, self._new_transport(), self._fanout, self._terms)
+            # A legacy peer calls again with the connection it has, long after its session here was lost, and libwebrtc
+            # starts DTLS anew in there only when it is shown another certificate than before.
+            transport = self._new_transport(fresh_certificate=client[1] is None)
+            participant = Participant(leaf, client, transport, self._fanout, self._terms)
             negotiated = participant.negotiate(text)  # before anybody is replaced: a bad offer harms nobody
             self._admit(participant)
         change = self._rooms.set_slots(leaf, participant.slot_specs())
