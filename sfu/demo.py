@@ -48,6 +48,7 @@ async def run_demo(
                 say("no picture within 30 s")
                 return 1
             say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {service.http.url if service.http else ''}")
+            say(f"room {ROOM} on {service.broker_url}")
             await _until(stop, seconds)
         finally:
             ending.set()

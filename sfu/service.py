@@ -96,7 +96,6 @@ class Service:
         host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:32] or "host"
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
         self._tls = Tls(ca=settings.tls.ca, certificate=settings.tls.certificate, key=settings.tls.key)
-        self._browser_port: int | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -145,7 +144,6 @@ class Service:
         broker = EmbeddedBroker(port=self.settings.embedded_port)
         await broker.start()
         self._stack.push_async_callback(broker.stop)
-        self._browser_port = broker.port  # browsers speak MQTT 3.1.1, which has its own listener there
         return broker.url
 
     def _make_link(self) -> BrokerLink:
@@ -226,7 +224,7 @@ class Service:
         """A byte stream to the broker's TCP listener, for browsers' MQTT."""
         url = self.broker_url
         context = self._tls.context() if url.tls else None
-        return await asyncio.open_connection(url.host, self._browser_port or url.port, ssl=context)
+        return await asyncio.open_connection(url.host, url.port, ssl=context)
 
     def _on_message(self, message: Incoming) -> None:
         if message.retained:  # an offer or a command that somebody retained would be obeyed at every start

@@ -21,14 +21,47 @@ MAY = {
     "sfu.http": {"sfu.signaling"},
     "sfu.settings": set(),
     "sfu.metrics": {"sfu.rooms", "sfu.media", "sfu.rtc", "sfu.signaling"},
-    "sfu.service": {"sfu.http", "sfu.metrics", "sfu.rooms", "sfu.media", "sfu.rtc", "sfu.signaling", "sfu.settings", "recorder"},
+    "sfu.service": {
+        "sfu.http",
+        "sfu.metrics",
+        "sfu.rooms",
+        "sfu.media",
+        "sfu.rtc",
+        "sfu.signaling",
+        "sfu.settings",
+        "recorder",
+    },
     "sfu.demo": {"sfu.service", "sfu.peers", "sfu.rtc", "sfu.signaling", "sfu.settings"},
     "sfu.cli": {"sfu.service", "sfu.demo", "sfu.peers", "sfu.signaling", "sfu.settings"},
     "sfu.__main__": {"sfu.cli"},
     "recorder": {"sfu.media", "sfu.signaling"},
 }
 
-PURE = ["sfu/signaling/topics.py", "sfu/signaling/messages.py", "sfu/rooms/room.py", "sfu/rooms/slots.py", "sfu/rooms/tracks.py", "sfu/rooms/limits.py", "sfu/media/rtp.py", "sfu/media/rtcp.py", "sfu/media/codecs.py", "sfu/media/keyframes.py", "sfu/media/feedback.py", "sfu/media/demux.py", "sfu/media/consumer.py", "sfu/media/producer.py", "sfu/rtc/codec.py", "sfu/rtc/description.py", "sfu/rtc/dialects.py", "sfu/rtc/sdp.py", "sfu/rtc/negotiation.py"]
+PURE = [
+    "sfu/signaling/topics.py",
+    "sfu/signaling/messages.py",
+    "sfu/signaling/bodies.py",
+    "sfu/rooms/room.py",
+    "sfu/rooms/slots.py",
+    "sfu/rooms/tracks.py",
+    "sfu/rooms/limits.py",
+    "sfu/media/rtp.py",
+    "sfu/media/rtcp.py",
+    "sfu/media/codecs.py",
+    "sfu/media/keyframes.py",
+    "sfu/media/feedback.py",
+    "sfu/media/demux.py",
+    "sfu/media/group.py",
+    "sfu/media/consumer.py",
+    "sfu/media/producer.py",
+    "sfu/rtc/codec.py",
+    "sfu/rtc/description.py",
+    "sfu/rtc/dialects.py",
+    "sfu/rtc/sdp.py",
+    "sfu/rtc/negotiation.py",
+    "sfu/rtc/stun.py",
+    "sfu/rtc/candidates.py",
+]
 IMPURE_MODULES = {"asyncio", "time", "random", "secrets", "logging", "socket", "threading", "datetime", "os"}
 
 ONLY = {

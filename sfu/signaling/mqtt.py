@@ -176,10 +176,14 @@ class BrokerLink:
                 if self.counters["connects"] > connects:
                     self._reconnect.lost(error, self._clock() - began)
                 else:
-                    self._reconnect.failed(error)
                     self._choose_protocol(error)
-            if (was, self.protocol) != (ProtocolVersion.V5, ProtocolVersion.V311):
+                    self._reconnect.failed(error, expected=self._fell_back(was))
+            if not self._fell_back(was):
                 await self._pause(self._reconnect.delay())
+
+    def _fell_back(self, was: ProtocolVersion) -> bool:
+        """Whether the last attempt only told that this broker is one for MQTT 3.1.1."""
+        return (was, self.protocol) == (ProtocolVersion.V5, ProtocolVersion.V311)
 
     def _choose_protocol(self, error: MqttError) -> None:
         """The other version, when this one is refused; brokers of 2014 just hang up on what they do not know."""

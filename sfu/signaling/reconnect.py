@@ -42,11 +42,12 @@ class Reconnect:
         self._said = ""
         log.info("connected to broker %s with MQTT %s", self._url, version)
 
-    def failed(self, error: Exception) -> None:
-        """No connection came about."""
+    def failed(self, error: Exception, *, expected: bool = False) -> None:
+        """No connection came about; `expected` when the next attempt goes about it differently, at once."""
         self._counters["failures"] += 1
         self._attempt += 1
-        self._say(f"broker {self._url} not reached: {_reason(error)}")
+        if not expected:
+            self._say(f"broker {self._url} not reached: {_reason(error)}")
 
     def lost(self, error: Exception, lived: float) -> None:
         """An established connection ended after `lived` seconds."""
