@@ -56,14 +56,12 @@ async def run_demo(
 
 
 async def _live(service: Service, cameras: int) -> bool:
+    def missing() -> bool:
+        return len(service.rooms.state(ROOM)["producers"]) < cameras
+
     try:
         async with asyncio.timeout(_PATIENCE):
-            while (
-                len(  # noqa: ASYNC110  # rooms tell MQTT, not us
-                    service.rooms.state(ROOM)["producers"]
-                )
-                < cameras
-            ):
+            while missing():  # noqa: ASYNC110  # rooms tell the broker what changed, not us
                 await asyncio.sleep(0.05)
     except TimeoutError:
         return False
