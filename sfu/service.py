@@ -116,7 +116,7 @@ class Service:
         self.port = await UdpPort.open(bind=settings.media.bind, port=settings.media.port)
         self._stack.callback(self.port.close)
         loop = asyncio.get_running_loop()
-        self.fanout = Fanout(call_soon=loop.call_soon, clock=loop.time)
+        self.fanout = Fanout(loop, clock=loop.time)
         self.link = self._make_link()
         self.rooms = Rooms(
             Limits(
@@ -151,6 +151,7 @@ class Service:
             self.broker_url,
             client_id=self.clientid,
             subscriptions=self.topics.subscriptions(),
+            watch=self.topics.states(),
             on_message=self._on_message,
             tls=self._tls,
             will=(self.topics.bridge_state, b"offline"),
@@ -227,14 +228,29 @@ class Service:
         return await asyncio.open_connection(url.host, url.port, ssl=context)
 
     def _on_message(self, message: Incoming) -> None:
-        if message.retained:  # an offer or a command that somebody retained would be obeyed at every start
+        room = self.topics.room_of_state(message.topic)
+        if room is not None:
+            self._on_room_state(room, message)
+        elif not message.payload or message.topic == self.topics.bridge_state:
+            return  # somebody cleared what was retained; or our own word, which a filter for rooms matches too
+        elif message.retained:  # an offer or a command that somebody retained would be obeyed at every start
             self.server.counters["retained"] += 1
-            return
+        else:
+            self._on_word(message)
+
+    def _on_room_state(self, room: str, message: Incoming) -> None:
+        """What is retained was said by this server, which says it again on each connect, or by one that was killed."""
+        if message.retained and message.payload and not self.rooms.known(room):
+            self.server.recall(room)
+
+    def _on_word(self, message: Incoming) -> None:
         target = self.topics.parse(message.topic)
         if isinstance(target, Leaf):
             self.server.receive(target, message.payload)
         elif isinstance(target, BridgeRequest):
             self._refuse_request(target, message.payload)
+        else:
+            self.server.counters["outside_grammar"] += 1
 
     def _refuse_request(self, request: BridgeRequest, payload: bytes) -> None:
         """No command exists yet; whoever sends one is told so, as Zigbee2MQTT would."""

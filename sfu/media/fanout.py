@@ -1,13 +1,15 @@
 """The fan-out: one pass over all consumers for each burst that came in.
 
-Owns the order of work on the way out, and the arenas. A burst is what arrived in one turn of the event loop: its
-packets are rewritten and encrypted for one consumer after the other, and leave together. Never awaits, never raises.
+Owns the order of work on the way out, how long packets wait for each other, and the arenas. A burst is what arrived in
+one turn of the event loop, or, from a camera that sends its frames in one go, the frame: its packets are rewritten and
+encrypted for one consumer after the other, and leave together. Never awaits, never raises.
 """
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from typing import Final, Protocol
 
 from sfu.media.consumer import Consumer, Drop
 from sfu.media.group import Group
@@ -15,31 +17,61 @@ from sfu.media.producer import Producer
 from sfu.media.rtp import Packet
 from sfu.rtc.native import MAX_BURST, Burst, Egress
 
+HOLD: Final = 0.001
+"""Seconds that a packet waits at most for the rest of its frame, if its camera sends frames in one go."""
+
+
+class Scheduler(Protocol):
+    """What the fan-out needs of an event loop."""
+
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Runs `callback` at the end of this turn."""
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Runs `callback` in `delay` seconds."""
+
 
 class Fanout:
     """All media on its way out of one process."""
 
-    def __init__(self, *, call_soon: Callable[[Callable[[], None]], object], clock: Callable[[], float]) -> None:
+    def __init__(self, scheduler: Scheduler, *, clock: Callable[[], float]) -> None:
         self.forwarded = 0
         """Packets handed to the kernel or to a relay."""
-        self._call_soon = call_soon
+        self._scheduler = scheduler
         self._clock = clock
-        self._bursts: dict[Producer, list[Packet]] = {}
+        self._held: dict[Producer, list[Packet]] = {}
+        self._due: dict[Producer, list[Packet]] = {}
+        self._timer: object | None = None
         self._egresses: dict[socket.socket, Egress] = {}
 
     def push(self, producer: Producer, packet: Packet) -> None:
-        """Queues one packet of `producer` for the pass at the end of this turn of the loop."""
-        if not self._bursts:
-            self._call_soon(self.flush)
-        burst = self._bursts.get(producer)
-        if burst is None:
-            self._bursts[producer] = [packet]
-        else:
-            burst.append(packet)
+        """Queues one packet of `producer` for the pass at the end of this turn of the loop, or of its frame."""
+        due = self._due.get(producer)
+        if due is not None:
+            due.append(packet)
+            return
+        held = self._held.get(producer)
+        if held is None:
+            held = self._held[producer] = []
+        held.append(packet)
+        if packet.marker or not producer.bursty or len(held) >= MAX_BURST:
+            if not self._due:
+                self._scheduler.call_soon(self.flush)
+            self._due[producer] = self._held.pop(producer)
+        elif self._timer is None:
+            self._timer = self._scheduler.call_later(HOLD, self._release)
+
+    def _release(self) -> None:
+        """The end of a frame is late or lost: what is held goes now."""
+        self._timer = None
+        for producer, packets in self._held.items():
+            self._due.setdefault(producer, []).extend(packets)
+        self._held.clear()
+        self.flush()
 
     def flush(self) -> None:
-        """Sends everything that was pushed."""
-        bursts, self._bursts = self._bursts, {}
+        """Sends everything that is due."""
+        bursts, self._due = self._due, {}
         now = self._clock()
         for producer, packets in bursts.items():
             for at in range(0, len(packets), MAX_BURST):

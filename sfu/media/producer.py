@@ -19,6 +19,7 @@ from sfu.rtc.codec import Codec
 if TYPE_CHECKING:
     from sfu.media.consumer import Consumer
 
+_BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
 _RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
 
 
@@ -54,6 +55,8 @@ class Producer:
         self._ask_key_frame = ask_key_frame
         self._on_codec = on_codec
         self._highest = 0
+        self._spacing = 1.0
+        self._last = (0, 0.0)
         self._wanted = False
         self._clock: tuple[float, int, int] | None = None
 
@@ -76,11 +79,23 @@ class Producer:
             self._unwrap(packet)
         self.octets += len(packet.payload)
         self.reception.received(packet.sequence, packet.media_time, now)
+        self._measure_spacing(packet, now)
         packet.key = starts_key_frame(codec.name, packet.payload)
         if packet.key and codec.kind == "video":
             self.key_frame_count += 1
             self.key_frames.key_frame()
         return True
+
+    @property
+    def bursty(self) -> bool:
+        """Whether a frame's packets follow each other so closely that waiting for its end costs next to nothing."""
+        return self._spacing < _BURSTY
+
+    def _measure_spacing(self, packet: Packet, now: float) -> None:
+        media_time, at = self._last
+        if packet.media_time == media_time:
+            self._spacing += (now - at - self._spacing) * 0.1
+        self._last = (packet.media_time, now)
 
     def _start_stream(self, packet: Packet, codec: Codec) -> None:
         """A new SSRC or codec: nothing of what was sent before goes with it, and every consumer begins anew."""

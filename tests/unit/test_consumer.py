@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -37,6 +37,20 @@ class Wire:
         """Everything is delivered already."""
 
 
+class Loop:
+    """Keeps what the fan-out would run later."""
+
+    def __init__(self) -> None:
+        self.soon: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
+
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        self.soon.append(callback)
+
+    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
+        self.later.append((delay, callback))
+
+
 class Viewer:
     """One slot, and the packets that reached it."""
 
@@ -57,13 +71,18 @@ class Viewer:
         return packets
 
 
+def fanout_of(loop: Loop, now: float = 0.0) -> Fanout:
+    fanout = Fanout(cast("Any", loop), clock=lambda: now)
+    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    return fanout
+
+
 def deliver(camera: Camera, packets: Sequence[Packet], now: float = 0.0) -> None:
     """One burst through the fan-out."""
-    fanout = Fanout(call_soon=lambda _: None, clock=lambda: now)
-    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    fanout = fanout_of(Loop(), now)
     for packet in packets:
         fanout.push(camera.producer, packet)
-    fanout.flush()
+    fanout._release()
 
 
 class Camera:
@@ -87,7 +106,7 @@ class Camera:
         if sequence is None:
             sequence = self.sequence = (self.sequence + 1) & 0xFFFF
         packet = Packet(
-            marker=True,
+            marker=changes.get("marker", True),
             payload_type=changes.get("payload_type", 96),
             sequence=sequence,
             media_time=self.media_time,
@@ -231,6 +250,63 @@ def test_a_sender_report_speaks_in_the_slots_own_media_time() -> None:
     (report,) = [message for message in rtcp.parse(told) if isinstance(message, rtcp.SenderReport)]
     assert (report.ssrc, report.ntp, report.packets, report.octets) == (0xABCD, 52 << 32, 1, len(KEY))
     assert report.media_time == (sent.media_time + 2 * 90_000) & 0xFFFFFFFF
+
+
+def frame(camera: Camera, count: int, now: float, spacing: float = 0.0) -> list[Packet]:
+    """The packets of one frame; the last has the marker."""
+    media_time = camera.media_time
+    packets = []
+    for number in range(count):
+        camera.media_time = media_time
+        packets.append(
+            camera.packet(KEY if number == 0 else DELTA, now=now + number * spacing, marker=number == count - 1)
+        )
+    return packets
+
+
+def test_a_frame_sent_in_one_go_is_forwarded_in_one_go_whenever_its_packets_are_read() -> None:
+    camera, viewer, loop = Camera(), Viewer(), Loop()
+    viewer.attach(camera, 0.0)
+    for number in range(20):
+        deliver(camera, frame(camera, 5, number * 0.033))
+    viewer.take()
+    fanout = fanout_of(loop)
+    *most, last = frame(camera, 5, 1.0)
+    for packet in most:
+        fanout.push(camera.producer, packet)
+    assert (loop.soon, len(loop.later)) == ([], 1)
+    fanout.push(camera.producer, last)
+    (flush,) = loop.soon
+    flush()
+    assert len(viewer.take()) == 5
+
+
+def test_a_frame_whose_end_is_lost_waits_no_longer_than_the_hold() -> None:
+    camera, viewer, loop = Camera(), Viewer(), Loop()
+    viewer.attach(camera, 0.0)
+    for number in range(20):
+        deliver(camera, frame(camera, 5, number * 0.033))
+    viewer.take()
+    fanout = fanout_of(loop)
+    for packet in frame(camera, 5, 1.0)[:-1]:
+        fanout.push(camera.producer, packet)
+    ((delay, release),) = loop.later
+    release()
+    assert delay <= 0.002
+    assert len(viewer.take()) == 4
+
+
+def test_packets_of_a_paced_camera_wait_for_nothing() -> None:
+    camera, viewer, loop = Camera(), Viewer(), Loop()
+    viewer.attach(camera, 0.0)
+    for number in range(20):
+        deliver(camera, frame(camera, 5, number * 0.033, spacing=0.005))
+    viewer.take()
+    fanout = fanout_of(loop)
+    fanout.push(camera.producer, frame(camera, 5, 1.0)[0])
+    (flush,) = loop.soon
+    flush()
+    assert len(viewer.take()) == 1
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(1, 4)), max_size=60), st.data())
