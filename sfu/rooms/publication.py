@@ -28,17 +28,24 @@ class Outbox(Protocol):
 class Publication:
     """Room state on its way out: many changes within one step of time become one message a room."""
 
-    def __init__(self, rooms: Rooms, outbox: Outbox) -> None:
+    def __init__(self, rooms: Rooms, outbox: Outbox, *, offline: int = 1000) -> None:
+        """`offline`: how many rooms that were live once stay told of; beyond it the oldest is forgotten."""
         self._rooms = rooms
         self._outbox = outbox
         self._changed: set[str] = set()
-        self._produced: set[str] = set()
+        self._produced: dict[str, None] = {}
+        self._offline = offline
 
     def note(self, change: Change) -> None:
         """Tells the events of a change, and remembers its rooms for `publish`."""
         self._changed |= change.rooms
         for room, event in change.events:
             self._outbox.event(room, json.dumps(event).encode())
+
+    def recall(self, room: str) -> None:
+        """The broker remembers a state of this room, the last word of a killed server: `publish` corrects it."""
+        self._produced.setdefault(room)
+        self._changed.add(room)
 
     def publish(self) -> None:
         """The state of every room that changed since the last call.
@@ -50,6 +57,17 @@ class Publication:
         for room in changed:
             state = self._rooms.state(room)
             if state["live"]:
-                self._produced.add(room)
+                self._produced.pop(room, None)
+                self._produced[room] = None
             told = self._rooms.known(room) or room in self._produced
             self._outbox.room_state(room, state if told else None)
+        self._forget()
+
+    def _forget(self) -> None:
+        """Room names are anybody's to invent: what is kept about those that are gone has a bound."""
+        if len(self._produced) <= self._offline:
+            return
+        gone = [room for room in self._produced if not self._rooms.known(room)]
+        for room in gone[: max(0, len(gone) - self._offline)]:
+            del self._produced[room]
+            self._outbox.room_state(room, None)

@@ -102,7 +102,9 @@ class RoomServer:
                 self._refuse_rate(leaf, now)
                 return
             envelope = messages.parse(payload)
-            if envelope is not None and envelope.clientid != self._clientid:
+            if envelope is None:
+                self.counters["ignored"] += 1
+            elif envelope.clientid != self._clientid:
                 self._dispatch(leaf, envelope)
         except SignalError as error:
             self._refuse(leaf, error)
@@ -110,6 +112,10 @@ class RoomServer:
             _log.exception("%s: internal error", leaf)
             self._end(leaf, "internal")
             self._refuse(leaf, SignalError(ErrorCode.INTERNAL, "the server failed on this message"))
+
+    def recall(self, room: str) -> None:
+        """The broker remembers a state of this room that was not ours to say: the truth follows."""
+        self._publication.recall(room)
 
     def _refuse_rate(self, leaf: Leaf, now: float) -> None:
         self.counters["rate_limited"] += 1

@@ -122,6 +122,15 @@ class Topics:
         leaves = (f"{self.base}/{depth}/{role}/+" for depth in depths for role in Role)
         return (*leaves, f"{self.base}/bridge/request/#", *self.legacy)
 
+    def states(self) -> tuple[str, ...]:
+        """Filters that match the state of every room."""
+        return tuple(self.state("/".join("+" * levels)) for levels in range(1, MAX_ROOM_LEVELS + 1))
+
+    def room_of_state(self, topic: str) -> str | None:
+        """The room whose state `topic` holds; None for every other topic, `bridge/state` among them."""
+        room = topic.removeprefix(self.base + "/").removesuffix("/state")
+        return room if topic == self.state(room) and valid_room(room) else None
+
     def parse(self, topic: str) -> Leaf | BridgeRequest | None:
         """What an incoming topic means; None for everything outside the grammar.
 

@@ -1,0 +1,90 @@
+"""What the world is told of rooms, and for how long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sfu.peers.frames import VP8
+from sfu.rooms.publication import Publication
+from sfu.rooms.room import Limits, Rooms, Track
+from sfu.signaling.topics import Leaf, Topics
+
+NOW = "2026-01-01T00:00:00.000Z"
+
+
+class Board:
+    """An `Outbox` that remembers what is retained."""
+
+    def __init__(self) -> None:
+        self.states: dict[str, dict[str, Any] | None] = {}
+
+    def signal(self, leaf: Leaf, payload: bytes) -> None: ...
+    def event(self, room: str, payload: bytes) -> None: ...
+
+    def room_state(self, room: str, state: dict[str, Any] | None) -> None:
+        self.states[room] = state
+
+    @property
+    def told(self) -> dict[str, bool]:
+        return {room: state["live"] for room, state in self.states.items() if state is not None}
+
+
+def visit(rooms: Rooms, publication: Publication, text: str) -> None:
+    """Somebody comes, sends if it may, and leaves again."""
+    leaf = Leaf.parse(text)
+    publication.note(rooms.join(leaf, since=NOW))
+    if "/pub/" in text:
+        publication.note(rooms.set_tracks(leaf, [Track("0", VP8)]))
+    publication.publish()
+    publication.note(rooms.leave(leaf))
+    publication.publish()
+
+
+def setting(**options: Any) -> tuple[Rooms, Board, Publication]:
+    rooms, board = Rooms(Limits(viewers_per_room=10, rooms=10, producers_per_room=10)), Board()
+    return rooms, board, Publication(rooms, board, **options)
+
+
+def test_a_room_that_had_a_camera_stays_told_of_as_offline_and_others_leave_no_trace() -> None:
+    rooms, board, publication = setting()
+    visit(rooms, publication, "front/pub/cam1")
+    visit(rooms, publication, "hall/view/anna")
+    assert board.told == {"front": False}
+    assert "hall" in board.states
+
+
+def test_of_rooms_that_are_gone_the_oldest_are_forgotten_first_and_live_ones_never() -> None:
+    rooms, board, publication = setting(offline=3)
+    leaf = Leaf.parse("live/pub/cam1")
+    publication.note(rooms.join(leaf, since=NOW))
+    publication.note(rooms.set_tracks(leaf, [Track("0", VP8)]))
+    publication.publish()
+    for number in range(50):
+        visit(rooms, publication, f"room{number}/pub/cam1")
+    assert board.told == {"live": True, "room47": False, "room48": False, "room49": False}
+
+
+def test_a_state_that_another_server_left_is_corrected() -> None:
+    _, board, publication = setting(offline=2)
+    for room in ("a", "b", "c"):
+        publication.recall(room)
+    publication.publish()
+    assert len(board.told) == 2
+    assert not any(board.told.values())
+    assert set(board.states) == {"a", "b", "c"}
+
+
+def test_the_state_of_a_room_is_told_from_every_other_topic() -> None:
+    topics = Topics("home/sfu")
+    assert topics.room_of_state("home/sfu/front/state") == "front"
+    assert topics.room_of_state("home/sfu/a/b/c/d/state") == "a/b/c/d"
+    for topic in (
+        topics.bridge_state,
+        "home/sfu/front/pub/state",  # a camera with that name
+        "home/sfu/front/availability",
+        "home/sfu/front/recordings/state",
+        "home/sfu/state",
+        "front/state",
+    ):
+        assert topics.room_of_state(topic) is None, topic
+    assert len(topics.states()) == 4
