@@ -1,0 +1,65 @@
+"""The broker dies under a running picture: nothing of it may show, and afterwards the world hears the truth again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from tests.brokers import Mosquitto
+from tests.cast import filming, kept, watching, wire
+from tests.serving import serving
+from tests.waiting import until
+
+AWAY_S = 20.0 if os.environ.get("CI") == "true" else 3.0
+PATIENCE_S = 60.0  # back-off has grown while the broker was away
+
+
+async def test_not_one_packet_is_lost_while_the_broker_is_away(mosquitto: Callable[..., Mosquitto]) -> None:
+    broker = mosquitto()
+    url = broker.url
+    async with (
+        serving(url) as service,
+        filming(url, "front/pub/cam1") as lens,
+        watching(url, "front/view/anna") as (screen, _),
+    ):
+        await screen.missed_nothing(lens, "v0", "a0")
+        begun = service.server.counters["sessions"]
+        broker.kill()
+        await until(lambda: not service.link.connected)
+        await asyncio.sleep(AWAY_S)  # the loss itself is what is tested
+        await screen.missed_nothing(lens, "v0", "a0")
+        broker.restart()
+        assert not await kept(url)
+        await service.link.wait_connected(PATIENCE_S)
+        async with wire(url) as home, watching(url, "front/view/bert") as (late, _):
+            await late.missed_nothing(lens, "v0", "a0")
+            await until(lambda: home.json("sfu/front/state").get("viewers") == 2, PATIENCE_S)
+            state = home.json("sfu/front/state")
+            assert state["live"]
+            assert [entry["peer"] for entry in state["producers"]] == ["cam1"]
+            assert home.latest["sfu/front/availability"] == b"online"
+            assert home.latest["sfu/front/viewers"] == b"2"
+            assert home.latest["sfu/bridge/state"] == b"online"
+            assert home.json("sfu/bridge/info")["clientid"] == service.clientid
+        await screen.missed_nothing(lens, "v0", "a0")
+        assert service.server.counters["sessions"] == begun + 1
+        assert (screen.sessions, screen.downs) == (1, [])
+
+
+async def test_what_ended_while_the_broker_was_away_is_told_when_it_is_back(
+    mosquitto: Callable[..., Mosquitto],
+) -> None:
+    broker = mosquitto()
+    url = broker.url
+    async with serving(url) as service:
+        async with wire(url) as home, filming(url, "front/pub/cam1"), watching(url, "front/view/anna"):
+            await until(lambda: home.latest.get("sfu/front/availability") == b"online")
+            broker.kill()
+            await until(lambda: not service.link.connected)
+        await until(lambda: not service.server.participants)
+        broker.restart()
+        async with wire(url) as home:
+            await until(lambda: home.latest.get("sfu/bridge/state") == b"online", PATIENCE_S)
+            await until(lambda: home.latest["sfu/front/availability"] == b"offline")
+            await until(lambda: home.latest["sfu/front/viewers"] == b"0")

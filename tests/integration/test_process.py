@@ -1,0 +1,162 @@
+"""`sfu serve` as a process: how it starts, how it ends, and what it leaves behind however it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from sfu.signaling.messages import Bye
+from tests.brokers import Mosquitto
+from tests.cast import calling, filming, kept, watching, wire
+from tests.serving import serving
+from tests.waiting import until
+
+StartMosquitto = Callable[..., Mosquitto]
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SFU_")}
+
+
+class Process:
+    """One `sfu serve` and all that it wrote to stderr."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.log = ""
+        self._process = process
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self._process.stderr is not None
+        async for line in self._process.stderr:
+            self.log += line.decode()
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    async def ended(self, timeout: float) -> int:
+        async with asyncio.timeout(timeout):
+            await self._reading
+            return await self._process.wait()
+
+
+@asynccontextmanager
+async def sfu(*arguments: str) -> AsyncIterator[Process]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "sfu", "serve", "--http", "127.0.0.1:0", "--set", "media.port=0"),
+        *("--set", "media.bind=127.0.0.1", "--set", "media.announce=127.0.0.1", *arguments),
+        stderr=asyncio.subprocess.PIPE,
+        env=ENVIRONMENT,
+    )
+    served = Process(process)
+    try:
+        yield served
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await served.ended(5)
+
+
+async def test_sigterm_tells_viewers_leaves_an_honest_room_and_exits_with_0(mosquitto: StartMosquitto) -> None:
+    url = mosquitto().url
+    async with wire(url) as home, sfu("--broker", str(url)) as process:
+        await until(lambda: home.latest.get("sfu/bridge/state") == b"online", 15)
+        async with filming(url, "front/pub/cam1"), calling(home, "front/view/anna") as anna:
+            await anna.call()
+            await until(lambda: home.latest.get("sfu/front/availability") == b"online")
+            begun = time.monotonic()
+            process.signal(signal.SIGTERM)
+            assert await process.ended(5) == 0
+            assert time.monotonic() - begun < 5
+            await until(lambda: Bye("shutting_down") in anna.heard)
+            retained = await kept(url)
+    assert retained["sfu/bridge/state"] == b"offline"
+    assert retained["sfu/front/availability"] == b"offline"
+    assert retained["sfu/front/viewers"] == b"0"
+    assert json.loads(retained["sfu/front/state"]) == {
+        "v": 2,
+        "live": False,
+        "producers": [],
+        "viewers": 0,
+        "recording": False,
+    }
+
+
+async def test_a_second_sigterm_ends_it_at_once(mosquitto: StartMosquitto) -> None:
+    broker = mosquitto()
+    async with wire(broker.url) as home, sfu("--broker", str(broker.url)) as process:
+        await until(lambda: home.latest.get("sfu/bridge/state") == b"online", 15)
+        broker.freeze()  # the farewell cannot be said: a graceful end takes its time
+        process.signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        process.signal(signal.SIGTERM)
+        assert await process.ended(0.5) == 1
+
+
+async def test_sigterm_ends_it_in_time_though_the_broker_does_not_answer(mosquitto: StartMosquitto) -> None:
+    broker = mosquitto()
+    async with wire(broker.url) as home, sfu("--broker", str(broker.url)) as process:
+        await until(lambda: home.latest.get("sfu/bridge/state") == b"online", 15)
+        broker.freeze()
+        process.signal(signal.SIGTERM)
+        assert await process.ended(5) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--set", "media.colour=blue"),
+        ("--set", "media.port=70000"),
+        ("--broker", "http://127.0.0.1"),
+        ("--base", "a//b"),
+        ("--config", "/nonexistent/sfu.toml"),
+    ],
+    ids=lambda arguments: arguments[1],
+)
+async def test_a_bad_setting_is_said_in_one_line_and_exits_with_2(arguments: tuple[str, ...]) -> None:
+    async with sfu(*arguments) as process:
+        assert await process.ended(15) == 2
+        assert len(process.log.strip().splitlines()) == 1, process.log
+        assert "Traceback" not in process.log
+
+
+async def test_a_broker_that_is_not_there_yet_is_waited_for(mosquitto: StartMosquitto) -> None:
+    broker = mosquitto()
+    broker.kill()
+    async with sfu("--broker", str(broker.url)) as process:
+        await until(lambda: "not reached" in process.log, 15)
+        broker.restart()
+        async with wire(broker.url) as home:
+            await until(lambda: home.latest.get("sfu/bridge/state") == b"online", 15)
+        process.signal(signal.SIGTERM)
+        assert await process.ended(5) == 0
+
+
+async def test_what_a_killed_server_left_behind_is_put_right_by_the_next(mosquitto: StartMosquitto) -> None:
+    url = mosquitto().url
+    async with wire(url) as home, filming(url, "site/gate/pub/cam1") as lens:
+        async with (
+            sfu("--broker", str(url)) as process,
+            calling(home, "hall/view/bert") as bert,
+            watching(url, "site/gate/view/anna"),
+        ):
+            await bert.call()
+            await until(lambda: home.latest.get("sfu/site/gate/viewers") == b"1")
+            await until(lambda: home.latest.get("sfu/hall/viewers") == b"1")
+            process.signal(signal.SIGKILL)
+            await process.ended(5)
+        await until(lambda: home.latest["sfu/bridge/state"] == b"offline")  # its last will
+        assert (await kept(url))["sfu/site/gate/availability"] == b"online"
+        async with serving(url):
+            await until(lambda: home.latest["sfu/hall/viewers"] == b"0")
+            await until(lambda: home.latest["sfu/site/gate/viewers"] == b"0")
+            assert not home.json("sfu/hall/state")["live"]
+            async with watching(url, "site/view/anna") as (screen, _):
+                await screen.sees(lens, timeout=20)  # the camera notices a new server and comes back
+                await until(lambda: home.latest["sfu/site/gate/availability"] == b"online")
