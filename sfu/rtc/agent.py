@@ -67,7 +67,7 @@ class IceAgent(ABC):
         self.pwd = pwd
         self.limits = limits
         self.path: Path | None = None
-        """The selected way out, None until one is nominated or while it leads through a TURN server."""
+        """The selected way out, None until there is one or while it leads through a TURN server."""
         self.connected = False
         self.heard_at = 0.0
         """`clock()` of the last authenticated check or datagram from a proven address."""

@@ -22,7 +22,11 @@ _GENERATIONS: Final = 2
 
 
 class LiteAgent(IceAgent):
-    """The server's agent where clients can reach it: always controlled, connected by the peer's first nomination."""
+    """The server's agent where clients can reach it: always controlled, connected by the peer's first check.
+
+    Chromium sends its ClientHello behind its first check and nominates 50 ms later: waiting for that would cost each
+    viewer as much. Until then a proven address is as good (RFC 8445 section 12.1.1: any valid pair may carry data).
+    """
 
     lite = True
 
@@ -68,7 +72,7 @@ class LiteAgent(IceAgent):
         """Nothing: a lite agent sends no checks, the peer's own say where it is."""
 
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
-        """Answers a check, and selects its source if it nominates."""
+        """Answers a check, and selects its source if it nominates or is the first."""
         pwd = self._pwds.get(stun.addressed_ufrag(data) or "")
         check = stun.parse(data)
         if pwd is None or check is None or not stun.is_check(check):
@@ -79,7 +83,7 @@ class LiteAgent(IceAgent):
             self._port.send_from(sock, stun.role_conflict(check, pwd), address)
         elif self.prove(address):
             self._port.send_from(sock, stun.success(check, address, pwd), address)
-            if "USE-CANDIDATE" in check.attributes:
+            if "USE-CANDIDATE" in check.attributes or self.path is None:
                 self._select(sock, address)
 
     def send(self, data: bytes) -> None:

@@ -30,13 +30,22 @@ async def opened(chromium: Browser, service: Service, address: str = "", *, init
 async def go(page: Page, service: Service, address: str = "") -> None:
     assert service.http is not None
     await page.goto(service.http.url + address)
-    await page.wait_for_function("window.__sfu !== undefined")
+    await until_true(page, "window.__sfu !== undefined")
+
+
+async def until_true(page: Page, expression: str, timeout: float = 10.0) -> None:
+    """Playwright's `wait_for_function` evaluates inside the page, which the page's security policy forbids."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + timeout
+    while not await page.evaluate(expression):
+        assert loop.time() < deadline, f"not true within {timeout} s: {expression}"
+        await asyncio.sleep(0.02)
 
 
 async def camera_page(chromium: Browser, service: Service, room: str, peer: str, *, init: str | None = None) -> Page:
     """A Chromium that publishes its (fake) camera and microphone by the page's own code, and watches nothing."""
     page = await opened(chromium, service, f"?publish={room}&id={peer}#nobody/here", init=init)
-    await page.wait_for_function("__sfu.publisher().then((it) => it?.phase === 'connected')")
+    await until_true(page, "__sfu.publisher().then((it) => it?.phase === 'connected')")
     return page
 
 
@@ -84,14 +93,3 @@ async def decoded(page: Page, frames: int, timeout: float = 15.0) -> tuple[Tiles
 
     after = await tiles_when(page, enough, timeout)
     return before, [tile for tile in after if tile["mid"] in wanted]
-
-
-COLOUR = """(mid) => {
-  const tile = [...document.querySelectorAll('.tile')].filter((it) => !it.hidden);
-  return tile.map((it) => {
-    const canvas = new OffscreenCanvas(4, 4);
-    const context = canvas.getContext('2d');
-    context.drawImage(it.querySelector('video'), 0, 0, 4, 4);
-    return [it.querySelector('.camera').textContent, [...context.getImageData(1, 1, 1, 1).data.slice(0, 3)]];
-  });
-}"""

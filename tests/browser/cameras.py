@@ -1,0 +1,101 @@
+"""Cameras made here whose pictures a test can tell apart: plain colours, key frames when asked, some on their side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+import av
+
+from sfu.media import rtp
+from sfu.peers.attempt import Host
+from sfu.peers.encode import VideoEncoder
+from sfu.peers.frames import Frame, Source, SourceCounters, h264
+from sfu.peers.outgoing import OutgoingStream
+from sfu.peers.publish import Camera
+from sfu.rtc.description import VIDEO_ORIENTATION
+from sfu.service import Service
+from sfu.signaling.topics import Leaf, Role
+
+WIDTH, HEIGHT = 320, 176
+RATE = 20
+# Y, Cb, Cr of full red, green and blue (BT.601, limited range); what a screen shows of them is near these.
+YCBCR = {"red": (81, 90, 240), "green": (145, 54, 34), "blue": (41, 240, 110)}
+
+
+class Painted:
+    """A live `Source` of one plain colour; its pictures differ by one step of brightness."""
+
+    live = True
+
+    def __init__(self, colour: str = "red", *, key_interval: float = 3600.0) -> None:
+        self.codecs = (h264(),)
+        self.counters = SourceCounters()
+        self._colour = YCBCR[colour]
+        self._encoder = VideoEncoder(WIDTH, HEIGHT, RATE, key_interval=key_interval)
+
+    async def frames(self) -> AsyncIterator[Frame]:
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        number = 0
+        while True:
+            for seconds, data, key in self._encoder.encode(self._picture(number), number / RATE):
+                yield Frame(0, seconds, data, key)
+            number += 1
+            await asyncio.sleep(start + number / RATE - loop.time())
+
+    def request_key_frame(self) -> None:
+        self._encoder.request_key_frame()
+
+    async def close(self) -> None:
+        return
+
+    def _picture(self, number: int) -> av.VideoFrame:
+        frame = av.VideoFrame(WIDTH, HEIGHT, "yuv420p")
+        y, cb, cr = self._colour
+        for plane, value in zip(frame.planes, (y + number % 2, cb, cr), strict=True):
+            plane.update(bytes([value]) * plane.buffer_size)
+        return frame
+
+
+class TurningStream(OutgoingStream):
+    """Says in each picture's last packet how it lies on its side (3GPP TS 26.114 section 7.4.5), as phones do."""
+
+    turn = 0
+    """Quarter turns."""
+
+    def packetize(self, frame: Frame, wall: float) -> list[bytes]:
+        *others, last = super().packetize(frame, wall)
+        packet = rtp.parse(last)
+        assert packet is not None
+        packet.extensions[self._extensions[VIDEO_ORIENTATION]] = bytes([self.turn])
+        return [*others, rtp.serialize(packet)]
+
+
+class Phone(Camera):
+    """A camera that can be turned in the hand."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source)
+        self.stream = TurningStream(source.codecs[0], mid="0", ssrc=0x7E1E, sequence=1, offset=1)
+        self._streams = [self.stream]
+
+
+HOST = Host.new(announce=("127.0.0.1",))
+
+
+@contextlib.asynccontextmanager
+async def on_air(service: Service, room: str, peer: str, camera: Camera) -> AsyncIterator[None]:
+    """Publishes `camera` as `peer` in `room` over MQTT and WebRTC; it leaves with a bye at the end."""
+    stop = asyncio.Event()
+    leaf = Leaf(room, Role.PUB, peer)
+    publishing = asyncio.create_task(
+        camera.publish(leaf, host=HOST, broker=service.broker_url, base=service.settings.base, stop=stop),
+        name=str(leaf),
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await publishing
