@@ -41,7 +41,7 @@ class Fanout:
         self._clock = clock
         self._held: dict[Producer, list[Packet]] = {}
         self._due: dict[Producer, list[Packet]] = {}
-        self._timer: object | None = None
+        self._releasing = False
         self._egresses: dict[socket.socket, Egress] = {}
 
     def push(self, producer: Producer, packet: Packet) -> None:
@@ -58,12 +58,13 @@ class Fanout:
             if not self._due:
                 self._scheduler.call_soon(self.flush)
             self._due[producer] = self._held.pop(producer)
-        elif self._timer is None:
-            self._timer = self._scheduler.call_later(HOLD, self._release)
+        elif not self._releasing:
+            self._releasing = True
+            self._scheduler.call_later(HOLD, self._release)
 
     def _release(self) -> None:
         """The end of a frame is late or lost: what is held goes now."""
-        self._timer = None
+        self._releasing = False
         for producer, packets in self._held.items():
             self._due.setdefault(producer, []).extend(packets)
         self._held.clear()
