@@ -61,10 +61,14 @@ class EarlyCandidates:
     def keep(self, leaf: Leaf, candidate: Candidate, now: float) -> None:
         """Remembers one; the oldest of the leaf goes first, a new leaf beyond the bound is not remembered."""
         if leaf not in self._kept and len(self._kept) >= self._leaves:
-            self._kept = {other: kept for other, kept in self._kept.items() if now - kept[0] < self._age}
+            self.forget(now)
             if len(self._kept) >= self._leaves:
                 return
         self._kept.setdefault(leaf, (now, deque(maxlen=self._each)))[1].append(candidate)
+
+    def forget(self, now: float) -> None:
+        """Drops those whose offer did not come."""
+        self._kept = {leaf: kept for leaf, kept in self._kept.items() if now - kept[0] < self._age}
 
     def take(self, leaf: Leaf, now: float) -> list[Candidate]:
         """Those of a leaf whose offer has come."""

@@ -26,7 +26,7 @@ from typing import Any, Final, Protocol
 
 from sfu.media.fanout import Fanout
 from sfu.media.producer import Producer
-from sfu.rooms.limits import EarlyCandidates, MessageRates
+from sfu.rooms.limits import WINDOW, EarlyCandidates, MessageRates
 from sfu.rooms.participant import Participant, Terms
 from sfu.rooms.publication import Outbox, Publication
 from sfu.rooms.room import Change, RoomError, Rooms, SlotState, Source
@@ -88,6 +88,7 @@ class RoomServer:
         self._new_transport = new_transport
         self._rates = MessageRates(messages_per_window)
         self._early = EarlyCandidates()
+        self._forget_at = 0.0
         self._publication = Publication(rooms, outbox)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -305,6 +306,10 @@ class RoomServer:
         for participant in list(self.participants.values()):
             participant.tick(now)
         self._publication.publish()
+        if now >= self._forget_at:
+            self._forget_at = now + WINDOW
+            self._rates.forget(now)
+            self._early.forget(now)
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.get_running_loop().create_task(work, name=name)

@@ -1,0 +1,105 @@
+"""Many come and go: afterwards the server is as it was. `CI_LONG=1` makes it 1,000 instead of 60."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sfu.service import Service
+from tests.brokers import Mosquitto
+from tests.cast import Lens, Screen, Wire, calling, filming, wire
+from tests.serving import serving
+from tests.waiting import until
+
+LONG = os.environ.get("CI_LONG") == "1"
+WARM_UP, VISITS = (200, 1000) if LONG else (20, 60)
+AT_ONCE = 10
+MIB_PER_1000 = 4.0
+
+
+def rss() -> float:
+    """MiB of memory that this process has now."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def held(service: Service) -> dict[str, int]:
+    """How much of everything there is."""
+    server, port = service.server, service.port
+    return {
+        "tasks": len(asyncio.all_tasks()),
+        "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
+        "participants": len(server.participants),
+        "server tasks": len(server._tasks),
+        "listeners": len(port._listeners),
+        "validated": len(port._validated),
+        "expected": len(port._expected),
+        "members": len(service.rooms._members),
+        "rooms": len(service.rooms.rooms()),
+    } | ({"early": len(server._early._kept), "rates": len(server._rates._arrivals)} if LONG else {})
+
+
+async def visit(home: Wire, number: int) -> None:
+    """One join and leave, as a camera or a viewer, with a bye, without one, or with the offer alone."""
+    player = Lens() if number % 3 == 0 else Screen()
+    role = "pub" if number % 3 == 0 else "view"
+    async with calling(home, f"front/{role}/peer-{number}", player) as caller:
+        caller.say("candidate", None)
+        await caller.call(timeout=20)
+        if isinstance(player, Lens):
+            for _ in range(3):
+                await asyncio.wait_for(send_one(player, caller), 5)
+        else:
+            await until(lambda: player.received["v0"], 10)
+        if number % 2:
+            caller.say("bye", {})
+            await until(lambda: caller.closed, 5)
+
+
+async def send_one(lens: Lens, caller: object) -> None:
+    """A few packets."""
+    film = asyncio.create_task(lens.film(caller))  # type: ignore[arg-type]
+    sent = lens.sent
+    await until(lambda: lens.sent > sent + 2)
+    film.cancel()
+
+
+async def visits(service: Service, home: Wire, first: int, count: int) -> None:
+    for start in range(first, first + count, AT_ONCE):
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(start, start + AT_ONCE):
+                tasks.create_task(visit(home, number))
+        await until(lambda: len(service.server.participants) == 1, 20)
+
+
+@pytest.mark.timeout(600)
+async def test_joins_and_leaves_leave_nothing_behind(mosquitto: Callable[..., Mosquitto]) -> None:
+    url = mosquitto().url
+    async with serving(url) as service, wire(url) as home, filming(url, "front/pub/cam1"):
+        home.heard = None
+        await visits(service, home, 0, WARM_UP)
+        await settled(service)
+        before, memory = held(service), rss()
+        await visits(service, home, WARM_UP, VISITS)
+        await settled(service)
+        after, grown = held(service), rss() - memory
+        sys.stdout.write(f"\n{VISITS} visits: RSS {memory:.1f} MiB + {grown:.2f} MiB; {before} -> {after}\n")
+        assert {name: count for name, count in after.items() if count > before[name]} == {}
+        if LONG:
+            assert grown < MIB_PER_1000 * VISITS / 1000
+        assert service.server.counters["refused_internal"] == 0
+
+
+async def settled(service: Service) -> None:
+    """All that ends by itself has ended; what is remembered of leaves for a while only in the long run."""
+    await until(lambda: not service.server._tasks)
+    await until(lambda: not any(task.get_name().endswith("publish") for task in asyncio.all_tasks()))
+    if LONG:
+        await until(lambda: len(service.server._rates._arrivals) + len(service.server._early._kept) <= 1, 60)

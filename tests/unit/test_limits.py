@@ -1,0 +1,53 @@
+"""What a leaf may cost before and besides its session."""
+
+from __future__ import annotations
+
+from sfu.rooms.limits import WINDOW, EarlyCandidates, MessageRates
+from sfu.signaling.messages import Candidate
+from sfu.signaling.topics import Leaf, Role
+
+
+def leaf(number: int) -> Leaf:
+    return Leaf("front", Role.VIEW, f"peer-{number}")
+
+
+def test_so_many_messages_in_any_window_and_no_more() -> None:
+    rates = MessageRates(3)
+    assert [rates.allow(leaf(0), now) for now in (0.0, 4.0, 8.0, 9.0, 9.9)] == [True, True, True, False, False]
+    assert rates.allow(leaf(1), 9.9)
+    assert rates.allow(leaf(0), 10.0)
+    assert not rates.allow(leaf(0), 13.0)
+
+
+def test_who_speaks_too_much_is_told_once_a_window_when_to_come_back() -> None:
+    rates = MessageRates(2)
+    rates.allow(leaf(0), 0.0)
+    rates.allow(leaf(0), 5.0)
+    assert rates.tell(leaf(0), 6.0) == 4.0
+    assert rates.tell(leaf(0), 15.9) is None
+    assert rates.tell(leaf(0), 16.0) is not None
+
+
+def test_quiet_leaves_are_forgotten_and_a_flood_of_leaves_has_a_bound() -> None:
+    rates = MessageRates(2, leaves=100)
+    for number in range(1000):
+        assert rates.allow(leaf(number), 0.0)
+        assert len(rates._arrivals) <= 100
+    rates.forget(WINDOW)
+    assert not rates._arrivals
+    assert not rates._told
+
+
+def test_candidates_wait_for_their_offer_for_a_while() -> None:
+    early = EarlyCandidates(leaves=2, each=2, age=30.0)
+    words = [Candidate(str(number)) for number in range(3)]
+    for word in words:
+        early.keep(leaf(0), word, 0.0)
+    early.keep(leaf(1), words[0], 10.0)
+    early.keep(leaf(2), words[0], 20.0)  # one leaf too many
+    assert early.take(leaf(0), 20.0) == words[1:]
+    assert early.take(leaf(0), 20.0) == []
+    assert early.take(leaf(1), 40.0) == []
+    early.keep(leaf(3), words[0], 50.0)
+    early.forget(80.0)
+    assert not early._kept
