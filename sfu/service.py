@@ -1,7 +1,7 @@
 """The service: every part made, started in order, supervised, and ended in order.
 
-Start: embedded broker (if any), UDP port, rooms, broker link, HTTP. End, within 5 s: HTTP, peers told and transports
-closed, room state and `offline` published, link, port, broker. The broker's absence delays nothing but signalling.
+Start: embedded broker (if any), UDP port, rooms, broker link, HTTP. End, within 5 s: peers told and transports closed,
+room state and `offline` published, link, HTTP, port, broker. The broker's absence delays nothing but signalling.
 """
 
 from __future__ import annotations
@@ -96,6 +96,7 @@ class Service:
         host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:32] or "host"
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
         self._tls = Tls(ca=settings.tls.ca, certificate=settings.tls.certificate, key=settings.tls.key)
+        self.http: HttpServer | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -128,6 +129,7 @@ class Service:
         )
         self.server = self._make_server(loop)
         self.metrics = Metrics(self.server, self.fanout, self.port, self.link)
+        self._stack.push_async_callback(self._end_http)  # after the farewells, which browsers hear through this door
         self._run(self.link.run(), "broker link")
         self._stack.push_async_callback(self._end_link)
         self._stack.push_async_callback(self.server.close)
@@ -196,7 +198,6 @@ class Service:
         )
 
     async def _start_http(self) -> None:
-        self.http: HttpServer | None = None
         if not self.settings.http:
             return
         host, _, port = self.settings.http.rpartition(":")
@@ -219,7 +220,6 @@ class Service:
             frame_ancestors=self.settings.frame_ancestors,
         )
         await self.http.start()
-        self._stack.push_async_callback(self.http.stop)
 
     async def _connect_broker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A byte stream to the broker's TCP listener, for browsers' MQTT."""
@@ -295,6 +295,10 @@ class Service:
             await asyncio.wait([task])
 
         self._stack.push_async_callback(cancel)
+
+    async def _end_http(self) -> None:
+        if self.http is not None:
+            await self.http.stop()
 
     async def _end_link(self) -> None:
         await self.link.close(farewell=(self.topics.bridge_state, b"offline"))

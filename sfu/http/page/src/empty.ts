@@ -40,8 +40,8 @@ export class Empty {
 function describe(room: string | null, link: Link, refusal: SignalError | null): [boolean, string, string] {
   if (link.broker === "refused") return [false, "Sign in to see the cameras", "The broker wants a user and a password."];
   if (link.broker === "connecting") return [true, "Connecting", "Reaching the broker."];
+  if (link.serverOnline === false) return [true, "The server is away", "The cameras come back with it."];
   if (link.broker === "away") return [true, "The broker is away", "Trying again until it is back."];
-  if (link.serverOnline === false) return [true, "The server is away", "The broker is here; the cameras come with the server."];
   if (link.serverOnline === null) {
     return [true, "Looking for the server", "The broker is here; no server has announced itself yet."];
   }

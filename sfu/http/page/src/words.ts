@@ -48,10 +48,11 @@ export type Health = "good" | "busy" | "bad";
 export function linkWords({ broker, serverOnline }: Link, playing: boolean): [Health, string] {
   const suffix = playing ? "; pictures go on" : "";
   if (broker === "refused") return ["bad", "The broker wants a login"];
+  // Our way to the broker may lead through the server: one that has said goodbye takes it along.
+  if (serverOnline === false) return ["bad", `Server away${suffix}`];
   if (broker === "away") return ["bad", `Broker away${suffix}`];
   if (broker === "connecting") return ["busy", "Connecting"];
   if (serverOnline === null) return ["busy", "Looking for the server"];
-  if (serverOnline === false) return ["bad", `Server away${suffix}`];
   return ["good", "Connected"];
 }
 
