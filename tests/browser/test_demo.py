@@ -1,0 +1,42 @@
+"""`sfu demo`, as the README starts it: one command, and a browser on the address it prints plays every camera."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+
+from playwright.async_api import Browser
+
+from tests.browser.pages import decoded, until_live, until_true
+
+
+async def test_the_printed_address_plays_every_camera(chromium: Browser) -> None:
+    demo = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "sfu", "demo", "--cameras", "2", "--http", "127.0.0.1:0", stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert demo.stdout is not None
+        async with asyncio.timeout(40):
+            address = await address_in(demo.stdout)
+        page = await (await chromium.new_context()).new_page()
+        await page.goto(address)
+        await until_true(page, "window.__sfu !== undefined")
+        await until_live(page, "demo/camera-1", "demo/camera-2", timeout=20)
+        _, tiles = await decoded(page, 60)
+        assert {tile["codec"] for tile in tiles} == {"H264"}
+        demo.terminate()
+        async with asyncio.timeout(5):
+            assert await demo.wait() == 0
+    finally:
+        if demo.returncode is None:
+            demo.kill()
+            await demo.wait()
+
+
+async def address_in(output: asyncio.StreamReader) -> str:
+    """The first URL that the demo prints."""
+    while line := (await output.readline()).decode():
+        if found := re.search(r"http://\S+", line):
+            return found[0]
+    raise AssertionError("the demo ended without an address")

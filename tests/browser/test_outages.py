@@ -1,0 +1,83 @@
+"""What a person at the page is told when something is missing, and that it all comes back by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.async_api import Browser, expect
+
+from sfu.peers.pattern import Pattern
+from sfu.peers.publish import Camera
+from tests.brokers import Mosquitto, free_port
+from tests.browser.cameras import Painted, on_air
+from tests.browser.pages import camera_page, decoded, opened, tiles_when, until_live
+from tests.serving import serving
+
+StartMosquitto = Callable[..., Mosquitto]
+
+# A browser that offers no H.264, as Firefox before it has downloaded its plug-in.
+WITHOUT_H264 = """
+const add = RTCPeerConnection.prototype.addTransceiver;
+RTCPeerConnection.prototype.addTransceiver = function (kind, init) {
+  const transceiver = add.call(this, kind, init);
+  if (kind === 'video') {
+    const codecs = RTCRtpReceiver.getCapabilities('video').codecs;
+    transceiver.setCodecPreferences(codecs.filter((codec) => codec.mimeType !== 'video/H264'));
+  }
+  return transceiver;
+};
+"""
+
+
+async def test_a_viewer_without_the_codec_is_told_and_sees_the_others(
+    chromium: Browser, mosquitto: StartMosquitto
+) -> None:
+    """The camera's sound plays all the same."""
+    async with (
+        serving(mosquitto().url, media__codecs="vp8,h264") as service,
+        on_air(service, "hall", "h264", Camera(Pattern(0, width=320, height=180, rate=15))),
+    ):
+        await camera_page(chromium, service, "hall", "vp8")
+        viewer = await opened(chromium, service, "#hall", init=WITHOUT_H264)
+        windows = await until_live(viewer, "hall/vp8")
+        (tile,) = [tile for tile in windows if tile["peer"] == "h264"]
+        assert (tile["state"], tile["reason"]) == ("unplayable", "codec")
+        await expect(viewer.get_by_text("This browser cannot play H.264")).to_be_visible()
+        await decoded(viewer, 20)
+        await tiles_when(viewer, lambda windows: sound(windows, "h264") > 48_000)
+
+
+def sound(windows: list[dict[str, dict[str, int]]], peer: str) -> int:
+    """Samples of a camera's sound that were played."""
+    return next((tile["audio"] or {}).get("totalSamplesReceived", 0) for tile in windows if tile["peer"] == peer)
+
+
+async def test_a_server_that_stops_is_said_to_be_away_and_comes_back(
+    chromium: Browser, mosquitto: StartMosquitto
+) -> None:
+    """The page stays open: the restarted server has another boot id, and everybody offers anew."""
+    broker, http = mosquitto(), f"127.0.0.1:{free_port()}"
+    async with serving(broker.url, http=http) as service:
+        await camera_page(chromium, service, "hall", "one")
+        viewer = await opened(chromium, service, "#hall")
+        await until_live(viewer, "hall/one")
+    await expect(viewer.locator(".status")).to_have_text("Server away")
+    async with serving(broker.url, http=http):
+        await until_live(viewer, "hall/one", timeout=30)
+        await decoded(viewer, 20)
+        await expect(viewer.locator(".status")).to_have_text("Connected")
+
+
+async def test_pictures_go_on_while_the_broker_is_away(chromium: Browser, mosquitto: StartMosquitto) -> None:
+    broker = mosquitto()
+    async with serving(broker.url) as service, on_air(service, "hall", "one", Camera(Painted())):
+        viewer = await opened(chromium, service, "#hall")
+        (before,) = await until_live(viewer, "hall/one")
+        broker.kill()
+        await expect(viewer.locator(".status")).to_have_text("Broker away; pictures go on")
+        await decoded(viewer, 40)
+        broker.restart()
+        await expect(viewer.locator(".status")).to_have_text("Connected", timeout=40_000)
+        (after,) = await until_live(viewer, "hall/one")
+        assert after["connectedAt"] == before["connectedAt"]
+        assert after["packetsLost"] == 0

@@ -1,0 +1,133 @@
+"""Walls in Chromium: cameras come, go and come back; windows switch; phones turn."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from playwright.async_api import Browser, Page
+
+from sfu.peers import publish
+from sfu.peers.pattern import Pattern
+from sfu.peers.publish import Camera
+from sfu.rtc.description import VIDEO_ORIENTATION
+from tests.brokers import Mosquitto
+from tests.browser.cameras import HEIGHT, WIDTH, Painted, Phone, on_air
+from tests.browser.pages import decoded, opened, tiles, tiles_when, until_live
+from tests.serving import serving
+
+StartMosquitto = Callable[..., Mosquitto]
+Record = Callable[[str, object], None]
+
+# Red, green and blue, 0 to 255, at a point of the only visible tile's picture; x and y from 0 to 1.
+COLOUR_AT = """([x, y]) => {
+  const video = document.querySelector('.tile:not([hidden]) video');
+  const pen = new OffscreenCanvas(64, 64).getContext('2d');
+  pen.drawImage(video, 0, 0, 64, 64);
+  return [...pen.getImageData(x * 63, y * 63, 1, 1).data.slice(0, 3)];
+}"""
+
+
+async def colour(page: Page, x: float = 0.5, y: float = 0.5) -> str:
+    """The strongest of the three, at that point of the picture."""
+    levels: list[int] = await page.evaluate(COLOUR_AT, [x, y])
+    return ("red", "green", "blue")[levels.index(max(levels))]
+
+
+async def until_colour(page: Page, wanted: str, timeout: float = 5.0) -> float:
+    """Seconds until the picture has the colour."""
+    start = time.monotonic()
+    while await colour(page) != wanted:
+        assert time.monotonic() - start < timeout, f"not {wanted} within {timeout} s"
+    return time.monotonic() - start
+
+
+def small_pattern(number: int) -> Camera:
+    return Camera(Pattern(number, width=320, height=180, rate=15))
+
+
+async def test_two_walls_show_five_cameras(chromium: Browser, mosquitto: StartMosquitto) -> None:
+    """Each tile decodes, under its camera's own name; one wall was there first, one comes last."""
+    places = [("site/gate", "north"), ("site/gate", "south"), ("site/yard", "wide"), ("site", "door"), ("site", "bell")]
+    names = {f"{room}/{peer}" for room, peer in places}
+    async with serving(mosquitto().url) as service, AsyncExitStack() as cameras:
+        early = await opened(chromium, service, "#site")
+        for number, (room, peer) in enumerate(places):
+            await cameras.enter_async_context(on_air(service, room, peer, small_pattern(number)))
+        await until_live(early, *names, timeout=20)
+        late = await opened(chromium, service)
+        await until_live(late, *names, timeout=20)
+        for wall in (early, late):
+            _, after = await decoded(wall, 60)
+            assert len(after) == 5
+            assert all(tile["framesDropped"] <= 3 and tile["packetsLost"] == 0 for tile in after)
+            captions = await wall.locator(".tile:visible .camera").all_text_contents()
+            assert sorted(captions) == sorted(peer for _, peer in places)
+
+
+async def test_a_camera_comes_goes_and_comes_back_while_others_play_on(
+    chromium: Browser, mosquitto: StartMosquitto
+) -> None:
+    async with serving(mosquitto().url) as service, on_air(service, "hall", "stays", Camera(Painted("blue"))):
+        viewer = await opened(chromium, service, "#hall")
+        (first,) = await until_live(viewer, "hall/stays")
+        for visit in ("red", "green"):
+            async with on_air(service, "hall", "guest", Camera(Painted(visit))):
+                await until_live(viewer, "hall/stays", "hall/guest")
+                await decoded(viewer, 20)
+            await tiles_when(viewer, lambda windows: {tile["peer"] for tile in windows} == {"stays", None})
+            assert await viewer.locator(".tile:visible").count() == 1
+        (last,) = [tile for tile in await tiles(viewer) if tile["peer"] == "stays"]
+        assert last["mid"] == first["mid"]
+        assert last["connectedAt"] == first["connectedAt"], "nothing of this needs a new connection"
+
+
+async def test_select_switches_within_one_key_frame(
+    chromium: Browser, mosquitto: StartMosquitto, record_property: Record
+) -> None:
+    """The cameras make key frames on request alone: each switch is one request and one key frame."""
+    red, green = Painted("red"), Painted("green")
+    async with (
+        serving(mosquitto().url) as service,
+        on_air(service, "hall", "red", Camera(red)),
+        on_air(service, "hall", "green", Camera(green)),
+    ):
+        viewer = await opened(chromium, service, "#hall")
+        windows = await until_live(viewer, "hall/red", "hall/green")
+        mids = {tile["peer"]: tile["mid"] for tile in windows}
+        await viewer.evaluate(f"__sfu.select('{mids['green']}', null)")
+        (window, _) = await until_live(viewer, "hall/red")
+        assert await colour(viewer) == "red"
+        waits = []
+        for target in ("green", "red", "green"):
+            keys = window["video"]["keyFramesDecoded"]
+            await viewer.evaluate(f"__sfu.select('{mids['red']}', '{target}')")
+            waits.append(await until_colour(viewer, target))
+            await tiles_when(viewer, lambda windows, keys=keys: windows[0]["video"]["keyFramesDecoded"] > keys)
+            (window, _) = await until_live(viewer, f"hall/{target}")
+            assert window["video"]["keyFramesDecoded"] == keys + 1
+            assert window["packetsLost"] == 0
+        record_property("select_to_picture_ms", [round(wait * 1000) for wait in waits])
+        assert max(waits) < 1
+
+
+async def test_a_turned_phone_turns_its_picture(
+    chromium: Browser, mosquitto: StartMosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The phone says so in a header extension; without that the viewer would see it lying on its side."""
+    monkeypatch.setitem(publish._EXTENSIONS, VIDEO_ORIENTATION, 7)
+    phone = Phone(Painted("red"))
+    async with serving(mosquitto().url) as service, on_air(service, "hall", "phone", phone):
+        viewer = await opened(chromium, service, "#hall")
+        await until_live(viewer, "hall/phone")
+        for turn, size in ((0, (WIDTH, HEIGHT)), (1, (HEIGHT, WIDTH)), (2, (WIDTH, HEIGHT)), (3, (HEIGHT, WIDTH))):
+            phone.stream.turn = turn
+            await tiles_when(viewer, lambda windows, size=size: shown_size(windows[0]) == size)
+            await decoded(viewer, 5)
+        assert await viewer.locator(".tile.upright").count() == 1
+
+
+def shown_size(tile: dict[str, int]) -> tuple[int, int]:
+    return tile["width"], tile["height"]
