@@ -300,6 +300,7 @@ class Participant:
     def drop_counts(self) -> Counter[str]:
         """Packets dropped so far, by reason, in both directions."""
         total = Counter(self.drops) + Counter(self.transport.drops)
+        total["no_path"] += self.transport.agent.drops["no_path"]
         for producer in self.producers.values():
             total.update(producer.drops)
         for consumer in self.consumers.values():

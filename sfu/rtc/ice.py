@@ -11,7 +11,6 @@ import asyncio
 import ipaddress
 import socket
 import struct
-import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, cast
 
@@ -29,6 +28,8 @@ _MAX_WAITING_SENDS: Final = 64
 """Datagrams that wait for a TURN channel to be bound."""
 _MAX_BUFFERED: Final = 1 << 20
 """Bytes that wait in a TCP connection to a TURN server."""
+_RENEW_CHANNEL_S: Final = 240
+"""A channel lasts 10 minutes, the permission that comes with it 5 (RFC 8656 sections 9 and 12); aioice waits 500 s."""
 _GATHER_S: Final = 2.0
 _RELEASE_S: Final = 1.0
 
@@ -141,6 +142,11 @@ class RelayBase(Base):
         super().__init__(receiver)
         self._proven: set[Address] = set()
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The allocation is ours."""
+        super().connection_made(transport)
+        self._client.channel_refresh_time = _RENEW_CHANNEL_S
+
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """What the TURN server relayed to us, `addr` being the peer's address. Trusted as little as on the port."""
         address: Address = (addr[0], addr[1])
@@ -162,10 +168,14 @@ class RelayBase(Base):
         return True
 
     def send_now(self, data: bytes, address: Address) -> bool:
-        """Sends as channel data; by aioice's slow way, bounded, while the channel is being bound or refreshed."""
+        """Sends as channel data; by aioice's slow way, bounded, until the channel is bound.
+
+        A channel that is due for renewal works for minutes yet: the next check of consent goes aioice's way and renews
+        it, media neither waits for that nor overtakes itself.
+        """
         client = self._client
         channel = client.peer_to_channel.get(address)
-        if channel is not None and time.time() <= client.channel_refresh_at[channel]:
+        if channel is not None:
             if isinstance(client, turn.TurnClientTcpProtocol) and self._congested(client):
                 return False
             client._send(struct.pack("!HH", channel, len(data)) + data)  # noqa: SLF001

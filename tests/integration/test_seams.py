@@ -186,6 +186,7 @@ async def test_a_turn_transport_has_these_parts():
     assert transport._TurnTransport__send_tasks == set()
     assert transport._TurnTransport__close_task is None
     assert client.peer_to_channel == client.channel_refresh_at == {}
+    assert client.channel_refresh_time == 500
     sent = []
     client.transport = type("Transport", (), {"sendto": staticmethod(sent.append)})
     client._send(b"x")

@@ -3,49 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import subprocess
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from sfu.rtc.agent import TurnServer
-from tests.associations import End, client_end, connect, exchange, ports, server_end
-from tests.programs import need
+from tests.associations import End, client_end, connect, exchange, ports, rtp, server_end
+from tests.brokers import free_port
+from tests.cast import filming, watching
+from tests.coturn import coturn, shut, turn_settings
+from tests.serving import serving
 from tests.waiting import until
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-@contextlib.asynccontextmanager
-async def coturn(directory: Path, transport: str = "udp") -> AsyncIterator[tuple[TurnServer, subprocess.Popen[bytes]]]:
-    port = free_port()
-    options = (
-        f"--listening-ip=127.0.0.1 --relay-ip=127.0.0.1 --listening-port={port} --allow-loopback-peers --no-cli"
-        f" --no-tls --no-dtls --lt-cred-mech --user=camera:secret --realm=house --log-file={directory}/log"
-        f" --pidfile={directory}/pid --userdb={directory}/users --new-log-timestamp --simple-log"
-    )
-    process = subprocess.Popen(
-        [need("turnserver"), *options.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory
-    )
-    try:
-        await until(lambda: listens(port))
-        yield TurnServer("127.0.0.1", port, "camera", "secret", transport), process
-    finally:
-        process.kill()
-        process.wait()
-
-
-def listens(port: int) -> bool:
-    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
-        return True
-    return False
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
@@ -76,6 +43,25 @@ async def burst(server: End, client: End) -> None:
         await until(lambda other=other, before=before: len(other.rtp) > before)
 
 
+async def test_a_channel_that_is_due_for_renewal_still_takes_everything_in_order(tmp_path):
+    async with coturn(tmp_path) as (turn, _), ports() as (server_port, client_port):
+        server, client = server_end(server_port), client_end(client_port, turn=turn, relay_only=True)
+        await connect(server, client)
+        await exchange(server, client)
+        relay = client.agent._active.selected[0]._client
+        relay.channel_refresh_at = dict.fromkeys(relay.channel_refresh_at, 0.0)
+        server.rtp.clear()
+        sent = [rtp(sequence, size=500) for sequence in range(1000, 1200)]
+        for packet in sent:
+            client.transport.send_rtp(packet)
+        await until(lambda: len(server.rtp) == len(sent))
+        assert server.rtp == sent
+        assert not client.agent.drops
+        await until(lambda: min(relay.channel_refresh_at.values()) > 0, 8)  # with the next check of consent
+        await client.transport.close()
+        await server.transport.close()
+
+
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_server_behind_a_nat_is_reached_by_its_relay(tmp_path, transport):
     async with coturn(tmp_path, transport) as (turn, _), ports() as (server_port, client_port):
@@ -87,6 +73,27 @@ async def test_a_server_behind_a_nat_is_reached_by_its_relay(tmp_path, transport
         assert client.agent.path is not None
         await client.transport.close()
         await server.transport.close()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_what_a_whole_server_forwards_through_its_relay_all_arrives(tmp_path, mosquitto, transport):
+    """One camera and two viewers, each by an allocation of its own, and no way through the server's own port."""
+    async with (
+        coturn(tmp_path, transport) as (turn, _),
+        serving(mosquitto().url, media__announce="127.0.0.9", **turn_settings(turn)) as service,
+    ):
+        shut(service)
+        url = service.broker_url
+        async with (
+            filming(url, "hall/pub/one") as lens,
+            watching(url, "hall/view/a") as (screen, _),
+            watching(url, "hall/view/b") as (other, _),
+        ):
+            for viewer in (screen, other):
+                await viewer.sees(lens, ahead=200)
+                await viewer.missed_nothing(lens, "v0", "a0")
+            agents = [participant.transport.agent for participant in service.server.participants.values()]
+            assert [(agent.connected, agent.path) for agent in agents] == [(True, None)] * 3
 
 
 async def test_a_server_offers_all_it_has(tmp_path):

@@ -1,0 +1,58 @@
+"""A TURN and STUN server of its own for a test: coturn on 127.0.0.1 with long-term credentials; and who needs one."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from sfu.rtc.agent import TurnServer
+from sfu.service import Service
+from tests.brokers import free_port
+from tests.programs import need
+from tests.waiting import until
+
+
+@contextlib.asynccontextmanager
+async def coturn(directory: Path, transport: str = "udp") -> AsyncIterator[tuple[TurnServer, subprocess.Popen[bytes]]]:
+    """Yields how clients reach it by `transport`, and its process; `directory` takes its files."""
+    port = free_port()
+    options = (
+        f"--listening-ip=127.0.0.1 --relay-ip=127.0.0.1 --listening-port={port} --allow-loopback-peers --no-cli"
+        f" --no-tls --no-dtls --lt-cred-mech --user=camera:secret --realm=house --log-file={directory}/log"
+        f" --pidfile={directory}/pid --userdb={directory}/users --new-log-timestamp --simple-log"
+    )
+    process = subprocess.Popen(
+        [need("turnserver"), *options.split()], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=directory
+    )
+    try:
+        await until(lambda: listens(port))
+        yield TurnServer("127.0.0.1", port, "camera", "secret", transport), process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+        return True
+    return False
+
+
+def turn_settings(turn: TurnServer) -> dict[str, str]:
+    """For `serving`: the server is a full agent with a relay."""
+    return {
+        "media__turn": f"turn:{turn.host}:{turn.port}?transport={turn.transport}",
+        "media__turn_username": turn.username,
+        "media__turn_password": turn.password,
+    }
+
+
+def shut(service: Service) -> None:
+    """A firewall that lets nothing out of the server's port, so that no hole can be punched into it either.
+
+    For the way in let the server announce an address where nobody listens.
+    """
+    service.port.send_from = lambda *_: True  # type: ignore[method-assign]
