@@ -69,7 +69,7 @@ ONLY = {
     "paho": {"sfu/signaling/mqtt.py"},
     "iotcore": {"sfu/signaling/broker.py"},
     "aiohttp": {"sfu/http/server.py", "sfu/http/proxy.py", "sfu/http/headers.py", "sfu/http/assets.py"},
-    "cffi": {"sfu/rtc/native.py"},
+    "cffi": {"sfu/rtc/ingress.py", "sfu/rtc/native.py"},
     "prometheus_client": {"sfu/metrics.py"},
 }
 

@@ -8,9 +8,11 @@ into DTLS or SRTP, and never raises for anything that came from the network: it 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import ipaddress
 import socket
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
@@ -18,14 +20,15 @@ from typing import Final, Protocol
 import ifaddr
 
 from sfu.rtc import stun
+from sfu.rtc.ingress import BATCH, Ingress
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 
 BURST: Final = 128
-"""Datagrams read from one socket before other work of the loop gets its turn."""
+"""Messages read from one socket before other work of the loop gets its turn."""
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # media comes from anywhere; what counts is proven by ICE and DTLS
 _BUFFER_BYTES: Final = 4 * 1024 * 1024
-_READ_BYTES: Final = 2048
+_FORCE: Final = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux
 _MAX_EXPECTED: Final = 4096
 _TAKEOVER_S: Final = 8.0
 _PORT_ATTEMPTS: Final = 16
@@ -77,8 +80,9 @@ class UdpPort:
         self._expected: dict[bytes, ResponseHandler] = {}
         self._loop = asyncio.get_running_loop()
         self._interval = sweep_interval
+        self._closed = False
         for sock in self.sockets:
-            self._loop.add_reader(sock.fileno(), self._read, sock)
+            self._loop.add_reader(sock.fileno(), self._read, sock, Ingress(sock))
         self._timer = self._loop.call_later(sweep_interval, self._sweep)
 
     @classmethod
@@ -154,32 +158,29 @@ class UdpPort:
 
     def close(self) -> None:
         """Releases the port. Its users are closed before it."""
+        self._closed = True
         self._timer.cancel()
         for sock in self.sockets:
             if sock.fileno() >= 0:
                 self._loop.remove_reader(sock.fileno())
                 sock.close()
 
-    def _read(self, sock: socket.socket) -> None:
-        validated, receive = self._validated, sock.recvfrom
-        ipv6 = sock.family == socket.AF_INET6
-        for _ in range(BURST):
-            try:
-                data, address = receive(_READ_BYTES)
-            except OSError:  # nothing left, or an ICMP error that belongs to an earlier send
-                return
-            self.received += 1
-            if ipv6:
-                address = _without_flow(address)
-            if not data:
-                self.drops["empty"] += 1
-            elif data[0] < 4:
-                self._on_stun(data, sock, address)
-            elif (listener := validated.get(address)) is not None:
-                listener.on_data(data)
-            else:
-                self.drops["unvalidated"] += 1
-            if sock.fileno() < 0:  # a handler closed the port
+    def _read(self, sock: socket.socket, ingress: Ingress) -> None:
+        validated = self._validated
+        for _ in range(BURST // BATCH):
+            for data, address in ingress.read():
+                self.received += 1
+                if not data:
+                    self.drops["empty"] += 1
+                elif data[0] < 4:
+                    self._on_stun(data, sock, address)
+                elif (listener := validated.get(address)) is not None:
+                    listener.on_data(data)
+                else:
+                    self.drops["unvalidated"] += 1
+                if self._closed:  # by a handler
+                    return
+            if ingress.drained:
                 return
 
     def _on_stun(self, data: bytes, sock: socket.socket, address: Address) -> None:
@@ -212,11 +213,6 @@ def _family(host: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
-def _without_flow(address: tuple[str, int, int, int]) -> Address:
-    host, port, _, scope = address
-    return (f"{host}%{socket.if_indextoname(scope)}", port) if scope else (host, port)
-
-
 def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
     """Sockets of one port number. A number free in one family may be taken in the other: then the next is tried."""
     for attempt in range(_PORT_ATTEMPTS):
@@ -244,8 +240,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
         sock = socket.socket(family, socket.SOCK_DGRAM)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        _enlarge_buffers(sock)
         sock.setblocking(False)
         sock.bind((host, port))
     except OSError as error:
@@ -255,3 +250,12 @@ def _bind(host: str, port: int) -> list[socket.socket]:
             return []
         raise
     return [sock]
+
+
+def _enlarge_buffers(sock: socket.socket) -> None:
+    """Room for what comes while Python is busy. Beyond the system's limit (`net.core.rmem_max`) if we may go there."""
+    for option, force in _FORCE.items():
+        sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
+        if sys.platform == "linux":
+            with contextlib.suppress(PermissionError):
+                sock.setsockopt(socket.SOL_SOCKET, force, _BUFFER_BYTES)

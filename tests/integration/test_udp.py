@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 
 import pytest
@@ -84,8 +85,11 @@ async def test_a_machine_without_ipv6_has_ipv4(monkeypatch):
         await UdpPort.open(bind=("::1",))
 
 
+@pytest.mark.parametrize("batched", [True, False], ids=["batched", "one by one"])
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-async def test_only_proven_addresses_are_heard(host):
+async def test_only_proven_addresses_are_heard(host, batched, monkeypatch):
+    if not batched:  # as on systems without recvmmsg
+        monkeypatch.setattr(udp, "Ingress", functools.partial(udp.Ingress, batched=False))
     port, ear = await UdpPort.open(bind=(host,)), Ear()
     with stranger(host) as sock:
         address = sock.getsockname()[:2]

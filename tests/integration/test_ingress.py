@@ -1,0 +1,127 @@
+"""The batched way in: what arrives is handed over whole, in order and with its sender, joined by the kernel or not."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from sfu.rtc import ingress
+from sfu.rtc.ingress import BATCH, Ingress
+
+SOL_UDP, UDP_SEGMENT = 17, 103
+linux = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
+WAYS = pytest.mark.parametrize("batched", [pytest.param(True, marks=linux), False], ids=["recvmmsg", "one by one"])
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def sockets(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """(sender, receiver), the sender connected to it."""
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as out, socket.socket(family, socket.SOCK_DGRAM) as into:
+        into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        into.setblocking(False)
+        into.bind((request.param, 0))
+        out.bind((request.param, 0))
+        out.connect(into.getsockname())
+        yield out, into
+
+
+def everything(way_in: Ingress) -> list[tuple[bytes, tuple[str, int]]]:
+    got = way_in.read()
+    while not way_in.drained:
+        got += way_in.read()
+    return got
+
+
+@WAYS
+def test_datagrams_arrive_whole_and_in_order_with_their_sender(
+    sockets: tuple[socket.socket, socket.socket], batched: bool
+) -> None:
+    out, into = sockets
+    sent = [bytes([n]) * size for n, size in enumerate([0, 1, 1200, 2048, 9000, 65_000, *range(BATCH * 2)])]
+    for data in sent:
+        out.send(data)
+    assert everything(Ingress(into, batched=batched)) == [(data, out.getsockname()[:2]) for data in sent]
+
+
+@linux
+@WAYS
+@pytest.mark.parametrize("last", [1, 700, 1216])
+def test_a_burst_sent_as_segments_is_taken_apart(
+    sockets: tuple[socket.socket, socket.socket], batched: bool, last: int
+) -> None:
+    out, into = sockets
+    way_in = Ingress(into, batched=batched)
+    packets = [bytes([n]) * 1216 for n in range(40)] + [b"z" * last]
+    out.setsockopt(SOL_UDP, UDP_SEGMENT, 1216)
+    for _ in range(3):
+        out.send(b"".join(packets))
+    out.setsockopt(SOL_UDP, UDP_SEGMENT, 0)
+    out.send(b"alone")
+    assert [data for data, _ in everything(way_in)] == [*packets * 3, b"alone"]
+
+
+@WAYS
+def test_senders_are_told_apart(sockets: tuple[socket.socket, socket.socket], batched: bool) -> None:
+    out, into = sockets
+    way_in = Ingress(into, batched=batched)
+    host = out.getsockname()[0]
+    with socket.socket(out.family, socket.SOCK_DGRAM) as other:
+        other.bind((host, 0))
+        other.connect(into.getsockname())
+        for _ in range(2):
+            out.send(b"one")
+            other.send(b"two")
+        one, two = out.getsockname()[:2], other.getsockname()[:2]
+        assert everything(way_in) == [(b"one", one), (b"two", two)] * 2
+
+
+@WAYS
+def test_nothing_there_and_a_closed_socket_are_both_nothing(
+    sockets: tuple[socket.socket, socket.socket], batched: bool
+) -> None:
+    out, into = sockets
+    way_in = Ingress(into, batched=batched)
+    assert (way_in.read(), way_in.drained) == ([], True)
+    out.send(b"late")
+    into.close()
+    assert (way_in.read(), way_in.drained) == ([], True)
+
+
+@linux
+def test_what_was_read_outlives_the_memory_it_was_read_into(sockets: tuple[socket.socket, socket.socket]) -> None:
+    out, into = sockets
+    way_in = Ingress(into)
+    out.send(b"a" * 1200)
+    first = way_in.read()
+    out.send(b"b" * 1200)
+    second = way_in.read()
+    del way_in
+    gc.collect()
+    assert [data for data, _ in first + second] == [b"a" * 1200, b"b" * 1200]
+
+
+@linux
+def test_no_number_of_senders_fills_memory(
+    sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, into = sockets
+    monkeypatch.setattr(ingress, "_MAX_KNOWN", 4)
+    way_in = Ingress(into)
+    for _ in range(10):
+        with socket.socket(out.family, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"hello", into.getsockname()[:2])
+            assert len(way_in.read()) == 1
+    assert len(way_in._known) <= 4
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="knows the layout of Linux's addresses")
+def test_an_address_of_link_scope_keeps_its_zone() -> None:
+    index = socket.if_nameindex()[0][0]
+    name = socket.AF_INET6.to_bytes(2, sys.byteorder) + (5004).to_bytes(2, "big") + bytes(4)
+    name += socket.inet_pton(socket.AF_INET6, "fe80::1") + index.to_bytes(4, sys.byteorder)
+    assert ingress._unpacked(name, ipv6=True) == (f"fe80::1%{socket.if_indextoname(index)}", 5004)
