@@ -170,12 +170,10 @@ class RelayBase(Base):
     def send_now(self, data: bytes, address: Address) -> bool:
         """Sends as channel data; by aioice's slow way, bounded, until the channel is bound.
 
-        A channel that is due for renewal works for minutes yet: the next check of consent goes aioice's way and renews
-        it, media neither waits for that nor overtakes itself.
+        A channel due for renewal works for minutes yet: the next check of consent goes aioice's way and renews it.
         """
         client = self._client
-        channel = client.peer_to_channel.get(address)
-        if channel is not None:
+        if (channel := client.peer_to_channel.get(address)) is not None:
             if isinstance(client, turn.TurnClientTcpProtocol) and self._congested(client):
                 return False
             client._send(struct.pack("!HH", channel, len(data)) + data)  # noqa: SLF001
