@@ -165,8 +165,52 @@ def view(
     _run(run, "warning")
 
 
+@app.command()
+def load(
+    publishers: Annotated[int, typer.Option(min=1, help="cameras")] = 1,
+    viewers: Annotated[int, typer.Option(min=1, help="viewers; with --find-limit, how many to begin with")] = 10,
+    *,
+    rooms: Annotated[int, typer.Option(min=1, help="rooms, which cameras and viewers go round")] = 1,
+    room: Annotated[str, typer.Option(help="the room, or with several the one above them")] = "load",
+    ramp: Annotated[float, typer.Option(help="joins a second")] = 50.0,
+    bitrate: Annotated[str, typer.Option(help="of each camera in bit/s, e.g. 800k or 2.5M")] = "2.5M",
+    source: Annotated[str | None, typer.Option(help="a file's picture instead, at its own bitrate")] = None,
+    seconds: Annotated[float, typer.Option(help="how long to measure")] = 10.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="figures into this file")] = None,
+    report: Annotated[Path | None, typer.Option(help="a page with plots into this HTML file")] = None,
+    pid: Annotated[int | None, typer.Option(help="the server's process, to account for its CPU and memory")] = None,
+    find_limit: Annotated[bool, typer.Option("--find-limit", help="how many viewers does this machine carry?")] = False,
+    require: Annotated[
+        str | None, typer.Option(help="exit 1 when missed, e.g. delivered>=0.995,p99<50ms,join_p95<100ms")
+    ] = None,
+    mqtt_each: Annotated[bool, typer.Option("--mqtt-each", help="a broker connection for each peer")] = False,
+    broker: Broker = DEFAULT_BROKER,
+    base: Base = "sfu",
+    token: Token = None,
+) -> None:
+    """Load test: synthetic cameras and viewers against any server on the broker, and what came of it."""
+    from sfu.peers.load.plan import Plan, parse_bitrate  # noqa: PLC0415
+    from sfu.peers.load.require import parse  # noqa: PLC0415
+    from sfu.peers.load.run import Wishes  # noqa: PLC0415
+    from sfu.peers.load.run import load as run_load  # noqa: PLC0415
+
+    async def run(stop: asyncio.Event) -> int:
+        plan = Plan(publishers, viewers, rooms, room, ramp, parse_bitrate(bitrate), seconds)
+        requirements = () if require is None else parse(require)
+        wishes = Wishes(source, pid, find_limit, requirements, json_file, report)
+        return await run_load(
+            plan, wishes, broker=_url(broker), base=base, token=token, mqtt_each=mqtt_each, stop=stop, say=_complain
+        )
+
+    _run(run, "warning")
+
+
 def _say(text: str) -> None:
     typer.echo(text)
+
+
+def _complain(text: str) -> None:
+    typer.echo(text, err=True)
 
 
 def _url(text: str) -> BrokerUrl:

@@ -31,8 +31,16 @@ class VideoEncoder:
     """H.264 constrained baseline without delay; a key frame at least every `key_interval` seconds of media time."""
 
     def __init__(
-        self, width: int, height: int, rate: float, *, key_interval: float = 2.0, preset: str = "veryfast"
+        self,
+        width: int,
+        height: int,
+        rate: float,
+        *,
+        key_interval: float = 2.0,
+        preset: str = "veryfast",
+        bit_rate: int | None = None,
     ) -> None:
+        """`bit_rate` in bit/s; without one, 0.1 bit a pixel."""
         self._key_interval = key_interval
         self._key_due: float | None = None
         context = av.CodecContext.create("libx264", "w")
@@ -40,7 +48,7 @@ class VideoEncoder:
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, VIDEO_CLOCK)
         context.framerate = Fraction(rate).limit_denominator(1001)
-        bit_rate = int(context.width * context.height * rate * _BITS_PER_PIXEL)
+        bit_rate = bit_rate or int(context.width * context.height * rate * _BITS_PER_PIXEL)
         context.bit_rate = bit_rate
         context.options = {
             "preset": preset,

@@ -76,6 +76,24 @@ class Sequences:
         self._first, self._highest = min(self._first, extended), max(self._highest, extended)
         return True
 
+    def add_burst(self, sequences: array[int]) -> None:
+        """Counts many packets at once, which is cheap as long as each follows the one before."""
+        following, count = self._highest + 1, len(sequences)
+        low, at = following & 0xFFFF, following % _WINDOW
+        in_order = self._highest >= 0 and sequences.tolist() == list(range(low, low + count))
+        if in_order and at + count <= _WINDOW:
+            self._seen[at : at + count] = array("q", range(following, following + count))
+            self._highest += count
+            self.received += count
+            return
+        for sequence in sequences:
+            self.add(sequence)
+
+    @property
+    def highest(self) -> int:
+        """The highest number, extended by how often they wrapped (RFC 3550 section 6.4.1); -1 before the first."""
+        return self._highest
+
     @property
     def lost(self) -> int:
         """Numbers between the first and the highest of each session that never came."""

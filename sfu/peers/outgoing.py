@@ -86,18 +86,18 @@ class OutgoingStream:
     def packetize(self, frame: Frame, wall: float) -> list[bytes]:
         """The frame's RTP packets, to be sent at wall time `wall`; the marker as RFC 6184, 7741, 9628 and 7587 say."""
         payloads = PAYLOADS[self.codec.name](frame.data)
-        media_time = self._media_time(frame.seconds)
-        block = self._extension_block(wall)
-        first = 0x90 if block else 0x80
         last = len(payloads) - 1 if self.codec.kind == "video" else -1
-        packets = []
-        for number, payload in enumerate(payloads):
-            second = self._payload_type | (0x80 if number == last else 0)
-            packets.append(_HEADER.pack(first, second, self._sequence, media_time, self.ssrc) + block + payload)
-            self._sequence = (self._sequence + 1) & 0xFFFF
-            self.octets = (self.octets + len(payload)) & 0xFFFF_FFFF
-        self.packets += len(payloads)
-        return packets
+        return [self.packet(p, frame.seconds, wall, marker=number == last) for number, p in enumerate(payloads)]
+
+    def packet(self, payload: bytes, seconds: float, wall: float, *, marker: bool) -> bytes:
+        """The next RTP packet: one payload of the frame of media time `seconds`, to be sent at `wall`."""
+        block = self._extension_block(wall)
+        second = self._payload_type | marker << 7
+        header = _HEADER.pack(0x90 if block else 0x80, second, self._sequence, self._media_time(seconds), self.ssrc)
+        self._sequence = (self._sequence + 1) & 0xFFFF
+        self.octets = (self.octets + len(payload)) & 0xFFFF_FFFF
+        self.packets += 1
+        return header + block + payload
 
     def report(self, seconds: float, wall: float, cname: str) -> bytes:
         """SR and SDES saying that media time `seconds` was sampled at wall time `wall`."""

@@ -15,7 +15,7 @@ import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import ifaddr
 
@@ -86,7 +86,7 @@ class UdpPort:
         self._timer = self._loop.call_later(sweep_interval, self._sweep)
 
     @classmethod
-    async def open(cls, *, bind: Sequence[str] = ANY, port: int = 0, sweep_interval: float = 1.0) -> UdpPort:
+    async def open(cls, *, bind: Sequence[str] = ANY, port: int = 0, sweep_interval: float = 1.0) -> Self:
         """Binds every address of `bind` to one port number, a free one for 0.
 
         IPv6 addresses are left out where the machine has no IPv6. OSError if another address or the port cannot be had.

@@ -1,0 +1,201 @@
+"""What came of a load test, as figures. Pure: what the processes said goes in; ratios, rates and verdicts come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from sfu.peers.load.orders import CamerasStatus, Received, SentMarks, ViewersStatus
+from sfu.peers.load.spread import Spread
+from sfu.peers.load.tally import Counts
+from sfu.peers.load.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Everybody's state at `at` seconds since the start."""
+
+    at: float
+    cameras: CamerasStatus
+    viewers: ViewersStatus
+    server: Usage | None
+
+    @property
+    def latency(self) -> Spread:
+        """That of the time since the moment before."""
+        return self.viewers.latency
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One interval between two moments, for curves."""
+
+    at: float
+    viewers: int
+    packets_per_second: float
+    p50_ms: float | None
+    p99_ms: float | None
+    server_cpu: float | None
+    load_cpu: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """One measurement. Durations in ms, CPU in % of one core; None where nothing could be measured."""
+
+    viewers: int
+    joined: int
+    failed: int
+    failures: Mapping[str, int]
+    cameras: int
+    seconds: float
+    sent: int
+    """By all cameras."""
+    expected: int
+    """What the cameras sent, times those who watch."""
+    received: int
+    delivered: float | None
+    mbit_per_second: float
+    lost: int
+    reordered: int
+    duplicated: int
+    checked: int
+    corrupt: int
+    dropped_here: int
+    """In the load test's own sockets: more than a few mean that it, not the server, was too slow."""
+    latency_p50_ms: float | None
+    latency_p99_ms: float | None
+    latency_max_ms: float | None
+    join_p50_ms: float | None
+    join_p95_ms: float | None
+    first_packet_p50_ms: float | None
+    first_packet_p95_ms: float | None
+    server_cpu: float | None
+    server_us_per_packet: float | None
+    server_rss_mb: float | None
+    cameras_cpu: float
+    viewers_cpu: float
+
+    def demandable(self) -> dict[str, float | None]:
+        """By the names that `require` knows."""
+        return {
+            "delivered": self.delivered,
+            "joined": self.joined / self.viewers,
+            "failed": self.failed,
+            "lost": self.lost,
+            "reordered": self.reordered,
+            "duplicated": self.duplicated,
+            "corrupt": self.corrupt,
+            "p50": self.latency_p50_ms,
+            "p99": self.latency_p99_ms,
+            "max": self.latency_max_ms,
+            "join_p50": self.join_p50_ms,
+            "join_p95": self.join_p95_ms,
+            "first_p50": self.first_packet_p50_ms,
+            "first_p95": self.first_packet_p95_ms,
+            "cpu": self.server_cpu,
+            "us_per_packet": self.server_us_per_packet,
+            "rss": self.server_rss_mb,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A whole test: its measurements (more than one when the limit was sought) and the curves over all of it."""
+
+    about: Mapping[str, str]
+    """The test itself, for people."""
+    steps: Sequence[Figures]
+    figures: Figures
+    """The measurement that counts: the only one, or that of the most viewers who were served well."""
+    limit: int | None = None
+    """Most viewers who were served well, if that was sought."""
+    samples: Sequence[Sample] = ()
+    latency_curve: Sequence[tuple[float, float]] = ()
+    join_curve: Sequence[tuple[float, float]] = ()
+    missed: Sequence[str] = field(default=())
+    """Demands that were not met."""
+
+    def as_json(self) -> dict[str, object]:
+        """For a file: all but the curves over shares."""
+        return {
+            "about": dict(self.about),
+            "figures": asdict(self.figures),
+            "limit": self.limit,
+            "steps": [asdict(step) for step in self.steps] if self.limit is not None else [],
+            "missed": list(self.missed),
+            "samples": [asdict(sample) for sample in self.samples],
+        }
+
+
+def figures(
+    before: Moment, after: Moment, *, latency: Spread, sent: SentMarks, received: Sequence[Received]
+) -> Figures:
+    """What happened between two moments, with what everybody had at the marks near them."""
+    counts = sum((one.counts for one in received), Counts())
+    expected = sum(sent.packets.get(one.camera, 0) for one in received)
+    seconds = after.at - before.at
+    viewers = after.viewers
+    failed = sum(viewers.failed.values())
+    cpu = _cpu(before, after)
+    return Figures(
+        viewers=viewers.wanted,
+        joined=viewers.up,
+        failed=failed,
+        failures=dict(viewers.failed),
+        cameras=after.cameras.up,
+        seconds=round(seconds, 3),
+        sent=sum(sent.packets.values()),
+        expected=expected,
+        received=counts.received,
+        delivered=round(counts.received / expected, 6) if expected else None,
+        mbit_per_second=round(counts.octets * 8 / seconds / 1e6, 3),
+        lost=max(counts.lost, 0),  # below zero when what was late at the first mark came after it
+        reordered=counts.reordered,
+        duplicated=counts.duplicated,
+        checked=viewers.checked - before.viewers.checked,
+        corrupt=viewers.corrupt - before.viewers.corrupt,
+        dropped_here=viewers.dropped - before.viewers.dropped,
+        latency_p50_ms=latency.quantile_ms(0.5),
+        latency_p99_ms=latency.quantile_ms(0.99),
+        latency_max_ms=latency.max_us / 1000 if latency.count else None,
+        join_p50_ms=viewers.join.quantile_ms(0.5),
+        join_p95_ms=viewers.join.quantile_ms(0.95),
+        first_packet_p50_ms=viewers.first_packet.quantile_ms(0.5),
+        first_packet_p95_ms=viewers.first_packet.quantile_ms(0.95),
+        server_cpu=None if cpu is None else _percent(cpu, seconds),
+        server_us_per_packet=round(cpu * 1e6 / counts.received, 2) if cpu is not None and counts.received else None,
+        server_rss_mb=None if after.server is None else round(after.server.rss_bytes / 1e6, 1),
+        cameras_cpu=_percent(after.cameras.cpu_seconds - before.cameras.cpu_seconds, seconds),
+        viewers_cpu=_percent(viewers.cpu_seconds - before.viewers.cpu_seconds, seconds),
+    )
+
+
+def sample(before: Moment, after: Moment) -> Sample:
+    """The curves' point for the time between two moments."""
+    seconds = max(after.at - before.at, 0.001)
+    cpu = _cpu(before, after)
+    load = sum(
+        later.cpu_seconds - earlier.cpu_seconds
+        for earlier, later in ((before.cameras, after.cameras), (before.viewers, after.viewers))
+    )
+    return Sample(
+        at=round(after.at, 2),
+        viewers=after.viewers.up,
+        packets_per_second=round((after.viewers.counts - before.viewers.counts).received / seconds, 1),
+        p50_ms=after.latency.quantile_ms(0.5),
+        p99_ms=after.latency.quantile_ms(0.99),
+        server_cpu=None if cpu is None else _percent(cpu, seconds),
+        load_cpu=_percent(load, seconds),
+    )
+
+
+def _cpu(before: Moment, after: Moment) -> float | None:
+    """Seconds of the server's CPU."""
+    if before.server is None or after.server is None:
+        return None
+    return after.server.cpu_seconds - before.server.cpu_seconds
+
+
+def _percent(cpu_seconds: float, seconds: float) -> float:
+    return round(100 * cpu_seconds / seconds, 1)

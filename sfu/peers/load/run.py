@@ -1,0 +1,245 @@
+"""`sfu load`: cameras up, viewers in, measure, verdict. The order of events, and nothing of how each comes about."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from sfu.peers.frames import SourceError
+from sfu.peers.load import require, results
+from sfu.peers.load.cameras import Cameras
+from sfu.peers.load.footage import Footage, from_file, synthetic
+from sfu.peers.load.limit import LimitSearch, carried
+from sfu.peers.load.orders import PlanMarks, Poll, Population, ReadMarks, SetMarks, Setup, ViewersStatus
+from sfu.peers.load.plan import Plan
+from sfu.peers.load.progress import Progress
+from sfu.peers.load.report import page
+from sfu.peers.load.results import Figures, Moment, Result, Sample
+from sfu.peers.load.spread import Spread
+from sfu.peers.load.table import print_result
+from sfu.peers.load.usage import usage
+from sfu.peers.load.viewers import Viewers
+from sfu.peers.load.worker import Worker, WorkerError
+from sfu.signaling.mqtt import BrokerUrl
+from sfu.signaling.topics import TopicError, Topics, valid_room
+
+_INTERVAL = 0.5
+_SETTLE_S = 1.5
+_JOIN_S = 30.0
+"""Seconds beyond the ramp until the last viewer is up or has failed."""
+_LATE_PACKETS_S = 0.2
+_STEP_S = 5.0
+"""Seconds of each measurement while the limit is sought."""
+
+
+class LoadError(Exception):
+    """The test cannot go on; the message is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is wanted besides the plan. `pid`: the server's process, when it runs on this machine."""
+
+    source: str | None = None
+    pid: int | None = None
+    find_limit: bool = False
+    requirements: tuple[require.Requirement, ...] = ()
+    json_file: Path | None = None
+    report_file: Path | None = None
+
+
+async def load(
+    plan: Plan,
+    wishes: Wishes,
+    *,
+    broker: BrokerUrl,
+    base: str = "sfu",
+    token: str | None = None,
+    mqtt_each: bool = False,
+    stop: asyncio.Event,
+    say: Callable[[str], None],
+) -> int:
+    """Tests, prints, writes what was asked for. Exit code: 0 done, 1 failed or a demand missed, 2 wrong usage."""
+    faults = [*plan.faults(), *([] if valid_room(plan.room_of(0)) else [f"{plan.room_of(0)!r} is not a room"])]
+    if faults:
+        say("; ".join(faults))
+        return 2
+    try:
+        Topics(base)
+        footage = await _footage(plan, wishes)
+        new_loop = type(asyncio.get_running_loop())
+        setup = Setup(plan, footage, broker, base, token, mqtt_each, new_loop)
+        result = await _tested(setup, wishes, stop)
+    except TopicError as error:
+        say(str(error))
+        return 2
+    except (LoadError, SourceError, WorkerError, OSError) as error:
+        say(str(error))
+        return 1
+    print_result(result)
+    await asyncio.to_thread(_write, result, wishes)
+    return 1 if result.missed or not result.figures.received else 0
+
+
+async def _footage(plan: Plan, wishes: Wishes) -> Footage:
+    if wishes.source is not None:
+        return await from_file(wishes.source)
+    return await asyncio.to_thread(synthetic, plan.bitrate)
+
+
+def _write(result: Result, wishes: Wishes) -> None:
+    if wishes.json_file is not None:
+        wishes.json_file.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
+    if wishes.report_file is not None:
+        wishes.report_file.write_text(page(result), encoding="utf-8")
+
+
+async def _tested(setup: Setup, wishes: Wishes, stop: asyncio.Event) -> Result:
+    async with _running(setup, wishes, stop) as test:
+        await test.start_cameras()
+        if wishes.find_limit:
+            result = await test.find_limit()
+        else:
+            measured = await test.step(setup.plan.viewers, setup.plan.seconds)
+            result = test.result((measured,), measured)
+    return replace(result, missed=require.missed(wishes.requirements, result.figures.demandable()))
+
+
+@asynccontextmanager
+async def _running(setup: Setup, wishes: Wishes, stop: asyncio.Event) -> AsyncIterator[Test]:
+    with Progress() as progress:
+        async with Worker(Cameras, setup) as cameras, Worker(Viewers, setup) as viewers:
+            yield Test(setup, wishes, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
+
+
+class Test:
+    """A test under way."""
+
+    __test__ = False  # pytest takes any class of this name for its own
+
+    def __init__(
+        self,
+        setup: Setup,
+        wishes: Wishes,
+        *,
+        cameras: Worker,
+        viewers: Worker,
+        progress: Progress,
+        stop: asyncio.Event,
+    ) -> None:
+        self._setup = setup
+        self._wishes = wishes
+        self._cameras = cameras
+        self._viewers = viewers
+        self._progress = progress
+        self._stop = stop
+        self._now = asyncio.get_running_loop().time
+        self._started = self._now()
+        self._last: Moment | None = None
+        self._latency = Spread()
+        self._samples: list[Sample] = []
+
+    async def start_cameras(self) -> None:
+        """Returns when all cameras are up; LoadError when one will not be."""
+        plan = self._setup.plan
+        self._progress.stage(f"{plan.publishers} cameras join")
+        deadline = self._now() + plan.publishers / plan.ramp + _JOIN_S
+        while (moment := await self._poll()).cameras.up < plan.publishers:
+            if moment.cameras.failed:
+                raise LoadError(f"a camera failed: {', '.join(moment.cameras.failed)}")
+            if self._now() > deadline:
+                raise LoadError("the cameras do not connect")
+            await self._wait(_INTERVAL)
+
+    async def step(self, viewers: int, seconds: float) -> Figures:
+        """Lets so many viewers in and measures. LoadError when stopped."""
+        self._progress.stage(f"{viewers} viewers join")
+        await self._viewers.ask(Population(viewers))
+        deadline = self._now() + viewers / self._setup.plan.ramp + _JOIN_S
+        while not _settled((await self._poll()).viewers, viewers) and self._now() < deadline:
+            await self._wait(_INTERVAL)
+        await self._wait(_SETTLE_S)
+        self._progress.stage(f"measuring {viewers} viewers for {seconds:g} s")
+        return await self._measure(seconds)
+
+    async def find_limit(self) -> Result:
+        """Steps until it is known how many viewers the machine carries."""
+        search, steps = LimitSearch(start=self._setup.plan.viewers), []
+        well: Figures | None = None
+        while (viewers := search.next) is not None:
+            measured = await self.step(viewers, min(self._setup.plan.seconds, _STEP_S))
+            fine = carried(measured.delivered, measured.latency_p99_ms, measured.failed)
+            search.tell(viewers, fine)
+            steps.append(measured)
+            well = measured if fine else well
+        return replace(self.result(tuple(steps), well or steps[-1]), limit=search.best)
+
+    def result(self, steps: tuple[Figures, ...], chosen: Figures) -> Result:
+        """All there is to say, but for what was demanded."""
+        plan, footage = self._setup.plan, self._setup.footage
+        cameras = f"{plan.publishers} x {footage.bitrate / 1e6:.2f} Mbit/s, {footage.packets_per_second:.0f} packets/s"
+        return Result(
+            about={
+                "cameras": f"{cameras} ({footage.about})",
+                "rooms": str(plan.rooms),
+                "ramp": f"{plan.ramp:g} joins/s",
+                "broker": str(self._setup.broker),
+            },
+            steps=steps,
+            figures=chosen,
+            samples=tuple(self._samples),
+            latency_curve=self._latency.curve_ms(),
+            join_curve=self._last.viewers.join.curve_ms() if self._last else (),
+        )
+
+    async def _measure(self, seconds: float) -> Figures:
+        await self._mark()
+        before = await self._poll()
+        latency = Spread()
+        until = self._now() + seconds
+        while (left := until - self._now()) > 0.01:
+            await self._wait(min(_INTERVAL, left))
+            if left > _INTERVAL:
+                latency.merge((await self._poll()).latency)
+        await self._mark()
+        after = await self._poll()
+        latency.merge(after.latency)
+        self._latency = latency
+        await self._wait(_LATE_PACKETS_S)
+        sent, received = await self._cameras.ask(ReadMarks()), await self._viewers.ask(ReadMarks())
+        return results.figures(before, after, latency=latency, sent=sent, received=received)
+
+    async def _mark(self) -> None:
+        """Has everybody note where they are, at a moment of each camera's own; returns when those have passed."""
+        at_ns = await self._cameras.ask(PlanMarks())
+        await self._viewers.ask(SetMarks(at_ns))
+        await self._wait(0.2)
+
+    async def _poll(self) -> Moment:
+        cameras, viewers = await asyncio.gather(self._cameras.ask(Poll()), self._viewers.ask(Poll()))
+        if fault := cameras.fault or viewers.fault:
+            raise LoadError(f"{fault}: {self._setup.broker}")
+        server = None if self._wishes.pid is None else usage(self._wishes.pid)
+        moment = Moment(self._now() - self._started, cameras, viewers, server)
+        if self._last is not None:
+            self._samples.append(results.sample(self._last, moment))
+            self._progress.show(moment, self._samples[-1])
+        self._last = moment
+        return moment
+
+    async def _wait(self, seconds: float) -> None:
+        """LoadError when the user has had enough meanwhile."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stop.wait()
+        except TimeoutError:
+            return
+        raise LoadError("stopped")
+
+
+def _settled(status: ViewersStatus, viewers: int) -> bool:
+    return status.wanted == viewers and status.settled

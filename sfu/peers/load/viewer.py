@@ -1,0 +1,218 @@
+"""One synthetic viewer: real ICE, DTLS and SRTP, but only a sample of its packets is decrypted.
+
+Owns its socket, which asyncio reads until it is connected and `read` from then on, and what it makes of each burst.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import time
+import zlib
+from array import array
+from dataclasses import dataclass, field
+
+from sfu.media import rtcp, rtp
+from sfu.peers.attempt import Host
+from sfu.peers.frames import VP8, VP9, h264
+from sfu.peers.load.lazy import LazyPort
+from sfu.peers.load.session import Session
+from sfu.peers.load.signalling import Signalling
+from sfu.peers.load.spread import Spread
+from sfu.peers.load.tally import Counts, Marks, Tally, latency_us, sampled
+from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.rtc.intake import BATCH, Intake, dropped, prepare
+from sfu.signaling.messages import Select, Tracks
+from sfu.signaling.topics import Leaf
+
+_BUFFER_BYTES = 4 << 20
+_MID = "0"
+_SECTION = OfferSection(_MID, "video", "recvonly", (h264(), VP8, VP9), {MID: 1, ABS_SEND_TIME: 2})
+
+
+@dataclass(slots=True)
+class Findings:
+    """What all viewers together have found out. `known`: check sums of all that cameras send."""
+
+    known: frozenset[int]
+    latency: Spread = field(default_factory=Spread)
+    join: Spread = field(default_factory=Spread)
+    first_packet: Spread = field(default_factory=Spread)
+    checked: int = 0
+    corrupt: int = 0
+    dropped: int = 0
+
+
+class SyntheticViewer:
+    """A `PeerListener` with one slot. `number` 0 decrypts every packet, the others a sample."""
+
+    def __init__(
+        self, leaf: Leaf, *, number: int, camera: int, choice: str | None, findings: Findings, port: LazyPort
+    ) -> None:
+        """`camera` is the number of the one that is watched, `choice` its id if it has to be selected."""
+        self.camera = camera
+        self.marks = Marks()
+        self.lazy = False
+        """Whether `read` has to be called."""
+        self.dropped = 0
+        """Datagrams that its own socket had no room for, as of the last report."""
+        self._leaf = leaf
+        self._number = number
+        self._choice = choice
+        self._findings = findings
+        self._port = port
+        self._tally = Tally()
+        self._reported = Counts()
+        self._ssrc = 0
+        self._ssrc_bytes = b""
+        self._own_ssrc = secrets.randbits(32) or 1
+        self._send_time_id = 0
+        self._received_ns: int | None = None
+        self._waiting = True
+        self._session: Session
+        self._socket: socket.socket
+
+    @classmethod
+    async def open(
+        cls,
+        leaf: Leaf,
+        *,
+        number: int,
+        camera: int,
+        choice: str | None,
+        findings: Findings,
+        host: Host,
+        signalling: Signalling,
+    ) -> SyntheticViewer:
+        """With a port of its own. OSError when there is none."""
+        port = await LazyPort.open()
+        viewer = cls(leaf, number=number, camera=camera, choice=choice, findings=findings, port=port)
+        viewer._session = Session(signalling, leaf, host=host, port=port, sections=[_SECTION], listener=viewer)
+        return viewer
+
+    async def run(self) -> None:
+        """Joins and stays until cancelled, or SessionError."""
+        try:
+            await self._session.run()
+        finally:
+            self.lazy = False
+
+    @property
+    def up(self) -> bool:
+        """Whether it is connected."""
+        return self._session.attempt.up
+
+    @property
+    def undecrypted(self) -> int:
+        """Sampled packets that libsrtp refused."""
+        return self._session.attempt.transport.drops["srtp"]
+
+    def counts(self) -> Counts:
+        """What came so far."""
+        return self._tally.counts()
+
+    def report(self) -> None:
+        """Sends a receiver report."""
+        if self.lazy and self._ssrc:
+            self.dropped = dropped(self._socket)
+            block = self._tally.report(self._ssrc, self._reported)
+            self._reported = self.counts()
+            self._session.attempt.transport.send_rtcp(rtcp.receiver_report(self._own_ssrc, [block], self._leaf.peer))
+
+    def read(self, intake: Intake) -> None:
+        """Reads and counts all that its socket holds."""
+        started = time.time_ns()
+        while count := intake.read(self._socket):
+            if intake.words(2, count) == self._ssrc_bytes * count:
+                self._media(intake, 0, count)
+            else:
+                self._mixed(intake, count)
+            if count < BATCH or not self.lazy:
+                break
+        if self.marks.pending:
+            self.marks.expire(started, self.counts())
+
+    def _mixed(self, intake: Intake, count: int) -> None:
+        """A burst with something in it that is not our stream: STUN, DTLS, sender reports."""
+        words = intake.words(2, count)
+        for number in range(count):
+            if words[4 * number : 4 * number + 4] == self._ssrc_bytes:
+                self._media(intake, number, number + 1)
+            else:
+                self._hand_on(intake, number)
+
+    def _media(self, intake: Intake, start: int, end: int) -> None:
+        """Datagrams `start` to `end` of our stream, counted up to the next mark and on from there."""
+        cut = self.marks.cut(start, end, intake.received_at) if self.marks.pending else end
+        if cut > start:
+            self._count(intake, start, cut)
+        if cut < end:
+            self.marks.pass_one(self.counts())
+            self._media(intake, cut, end)
+
+    def _count(self, intake: Intake, start: int, end: int) -> None:
+        sequences = intake.halves(1, end)[start:]
+        self._tally.add(sequences, sum(intake.lengths(end)[start:]))
+        if self._waiting:
+            self._first_packet(intake.received_at(start))
+        everything = self._number == 0
+        for offset in range(end - start) if everything else sampled(sequences[0], end - start, self._number):
+            self._hand_on(intake, start + offset)
+
+    def _hand_on(self, intake: Intake, number: int) -> None:
+        """To the transport, which decrypts it and comes back with `on_rtp`."""
+        self._received_ns = intake.received_at(number)
+        self._port.hand_on(intake.datagram(number), self._socket, intake.source(number))
+        self._received_ns = None
+
+    def _first_packet(self, received_ns: int) -> None:
+        self._waiting = False
+        self._findings.first_packet.add((received_ns - self._session.offered_ns) // 1000)
+
+    def on_answer(self, answer: Description) -> None:
+        """See `PeerListener`: what our stream looks like."""
+        section = answer.sections[0]
+        if not section.rejected and section.ssrcs:
+            self._ssrc = section.ssrcs[0]
+            self._ssrc_bytes = self._ssrc.to_bytes(4, "big")
+        self._send_time_id = section.extensions.get(ABS_SEND_TIME, 0)
+        if self._choice is not None:
+            self._session.say(Select(_MID, self._choice, self._leaf.room))
+
+    def on_up(self) -> None:
+        """See `PeerListener`: from here on the socket is read lazily."""
+        self._findings.join.add((time.time_ns() - self._session.offered_ns) // 1000)
+        path = self._session.attempt.transport.agent.path
+        if path is not None:
+            self._socket = path.socket
+            prepare(self._socket, _BUFFER_BYTES)
+            self._port.take_away()
+            self.lazy = True
+
+    def on_down(self, reason: str) -> None:
+        """See `PeerListener`."""
+
+    def on_rtp(self, data: bytes) -> None:
+        """See `PeerListener`: of the sample, or from before the socket was read lazily."""
+        packet = rtp.parse(data)
+        if packet is None:
+            self._findings.corrupt += 1
+            return
+        received_ns = self._received_ns
+        if received_ns is None:
+            received_ns = time.time_ns()
+            self._tally.add(array("H", [packet.sequence]), len(data))
+            if self._waiting:
+                self._first_packet(received_ns)
+        if not packet.payload:
+            return
+        self._findings.checked += 1
+        self._findings.corrupt += zlib.crc32(packet.payload) not in self._findings.known
+        if (sent := packet.extensions.get(self._send_time_id)) is not None and len(sent) == 3:
+            self._findings.latency.add(latency_us(int.from_bytes(sent, "big"), received_ns))
+
+    def on_rtcp(self, data: bytes) -> None:
+        """See `PeerListener`: sender reports time picture and sound, of which a load test shows none."""
+
+    def on_tracks(self, tracks: Tracks) -> None:
+        """See `PeerListener`."""

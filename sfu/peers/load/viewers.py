@@ -1,0 +1,184 @@
+"""All synthetic viewers, in one process: who joins when, and one reader for all their sockets.
+
+Owns the population and the sweep over the sockets. What one viewer makes of its packets is `viewer`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from itertools import cycle
+
+from sfu.peers.attempt import Host
+from sfu.peers.load.orders import (
+    Answer,
+    Order,
+    Poll,
+    Population,
+    ReadMarks,
+    Received,
+    SetMarks,
+    Setup,
+    ViewersStatus,
+)
+from sfu.peers.load.session import SessionError
+from sfu.peers.load.signalling import Signalling
+from sfu.peers.load.tally import Counts
+from sfu.peers.load.viewer import Findings, SyntheticViewer
+from sfu.rtc.intake import Intake
+from sfu.signaling.topics import Role
+
+_TICK = 0.005
+_SLICES = 4
+"""Each socket is read every fourth tick. Laziness costs no accuracy, since the kernel notes when packets come."""
+_REPORT_INTERVAL = 1.0
+_JOINING_AT_ONCE = 64
+
+
+class Viewers:
+    """The party of the viewers' process."""
+
+    def __init__(self, setup: Setup) -> None:
+        plan = setup.plan
+        self._plan = plan
+        self._signalling = Signalling(
+            setup.broker, setup.base, Role.VIEW, plan.room, token=setup.token, each=setup.mqtt_each
+        )
+        self._host = Host.new()
+        self._findings = Findings(setup.footage.check_sums())
+        self._wanted = 0
+        self._changed = asyncio.Event()
+        self._joining = asyncio.Semaphore(_JOINING_AT_ONCE)
+        self._viewers: dict[int, SyntheticViewer] = {}
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._failed: dict[int, str] = {}
+        self._gone = Counts()
+        self._fault: str | None = None
+
+    async def run(self) -> None:
+        """See `Party`."""
+        helpers = [asyncio.create_task(work, name="load: viewers") for work in (self._sweep(), self._report())]
+        try:
+            await self._signalling.open()
+            await self._populate()
+        except TimeoutError:
+            self._fault = "no connection to the broker"
+            await asyncio.Event().wait()
+        finally:
+            for task in (*helpers, *self._tasks.values()):
+                task.cancel()
+            await asyncio.gather(*helpers, *self._tasks.values(), return_exceptions=True)
+            await self._signalling.close()
+
+    def answer(self, order: Order) -> Answer:
+        """See `Party`."""
+        match order:
+            case Population(viewers):
+                self._wanted = viewers
+                self._changed.set()
+            case SetMarks(at_ns):
+                for viewer in self._viewers.values():
+                    if viewer.up and (at := at_ns.get(viewer.camera)) is not None:
+                        viewer.marks.set(at)
+            case ReadMarks():
+                return tuple(received for viewer in self._viewers.values() if (received := _received(viewer)))
+            case Poll():
+                return self._status()
+            case _:
+                pass
+        return None
+
+    def _status(self) -> ViewersStatus:
+        findings = self._findings
+        return ViewersStatus(
+            wanted=self._wanted,
+            up=sum(viewer.up for viewer in self._viewers.values()),
+            failed=Counter(self._failed.values()),
+            counts=sum((viewer.counts() for viewer in self._viewers.values()), self._gone),
+            latency=findings.latency.take(),
+            join=findings.join,
+            first_packet=findings.first_packet,
+            checked=findings.checked,
+            corrupt=findings.corrupt + sum(viewer.undecrypted for viewer in self._viewers.values()),
+            dropped=findings.dropped + sum(viewer.dropped for viewer in self._viewers.values()),
+            cpu_seconds=time.process_time(),
+            fault=self._fault,
+        )
+
+    async def _populate(self) -> None:
+        """Lets viewers in at the ramp's pace, and out at once."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            leaving = [task for number, task in self._tasks.items() if number >= self._wanted]
+            for task in leaving:
+                task.cancel()
+            if leaving:
+                await asyncio.wait(leaving)
+            self._failed = {number: why for number, why in self._failed.items() if number < self._wanted}
+            await self._let_in()
+
+    async def _let_in(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        for number in range(self._wanted):
+            if self._changed.is_set():
+                return
+            if number not in self._tasks and number not in self._failed:
+                self._tasks[number] = asyncio.create_task(self._view(number), name=f"viewer {number}")
+                due = max(due + 1 / self._plan.ramp, loop.time())
+                await asyncio.sleep(due - loop.time())
+
+    async def _view(self, number: int) -> None:
+        """One viewer's whole life."""
+        camera = self._plan.watched(number)
+        try:
+            async with self._joining:
+                viewer = await SyntheticViewer.open(
+                    self._plan.viewer(number),
+                    number=number,
+                    camera=camera or 0,
+                    choice=self._choice(number),
+                    findings=self._findings,
+                    host=self._host,
+                    signalling=self._signalling,
+                )
+                self._viewers[number] = viewer
+            await viewer.run()
+        except (SessionError, OSError) as error:
+            self._failed[number] = str(error)
+        finally:
+            del self._tasks[number]
+            if (left := self._viewers.pop(number, None)) is not None:
+                self._gone += left.counts()
+                self._findings.corrupt += left.undecrypted
+                self._findings.dropped += left.dropped
+
+    def _choice(self, number: int) -> str | None:
+        """The camera's id, where the room has several and the server could not know which one is meant."""
+        plan, camera = self._plan, self._plan.watched(number)
+        return plan.camera(camera).peer if camera is not None and plan.publishers > plan.rooms else None
+
+    async def _sweep(self) -> None:
+        """Reads a part of all sockets each tick, so that the work is even."""
+        intake = Intake()
+        for part in cycle(range(_SLICES)):
+            await asyncio.sleep(_TICK)
+            for viewer in list(self._viewers.values())[part::_SLICES]:
+                if viewer.lazy:
+                    viewer.read(intake)
+
+    async def _report(self) -> None:
+        """Receiver reports, each viewer's once a second, spread over the second."""
+        parts = 20
+        for part in cycle(range(parts)):
+            await asyncio.sleep(_REPORT_INTERVAL / parts)
+            for viewer in list(self._viewers.values())[part::parts]:
+                viewer.report()
+
+
+def _received(viewer: SyntheticViewer) -> Received | None:
+    """Between the viewer's two marks; one that is no longer up has had nothing since."""
+    marks = viewer.marks.take()
+    return Received(viewer.camera, marks[1] - marks[0]) if len(marks) == 2 else None

@@ -1,0 +1,162 @@
+"""Datagrams of many sockets read many at a time and looked at in columns: what makes a thousand viewers cheap.
+
+Owns the buffers of one `recvmmsg`, each datagram at its own multiple of `STRIDE`. A column (all SSRCs, all sequence
+numbers) is one strided slice, so that a burst costs Python a few steps instead of a few a packet. Never interprets
+what it has read. Used by the load test alone; the server reads its one port in `udp`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import sys
+import time
+from array import array
+from typing import Final
+
+import cffi
+
+STRIDE: Final = 2048
+"""Bytes from one datagram to the next; longer ones are cut."""
+BATCH: Final = 64
+_NAME: Final = 32
+_CONTROL: Final = 64
+_TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS and SCM_TIMESTAMPNS of 64-bit Linux
+_MEMINFO: Final = 55  # SO_MEMINFO
+_MEMINFO_DROPS: Final = 8
+_RECEIVE_BUFFER_FORCE: Final = 33  # SO_RCVBUFFORCE
+_GRO: Final = 104  # UDP_GRO, of SOL_UDP
+_SOL_UDP: Final = 17
+_MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
+_IOVEC: Final = struct.Struct("=QQ")
+_IPV4: Final = struct.Struct("=H2x4s")
+_PORT: Final = struct.Struct(">H")
+
+_ffi = cffi.FFI()
+_ffi.cdef("int recvmmsg(int fd, void *messages, unsigned int count, int flags, void *timeout);")
+_libc = _ffi.dlopen(None)
+_LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(_libc, "recvmmsg")
+
+
+def prepare(sock: socket.socket, buffer_bytes: int) -> None:
+    """Lets `sock` hold what comes between two lazy reads, and has the kernel note when each datagram came.
+
+    Datagrams are taken one by one even where the sender sent segments (no `UDP_GRO`): a viewer behind a network card
+    gets them so, and the cutting is the sender's cost there too.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    if _LINUX_64:
+        sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+        sock.setsockopt(_SOL_UDP, _GRO, 0)
+        with contextlib.suppress(PermissionError):
+            sock.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, buffer_bytes)
+
+
+def dropped(sock: socket.socket) -> int:
+    """Datagrams that the kernel dropped because nobody had read this socket for too long; 0 where it does not say."""
+    if not _LINUX_64:
+        return 0
+    counts = array("I", sock.getsockopt(socket.SOL_SOCKET, _MEMINFO, 4 * (_MEMINFO_DROPS + 1)))
+    return counts[_MEMINFO_DROPS]
+
+
+class Intake:
+    """Up to `BATCH` datagrams of one socket at a time. Valid until the next `read`, of whichever socket."""
+
+    def __init__(self) -> None:
+        self._arena = bytearray(STRIDE * BATCH)
+        self._bytes = memoryview(self._arena)
+        self._halves = self._bytes.cast("H")
+        self._words = self._bytes.cast("I")
+        self._names = bytearray(_NAME * BATCH)
+        self._controls = bytearray(_CONTROL * BATCH)
+        self._times = memoryview(self._controls).cast("q")
+        self._messages = bytearray(self._prepared())
+        self._template = bytes(self._messages)
+        self._fields = memoryview(self._messages).cast("I")
+        self._messages_c = _ffi.from_buffer(self._messages)
+        self._used = 0
+        self._read_at = 0
+
+    def read(self, sock: socket.socket) -> int:
+        """Reads what `sock` holds, at most `BATCH` datagrams; returns how many, 0 when there are none."""
+        if not _LINUX_64:
+            return self._read_singly(sock)
+        used = self._used * _MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
+        self._messages[:used] = self._template[:used]
+        count: int = _libc.recvmmsg(sock.fileno(), self._messages_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
+        self._used = max(count, 0)
+        return self._used
+
+    def lengths(self, count: int) -> list[int]:
+        """Bytes of each of the first `count` datagrams."""
+        return self._fields[14 : 16 * count : 16].tolist()
+
+    def words(self, index: int, count: int) -> bytes:
+        """The 32-bit words at byte `4 * index` of the first `count` datagrams, side by side as they came."""
+        return self._words[index : STRIDE // 4 * count : STRIDE // 4].tobytes()
+
+    def halves(self, index: int, count: int) -> array[int]:
+        """The 16-bit numbers at byte `2 * index` of the first `count` datagrams."""
+        column = array("H", self._halves[index : STRIDE // 2 * count : STRIDE // 2].tobytes())
+        if sys.byteorder == "little":
+            column.byteswap()
+        return column
+
+    def datagram(self, number: int) -> bytes:
+        """A copy of one datagram."""
+        start = number * STRIDE
+        return bytes(self._bytes[start : start + min(self._fields[14 + 16 * number], STRIDE)])
+
+    def received_at(self, number: int) -> int:
+        """When the kernel got it: nanoseconds since 1970 by the machine's wall clock."""
+        if not _LINUX_64:
+            return self._read_at
+        at = number * _CONTROL // 8
+        return self._times[at + 2] * 1_000_000_000 + self._times[at + 3]
+
+    def source(self, number: int) -> tuple[str, int]:
+        """Where it came from."""
+        at = number * _NAME
+        (port,) = _PORT.unpack_from(self._names, at + 2)
+        family, packed = _IPV4.unpack_from(self._names, at)
+        if family == socket.AF_INET6:
+            return socket.inet_ntop(socket.AF_INET6, self._names[at + 8 : at + 24]), port
+        return socket.inet_ntoa(packed), port
+
+    def _prepared(self) -> bytes:
+        """The message headers, each pointing to its own name, vector, buffer and control message."""
+        self._vectors = bytearray(_IOVEC.size * BATCH)
+        arena, names, controls, vectors = map(_address, (self._arena, self._names, self._controls, self._vectors))
+        headers = []
+        for number in range(BATCH):
+            _IOVEC.pack_into(self._vectors, number * _IOVEC.size, arena + number * STRIDE, STRIDE)
+            name, control = names + number * _NAME, controls + number * _CONTROL
+            vector = vectors + number * _IOVEC.size
+            headers.append(_MMSGHDR.pack(name, _NAME, vector, 1, control, _CONTROL, 0, 0))
+        return b"".join(headers)
+
+    def _read_singly(self, sock: socket.socket) -> int:
+        """Without `recvmmsg`: into the same columns, one call a datagram, timed by us."""
+        count = 0
+        self._read_at = time.time_ns()
+        for number in range(BATCH):
+            try:
+                size, address = sock.recvfrom_into(self._bytes[number * STRIDE : (number + 1) * STRIDE])
+            except OSError:
+                break
+            self._fields[14 + 16 * number] = size
+            packed = socket.inet_pton(sock.family, address[0])
+            at = number * _NAME
+            _IPV4.pack_into(self._names, at, sock.family, packed[:4])
+            _PORT.pack_into(self._names, at + 2, address[1])
+            if len(packed) == 16:
+                self._names[at + 8 : at + 24] = packed
+            count += 1
+        return count
+
+
+def _address(buffer: bytearray) -> int:
+    """Where a buffer that is never resized, and lives as long as its `Intake`, lies."""
+    return int(_ffi.cast("uintptr_t", _ffi.from_buffer(buffer)))
