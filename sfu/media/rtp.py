@@ -6,7 +6,7 @@ raises on remote bytes, and never looks into a payload (that is `codecs`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from struct import Struct
 
@@ -14,6 +14,7 @@ _HEADER = Struct("!BBHII")
 _EXTENSION_HEADER = Struct("!HH")
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
+_BYTES = [bytes((value,)) for value in range(256)]
 
 
 @dataclass(slots=True)
@@ -119,28 +120,36 @@ def _parse_two_byte(data: bytes, position: int, end: int) -> dict[int, bytes] | 
     return extensions
 
 
-def extension_block(values: Iterable[tuple[int, bytes]]) -> bytes:
+def extension_block(values: Sequence[tuple[int, bytes]]) -> bytes:
     """The header extension of these (id, value) pairs: four-byte header, elements, padding to 32 bits; b"" for none.
 
     One-byte elements if all of them fit, else two-byte ones (RFC 8285 section 4). What fits neither (an id outside
     1 to 255, more than 255 bytes) is left out: this runs for each packet, where nothing may raise.
     """
+    parts: list[bytes] = []
+    for number, value in values:
+        size = len(value)
+        if not (0 < number < 15 and 0 < size < 17):
+            return _two_byte_block(values)
+        parts += (_BYTES[number << 4 | size - 1], value)
+    return _block(_ONE_BYTE_PROFILE, b"".join(parts)) if parts else b""
+
+
+def _two_byte_block(values: Sequence[tuple[int, bytes]]) -> bytes:
     elements = [(number, value) for number, value in values if 0 < number < 256 and len(value) < 256]
-    if not elements:
-        return b""
-    if all(number < 15 and 0 < len(value) < 17 for number, value in elements):
-        profile = _ONE_BYTE_PROFILE
-        body = b"".join([bytes((number << 4 | len(value) - 1,)) + value for number, value in elements])
-    else:
-        profile = _TWO_BYTE_PROFILE
-        body = b"".join([bytes((number, len(value))) + value for number, value in elements])
-    body += bytes(-len(body) % 4)
-    return _EXTENSION_HEADER.pack(profile, len(body) // 4) + body
+    if len(elements) < len(values):
+        return extension_block(elements)  # those that are left may fit one byte
+    return _block(_TWO_BYTE_PROFILE, b"".join([bytes((number, len(value))) + value for number, value in elements]))
+
+
+def _block(profile: int, body: bytes) -> bytes:
+    padding = -len(body) & 3
+    return _EXTENSION_HEADER.pack(profile, len(body) + padding >> 2) + body + bytes(padding)
 
 
 def serialize(packet: Packet) -> bytes:
     """The bytes that `parse` reads back as `packet`."""
-    block = extension_block(packet.extensions.items())
+    block = extension_block(list(packet.extensions.items()))
     header = _HEADER.pack(
         0x90 if block else 0x80,
         packet.marker << 7 | packet.payload_type,
