@@ -98,8 +98,11 @@ class Bye:
 Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | Remb | Bye
 
 
-def parse(data: bytes) -> list[Message]:
-    """What a compound or reduced-size packet says, in order; reading ends at the first part with a broken frame."""
+def parse(data: bytes, *, reports: bool = True) -> list[Message]:
+    """What a compound or reduced-size packet says, in order; reading ends at the first part with a broken frame.
+
+    Without `reports` receiver reports are passed over, the most frequent thing a viewer says and the dearest to read.
+    """
     messages: list[Message] = []
     position = 0
     while position + 4 <= len(data):
@@ -107,11 +110,11 @@ def parse(data: bytes) -> list[Message]:
         end = position + 4 + 4 * words
         if first >> 6 != 2 or end > len(data):
             break
-        body = data[position + 4 : end]
-        if first & 0x20:
-            body = _without_padding(body)
         reader = _READERS.get(kind)
-        if reader is not None:
+        if reader is not None and (reports or kind != _RR):
+            body = data[position + 4 : end]
+            if first & 0x20:
+                body = _without_padding(body)
             messages += reader(first & 0x1F, body)
         position = end
     return messages

@@ -230,7 +230,7 @@ class Participant:
 
     def _on_rtcp(self, data: bytes) -> None:
         now = self._terms.clock()
-        for message in rtcp.parse(data):
+        for message in rtcp.parse(data, reports=False):
             if isinstance(message, rtcp.SenderReport):
                 self._on_sender_report(message, now)
             elif isinstance(message, rtcp.KeyFrameRequest):

@@ -169,3 +169,10 @@ def test_unknown_types_are_skipped_and_a_broken_frame_ends_the_reading() -> None
     assert rtcp.parse(unknown + PLI) == rtcp.parse(PLI)
     for broken in (PLI[:-1], b"\x40" + PLI[1:], b"\x81"):
         assert rtcp.parse(PLI + broken) == rtcp.parse(PLI)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=4), st.lists(BLOCKS, max_size=3))
+def test_without_reports_all_else_is_read_alike(junk: list[bytes], blocks: list[rtcp.ReportBlock]) -> None:
+    data = rtcp.compound(rtcp.receiver_report(1, blocks, "a"), PLI) + b"".join(junk)
+    wanted = [message for message in rtcp.parse(data) if not isinstance(message, rtcp.ReceiverReport)]
+    assert rtcp.parse(data, reports=False) == wanted
