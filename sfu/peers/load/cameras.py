@@ -7,6 +7,7 @@ camera: what is batched is for the server to find.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections import Counter
@@ -31,6 +32,8 @@ _MARK_AHEAD = 0.15
 """Seconds in which the viewers' process can be told of a mark."""
 _MARK_BEFORE = 0.002
 """Seconds from a mark to the frame behind it."""
+_TICK = 1 / (1 << 18)
+"""Seconds in the unit of abs-send-time."""
 _MARKS = 2
 _LATE = 1.0
 _SHORTEST_SLEEP = 0.0005
@@ -97,14 +100,9 @@ class Cameras:
             case _:
                 return None
 
-    def _plan_marks(self) -> Mapping[int, int]:
-        """Wall time in ns of each camera's next mark."""
-        now, wall_ns = asyncio.get_running_loop().time(), time.time_ns()
-        return {
-            number: wall_ns + round((camera.plan_mark(now + _MARK_AHEAD) - _MARK_BEFORE - now) * 1e9)
-            for number, camera in enumerate(self._cameras)
-            if camera.up
-        }
+    def _plan_marks(self) -> Mapping[int, float]:
+        """Wall time, in seconds since 1970, of each camera's next mark."""
+        return {number: camera.plan_mark() for number, camera in enumerate(self._cameras) if camera.up}
 
     def _read_marks(self) -> SentMarks:
         marks = {number: camera.take_marks() for number, camera in enumerate(self._cameras)}
@@ -132,6 +130,7 @@ class SyntheticCamera:
         self._key_wanted = True
         self._due = 0.0
         self._mark_due: float | None = None
+        self._mark_wall = math.inf
         self._marks: list[int] = []
 
     @property
@@ -150,11 +149,13 @@ class SyntheticCamera:
             sending.cancel()
             await asyncio.wait({sending})
 
-    def plan_mark(self, after: float) -> float:
-        """When the first frame after `after` (event loop's time) is due; how many packets preceded it is noted then."""
+    def plan_mark(self) -> float:
+        """The wall time of a pause soon to come; what is sent before it will be stamped so, and its number noted."""
+        now = asyncio.get_running_loop().time()
         period = self._footage.seconds / len(self._footage.pictures)
-        self._mark_due = self._due + max(-(-(after - self._due) // period), 1) * period
-        return self._mark_due
+        self._mark_due = self._due + max(-(-(now + _MARK_AHEAD - self._due) // period), 1) * period
+        self._mark_wall = time.time() + self._mark_due - now - _MARK_BEFORE
+        return self._mark_wall
 
     def take_marks(self) -> list[int]:
         """Packets sent before each of the last marks, which are forgotten."""
@@ -185,13 +186,15 @@ class SyntheticCamera:
     def _pass_mark(self) -> None:
         if self._mark_due is not None and self._due >= self._mark_due - _MARK_BEFORE:
             self._marks.append(self.sent)
-            self._mark_due = None
+            self._mark_due, self._mark_wall = None, math.inf
 
     def _send_picture(self, transport: Transport, number: int, seconds: float) -> None:
         payloads = self._footage.pictures[number].payloads
         last = len(payloads) - 1
         for index, payload in enumerate(payloads):
-            transport.send_rtp(self._stream.packet(payload, seconds, time.time(), marker=index == last))
+            # a camera that is late itself still sends on the right side of its mark
+            wall = min(time.time(), self._mark_wall - _TICK)
+            transport.send_rtp(self._stream.packet(payload, seconds, wall, marker=index == last))
         self.sent += len(payloads)
 
     def _section(self) -> OfferSection:

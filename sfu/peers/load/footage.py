@@ -92,7 +92,7 @@ async def from_file(path: str) -> Footage:
         track = next((i for i, codec in enumerate(source.codecs) if codec.kind == "video"), None)
         if track is None:
             raise SourceError(f"{path}: has no picture")
-        frames = []
+        frames: list[Frame] = []
         async for frame in source.frames():
             if frame.seconds > _FROM_FILE_SECONDS:
                 break

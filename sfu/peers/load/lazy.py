@@ -49,6 +49,11 @@ class LazyPort(UdpPort):
         for sock in self.sockets:
             asyncio.get_running_loop().remove_reader(sock.fileno())
 
+    def hand_on_media(self, data: bytes) -> None:
+        """One SRTP packet that was read elsewhere, wherever it came from: its tag proves whose it is."""
+        if self._agent is not None:
+            self._agent.on_data(data)
+
     def hand_on(self, data: bytes, sock: socket.socket, address: Address) -> None:
         """One datagram that was read from `sock` elsewhere."""
         if not data or self._agent is None:

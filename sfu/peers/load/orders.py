@@ -42,9 +42,9 @@ class PlanMarks:
 
 @dataclass(frozen=True, slots=True)
 class SetMarks:
-    """To the viewers: note what you have received by then (ns since 1970), by the number of the camera you watch."""
+    """To the viewers: note what you got of what your camera, by number, sends until then (seconds since 1970)."""
 
-    at_ns: Mapping[int, int]
+    at: Mapping[int, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,4 +114,4 @@ class SentMarks:
     packets: Mapping[int, int] = field(default_factory=dict)
 
 
-Answer = CamerasStatus | ViewersStatus | Mapping[int, int] | SentMarks | tuple[Received, ...] | None
+Answer = CamerasStatus | ViewersStatus | Mapping[int, float] | SentMarks | tuple[Received, ...] | None

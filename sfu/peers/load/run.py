@@ -31,7 +31,7 @@ _INTERVAL = 0.5
 _SETTLE_S = 1.5
 _JOIN_S = 30.0
 """Seconds beyond the ramp until the last viewer is up or has failed."""
-_LATE_PACKETS_S = 0.2
+_LATE_PACKETS_S = 0.5
 _STEP_S = 5.0
 """Seconds of each measurement while the limit is sought."""
 
@@ -197,6 +197,8 @@ class Test:
         )
 
     async def _measure(self, seconds: float) -> Figures:
+        for worker in (self._cameras, self._viewers):
+            await worker.ask(ReadMarks())
         await self._mark()
         before = await self._poll()
         latency = Spread()
@@ -215,8 +217,7 @@ class Test:
 
     async def _mark(self) -> None:
         """Has everybody note where they are, at a moment of each camera's own; returns when those have passed."""
-        at_ns = await self._cameras.ask(PlanMarks())
-        await self._viewers.ask(SetMarks(at_ns))
+        await self._viewers.ask(SetMarks(await self._cameras.ask(PlanMarks())))
         await self._wait(0.2)
 
     async def _poll(self) -> Moment:

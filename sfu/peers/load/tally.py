@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from sfu.media.rtcp import ReportBlock
 from sfu.peers.figures import Sequences
+from sfu.peers.outgoing import abs_send_time
 
 SAMPLE = 32
 """One packet in so many is decrypted, checked and timed."""
@@ -74,7 +75,10 @@ class Tally:
 
 
 class Marks:
-    """How much had been received at agreed wall times: at a camera's pause, so that nothing is under way."""
+    """How much had been received of what was sent before agreed moments, each in a pause of the camera.
+
+    By the time a packet was sent, not by the time it came: what is late at a mark is still counted on its right side.
+    """
 
     __slots__ = ("_done", "_due")
 
@@ -87,29 +91,25 @@ class Marks:
         """Whether the next bursts have to be looked at."""
         return bool(self._due)
 
-    def set(self, at_ns: int) -> None:
-        """Wants the count at a wall time to come, later than those before it."""
-        self._due.append(at_ns)
+    def set(self, at: int) -> None:
+        """Wants the count of what is sent before an abs-send-time to come, later than those before it."""
+        self._due.append(at)
 
-    def cut(self, start: int, end: int, received_at: Callable[[int], int]) -> int:
-        """The first of the datagrams `start` to `end` that came at or after the next mark; `end` when none did."""
-        return bisect_left(range(end), self._due[0], start, end, key=received_at)
+    def cut(self, start: int, end: int, sent_at: Callable[[int], int]) -> int:
+        """The first of the datagrams `start` to `end` that was sent at or after the next mark; `end` if none was."""
+        due = self._due[0]
+        return bisect_left(range(end), 0, start, end, key=lambda number: ticks_between(due, sent_at(number)))
 
     def pass_one(self, counts: Counts) -> None:
         """Notes the count at the next mark."""
         self._due.pop(0)
         self._done.append(counts)
 
-    def take(self) -> list[Counts]:
-        """The counts at each mark that has passed, in order; all marks are forgotten."""
-        done, self._done = self._done, []
-        self._due.clear()
+    def take(self, counts: Counts) -> list[Counts]:
+        """The counts at each mark, `counts` at those behind which nothing has come; all marks are forgotten."""
+        done = self._done + [counts] * len(self._due)
+        self._done, self._due = [], []
         return done
-
-    def expire(self, now_ns: int, counts: Counts) -> None:
-        """Passes the marks that lie before `now_ns`, when all that came before is known to be counted."""
-        while self._due and self._due[0] <= now_ns:
-            self.pass_one(counts)
 
 
 def sampled(first: int, count: int, own: int) -> range:
@@ -119,12 +119,14 @@ def sampled(first: int, count: int, own: int) -> range:
 
 _TICKS = 1 << 24
 _TICK_US = 1_000_000 / (1 << 18)
-_NTP_EPOCH = 2_208_988_800
+
+
+def ticks_between(earlier: int, later: int) -> int:
+    """From one abs-send-time to another in 1/2^18 s, at most 32 s either way; negative if `later` is before."""
+    ticks = (later - earlier) % _TICKS
+    return ticks - _TICKS if ticks >= _TICKS // 2 else ticks
 
 
 def latency_us(sent: int, received_ns: int) -> int:
-    """Microseconds from an abs-send-time (24 bits, wraps each 64 s) to a wall time in ns, at most 32 s either way."""
-    seconds, rest = divmod(received_ns, 1_000_000_000)
-    now = ((seconds + _NTP_EPOCH) << 18) + (rest << 18) // 1_000_000_000
-    late = (now - sent) % _TICKS
-    return round((late - _TICKS if late >= _TICKS // 2 else late) * _TICK_US)
+    """Microseconds from an abs-send-time to a wall time in ns since 1970, at most 32 s either way."""
+    return round(ticks_between(sent, abs_send_time(received_ns / 1e9)) * _TICK_US)

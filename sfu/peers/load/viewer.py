@@ -20,6 +20,7 @@ from sfu.peers.load.session import Session
 from sfu.peers.load.signalling import Signalling
 from sfu.peers.load.spread import Spread
 from sfu.peers.load.tally import Counts, Marks, Tally, latency_us, sampled
+from sfu.peers.outgoing import abs_send_time
 from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
 from sfu.rtc.intake import BATCH, Intake, dropped, prepare
 from sfu.signaling.messages import Select, Tracks
@@ -121,7 +122,6 @@ class SyntheticViewer:
 
     def read(self, intake: Intake) -> None:
         """Reads and counts all that its socket holds."""
-        started = time.time_ns()
         while count := intake.read(self._socket):
             if intake.words(2, count) == self._ssrc_bytes * count:
                 self._media(intake, 0, count)
@@ -129,8 +129,6 @@ class SyntheticViewer:
                 self._mixed(intake, count)
             if count < BATCH or not self.lazy:
                 break
-        if self.marks.pending:
-            self.marks.expire(started, self.counts())
 
     def _mixed(self, intake: Intake, count: int) -> None:
         """A burst with something in it that is not our stream: STUN, DTLS, sender reports."""
@@ -143,7 +141,7 @@ class SyntheticViewer:
 
     def _media(self, intake: Intake, start: int, end: int) -> None:
         """Datagrams `start` to `end` of our stream, counted up to the next mark and on from there."""
-        cut = self.marks.cut(start, end, intake.received_at) if self.marks.pending else end
+        cut = self.marks.cut(start, end, lambda number: self._sent_at(intake, number)) if self.marks.pending else end
         if cut > start:
             self._count(intake, start, cut)
         if cut < end:
@@ -157,13 +155,23 @@ class SyntheticViewer:
             self._first_packet(intake.received_at(start))
         everything = self._number == 0
         for offset in range(end - start) if everything else sampled(sequences[0], end - start, self._number):
-            self._hand_on(intake, start + offset)
+            self._sample(intake, start + offset)
+
+    def _sample(self, intake: Intake, number: int) -> None:
+        """To the transport, which decrypts it and comes back with `on_rtp`; only the server can have encrypted it."""
+        self._received_ns = intake.received_at(number)
+        self._port.hand_on_media(intake.datagram(number))
+        self._received_ns = None
+
+    def _sent_at(self, intake: Intake, number: int) -> int:
+        """The abs-send-time that a datagram carries in its clear header, or else that of its arrival."""
+        packet = rtp.parse(intake.datagram(number))
+        sent = None if packet is None else packet.extensions.get(self._send_time_id)
+        return int.from_bytes(sent, "big") if sent else abs_send_time(intake.received_at(number) / 1e9)
 
     def _hand_on(self, intake: Intake, number: int) -> None:
-        """To the transport, which decrypts it and comes back with `on_rtp`."""
-        self._received_ns = intake.received_at(number)
+        """To whoever waits for it."""
         self._port.hand_on(intake.datagram(number), self._socket, intake.source(number))
-        self._received_ns = None
 
     def _first_packet(self, received_ns: int) -> None:
         self._waiting = False
