@@ -88,9 +88,11 @@ class Participant:
 
     # --- negotiation
 
-    def negotiate(self, text: str) -> Negotiated:
-        """Takes in an offer; the answer comes from `answer` once local candidates are gathered. Raises SdpError."""
-        description = sdp.parse(text)
+    def negotiate(self, text: str, description: Description) -> Negotiated:
+        """Takes in an offer, `text` as read by `sdp.parse`; `answer` follows once local candidates are gathered.
+
+        Raises SdpError.
+        """
         negotiated = negotiate(description, self.leaf.role.value, preference=self._terms.preference, ssrc=self._ssrc_of)
         self.offer_text, self.answer_text, self._remote = text, None, description
         self._apply_receiving(negotiated)

@@ -188,13 +188,15 @@ class RoomServer:
         current = self.participants.get(leaf)
         if current is not None and _is_reoffer(current, client, description):
             participant = current
-            negotiated = participant.negotiate(text)
+            negotiated = participant.negotiate(text, description)
         else:
             # A legacy peer calls again with the connection it has, long after its session here was lost, and libwebrtc
             # starts DTLS anew in there only when it is shown another certificate than before.
             transport = self._new_transport(fresh_certificate=client[1] is None)
             participant = Participant(leaf, client, transport, self._fanout, self._terms)
-            negotiated = participant.negotiate(text)  # before anybody is replaced: a bad offer harms nobody
+            negotiated = participant.negotiate(
+                text, description
+            )  # before anybody is replaced: a bad offer harms nobody
             self._admit(participant)
         change = self._rooms.set_slots(leaf, participant.slot_specs())
         self._spawn(self._answer(participant, negotiated), f"answer {leaf}")

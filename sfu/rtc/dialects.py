@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from aiortc.sdp import DIRECTIONS, FMTP_INT_PARAMETERS
 
+from sfu.rtc.codec import CANONICAL
+
 # RFC 3551 section 6: payload types that mean something without an rtpmap.
 _STATIC_FORMATS = {"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000"}
 
@@ -26,19 +28,19 @@ _MAX_LINES = 512
 
 # The attributes taken over: the shape they come in, and how the groups it caught are written.
 _SHAPES = {
-    "extmap": (re.compile(r"(\d{1,5})(?:/\w+)? +([!-~]+)(?: .*)?"), r"\1 \2"),
-    "fingerprint": (re.compile(r"([!-~]+) +([!-~]+)"), r"\1 \2"),
-    "group": (re.compile(r"([!-~]+)((?: +[!-~]+)*)"), r"\1\2"),
+    "extmap": (re.compile(r"(\d{1,5})(?:/\w+)? +([!-~]+)(?: .*)?"), "{0} {1}"),
+    "fingerprint": (re.compile(r"([!-~]+) +([!-~]+)"), "{0} {1}"),
+    "group": (re.compile(r"([!-~]+)((?: +[!-~]+)*)"), "{0}{1}"),
     "ice-lite": (re.compile(r""), ""),
-    "ice-pwd": (re.compile(r"([!-~]{22,256})"), r"\1"),
-    "ice-ufrag": (re.compile(r"([!-9;-~]{4,256})"), r"\1"),
-    "mid": (re.compile(r"([!-~]{1,64})"), r"\1"),
-    "msid": (re.compile(r"([!-~]{1,256})( [!-~]{1,256})?"), r"\1\2"),
-    "rtcp-fb": (re.compile(r"(\d{1,3}|\*)( nack| ccm| goog-remb| transport-cc)( pli| fir)?"), r"\1\2\3"),
+    "ice-pwd": (re.compile(r"([!-~]{22,256})"), "{0}"),
+    "ice-ufrag": (re.compile(r"([!-9;-~]{4,256})"), "{0}"),
+    "mid": (re.compile(r"([!-~]{1,64})"), "{0}"),
+    "msid": (re.compile(r"([!-~]{1,256})( [!-~]{1,256})?"), "{0}{1}"),
+    "rtcp-fb": (re.compile(r"(\d{1,3}|\*)( nack| ccm| goog-remb| transport-cc)( pli| fir)?"), "{0}{1}{2}"),
     "rtcp-mux": (re.compile(r""), ""),
-    "setup": (re.compile(r"(actpass|active|passive)"), r"\1"),
-    "ssrc": (re.compile(r"(\d{1,10})(?: +([!-9;-~]+):(.*)| .*)?"), r"\1 \2:\3"),
-    "ssrc-group": (re.compile(r"([!-~]+)((?: +\d{1,10})+)"), r"\1\2"),
+    "setup": (re.compile(r"(actpass|active|passive)"), "{0}"),
+    "ssrc": (re.compile(r"(\d{1,10})(?: +([!-9;-~]+):(.*)| .*)?"), "{0} {1}:{2}"),
+    "ssrc-group": (re.compile(r"([!-~]+)((?: +\d{1,10})+)"), "{0}{1}"),
     **{direction: (re.compile(r""), "") for direction in DIRECTIONS},
 }
 _FORMAT = re.compile(r"(\d{1,3}) +([!-.0-~]+)/(\d{1,9})(/\d{1,3})?.*")
@@ -134,15 +136,20 @@ def _written(attributes: Sequence[Attribute]) -> list[str]:
     for name, value in attributes:
         pattern, template = _SHAPES.get(name, (None, ""))
         if pattern and (match := pattern.fullmatch(value)):
-            lines[f"a={name}:{match.expand(template)}" if template else f"a={name}"] = None
+            written = template.format(*match.groups(default=""))  # Match.expand reads its template anew each time
+            lines[f"a={name}:{written}" if template else f"a={name}"] = None
     return list(lines)
 
 
 def _format_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
-    """One rtpmap for each payload type of the m-line that has a meaning, then one fmtp for it at most."""
+    """One rtpmap for each payload type of the m-line that is a codec of ours, then one fmtp for it at most."""
     written = _by_payload_type(_FORMAT, "rtpmap", attributes)
     formats = {key: f"{key} {description}" for key, description in _STATIC_FORMATS.items()}
-    formats |= {key: f"{key} {match[2]}/{match[3]}{match[4] or ''}" for key, match in written.items()}
+    formats |= {
+        key: f"{key} {match[2]}/{match[3]}{match[4] or ''}"
+        for key, match in written.items()
+        if match[2].lower() in CANONICAL
+    }
     parameters = _by_payload_type(_PARAMETERS, "fmtp", attributes)
     lines = []
     for key in dict.fromkeys(filter(_usable_payload_type, head.formats)):
