@@ -6,6 +6,7 @@ outside holds a pointer into it. Never looks at what a datagram says.
 
 from __future__ import annotations
 
+import mmap
 import socket
 import struct
 import sys
@@ -65,8 +66,8 @@ class Ingress:
             self._allocate()
 
     def _allocate(self) -> None:
-        """All memory the kernel ever writes to, and the headers that say so. bytearrays: pages come when touched."""
-        self._arena = bytearray(BATCH * _STRIDE)
+        """All memory the kernel ever writes to, and the headers that say so."""
+        self._arena = mmap.mmap(-1, BATCH * _STRIDE)  # its pages come when touched: few of this megabyte ever are
         self._view = memoryview(self._arena)
         self._names = bytearray(BATCH * _NAME)
         self._controls = bytearray(BATCH * _CONTROL.size)
