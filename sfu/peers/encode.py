@@ -39,8 +39,9 @@ class VideoEncoder:
         key_interval: float = 2.0,
         preset: str = "veryfast",
         bit_rate: int | None = None,
+        buffer_seconds: float = 1.0,
     ) -> None:
-        """`bit_rate` in bit/s; without one, 0.1 bit a pixel."""
+        """`bit_rate` in bit/s; without one, 0.1 bit a pixel. `buffer_seconds` of it bound the largest key frame."""
         self._key_interval = key_interval
         self._key_due: float | None = None
         context = av.CodecContext.create("libx264", "w")
@@ -59,7 +60,7 @@ class VideoEncoder:
             "g": "100000",
             "sc_threshold": "0",
             "maxrate": str(bit_rate),
-            "bufsize": str(bit_rate),
+            "bufsize": str(int(bit_rate * buffer_seconds)),
         }
         self._context = context
 

@@ -23,6 +23,8 @@ from sfu.rtc.codec import Codec
 RATE = 30
 _LOOP_SECONDS = 4
 _KEY_INTERVAL = 2.0
+_BUFFER_SECONDS = 0.15
+"""A key frame has at most what five others have: cameras on a call keep to that, lest it comes late."""
 _FROM_FILE_SECONDS = 60.0
 _BITS_PER_PIXEL = 0.1
 _STEP = 16
@@ -73,7 +75,15 @@ def synthetic(bitrate: int) -> Footage:
     width, height = _size(bitrate)
     # the noise makes the encoder need the bits it is given, as leaves and rain do outdoors
     graph = f"testsrc2=size={width}x{height}:rate={RATE}:duration={_LOOP_SECONDS},noise=alls=16:allf=t,format=yuv420p"
-    encoder = VideoEncoder(width, height, RATE, key_interval=_KEY_INTERVAL, preset="superfast", bit_rate=bitrate)
+    encoder = VideoEncoder(
+        width,
+        height,
+        RATE,
+        key_interval=_KEY_INTERVAL,
+        preset="superfast",
+        bit_rate=bitrate,
+        buffer_seconds=_BUFFER_SECONDS,
+    )
     sets = ParameterSets()
     frames: list[Frame] = []
     with av.open(graph, format="lavfi") as container:
