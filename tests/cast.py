@@ -103,9 +103,9 @@ class Screen:
 
     async def told(self, peer: str | None, *mids: str) -> None:
         """Returns when the server says that the slots show `peer`, or nobody; its word may come after the picture."""
-        await until(lambda: all(mid in self.slots and self.showing(mid) == peer for mid in mids))
+        await until(lambda: all(mid in self.slots and self.showing(mid) == peer for mid in mids), 20)
 
-    async def sees(self, lens: Lens, mid: str = "v0", *, ahead: int = 0, timeout: float = 8.0) -> None:
+    async def sees(self, lens: Lens, mid: str = "v0", *, ahead: int = 0, timeout: float = 20.0) -> None:
         """Returns when the packet that `lens` sends next, or one that far `ahead`, has arrived in the slot."""
         now = lens.sent + ahead
 
@@ -204,7 +204,7 @@ async def watching(
                 screen.error = error
 
         task.add_done_callback(ended)
-        await until(lambda: peer.up or screen.error, 8)
+        await until(lambda: peer.up or screen.error, 20)
         yield screen, peer
 
 
@@ -247,7 +247,7 @@ class Wire:
         """Returns when everything that the broker had for us before now has been heard."""
         topic, token = f"drain/{self.link.client_id}", secrets.token_bytes(8)
         self.publish(topic, token)
-        await until(lambda: self.latest.get(topic) == token)
+        await until(lambda: self.latest.get(topic) == token, 20)
 
 
 @contextlib.asynccontextmanager
@@ -351,7 +351,7 @@ class Caller:
         self.offer = sdp.write_offer(self.sections, local, session_id=self._sdp_session, version=self.version)
         return self.offer
 
-    async def call(self, sections: Sequence[OfferSection] | None = None, timeout: float = 5.0) -> str:
+    async def call(self, sections: Sequence[OfferSection] | None = None, timeout: float = 20.0) -> str:
         """Offers, takes the answer in, and returns it once connected."""
         answers = len(self.answers)
         self.say("offer", await self.make_offer(sections))

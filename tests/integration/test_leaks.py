@@ -21,7 +21,7 @@ from tests.waiting import until
 LONG = os.environ.get("CI_LONG") == "1"
 WARM_UP, VISITS = (400, 1000) if LONG else (20, 60)
 AT_ONCE = 10
-MIB_PER_1000 = 4.0
+MIB_PER_1000 = 8.0  # a heap's ups and downs; whatever forgot a session whole would cost some 60
 
 
 def rss() -> float:
@@ -102,7 +102,9 @@ async def test_joins_and_leaves_leave_nothing_behind(mosquitto: Callable[..., Mo
 
 
 def excess(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
-    return {name: count - before[name] for name, count in after.items() if count > before[name]}
+    """A link to a broker has a task or two that come and go with each message; nothing else may differ by one."""
+    slack = {"tasks": 3}
+    return {name: count - before[name] for name, count in after.items() if count > before[name] + slack.get(name, 0)}
 
 
 async def settled(service: Service) -> None:
