@@ -61,7 +61,7 @@ PURE = [
     "sfu/rtc/negotiation.py",
     "sfu/rtc/stun.py",
     "sfu/rtc/candidates.py",
-]
+, "sfu/peers/load/limit.py", "sfu/peers/load/plan.py", "sfu/peers/load/report.py", "sfu/peers/load/require.py", "sfu/peers/load/results.py", "sfu/peers/load/spread.py", "sfu/peers/load/tally.py"]
 IMPURE_MODULES = {"asyncio", "time", "random", "secrets", "logging", "socket", "threading", "datetime", "os"}
 
 ONLY = {
@@ -69,8 +69,10 @@ ONLY = {
     "paho": {"sfu/signaling/mqtt.py"},
     "iotcore": {"sfu/signaling/broker.py"},
     "aiohttp": {"sfu/http/server.py", "sfu/http/proxy.py", "sfu/http/headers.py", "sfu/http/assets.py"},
-    "cffi": {"sfu/rtc/ingress.py", "sfu/rtc/native.py"},
+    "cffi": {"sfu/rtc/ingress.py", "sfu/rtc/native.py", "sfu/rtc/intake.py"},
     "prometheus_client": {"sfu/metrics.py"},
+    "pygal": {"sfu/peers/load/report.py"},
+    "rich": {"sfu/peers/load/progress.py", "sfu/peers/load/table.py"},
 }
 
 

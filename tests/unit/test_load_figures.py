@@ -1,0 +1,167 @@
+"""A load test's statistics, its plan and its search for the limit."""
+
+from __future__ import annotations
+
+from array import array
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sfu.peers.figures import Sequences
+from sfu.peers.load.limit import LimitSearch, carried
+from sfu.peers.load.plan import Plan, parse_bitrate
+from sfu.peers.load.spread import Spread, highest, step
+from sfu.peers.load.tally import SAMPLE, Counts, Marks, Tally, latency_us, sampled, ticks_between
+from sfu.peers.outgoing import abs_send_time
+
+
+@given(st.integers(0, 10**9))
+def test_a_step_holds_its_durations_within_two_percent(us: int) -> None:
+    number = step(us)
+    assert us <= highest(number) <= us * 1.02
+    assert step(highest(number)) == number
+    assert step(highest(number) + 1) == number + 1
+
+
+@given(st.lists(st.integers(-5, 10**7), min_size=1), st.floats(0.01, 1))
+def test_a_quantile_is_the_sorted_lists(durations: list[int], share: float) -> None:
+    spread = Spread()
+    for us in durations:
+        spread.add(us)
+    ranked = sorted(max(us, 0) for us in durations)
+    exact = next(us for rank, us in enumerate(ranked, 1) if rank >= share * len(ranked))
+    quantile = spread.quantile_ms(share)
+    assert quantile is not None
+    assert exact / 1000 <= quantile <= exact * 1.02 / 1000
+    assert spread.max_us == ranked[-1]
+
+
+def test_spreads_add_up_and_start_anew() -> None:
+    whole, part = Spread(), Spread()
+    for us in (1000, 2000, 3000):
+        part.add(us)
+    whole.merge(part.take())
+    assert (part.count, part.quantile_ms(0.5)) == (0, None)
+    part.add(9000)
+    whole.merge(part)
+    assert (whole.count, whole.quantile_ms(1)) == (4, 9.0)
+    assert [share for share, _ in whole.curve_ms(4)] == [25, 50, 75, 100]
+
+
+@given(
+    st.integers(0, 0xFFFF),
+    st.lists(st.tuples(st.integers(-3, 4), st.integers(1, 70)), max_size=30),
+)
+def test_bursts_count_as_their_packets_do(start: int, moves: list[tuple[int, int]]) -> None:
+    """Runs in order, after gaps, repeated and across the wrap: many at once and one by one give the same."""
+    at_once, one_by_one, following = Sequences(), Sequences(), start
+    for skip, length in moves:
+        burst = array("H", [(following + skip + number) & 0xFFFF for number in range(length)])
+        following += skip + length
+        at_once.add_burst(burst)
+        for sequence in burst:
+            one_by_one.add(sequence)
+    for name in ("received", "lost", "reordered", "duplicated", "highest"):
+        assert getattr(at_once, name) == getattr(one_by_one, name)
+
+
+def test_a_tally_reports_what_was_lost_since() -> None:
+    tally = Tally()
+    tally.add(array("H", range(65530, 65536)), 6000)
+    before = tally.counts()
+    tally.add(array("H", [0, 1, 3]), 3000)
+    assert tally.counts() - before == Counts(received=3, octets=3000, lost=1)
+    block = tally.report(7, before)
+    assert (block.ssrc, block.lost, block.fraction_lost, block.highest & 0xFFFF) == (7, 1, 64, 3)
+
+
+@given(st.integers(0, 0xFFFF), st.integers(1, 64), st.integers(0, 10**6))
+def test_each_viewer_samples_one_number_in_so_many(first: int, count: int, own: int) -> None:
+    found = [(first + offset) % SAMPLE for offset in sampled(first, count, own)]
+    assert found == [own % SAMPLE] * len(found)
+    assert len(found) in (count // SAMPLE, count // SAMPLE + 1)
+
+
+@given(st.lists(st.integers(0, 100), min_size=1), st.integers(0, 110), st.integers(0, (1 << 24) - 1))
+def test_a_mark_parts_what_was_sent_before_it(sent: list[int], at: int, base: int) -> None:
+    """Also where the 24 bits wrap."""
+    marks, times = Marks(), [(base + ticks) & 0xFF_FFFF for ticks in sorted(sent)]
+    marks.set((base + at) & 0xFF_FFFF)
+    assert marks.cut(0, len(times), times.__getitem__) == sum(ticks < at for ticks in sent)
+
+
+def test_marks_that_nothing_follows_get_the_last_count() -> None:
+    marks, counts = Marks(), Counts(received=5)
+    for at in (10, 20):
+        marks.set(at)
+    marks.pass_one(Counts(received=3))
+    assert marks.take(counts) == [Counts(received=3), counts]
+    assert (marks.pending, marks.take(counts)) == (False, [])
+
+
+@given(st.integers(0, 2**33), st.floats(-30, 30))
+def test_latency_is_the_time_from_stamp_to_arrival(second: int, late: float) -> None:
+    sent, received_ns = abs_send_time(float(second)), round((second + late) * 1e9)
+    assert latency_us(sent, received_ns) == pytest.approx(late * 1e6, abs=10)
+
+
+@given(st.integers(0, (1 << 24) - 1), st.integers(-(1 << 23), (1 << 23) - 1))
+def test_send_times_wrap(start: int, ticks: int) -> None:
+    assert ticks_between(start, (start + ticks) % (1 << 24)) == ticks
+
+
+@given(st.integers(1, 200), st.integers(0, 5000))
+def test_the_search_ends_at_the_limit(start: int, limit: int) -> None:
+    search, steps = LimitSearch(start=start), 0
+    while (viewers := search.next) is not None:
+        search.tell(viewers, viewers <= limit)
+        steps += 1
+        assert steps < 40
+    assert search.best <= limit
+    assert limit - search.best <= max(1, 0.05 * search.best) or (search.best == 0 and limit < start)
+
+
+def test_a_step_carries_only_when_all_is_well() -> None:
+    assert carried(0.995, 100.0, 0)
+    assert not carried(0.994, 10.0, 0)
+    assert not carried(1.0, 100.1, 0)
+    assert not carried(1.0, 10.0, 1)
+    assert not carried(None, None, 0)
+
+
+@given(st.integers(1, 20), st.integers(1, 50), st.integers(1, 20))
+def test_viewers_go_round_the_cameras_of_their_room(publishers: int, viewers: int, rooms: int) -> None:
+    plan = Plan(publishers=publishers, viewers=viewers, rooms=min(rooms, publishers))
+    watched = [plan.watched(number) for number in range(viewers)]
+    for number, camera in enumerate(watched):
+        assert camera is not None
+        assert plan.camera(camera).room == plan.viewer(number).room
+    per_room = [
+        [camera for number, camera in enumerate(watched) if number % plan.rooms == r] for r in range(plan.rooms)
+    ]
+    for cameras in per_room:
+        seen = [cameras.count(camera) for camera in set(cameras)]
+        assert not seen or max(seen) - min(seen) <= 1
+    assert not list(plan.faults())
+
+
+def test_leaves_are_all_different() -> None:
+    plan = Plan(publishers=5, viewers=7, rooms=2)
+    leaves = [*plan.cameras(), *(plan.viewer(number) for number in range(plan.viewers))]
+    assert len({str(leaf) for leaf in leaves}) == 12
+    assert {leaf.room for leaf in leaves} == {"load/1", "load/2"}
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan(viewers=0), Plan(rooms=2), Plan(ramp=0), Plan(seconds=0), Plan(bitrate=10), Plan(publishers=0)]
+)
+def test_an_impossible_plan_says_why(plan: Plan) -> None:
+    assert list(plan.faults())
+
+
+def test_bitrates_are_readable() -> None:
+    assert [parse_bitrate(text) for text in ("2.5M", "800k", "64000")] == [2_500_000, 800_000, 64_000]
+    for text in ("fast", "", "M", "infM", "1e999"):
+        with pytest.raises(ValueError, match="800k"):
+            parse_bitrate(text)
