@@ -45,7 +45,7 @@ export class Attempt {
     this.offerAgain = false;
     await this.connection.setLocalDescription();
     if (this.closed) return;
-    // The offer goes out without waiting for candidates: the server is ICE lite and needs none of ours.
+    // The offer goes out without waiting for candidates: a lite server needs none of ours, a full one takes them later.
     const sdp = this.connection.localDescription!.sdp;
     this.publish("offer", sdp);
     this.clearTimers();
