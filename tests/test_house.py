@@ -61,7 +61,14 @@ PURE = [
     "sfu/rtc/negotiation.py",
     "sfu/rtc/stun.py",
     "sfu/rtc/candidates.py",
-, "sfu/peers/load/limit.py", "sfu/peers/load/plan.py", "sfu/peers/load/report.py", "sfu/peers/load/require.py", "sfu/peers/load/results.py", "sfu/peers/load/spread.py", "sfu/peers/load/tally.py"]
+    "sfu/peers/load/limit.py",
+    "sfu/peers/load/plan.py",
+    "sfu/peers/load/report.py",
+    "sfu/peers/load/require.py",
+    "sfu/peers/load/results.py",
+    "sfu/peers/load/spread.py",
+    "sfu/peers/load/tally.py",
+]
 IMPURE_MODULES = {"asyncio", "time", "random", "secrets", "logging", "socket", "threading", "datetime", "os"}
 
 ONLY = {

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sfu.peers.figures import Sequences
 from sfu.peers.load.limit import LimitSearch, carried
 from sfu.peers.load.plan import Plan, parse_bitrate
+from sfu.peers.load.report import ticks
 from sfu.peers.load.spread import Spread, highest, step
 from sfu.peers.load.tally import SAMPLE, Counts, Marks, Tally, latency_us, sampled, ticks_between
 from sfu.peers.outgoing import abs_send_time
@@ -165,3 +166,11 @@ def test_bitrates_are_readable() -> None:
     for text in ("fast", "", "M", "infM", "1e999"):
         with pytest.raises(ValueError, match="800k"):
             parse_bitrate(text)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_ticks_are_few_round_and_cover_what_is_drawn(low: float, span: float) -> None:
+    marks = ticks(low, low + span)
+    assert marks[0] <= low + 1e-6
+    assert marks[-1] >= low + span - 1e-6
+    assert 2 <= len(marks) <= 8

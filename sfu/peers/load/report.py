@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -14,6 +15,7 @@ from sfu.peers.load.table import STEP_HEAD, rows, step_rows, verdict
 Points = Sequence[tuple[float, float | None]]
 
 _SERIES = ("var(--first)", "var(--second)", "var(--third)")
+_SHORTEST_AXIS = 0.01
 _STYLE = Style(
     background="transparent",
     plot_background="transparent",
@@ -96,44 +98,44 @@ def _plots(result: Result) -> str:
 
 
 def _over_time(samples: Sequence[Sample]) -> Iterable[str]:
-    yield _plot("Viewers", "s", {"connected": [(s.at, float(s.viewers)) for s in samples]}, fill=True)
-    yield _plot("Packets received a second", "s", {"packets/s": [(s.at, s.packets_per_second) for s in samples]})
+    yield _plot("Viewers, by seconds", {"connected": [(s.at, float(s.viewers)) for s in samples]}, fill=True)
+    yield _plot("Packets received a second, by seconds", {"packets/s": [(s.at, s.packets_per_second) for s in samples]})
     latency: dict[str, Points] = {
         "p50": [(s.at, s.p50_ms) for s in samples],
         "p99": [(s.at, s.p99_ms) for s in samples],
     }
-    yield _plot("Latency, ms", "s", latency)
+    yield _plot("Latency in ms, by seconds", latency)
     cpu: dict[str, Points] = {"load test": [(s.at, s.load_cpu) for s in samples]}
     if any(s.server_cpu is not None for s in samples):
         cpu = {"server": [(s.at, s.server_cpu) for s in samples], **cpu}
-    yield _plot("CPU, % of one core", "s", cpu)
+    yield _plot("CPU in % of one core, by seconds", cpu)
 
 
 def _over_shares(result: Result) -> Iterable[str]:
     if result.latency_curve:
-        yield _plot("Latency, ms, by share of packets", "%", {"within": result.latency_curve}, fill=True)
+        yield _plot("Latency in ms, by % of packets", {"within": result.latency_curve}, fill=True)
     if result.join_curve:
-        yield _plot("Offer to connected, ms, by share of viewers", "%", {"within": result.join_curve}, fill=True)
+        yield _plot("Offer to connected in ms, by % of viewers", {"within": result.join_curve}, fill=True)
 
 
 def _over_viewers(result: Result) -> Iterable[str]:
     if len(result.steps) < 2:
         return
     steps = sorted(result.steps, key=lambda step: step.viewers)
-    yield _plot(
-        "Delivered, %, by viewers",
-        "viewers",
-        {"delivered": [(s.viewers, None if s.delivered is None else 100 * s.delivered) for s in steps]},
-    )
+    delivered = [(s.viewers, None if s.delivered is None else 100 * s.delivered) for s in steps]
+    least = min((y for _, y in delivered if y is not None), default=0.0)
+    yield _plot("Delivered in %, by viewers", {"delivered": delivered}, floor=math.floor(least) - 1)
     latency: dict[str, Points] = {
         "p50": [(s.viewers, s.latency_p50_ms) for s in steps],
         "p99": [(s.viewers, s.latency_p99_ms) for s in steps],
     }
-    yield _plot("Latency, ms, by viewers", "viewers", latency)
+    yield _plot("Latency in ms, by viewers", latency)
 
 
-def _plot(title: str, unit: str, series: dict[str, Points], *, fill: bool = False) -> str:
-    """One card with lines over a common x axis that counts `unit`."""
+def _plot(title: str, series: dict[str, Points], *, fill: bool = False, floor: float = 0) -> str:
+    """One card with lines over a common x axis, from `floor` up."""
+    xs = [x for points in series.values() for x, y in points if y is not None]
+    ys = [y for points in series.values() for _, y in points if y is not None]
     chart = pygal.XY(
         style=_STYLE,
         width=640,
@@ -141,20 +143,18 @@ def _plot(title: str, unit: str, series: dict[str, Points], *, fill: bool = Fals
         js=[],  # no script: the page must work from a mail attachment
         show_dots=False,
         fill=fill,
-        stroke_style={"width": 2},
+        stroke_style={"width": 2.5},
         show_legend=len(series) > 1,
         legend_at_bottom=True,
         legend_box_size=12,
         show_x_guides=False,
         show_y_guides=True,
-        include_x_axis=True,
         margin=8,
         value_formatter=_tick,
-        x_value_formatter=lambda value: f"{_tick(value)} {unit}",
-        x_labels_major_count=6,
-        y_labels_major_count=5,
-        show_minor_x_labels=False,
-        show_minor_y_labels=False,
+        x_value_formatter=_tick,
+        x_labels=ticks(min(xs, default=0), max(xs, default=1)),
+        y_labels=ticks(floor, max(ys, default=floor + 1)),
+        range=(floor, max(ticks(floor, max(ys, default=floor + 1)))),
     )
     for name, points in series.items():
         chart.add(name, [(x, y) for x, y in points if y is not None])
@@ -175,6 +175,16 @@ def _steps(result: Result) -> str:
 def _all_figures(result: Result) -> str:
     pairs = (f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in rows(result))
     return f'<section class="card"><dl>{"".join(pairs)}</dl></section>'
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers, four to eight of them, from at most `low` to at least `high`, evenly apart."""
+    high = max(high, low + _SHORTEST_AXIS)
+    rough = (high - low) / 5
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough)
+    first, last = math.floor(low / step), math.ceil(high / step)
+    return [number * step for number in range(first, last + 1)]
 
 
 def _tick(value: float) -> str:

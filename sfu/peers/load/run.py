@@ -226,10 +226,12 @@ class Test:
             raise LoadError(f"{fault}: {self._setup.broker}")
         server = None if self._wishes.pid is None else usage(self._wishes.pid)
         moment = Moment(self._now() - self._started, cameras, viewers, server)
-        if self._last is not None:
+        if self._last is None:
+            self._last = moment
+        elif moment.at - self._last.at >= _INTERVAL / 2:  # shorter ones say little about rates
             self._samples.append(results.sample(self._last, moment))
             self._progress.show(moment, self._samples[-1])
-        self._last = moment
+            self._last = moment
         return moment
 
     async def _wait(self, seconds: float) -> None:

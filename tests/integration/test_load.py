@@ -1,0 +1,99 @@
+"""`sfu load` against a real server on a real broker, with real child processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sfu.cli import app
+from sfu.peers.load.plan import Plan
+from sfu.peers.load.require import parse
+from sfu.peers.load.run import Wishes, load
+from tests.brokers import Mosquitto
+from tests.media import make_file
+from tests.serving import serving
+
+Start = Callable[..., Mosquitto]
+
+
+async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start, tmp_path: Path) -> None:
+    """Two cameras in one room, viewers on both, by `select`; the demands hold, the files are written."""
+    broker, complaints = mosquitto(), []
+    plan = Plan(publishers=2, viewers=6, bitrate=400_000, seconds=3)
+    wishes = Wishes(
+        requirements=parse("delivered>=0.99,corrupt=0,joined>=100%,duplicated=0"),
+        json_file=tmp_path / "load.json",
+        report_file=tmp_path / "load.html",
+    )
+    async with serving(broker.url):
+        code = await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
+    assert complaints == []
+    written = json.loads((tmp_path / "load.json").read_text())
+    figures = written["figures"]
+    assert code == 0, written
+    assert (figures["joined"], figures["failed"], figures["lost"], figures["cameras"]) == (6, 0, 0, 2)
+    assert figures["expected"] == 3 * figures["sent"]
+    assert figures["checked"] > figures["received"] / 40
+    assert figures["latency_p50_ms"] < 1000
+    page = (tmp_path / "load.html").read_text()
+    assert page.count("<svg") >= 6
+    assert "src=" not in page.replace("xmlns", "")
+
+
+async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto: Start, tmp_path: Path) -> None:
+    """A broker connection for each peer; the same test fails for who wants the impossible."""
+    broker = mosquitto()
+    options = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
+    path = make_file(tmp_path / "camera.mp4", options=options, seconds=2)
+    wishes = Wishes(source=str(path), requirements=parse("max<0.001ms"), json_file=tmp_path / "load.json")
+    plan = Plan(publishers=2, viewers=2, rooms=2, seconds=1)
+    async with serving(broker.url):
+        code = await load(plan, wishes, broker=broker.url, mqtt_each=True, stop=asyncio.Event(), say=lambda _: None)
+    written = json.loads((tmp_path / "load.json").read_text())
+    assert code == 1
+    assert written["missed"][0].startswith("max<0.001ms: ")
+    assert (written["figures"]["delivered"], written["figures"]["corrupt"]) == (1.0, 0)
+
+
+async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Start, tmp_path: Path) -> None:
+    broker = mosquitto()
+    wishes = Wishes(json_file=tmp_path / "load.json")
+    plan = Plan(viewers=3, bitrate=200_000, seconds=1)
+    async with serving(broker.url, limits__viewers_per_room=2):
+        await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
+    figures = json.loads((tmp_path / "load.json").read_text())["figures"]
+    assert (figures["joined"], figures["failed"]) == (2, 1)
+    assert next(iter(figures["failures"])).startswith("limit")
+
+
+async def test_a_test_can_be_stopped(mosquitto: Start) -> None:
+    broker, stop, complaints = mosquitto(), asyncio.Event(), []
+    async with serving(broker.url):
+        running = asyncio.create_task(
+            load(Plan(bitrate=200_000, seconds=60), Wishes(), broker=broker.url, stop=stop, say=complaints.append)
+        )
+        await asyncio.sleep(0)
+        stop.set()
+        assert await running == 1
+    assert complaints == ["stopped"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--require", "delivered=>1"],
+        ["--require", "speed>1"],
+        ["--bitrate", "fast"],
+        ["--rooms", "2"],
+        ["--room", "a/view/b"],
+        ["--seconds", "0"],
+        ["--base", "sfu/#"],
+    ],
+)
+def test_wrong_usage_is_exit_code_two(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, ["load", *arguments]).exit_code == 2
