@@ -20,7 +20,7 @@ from sfu.media.feedback import BitrateCeiling
 from sfu.media.producer import Producer
 from sfu.rooms.room import SlotSpec, SlotState, Source, Track
 from sfu.rtc import sdp
-from sfu.rtc.description import CNAME, MID, Description, Local, Negotiated
+from sfu.rtc.description import CNAME, MID, Description, Local, Negotiated, TransportParameters
 from sfu.rtc.negotiation import negotiate
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling.topics import Leaf
@@ -67,7 +67,7 @@ class Participant:
         self.on_closed: Callable[[Participant, str], None] = lambda _, __: None
         self._fanout = fanout
         self._terms = terms
-        self._remote: Description | None = None
+        self._remote: TransportParameters | None = None
         self._remote_ufrag: str | None = None
         self._demux = Demux()
         self._flowing: set[str] = set()
@@ -94,7 +94,7 @@ class Participant:
         Raises SdpError.
         """
         negotiated = negotiate(description, self.leaf.role.value, preference=self._terms.preference, ssrc=self._ssrc_of)
-        self.offer_text, self.answer_text, self._remote = text, None, description
+        self.offer_text, self.answer_text, self._remote = text, None, description.transport
         self._apply_receiving(negotiated)
         self._apply_sending(negotiated)
         return negotiated
