@@ -242,7 +242,7 @@ def _run(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> Non
     )
     try:
         code = _new_runner().run(_until_told(work))
-    except (SettingsError, ValueError) as error:
+    except SettingsError as error:
         _fail(str(error), WRONG_USAGE)
     except OSError as error:
         _fail(str(error), FAILED)

@@ -114,8 +114,7 @@ class Service:
     async def _start(self) -> None:
         settings = self.settings
         self.broker_url = await self._start_broker()
-        self.port = await UdpPort.open(bind=settings.media.bind, port=settings.media.port)
-        self._stack.callback(self.port.close)
+        self.port = await self._open_port()
         loop = asyncio.get_running_loop()
         self.fanout = Fanout(loop, clock=loop.time)
         self.link = self._make_link()
@@ -136,6 +135,15 @@ class Service:
         self._run(self.server.run(), "rooms")
         await self._start_http()
         self.link.set_state(self.topics.bridge_info, json.dumps(self._info()).encode())
+
+    async def _open_port(self) -> UdpPort:
+        media = self.settings.media
+        try:
+            port = await UdpPort.open(bind=media.bind, port=media.port)
+        except OSError as error:
+            raise OSError(f"UDP port {media.port} on {', '.join(media.bind)}: {error.strerror or error}") from error
+        self._stack.callback(port.close)
+        return port
 
     async def _start_broker(self) -> BrokerUrl:
         if self.settings.broker != EMBEDDED:
@@ -163,16 +171,7 @@ class Service:
     def _make_server(self, loop: asyncio.AbstractEventLoop) -> RoomServer:
         media = self.settings.media
         certificate = Certificate.generate()
-        agents = AgentFactory(
-            self.port,
-            announce=media.announce,
-            stun=media.stun,
-            turn=media.turn,
-            turn_username=media.turn_username,
-            turn_password=media.turn_password.get_secret_value(),
-            allow_private=media.private_candidates,
-            clock=loop.time,
-        )
+        agents = self._make_agents(loop)
 
         def new_transport(*, fresh_certificate: bool) -> Transport:
             shown = Certificate.generate() if fresh_certificate else certificate
@@ -196,6 +195,22 @@ class Service:
             new_transport=new_transport,
             messages_per_window=self.settings.limits.messages,
         )
+
+    def _make_agents(self, loop: asyncio.AbstractEventLoop) -> AgentFactory:
+        media = self.settings.media
+        try:
+            return AgentFactory(
+                self.port,
+                announce=media.announce,
+                stun=media.stun,
+                turn=media.turn,
+                turn_username=media.turn_username,
+                turn_password=media.turn_password.get_secret_value(),
+                allow_private=media.private_candidates,
+                clock=loop.time,
+            )
+        except ValueError as error:
+            raise SettingsError(f"media: {error}") from error
 
     async def _start_http(self) -> None:
         if not self.settings.http:
@@ -222,9 +237,12 @@ class Service:
         await self.http.start()
 
     async def _connect_broker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A byte stream to the broker's TCP listener, for browsers' MQTT."""
+        """A byte stream to the broker's TCP listener, for browsers' MQTT.
+
+        Without our client certificate: a broker that knows accounts by it would take every browser for the server.
+        """
         url = self.broker_url
-        context = self._tls.context() if url.tls else None
+        context = Tls(ca=self.settings.tls.ca).context() if url.tls else None
         return await asyncio.open_connection(url.host, url.port, ssl=context)
 
     def _on_message(self, message: Incoming) -> None:

@@ -23,7 +23,7 @@ _YEAR = "public, max-age=31536000, immutable"
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-class HttpError(Exception):
+class HttpError(OSError):
     """The server cannot listen where it was told to; the text says why in a user's words."""
 
 

@@ -58,7 +58,7 @@ _UPGRADE = (
 )
 
 
-class BrokerError(Exception):
+class BrokerError(OSError):
     """The embedded broker did not start."""
 
 
