@@ -40,8 +40,12 @@ class VideoEncoder:
         preset: str = "veryfast",
         bit_rate: int | None = None,
         buffer_seconds: float = 1.0,
+        one_slice: bool = False,
     ) -> None:
-        """`bit_rate` in bit/s; without one, 0.1 bit a pixel. `buffer_seconds` of it bound the largest key frame."""
+        """`bit_rate` in bit/s; without one, 0.1 bit a pixel. `buffer_seconds` of it bound the largest key frame.
+
+        `one_slice`: each picture is one NAL unit, as from a camera's chip, not one for each core of this machine.
+        """
         self._key_interval = key_interval
         self._key_due: float | None = None
         context = av.CodecContext.create("libx264", "w")
@@ -62,6 +66,8 @@ class VideoEncoder:
             "maxrate": str(bit_rate),
             "bufsize": str(int(bit_rate * buffer_seconds)),
         }
+        if one_slice:
+            context.thread_count = 1
         self._context = context
 
     def request_key_frame(self) -> None:

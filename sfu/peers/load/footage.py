@@ -83,6 +83,7 @@ def synthetic(bitrate: int) -> Footage:
         preset="superfast",
         bit_rate=bitrate,
         buffer_seconds=_BUFFER_SECONDS,
+        one_slice=True,
     )
     sets = ParameterSets()
     frames: list[Frame] = []

@@ -138,6 +138,7 @@ def figures(
     viewers = after.viewers
     failed = sum(viewers.failed.values())
     cpu = _cpu(before, after)
+    meanwhile = viewers.counts - before.viewers.counts  # over the same time as CPU, which marks need not have
     return Figures(
         viewers=viewers.wanted,
         joined=viewers.up,
@@ -149,7 +150,7 @@ def figures(
         expected=expected,
         received=counts.received,
         delivered=round(counts.received / expected, 6) if expected else None,
-        mbit_per_second=round(counts.octets * 8 / seconds / 1e6, 3),
+        mbit_per_second=round(meanwhile.octets * 8 / seconds / 1e6, 3),
         lost=max(counts.lost, 0),  # below zero when what was late at the first mark came after it
         reordered=counts.reordered,
         duplicated=counts.duplicated,
@@ -164,7 +165,9 @@ def figures(
         first_packet_p50_ms=viewers.first_packet.quantile_ms(0.5),
         first_packet_p95_ms=viewers.first_packet.quantile_ms(0.95),
         server_cpu=None if cpu is None else _percent(cpu, seconds),
-        server_us_per_packet=round(cpu * 1e6 / counts.received, 2) if cpu is not None and counts.received else None,
+        server_us_per_packet=round(cpu * 1e6 / meanwhile.received, 2)
+        if cpu is not None and meanwhile.received
+        else None,
         server_rss_mb=None if after.server is None else round(after.server.rss_bytes / 1e6, 1),
         cameras_cpu=_percent(after.cameras.cpu_seconds - before.cameras.cpu_seconds, seconds),
         viewers_cpu=_percent(viewers.cpu_seconds - before.viewers.cpu_seconds, seconds),

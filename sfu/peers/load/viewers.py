@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 
 from sfu.peers.attempt import Host
@@ -35,6 +36,8 @@ _SLICES = 6
 """Each socket is read every sixth tick, about once a frame. The kernel notes when packets come: no figure suffers."""
 _REPORT_INTERVAL = 1.0
 _JOINING_AT_ONCE = 64
+_LEAVING_AT_ONCE = 50
+"""So that neither the broker's nor the server's queues overflow with their last words."""
 
 
 class Viewers:
@@ -48,6 +51,7 @@ class Viewers:
         )
         self._host = Host.new()
         self._findings = Findings(setup.footage.check_sums())
+        self._intake = Intake()
         self._wanted = 0
         self._changed = asyncio.Event()
         self._joining = asyncio.Semaphore(_JOINING_AT_ONCE)
@@ -68,9 +72,8 @@ class Viewers:
             self._fault = "no connection to the broker"
             await asyncio.Event().wait()
         finally:
-            for task in (*helpers, *self._tasks.values()):
-                task.cancel()
-            await asyncio.gather(*helpers, *self._tasks.values(), return_exceptions=True)
+            await _dismiss(list(self._tasks.values()))
+            await _dismiss(helpers)
             await self._signalling.close()
 
     def answer(self, order: Order) -> Answer:
@@ -92,7 +95,11 @@ class Viewers:
         return None
 
     def _read_marks(self) -> tuple[Received, ...]:
-        """Of all who were here at both marks, and of those who were thrown out in between."""
+        """Of all who were here at both marks, and of those who were thrown out in between.
+
+        What waits in the sockets has arrived, however late this process is to read it.
+        """
+        self._read(self._viewers.values())
         ended, self._ended = self._ended, []
         marks = [(viewer.camera, viewer.marks.take(viewer.counts())) for viewer in self._viewers.values()]
         return (*ended, *(Received(camera, pair[1] - pair[0]) for camera, pair in marks if len(pair) == 2))
@@ -115,15 +122,11 @@ class Viewers:
         )
 
     async def _populate(self) -> None:
-        """Lets viewers in at the ramp's pace, and out at once."""
+        """Lets viewers in at the ramp's pace, and out as fast as they can be."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            leaving = [task for number, task in self._tasks.items() if number >= self._wanted]
-            for task in leaving:
-                task.cancel()
-            if leaving:
-                await asyncio.wait(leaving)
+            await _dismiss([task for number, task in self._tasks.items() if number >= self._wanted])
             self._failed = {number: why for number, why in self._failed.items() if number < self._wanted}
             await self._let_in()
 
@@ -177,12 +180,14 @@ class Viewers:
 
     async def _sweep(self) -> None:
         """Reads a part of all sockets each tick, so that the work is even."""
-        intake = Intake()
         for part in cycle(range(_SLICES)):
             await asyncio.sleep(_TICK)
-            for viewer in list(self._viewers.values())[part::_SLICES]:
-                if viewer.lazy:
-                    viewer.read(intake)
+            self._read(list(self._viewers.values())[part::_SLICES])
+
+    def _read(self, viewers: Iterable[SyntheticViewer]) -> None:
+        for viewer in viewers:
+            if viewer.lazy:
+                viewer.read(self._intake)
 
     async def _report(self) -> None:
         """Receiver reports, each viewer's once a second, spread over the second."""
@@ -191,3 +196,12 @@ class Viewers:
             await asyncio.sleep(_REPORT_INTERVAL / parts)
             for viewer in list(self._viewers.values())[part::parts]:
                 viewer.report()
+
+
+async def _dismiss(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels all and waits for them, some at a time."""
+    for start in range(0, len(tasks), _LEAVING_AT_ONCE):
+        some = tasks[start : start + _LEAVING_AT_ONCE]
+        for task in some:
+            task.cancel()
+        await asyncio.gather(*some, return_exceptions=True)
