@@ -198,10 +198,14 @@ def load(
     from sfu.peers.load.run import Wishes  # noqa: PLC0415
     from sfu.peers.load.run import load as run_load  # noqa: PLC0415
 
-    async def run(stop: asyncio.Event) -> int:
+    try:
         plan = Plan(publishers, viewers, rooms, room, ramp, parse_bitrate(bitrate), seconds)
         requirements = () if require is None else parse(require)
-        wishes = Wishes(source, pid, find_limit, requirements, json_file, report)
+    except ValueError as error:
+        _fail(str(error), WRONG_USAGE)
+    wishes = Wishes(source, pid, find_limit, requirements, json_file, report)
+
+    async def run(stop: asyncio.Event) -> int:
         return await run_load(
             plan, wishes, broker=_url(broker), base=base, token=token, mqtt_each=mqtt_each, stop=stop, say=_complain
         )
