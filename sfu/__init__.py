@@ -2,7 +2,7 @@
 
 Dependencies point down; each folder's docstring says what it owns and what it never does.
 
-    cli settings service demo   wiring: start order, supervision, shutdown order
+    cli settings service bridge metrics demo   wiring: start order, supervision, shutdown order
     http                        the page, the broker's WebSocket door, health, metrics
     peers                       clients of our own: publish, view
     rooms                       who is in, what they produce, which slot shows what

@@ -7,18 +7,16 @@ room state and `offline` published, link, HTTP, port, broker. The broker's absen
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import platform
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
+from dataclasses import replace
 from typing import Any, Final
 
+from sfu import bridge
 from sfu.http.server import HttpServer, PageInfo
 from sfu.media.fanout import Fanout
 from sfu.metrics import Metrics
@@ -35,9 +33,7 @@ from sfu.signaling.topics import BridgeRequest, Leaf, TopicError, Topics, parse_
 
 _log = logging.getLogger(__name__)
 
-NAME: Final = "mqtt-sfu"
 _NTP_EPOCH: Final = 2_208_988_800  # seconds from 1900 to 1970
-_SIGNAL_EXPIRY: Final = 30  # seconds
 
 
 def ntp_now() -> int:
@@ -63,28 +59,6 @@ def topics_of(settings: Settings) -> Topics:
         return Topics(settings.base, parse_legacy(settings.legacy_topics))
     except TopicError as error:
         raise SettingsError(str(error)) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Outbox:
-    """The room server's words on their topics."""
-
-    link: BrokerLink
-    topics: Topics
-
-    def signal(self, leaf: Leaf, payload: bytes) -> None:
-        self.link.publish(self.topics.leaf(leaf), payload, expiry_s=_SIGNAL_EXPIRY)
-
-    def event(self, room: str, payload: bytes) -> None:
-        self.link.publish(self.topics.event(room), payload, expiry_s=_SIGNAL_EXPIRY)
-
-    def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
-        words: tuple[bytes | None, ...] = (None, None, None)
-        if state is not None:
-            available = "online" if state["live"] else "offline"
-            words = (json.dumps(state).encode(), available.encode(), str(state["viewers"]).encode())
-        for topic, word in zip((self.topics.state, self.topics.availability, self.topics.viewers), words, strict=True):
-            self.link.set_state(topic(room), word)
 
 
 class Service:
@@ -134,7 +108,13 @@ class Service:
         self._stack.push_async_callback(self.server.close)
         self._run(self.server.run(), "rooms")
         await self._start_http()
-        self.link.set_state(self.topics.bridge_info, json.dumps(self._info()).encode())
+        info = bridge.info(
+            clientid=self.clientid,
+            ice_servers=self._ice_servers(),
+            limits=settings.limits.model_dump(),
+            http=None if self.http is None else self.http.url,
+        )
+        self.link.set_state(self.topics.bridge_info, info)
 
     async def _open_port(self) -> UdpPort:
         media = self.settings.media
@@ -189,7 +169,7 @@ class Service:
         return RoomServer(
             self.clientid,
             self.rooms,
-            _Outbox(self.link, self.topics),
+            bridge.Outbox(self.link, self.topics),
             self.fanout,
             terms,
             new_transport=new_transport,
@@ -223,7 +203,7 @@ class Service:
             port=int(port),
             page=PageInfo(
                 base=self.settings.base,
-                version=version(NAME),
+                version=bridge.VERSION,
                 websocket=self._websocket(),
                 ice_servers=self._ice_servers(),
             ),
@@ -266,20 +246,10 @@ class Service:
         if isinstance(target, Leaf):
             self.server.receive(target, message.payload)
         elif isinstance(target, BridgeRequest):
-            self._refuse_request(target, message.payload)
+            response = bridge.refusal(target, message.payload)
+            self.link.publish(self.topics.response(target.command), response)
         else:
             self.server.counters["outside_grammar"] += 1
-
-    def _refuse_request(self, request: BridgeRequest, payload: bytes) -> None:
-        """No command exists yet; whoever sends one is told so, as Zigbee2MQTT would."""
-        response: dict[str, Any] = {"status": "error", "error": f"unknown command {request.command}"}
-        try:
-            body = json.loads(payload)
-        except ValueError:
-            body = None
-        if isinstance(body, dict) and "transaction" in body:
-            response["transaction"] = body["transaction"]
-        self.link.publish(self.topics.response(request.command), json.dumps(response).encode())
 
     def _websocket(self) -> str | None:
         """A broker reached over WebSockets alone has no TCP listener for our door: browsers go there themselves."""
@@ -288,20 +258,6 @@ class Service:
 
     def _ice_servers(self) -> list[dict[str, object]]:
         return [{"urls": [url]} for url in self.settings.media.ice_servers]
-
-    def _info(self) -> dict[str, Any]:
-        limits = self.settings.limits
-        return {
-            "v": 2,
-            "name": NAME,
-            "version": version(NAME),
-            "clientid": self.clientid,
-            "boot": secrets.token_hex(8),
-            "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            "ice_servers": self._ice_servers(),
-            "limits": limits.model_dump(),
-            "http": None if self.http is None else self.http.url,
-        }
 
     def _run(self, work: Any, name: str) -> None:
         """One owned task, cancelled at the end; if it fails before, the service ends with its error."""

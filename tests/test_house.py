@@ -21,7 +21,9 @@ MAY = {
     "sfu.http": {"sfu.signaling"},
     "sfu.settings": set(),
     "sfu.metrics": {"sfu.rooms", "sfu.media", "sfu.rtc", "sfu.signaling"},
+    "sfu.bridge": {"sfu.signaling"},
     "sfu.service": {
+        "sfu.bridge",
         "sfu.http",
         "sfu.metrics",
         "sfu.rooms",

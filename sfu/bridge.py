@@ -1,0 +1,76 @@
+"""What the server says on the broker: of itself (`bridge/...`), and on whose topic its rooms' words go.
+
+Owns the JSON of `bridge/info` and `bridge/response`. Decides nothing about rooms and keeps no connection.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Final
+
+from sfu.signaling.mqtt import BrokerLink
+from sfu.signaling.topics import BridgeRequest, Leaf, Topics
+
+NAME: Final = "mqtt-sfu"
+VERSION: Final = version(NAME)
+_EXPIRY: Final = 30  # seconds that a broker keeps signalling and events for somebody who is away
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """The room server's words on their topics."""
+
+    link: BrokerLink
+    topics: Topics
+
+    def signal(self, leaf: Leaf, payload: bytes) -> None:
+        """One signalling message to a leaf."""
+        self.link.publish(self.topics.leaf(leaf), payload, expiry_s=_EXPIRY)
+
+    def event(self, room: str, payload: bytes) -> None:
+        """One event of a room."""
+        self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY)
+
+    def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
+        """State, availability and viewers of a room, retained; None clears all three."""
+        words: tuple[bytes | None, ...] = (None, None, None)
+        if state is not None:
+            available = "online" if state["live"] else "offline"
+            words = (json.dumps(state).encode(), available.encode(), str(state["viewers"]).encode())
+        for topic, word in zip((self.topics.state, self.topics.availability, self.topics.viewers), words, strict=True):
+            self.link.set_state(topic(room), word)
+
+
+def info(
+    *, clientid: str, ice_servers: Sequence[Mapping[str, object]], limits: Mapping[str, object], http: str | None
+) -> bytes:
+    """The payload of `bridge/info`; `boot` is new with each call, which tells peers that the server started anew."""
+    words = {
+        "v": 2,
+        "name": NAME,
+        "version": VERSION,
+        "clientid": clientid,
+        "boot": secrets.token_hex(8),
+        "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "ice_servers": list(ice_servers),
+        "limits": dict(limits),
+        "http": http,
+    }
+    return json.dumps(words).encode()
+
+
+def refusal(request: BridgeRequest, payload: bytes) -> bytes:
+    """The answer to a request: no command exists yet, and whoever sends one is told so, as Zigbee2MQTT would."""
+    response: dict[str, Any] = {"status": "error", "error": f"unknown command {request.command}"}
+    try:
+        body = json.loads(payload)
+    except ValueError:
+        body = None
+    if isinstance(body, dict) and "transaction" in body:
+        response["transaction"] = body["transaction"]
+    return json.dumps(response).encode()
