@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -88,7 +89,7 @@ async def test_an_empty_room_is_said_and_exits_with_1(mosquitto: Start) -> None:
         code = await view("yard", seconds=0.5, broker=broker.url, stop=asyncio.Event(), report=lines.append)
     assert code == 1
     assert lines[0] == "connected"
-    assert "yard for 0.5 s, connected after" in lines[-1]
+    assert re.search(r"yard for \d+\.\d s, connected after", lines[-1])  # how long depends on the machine too
 
 
 async def test_a_camera_leaves_nothing_behind(mosquitto: Start) -> None:
