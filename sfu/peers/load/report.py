@@ -155,7 +155,7 @@ def _plot(title: str, series: dict[str, Points], *, fill: bool = False, floor: f
         margin=8,
         value_formatter=_tick,
         x_value_formatter=_tick,
-        x_labels=ticks(min(xs, default=0), max(xs, default=1)),
+        x_labels=[x for x in ticks(0, max(xs, default=1)) if x <= max(xs, default=1)],
         y_labels=ticks(floor, max(ys, default=floor + 1)),
         range=(floor, max(ticks(floor, max(ys, default=floor + 1)))),
     )
@@ -191,7 +191,7 @@ def ticks(low: float, high: float) -> list[float]:
 
 
 def _tick(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 10 or value == round(value) else f"{value:.2g}"
+    return f"{value:,.0f}" if value == round(value) else f"{value:.4g}"
 
 
 def _ms(value: float | None) -> str:

@@ -127,7 +127,7 @@ class Viewers:
             await self._changed.wait()
             self._changed.clear()
             await _dismiss([task for number, task in self._tasks.items() if number >= self._wanted])
-            self._failed = {number: why for number, why in self._failed.items() if number < self._wanted}
+            self._failed.clear()  # who was turned away before may try again: each step of a search stands alone
             await self._let_in()
 
     async def _let_in(self) -> None:
