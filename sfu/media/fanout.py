@@ -21,13 +21,20 @@ HOLD: Final = 0.001
 """Seconds that a packet waits at most for the rest of its frame, if its camera sends frames in one go."""
 
 
+class Handle(Protocol):
+    """Something that will be called later."""
+
+    def cancel(self) -> None:
+        """Not any more."""
+
+
 class Scheduler(Protocol):
     """What the fan-out needs of an event loop."""
 
     def call_soon(self, callback: Callable[[], None], /) -> object:
         """Runs `callback` at the end of this turn."""
 
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> Handle:
         """Runs `callback` in `delay` seconds."""
 
 
@@ -41,30 +48,37 @@ class Fanout:
         self._clock = clock
         self._held: dict[Producer, list[Packet]] = {}
         self._due: dict[Producer, list[Packet]] = {}
-        self._releasing = False
+        self._turn = False
+        self._timer: Handle | None = None
         self._egresses: dict[socket.socket, Egress] = {}
 
     def push(self, producer: Producer, packet: Packet) -> None:
         """Queues one packet of `producer` for the pass at the end of this turn of the loop, or of its frame."""
-        due = self._due.get(producer)
-        if due is not None:
-            due.append(packet)
-            return
-        held = self._held.get(producer)
-        if held is None:
-            held = self._held[producer] = []
-        held.append(packet)
-        if packet.marker or not producer.bursty or len(held) >= MAX_BURST:
-            if not self._due:
-                self._scheduler.call_soon(self.flush)
-            self._due[producer] = self._held.pop(producer)
-        elif not self._releasing:
-            self._releasing = True
-            self._scheduler.call_later(HOLD, self._release)
+        burst = self._due.get(producer)
+        if burst is None:
+            burst = self._held.get(producer)
+            if burst is None:
+                burst = self._held[producer] = []
+            if packet.marker or not producer.bursty or len(burst) >= MAX_BURST:
+                self._due[producer] = self._held.pop(producer)
+            if not self._turn:
+                self._turn = True
+                self._scheduler.call_soon(self._end_turn)
+        burst.append(packet)
+
+    def _end_turn(self) -> None:
+        self._turn = False
+        if self._due:
+            self.flush()
+        if self._held and self._timer is None:
+            self._timer = self._scheduler.call_later(HOLD, self._release)
+        elif self._timer is not None and not self._held:
+            self._timer.cancel()  # a wake-up less
+            self._timer = None
 
     def _release(self) -> None:
         """The end of a frame is late or lost: what is held goes now."""
-        self._releasing = False
+        self._timer = None
         for producer, packets in self._held.items():
             self._due.setdefault(producer, []).extend(packets)
         self._held.clear()
