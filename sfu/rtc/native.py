@@ -8,9 +8,11 @@ can still be used; nothing here is kept across an event loop turn except by such
 from __future__ import annotations
 
 import errno
+import itertools
 import socket
 import struct
 import sys
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
@@ -134,21 +136,18 @@ Run = tuple[int, int, int, int]
 class _Layout:
     """One burst laid out for encryption in place: each packet followed by the room that its SRTP tag needs."""
 
-    __slots__ = ("plain", "runs", "singles", "size", "spots")
+    __slots__ = ("offsets", "plain", "runs", "singles", "size", "sizes")
 
     def __init__(self, packets: Sequence[bytes], overhead: int) -> None:
         room = bytes(overhead)
         self.plain = b"".join([part for packet in packets for part in (packet, room)])
         self.size = len(self.plain)
-        self.spots: list[tuple[int, int]] = []
-        """Offset and length of each packet in plain text."""
-        self.singles: list[Run] = []
-        at = 0
-        for packet in packets:
-            size = len(packet)
-            self.spots.append((at, size))
-            at += size + overhead
-            self.singles.append((at - size - overhead, at, size + overhead, 1))
+        sizes = [len(packet) for packet in packets]
+        self.sizes = array("i", sizes).tobytes()
+        """Of each packet in plain text, as C's int."""
+        ends = list(itertools.accumulate(size + overhead for size in sizes))
+        self.offsets = [0, *ends[:-1]]
+        self.singles: list[Run] = [(start, end, end - start, 1) for start, end in zip(self.offsets, ends, strict=False)]
         self.runs = _runs(self.singles)
 
 
@@ -204,7 +203,9 @@ class Egress:
         self._arena = _srtp.ffi.new("unsigned char[]", _ARENA_BYTES)
         self._view = memoryview(_srtp.ffi.buffer(self._arena))
         self._base = int(_srtp.ffi.cast("uintptr_t", self._arena))
-        self._length = _srtp.ffi.new("int *")
+        self._lengths = _srtp.ffi.new("int[]", MAX_BURST)
+        self._lengths_view = memoryview(_srtp.ffi.buffer(self._lengths))
+        self._each_length = [self._lengths + index for index in range(MAX_BURST)]
         self._used = 0
         self._messages = bytearray(_MMSGHDR.size * _MESSAGES)
         self._vectors = bytearray(_IOVEC.size * _MESSAGES)
@@ -215,27 +216,25 @@ class Egress:
 
     def write(self, path: Path, srtp: SrtpContext, burst: Burst) -> int:
         """Encrypts a burst for one transport and queues it; returns how many packets libsrtp or their size refused."""
-        overhead = srtp.overhead
-        layout = burst.layout(overhead)
+        layout = burst.layout(srtp.overhead)
         start = self._used
         if start + layout.size > _ARENA_BYTES:
             self.flush()
             start = 0
-        # One copy for the whole burst; what is per packet below is libsrtp's work and the call to it.
+        # One copy for the whole burst; then `map` goes from packet to packet without a step of the interpreter.
         self._view[start : start + layout.size] = layout.plain
+        self._lengths_view[: len(layout.sizes)] = layout.sizes
         self._used = start + layout.size
-        arena, length, protect, handle = self._arena + start, self._length, _srtp.lib.srtp_protect, srtp.handle
-        failed: list[int] = []
-        for number, (offset, size) in enumerate(layout.spots):
-            length[0] = size
-            if protect(handle, arena + offset, length) or length[0] != size + overhead:
-                failed.append(number)
+        arena = self._arena + start
+        places = [arena + offset for offset in layout.offsets]
+        codes = list(map(_srtp.lib.srtp_protect, itertools.repeat(srtp.handle), places, self._each_length))
         runs = layout.runs if self.segmented else layout.singles
+        failed = len(codes) - codes.count(0)
         if failed:
-            runs = [run for number, run in enumerate(layout.singles) if number not in failed]
+            runs = [run for run, code in zip(layout.singles, codes, strict=True) if not code]
         for first, end, segment, count in runs:
             self._queue(path, (start + first, start + end, segment, count))
-        return len(failed) + burst.refused
+        return failed + burst.refused
 
     def _queue(self, path: Path, run: Run) -> None:
         index = len(self._queued)
