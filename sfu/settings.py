@@ -104,7 +104,7 @@ class Limits(_Part):
     """How much of everything."""
 
     rooms: int = Field(1000, ge=1, description="rooms with somebody in them")
-    viewers_per_room: int = Field(1000, ge=1, description="viewers and members of one room")
+    viewers_per_room: int = Field(5000, ge=1, description="viewers and members of one room")
     producers_per_room: int = Field(100, ge=1, description="producers of one room")
     messages: int = Field(100, ge=10, description="signalling messages per leaf in 10 s")
 
