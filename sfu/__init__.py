@@ -4,7 +4,7 @@ Dependencies point down; each folder's docstring says what it owns and what it n
 
     cli settings service bridge metrics demo   wiring: start order, supervision, shutdown order
     http                        the page, the broker's WebSocket door, health, metrics
-    peers                       clients of our own: publish, view
+    peers                       clients of our own: publish, view, load
     rooms                       who is in, what they produce, which slot shows what
     media                       packets: producer -> consumers
     rtc                         SDP, the UDP port, ICE, DTLS, SRTP
