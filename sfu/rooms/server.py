@@ -178,9 +178,7 @@ class RoomServer:
             return
         try:
             self._negotiate(leaf, client, text)
-        except SdpError as error:
-            raise SignalError(ErrorCode(error.code), error.message, session=envelope.session) from error
-        except RoomError as error:
+        except (SdpError, RoomError) as error:
             raise SignalError(ErrorCode(error.code), error.message, session=envelope.session) from error
 
     def _negotiate(self, leaf: Leaf, client: tuple[str, str | None], text: str) -> None:
@@ -194,10 +192,12 @@ class RoomServer:
             # starts DTLS anew in there only when it is shown another certificate than before.
             transport = self._new_transport(fresh_certificate=client[1] is None)
             participant = Participant(leaf, client, transport, self._fanout, self._terms)
-            negotiated = participant.negotiate(
-                text, description
-            )  # before anybody is replaced: a bad offer harms nobody
-            self._admit(participant)
+            try:
+                negotiated = participant.negotiate(text, description)  # before anybody is replaced by a bad offer
+                self._admit(participant)
+            except Exception:
+                self._spawn(transport.close(), f"refuse {leaf}")
+                raise
         change = self._rooms.set_slots(leaf, participant.slot_specs())
         self._spawn(self._answer(participant, negotiated), f"answer {leaf}")
         self._apply(change)
