@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import Final, Protocol
 
 from sfu.media.consumer import Consumer, Drop
@@ -17,6 +18,7 @@ from sfu.media.producer import Producer
 from sfu.media.rtp import Packet
 from sfu.rtc.native import MAX_BURST, Burst, Egress
 
+_INDEX: Final = attrgetter("index")
 HOLD: Final = 0.001
 """Seconds that a packet waits at most for the rest of its frame, if its camera sends frames in one go."""
 
@@ -97,6 +99,7 @@ class Fanout:
     def _forward(self, producer: Producer, packets: Sequence[Packet], now: float) -> None:
         waiting = tuple(producer.waiting)
         first = min([packet.index for packet in packets])
+        latest = max(packets, key=_INDEX)  # the last one may be late
         # copies: a transport that ends inside the pass must not make us skip a neighbour
         for group in tuple(producer.groups.values()):
             members = tuple(group.members)
@@ -105,13 +108,13 @@ class Fanout:
             else:
                 self._send_late(members, group, packets)
             group.count(packets)
-            group.advance(packets[-1], now)
+            group.advance(latest, now)
         for consumer in waiting:
             rest = consumer.begin(packets, now)
             if rest and consumer.group is not None:
                 self._send((consumer,), consumer.group.rewritten(rest))
                 consumer.sent(rest)
-                consumer.group.advance(rest[-1], now)
+                consumer.group.advance(latest, now)
 
     def _send_late(self, members: Sequence[Consumer], group: Group, packets: Sequence[Packet]) -> None:
         """Something arrived after a key frame that it was sent before: it is not for those who began there."""

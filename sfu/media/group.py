@@ -77,8 +77,10 @@ class Group:
         self.octets += sum([len(packet.payload) for packet in packets])
 
     def advance(self, last: Packet, now: float) -> None:
-        """`last` is the latest packet sent to any member; `now` in seconds of the loop's clock."""
-        self.highest = max(self.highest, last.index)
+        """`last` is the latest of a burst sent to any member; `now` in seconds of the loop's clock."""
+        if last.index < self.highest:
+            return  # a burst of nothing but late packets: what follows a switch must not go back to their time
+        self.highest = last.index
         self.last_time = last.media_time + self.rewrite.time_offset
         self.last_at = now
 

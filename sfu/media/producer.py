@@ -48,8 +48,6 @@ class Producer:
         self.ssrc: int | None = None
         self.reception = Reception(self.codec.clock_rate)
         self.key_frames = KeyFrameRequests()
-        self.octets = 0
-        self.key_frame_count = 0
         self.drops = {"unknown_payload_type": 0}
         self._codecs = {codec.payload_type: codec for codec in codecs}
         self._ask_key_frame = ask_key_frame
@@ -77,12 +75,10 @@ class Producer:
             self._start_stream(packet, codec)
         else:
             self._unwrap(packet)
-        self.octets += len(packet.payload)
         self.reception.received(packet.sequence, packet.media_time, now)
         self._measure_spacing(packet, now)
         packet.key = starts_key_frame(codec.name, packet.payload)
         if packet.key and codec.kind == "video":
-            self.key_frame_count += 1
             self.key_frames.key_frame()
         return True
 

@@ -190,6 +190,17 @@ def test_a_switch_continues_sequence_and_media_time() -> None:
     assert (one.producer.consumers, one.producer.groups) == ([], {})
 
 
+def test_a_switch_after_a_burst_that_ended_out_of_order_repeats_no_number() -> None:
+    one, other, viewer = Camera(), Camera(), Viewer()
+    viewer.attach(one, 0.0)
+    deliver(one, [one.packet(KEY, sequence=200)])
+    deliver(one, [one.packet(sequence=202), one.packet(sequence=201)])
+    viewer.attach(other, 0.1)
+    deliver(other, [other.packet(KEY)], now=0.2)
+    first, *_, switched = viewer.take()
+    assert switched.sequence == first.sequence + 3
+
+
 def test_a_camera_that_restarts_under_a_new_ssrc_goes_on_in_the_same_numbering() -> None:
     camera, viewer = Camera(), Viewer()
     viewer.attach(camera, 0.0)
