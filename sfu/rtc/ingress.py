@@ -14,6 +14,7 @@ from typing import Final
 
 import cffi
 
+from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_GRO
 from sfu.rtc.stun import Address
 
 BATCH: Final = 16
@@ -23,8 +24,6 @@ _STRIDE: Final = 65_536 + 4096 + 64
 """Bytes between two messages: not a power of two, or all of them would compete for the same few cache lines."""
 _NAME: Final = 28  # sockaddr_in6, the longer of the two
 _MAX_KNOWN: Final = 4096
-_SOL_UDP: Final = 17
-_UDP_GRO: Final = 104
 _CONTROL: Final = struct.Struct("=QiiI4x")  # cmsghdr with one int, padded to its alignment
 _CONTROL_LENGTH: Final = _CONTROL.size - 4
 
@@ -36,12 +35,9 @@ _ffi.cdef(
     """
 )
 _libc = _ffi.dlopen(None)
-_LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(_libc, "recvmmsg")
+_LINUX_64: Final = LINUX_64 and hasattr(_libc, "recvmmsg")
 
-# struct mmsghdr of 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags, received length
-_MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
-_RECEIVED: Final = struct.Struct("=8xI28xQ8xI4x")  # of those: namelen, controllen, received length
-_IOVEC: Final = struct.Struct("=QQ")
+_RECEIVED: Final = struct.Struct("=8xI28xQ8xI4x")  # of an mmsghdr: namelen, controllen, received length
 _IPV4: Final = struct.Struct(">2xH4s")
 _IPV6: Final = struct.Struct(">2xH4x16s")
 
@@ -71,17 +67,17 @@ class Ingress:
         self._view = memoryview(self._arena)
         self._names = bytearray(BATCH * _NAME)
         self._controls = bytearray(BATCH * _CONTROL.size)
-        self._vectors = bytearray(BATCH * _IOVEC.size)
-        self._headers = bytearray(BATCH * _MMSGHDR.size)
+        self._vectors = bytearray(BATCH * IOVEC.size)
+        self._headers = bytearray(BATCH * MMSGHDR.size)
         self._headers_view = memoryview(self._headers)
         buffers = (self._arena, self._names, self._controls, self._vectors, self._headers)
         self._pinned = [_ffi.from_buffer(buffer) for buffer in buffers]  # may not be resized while C knows them
         arena, names, controls, vectors, _ = [int(_ffi.cast("uintptr_t", pinned)) for pinned in self._pinned]
         for index in range(BATCH):
-            _IOVEC.pack_into(self._vectors, index * _IOVEC.size, arena + index * _STRIDE, _LONGEST)
-            vector, name = vectors + index * _IOVEC.size, names + index * _NAME
+            IOVEC.pack_into(self._vectors, index * IOVEC.size, arena + index * _STRIDE, _LONGEST)
+            vector, name = vectors + index * IOVEC.size, names + index * _NAME
             header = (name, _NAME, vector, 1, controls + index * _CONTROL.size, _CONTROL.size, 0, 0)
-            _MMSGHDR.pack_into(self._headers, index * _MMSGHDR.size, *header)
+            MMSGHDR.pack_into(self._headers, index * MMSGHDR.size, *header)
         self._fresh = bytes(self._headers)
         self._headers_c = _ffi.cast("struct mmsghdr *", self._pinned[-1])
 
@@ -96,7 +92,7 @@ class Ingress:
         if count <= 0:  # nothing there, or an ICMP error that belongs to an earlier send
             return datagrams
         start = 0
-        received = self._headers_view[: count * _MMSGHDR.size]
+        received = self._headers_view[: count * MMSGHDR.size]
         for index, (name_length, control_length, size) in enumerate(_RECEIVED.iter_unpack(received)):
             at = index * _NAME
             address = self._address(bytes(self._names[at : at + name_length]))
@@ -112,7 +108,7 @@ class Ingress:
     def _segment(self, index: int) -> int:
         """Bytes of each datagram in a message (the last may be shorter); 0 is never said by the kernel."""
         _, level, kind, segment = _CONTROL.unpack_from(self._controls, index * _CONTROL.size)
-        return segment if (level, kind) == (_SOL_UDP, _UDP_GRO) and segment > 0 else _LONGEST
+        return segment if (level, kind) == (SOL_UDP, UDP_GRO) and segment > 0 else _LONGEST
 
     def _address(self, name: bytes) -> Address:
         """The sender; made once for each, of as many as fit a bounded table."""
@@ -138,7 +134,7 @@ class Ingress:
 
 def _join_segments(sock: socket.socket) -> bool:
     try:
-        sock.setsockopt(_SOL_UDP, _UDP_GRO, 1)
+        sock.setsockopt(SOL_UDP, UDP_GRO, 1)
     except OSError:  # kernels before 5.0
         return False
     return True

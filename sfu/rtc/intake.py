@@ -17,6 +17,8 @@ from typing import Final
 
 import cffi
 
+from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_GRO
+
 STRIDE: Final = 2048
 """Bytes from one datagram to the next; longer ones are cut."""
 BATCH: Final = 64
@@ -26,17 +28,13 @@ _TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS and SCM_TIMESTAMPNS of 64-bit Linux
 _MEMINFO: Final = 55  # SO_MEMINFO
 _MEMINFO_DROPS: Final = 8
 _RECEIVE_BUFFER_FORCE: Final = 33  # SO_RCVBUFFORCE
-_GRO: Final = 104  # UDP_GRO, of SOL_UDP
-_SOL_UDP: Final = 17
-_MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
-_IOVEC: Final = struct.Struct("=QQ")
 _IPV4: Final = struct.Struct("=H2x4s")
 _PORT: Final = struct.Struct(">H")
 
 _ffi = cffi.FFI()
 _ffi.cdef("int recvmmsg(int fd, void *messages, unsigned int count, int flags, void *timeout);")
 _libc = _ffi.dlopen(None)
-_LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(_libc, "recvmmsg")
+_LINUX_64: Final = LINUX_64 and hasattr(_libc, "recvmmsg")
 
 
 def prepare(sock: socket.socket, buffer_bytes: int) -> None:
@@ -48,7 +46,7 @@ def prepare(sock: socket.socket, buffer_bytes: int) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     if _LINUX_64:
         sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
-        sock.setsockopt(_SOL_UDP, _GRO, 0)
+        sock.setsockopt(SOL_UDP, UDP_GRO, 0)
         with contextlib.suppress(PermissionError):
             sock.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, buffer_bytes)
 
@@ -83,7 +81,7 @@ class Intake:
         """Reads what `sock` holds, at most `BATCH` datagrams; returns how many, 0 when there are none."""
         if not _LINUX_64:
             return self._read_singly(sock)
-        used = self._used * _MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
+        used = self._used * MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
         self._messages[:used] = self._template[:used]
         count: int = _libc.recvmmsg(sock.fileno(), self._messages_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
         self._used = max(count, 0)
@@ -127,14 +125,14 @@ class Intake:
 
     def _prepared(self) -> bytes:
         """The message headers, each pointing to its own name, vector, buffer and control message."""
-        self._vectors = bytearray(_IOVEC.size * BATCH)
+        self._vectors = bytearray(IOVEC.size * BATCH)
         arena, names, controls, vectors = map(_address, (self._arena, self._names, self._controls, self._vectors))
         headers = []
         for number in range(BATCH):
-            _IOVEC.pack_into(self._vectors, number * _IOVEC.size, arena + number * STRIDE, STRIDE)
+            IOVEC.pack_into(self._vectors, number * IOVEC.size, arena + number * STRIDE, STRIDE)
             name, control = names + number * _NAME, controls + number * _CONTROL
-            vector = vectors + number * _IOVEC.size
-            headers.append(_MMSGHDR.pack(name, _NAME, vector, 1, control, _CONTROL, 0, 0))
+            vector = vectors + number * IOVEC.size
+            headers.append(MMSGHDR.pack(name, _NAME, vector, 1, control, _CONTROL, 0, 0))
         return b"".join(headers)
 
     def _read_singly(self, sock: socket.socket) -> int:

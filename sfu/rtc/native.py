@@ -20,6 +20,8 @@ import cffi
 import pylibsrtp
 from pylibsrtp import _binding as _srtp
 
+from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
+
 MAX_DATAGRAM: Final = 2048
 """Bytes of the largest RTP or RTCP packet that is encrypted or decrypted here, tag included."""
 _TRAILER: Final = 148  # SRTP_MAX_TRAILER_LEN with the SRTCP index: what protect may add
@@ -29,8 +31,6 @@ _ARENA_BYTES: Final = 512 * 1024  # about half a core's second level cache, so t
 _MESSAGES: Final = 512
 MAX_BURST: Final = 128
 """Packets that one `Burst` may hold, so that it always fits the arena."""
-_SOL_UDP: Final = 17
-_UDP_SEGMENT: Final = 103
 
 _ffi = cffi.FFI()
 _ffi.cdef(
@@ -40,11 +40,8 @@ _ffi.cdef(
     """
 )
 _libc = _ffi.dlopen(None)
-_LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32 and hasattr(_libc, "sendmmsg")
+_LINUX_64: Final = LINUX_64 and hasattr(_libc, "sendmmsg")
 
-# struct mmsghdr of 64-bit Linux: name, namelen, iov, iovlen, control, controllen, flags, sent length
-_MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
-_IOVEC: Final = struct.Struct("=QQ")
 _CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
 
 
@@ -81,7 +78,7 @@ def _segments_supported(sock: socket.socket) -> bool:
     if not _LINUX_64:
         return False
     try:
-        sock.setsockopt(_SOL_UDP, _UDP_SEGMENT, 0)  # 0 leaves it to each message; kernels before 4.18 refuse
+        sock.setsockopt(SOL_UDP, UDP_SEGMENT, 0)  # 0 leaves it to each message; kernels before 4.18 refuse
     except OSError:
         return False
     return True
@@ -207,8 +204,8 @@ class Egress:
         self._lengths_view = memoryview(_srtp.ffi.buffer(self._lengths))
         self._each_length = [self._lengths + index for index in range(MAX_BURST)]
         self._used = 0
-        self._messages = bytearray(_MMSGHDR.size * _MESSAGES)
-        self._vectors = bytearray(_IOVEC.size * _MESSAGES)
+        self._messages = bytearray(MMSGHDR.size * _MESSAGES)
+        self._vectors = bytearray(IOVEC.size * _MESSAGES)
         self._messages_c = _ffi.from_buffer(self._messages)
         self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
         self._controls: dict[int, tuple[Any, int]] = {}
@@ -244,17 +241,17 @@ class Egress:
         if _LINUX_64:
             start, end, segment, count = run
             control, control_length = self._control(segment) if count > 1 else (0, 0)
-            vector = self._vectors_at + index * _IOVEC.size
-            _IOVEC.pack_into(self._vectors, index * _IOVEC.size, self._base + start, end - start)
+            vector = self._vectors_at + index * IOVEC.size
+            IOVEC.pack_into(self._vectors, index * IOVEC.size, self._base + start, end - start)
             header = (path.pointer, path.length, vector, 1, control, control_length, 0, 0)
-            _MMSGHDR.pack_into(self._messages, index * _MMSGHDR.size, *header)
+            MMSGHDR.pack_into(self._messages, index * MMSGHDR.size, *header)
         self._queued.append((path, run))
 
     def _control(self, segment: int) -> tuple[int, int]:
         """Address and length of the control message that says `segment`; made once for each size."""
         known = self._controls.get(segment)
         if known is None:
-            buffer = _ffi.new("unsigned char[]", _CMSG.pack(_CMSG.size - 6, _SOL_UDP, _UDP_SEGMENT, segment))
+            buffer = _ffi.new("unsigned char[]", _CMSG.pack(_CMSG.size - 6, SOL_UDP, UDP_SEGMENT, segment))
             known = self._controls[segment] = (buffer, int(_ffi.cast("uintptr_t", buffer)))
         return known[1], _CMSG.size
 
@@ -271,7 +268,7 @@ class Egress:
                 self._send_singly(path, run)
             done = len(queued)
         while done < len(queued):
-            pointer = self._messages_c + done * _MMSGHDR.size
+            pointer = self._messages_c + done * MMSGHDR.size
             taken = _libc.sendmmsg(
                 self._socket.fileno(), _ffi.cast("struct mmsghdr *", pointer), len(queued) - done, socket.MSG_DONTWAIT
             )
