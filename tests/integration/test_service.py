@@ -149,9 +149,9 @@ async def test_a_camera_may_come_after_the_viewer_leave_and_come_back_into_its_s
             await screen.missed_nothing(first, f"v{number}", f"a{number}")
         await screen.told(None, "v0", "a0", "v1", "a1")
         async with filming(url, "front/pub/cam1", lens=first):
-            await screen.told("cam1", "v0", "a0")
-            await screen.sees(first, "v0")
-            await screen.sees(first, "a0")
+            await screen.told("cam1", f"v{number}", f"a{number}")
+            await screen.sees(first, f"v{number}")
+            await screen.sees(first, f"a{number}")
         assert screen.sessions == 1
 
 
