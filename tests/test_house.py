@@ -52,6 +52,7 @@ PURE = [
     "sfu/media/codecs.py",
     "sfu/media/keyframes.py",
     "sfu/media/feedback.py",
+    "sfu/media/layers.py",
     "sfu/media/demux.py",
     "sfu/media/group.py",
     "sfu/media/consumer.py",
