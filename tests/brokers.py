@@ -35,6 +35,7 @@ class Mosquitto:
         passwords: Mapping[str, str] | None = None,
         acl: str | None = None,
         max_packet_size: int | None = None,
+        nagle: bool = False,
     ) -> None:
         self._program = program
         self._directory = directory
@@ -47,7 +48,7 @@ class Mosquitto:
         lines = [f"user {getpass.getuser()}", f"listener {self.port} 127.0.0.1", *self._tls_lines()]
         if self.websocket_port is not None:
             lines += [f"listener {self.websocket_port} 127.0.0.1", "protocol websockets"]
-        lines += [f"allow_anonymous {'false' if passwords else 'true'}", "set_tcp_nodelay true"]
+        lines += [f"allow_anonymous {'false' if passwords else 'true'}", f"set_tcp_nodelay {str(not nagle).lower()}"]
         if passwords:
             lines.append(f"password_file {directory / 'passwords'}")
             self.set_passwords(passwords)

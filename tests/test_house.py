@@ -43,6 +43,7 @@ PURE = [
     "sfu/signaling/topics.py",
     "sfu/signaling/messages.py",
     "sfu/signaling/bodies.py",
+    "sfu/signaling/incoming.py",
     "sfu/rooms/room.py",
     "sfu/rooms/slots.py",
     "sfu/rooms/tracks.py",

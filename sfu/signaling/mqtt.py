@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from aiomqtt import Client, MqttError, ProtocolVersion, Will
-from aiomqtt import Message as Received
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from sfu.signaling import tcp
 from sfu.signaling.address import BrokerUrl, Tls
+from sfu.signaling.incoming import Incoming
 from sfu.signaling.outbox import MAX_QUEUED, Message, Outbox
 from sfu.signaling.reconnect import Reconnect, refuses_version, taken_over
 
@@ -35,28 +34,38 @@ ANSWER_TIMEOUT_S = 5.0  # for CONNACK, SUBACK, PUBACK: a broker slower than that
 WINDOW = 20  # unacknowledged publishes; Mosquitto's own max_inflight_messages
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """One received publish. `retained`: a replay of something said before we came."""
-
-    topic: str
-    payload: bytes
-    retained: bool = False
-    response_topic: str | None = None
-    correlation: bytes | None = None
-
-
 class _HungUpError(MqttError):
     """The broker took the connection and closed it without an answer to CONNECT."""
 
 
 class _Client(Client):
-    """aiomqtt's client, except that it sees a broker hang up instead of waiting for its time-out."""
+    """aiomqtt's client, except that it sees a broker hang up instead of waiting for its time-out, and is quick."""
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
         if not self._connected.done():
             self._connected.set_exception(_HungUpError("the broker hung up without an answer"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
+
+    def _on_publish(self, client: Any, userdata: Any, mid: int, reason_code: Any, properties: Any) -> None:
+        tcp.acknowledge(client.socket())  # nothing of ours follows that would carry the acknowledgement
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def _on_socket_register_write(self, client: Any, userdata: Any, sock: Any) -> None:  # noqa: ARG002  # paho's
+        self._loop.call_soon_threadsafe(self._write, client, sock)
+
+    def _write(self, client: Any, sock: Any) -> None:
+        """Writes without asking first whether it can, and waits for room only when there is none.
+
+        aiomqtt waits by a number that the socket may have lost by then, to nobody or to the next connection.
+        """
+        try:
+            client.loop_write()
+        except Exception as error:  # noqa: BLE001  # as aiomqtt has it: whatever it is, the connection is gone
+            if not self._disconnected.done():
+                self._disconnected.set_exception(error)
+        else:
+            if client.want_write() and sock.fileno() >= 0:
+                self._loop.add_writer(sock.fileno(), self._write, client, sock)
 
 
 class BrokerLink:
@@ -227,8 +236,7 @@ class BrokerLink:
             timeout=ANSWER_TIMEOUT_S,
             max_queued_incoming_messages=MAX_QUEUED,
             max_inflight_messages=WINDOW,
-            # Nagle's algorithm would hold an answer back until the broker's delayed TCP acknowledgement, 40 ms.
-            socket_options=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+            socket_options=tcp.OPTIONS,
         )
         client.pending_calls_threshold = 2 * WINDOW
         return client
@@ -263,7 +271,7 @@ class BrokerLink:
         async for message in client.messages:
             self.counters["received"] += 1
             try:
-                self._on_message(_incoming(message))
+                self._on_message(Incoming.of(message))
             except Exception:
                 # The handler's bug is not the link's: the next message may be for somebody else.
                 self.counters["handler_failed"] += 1
@@ -331,14 +339,4 @@ def _options(signalling: bool) -> SubscribeOptions:
         qos=1,
         noLocal=signalling,
         retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND if signalling else SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE,
-    )
-
-
-def _incoming(message: Received) -> Incoming:
-    return Incoming(
-        topic=str(message.topic),
-        payload=message.payload if isinstance(message.payload, bytes) else b"",
-        retained=message.retain,
-        response_topic=getattr(message.properties, "ResponseTopic", None),
-        correlation=getattr(message.properties, "CorrelationData", None),
     )

@@ -3,6 +3,9 @@
 import asyncio
 import contextlib
 import logging
+import socket
+import statistics
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -369,3 +372,37 @@ async def test_losses_leave_no_stray_errors_behind(mosquitto: StartMosquitto, ca
             proxy.cut()
             await until(lambda: link.counters["connects"] > n)  # noqa: B023
     assert not [record for record in caplog.records if record.name == "asyncio" and record.levelno >= logging.ERROR]
+
+
+def test_a_broker_killed_in_the_middle_of_a_publish_leaves_no_stray_errors_behind(
+    mosquitto: StartMosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = mosquitto()
+
+    async def lose() -> None:
+        async with running(broker.url) as (link, _):
+            for n in range(1, 6):
+                broker.kill()
+                link.publish(LEAF, b"into a connection that has gone without our having read so")
+                await until(lambda: link.counters["losses"] == n)  # noqa: B023
+                broker.restart()
+                await link.wait_connected(5)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # which polls before it calls what is due
+        runner.run(lose())
+    assert not [record for record in caplog.records if record.name == "asyncio" and record.levelno >= logging.ERROR]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_QUICKACK"), reason="Linux alone can be asked")
+async def test_an_answer_does_not_wait_for_tcp_with_a_broker_as_it_is_shipped(mosquitto: StartMosquitto) -> None:
+    broker = mosquitto(nagle=True)
+    async with running(broker.url, "server") as (server, offers), running(broker.url, "client") as (client, answers):
+        took = []
+        for n in range(1, 22):
+            began = time.perf_counter()
+            client.publish(LEAF, b"offer")
+            await until(lambda: len(offers) == n)  # noqa: B023
+            server.publish(LEAF, b"answer")
+            await until(lambda: len(answers) == n)  # noqa: B023
+            took.append(time.perf_counter() - began)
+        assert statistics.median(took) < 0.03, "40 ms is what a delayed acknowledgement takes"
