@@ -52,6 +52,7 @@ PURE = [
     "sfu/media/rtcp.py",
     "sfu/media/codecs.py",
     "sfu/media/keyframes.py",
+    "sfu/media/history.py",
     "sfu/media/feedback.py",
     "sfu/media/layers.py",
     "sfu/media/demux.py",
