@@ -81,7 +81,7 @@ ONLY = {
     "paho": {"sfu/signaling/mqtt.py"},
     "iotcore": {"sfu/signaling/broker.py"},
     "aiohttp": {"sfu/http/server.py", "sfu/http/proxy.py", "sfu/http/headers.py", "sfu/http/assets.py"},
-    "cffi": {"sfu/rtc/ingress.py", "sfu/rtc/native.py", "sfu/rtc/intake.py"},
+    "cffi": {"sfu/rtc/egress.py", "sfu/rtc/ingress.py", "sfu/rtc/native.py", "sfu/rtc/intake.py"},
     "prometheus_client": {"sfu/metrics.py"},
     "pygal": {"sfu/peers/load/report.py"},
     "rich": {"sfu/peers/load/progress.py", "sfu/peers/load/table.py"},

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Final, Protocol
 
-from sfu.media.consumer import Consumer, Drop
+from sfu.media.audience import Audience
+from sfu.media.consumer import Drop
 from sfu.media.group import Group
 from sfu.media.producer import Producer
 from sfu.media.rtp import Packet
-from sfu.rtc.native import MAX_BURST, Burst, Egress
+from sfu.rtc.egress import MAX_BURST, Burst, Egress
 
 _INDEX: Final = attrgetter("index")
 HOLD: Final = 0.001
@@ -100,48 +101,43 @@ class Fanout:
         waiting = tuple(producer.waiting)
         first = min([packet.index for packet in packets])
         latest = max(packets, key=_INDEX)  # the last one may be late
-        # copies: a transport that ends inside the pass must not make us skip a neighbour
         for group in tuple(producer.groups.values()):
-            members = tuple(group.members)
             if first >= group.floor:
-                self._send(members, group.rewritten(packets))
+                self._send(group.audience, group.rewritten(packets))
             else:
-                self._send_late(members, group, packets)
+                self._send_late(group, packets)
             group.count(packets)
             group.advance(latest, now)
         for consumer in waiting:
             rest = consumer.begin(packets, now)
             if rest and consumer.group is not None:
-                self._send((consumer,), consumer.group.rewritten(rest))
+                self._send(Audience((consumer,)), consumer.group.rewritten(rest))
                 consumer.sent(rest)
                 consumer.group.advance(latest, now)
 
-    def _send_late(self, members: Sequence[Consumer], group: Group, packets: Sequence[Packet]) -> None:
+    def _send_late(self, group: Group, packets: Sequence[Packet]) -> None:
         """Something arrived after a key frame that it was sent before: it is not for those who began there."""
-        for consumer in members:
+        for consumer in tuple(group.members):
             rest = [packet for packet in packets if packet.index >= consumer.start]
-            self._send((consumer,), group.rewritten(rest))
+            self._send(Audience((consumer,)), group.rewritten(rest))
             consumer.missed([packet for packet in packets if packet.index < consumer.start], Drop.BEFORE_KEY_FRAME)
 
-    def _send(self, consumers: Sequence[Consumer], packets: Sequence[bytes]) -> None:
-        """The same packets to each consumer, under its own keys."""
-        burst = Burst(packets)
-        egresses, total = self._egresses, len(packets)
-        for consumer in consumers:
-            transport = consumer.transport
-            srtp, path = transport.sender, transport.agent.path
-            if srtp is None:
-                consumer.drops[Drop.NOT_CONNECTED] += total
-            elif path is None:  # the selected pair is relayed by a TURN server: no address of ours to batch for
-                for packet in packets:
-                    transport.send_rtp(packet)
-                self.forwarded += total
-            else:
-                egress = egresses.get(path.socket) or self._open(path.socket)
-                refused = egress.write(path, srtp, burst)
-                if refused:
-                    consumer.drops[Drop.REFUSED] += refused
-                self.forwarded += total - refused
+    def _send(self, audience: Audience, packets: Sequence[bytes]) -> None:
+        """The same packets to all, to each under its own keys."""
+        burst, total = Burst(packets), len(packets)
+        for targets, consumers in audience.batches:
+            egress = self._egresses.get(targets.socket) or self._open(targets.socket)
+            refused = egress.write(targets, burst)
+            if burst.refused or refused:
+                for position, consumer in enumerate(consumers):
+                    consumer.drops[Drop.REFUSED] += burst.refused + refused.get(position, 0)
+            self.forwarded += (total - burst.refused) * len(consumers) - sum(refused.values())
+        for consumer in audience.relayed:
+            for packet in packets:
+                consumer.transport.send_rtp(packet)
+            self.forwarded += total
+        for consumer in audience.unkeyed:
+            consumer.drops[Drop.NOT_CONNECTED] += total
 
     def _open(self, sock: socket.socket) -> Egress:
         egress = self._egresses[sock] = Egress(sock)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from sfu.media.audience import Audience
 from sfu.media.rtp import Packet, extension_block
 
 if TYPE_CHECKING:
@@ -56,6 +57,27 @@ class Group:
         """Its outgoing media time, not wrapped."""
         self.last_at = 0.0
         """When that was, in seconds of the loop's clock."""
+        self._audience: Audience | None = None
+
+    def join(self, consumer: Consumer) -> None:
+        """One more member."""
+        self.members.append(consumer)
+        self.floor = max(self.floor, consumer.start)
+        self._audience = None
+
+    def leave(self, consumer: Consumer) -> None:
+        """A member less."""
+        self.members.remove(consumer)
+        self._audience = None
+
+    @property
+    def audience(self) -> Audience:
+        """The members, sorted for sending; kept until one of them moves to another path."""
+        known = self._audience
+        if known is None or known.paths != [member.transport.agent.path for member in self.members]:
+            known = Audience(self.members)
+            self._audience = None if known.unkeyed else known  # keys come without a word to us
+        return known
 
     def rewritten(self, packets: Sequence[Packet]) -> list[bytes]:
         """The packets as every member gets them, in plain text."""

@@ -144,13 +144,12 @@ class Producer:
         group = self.groups.get(rewrite)
         if group is None:
             group = self.groups[rewrite] = Group(rewrite)
-        group.members.append(consumer)
-        group.floor = max(group.floor, consumer.start)
+        group.join(consumer)
         return group
 
     def leave_group(self, consumer: Consumer, group: Group) -> None:
         """Undoes `join_group`; an empty group is forgotten."""
-        group.members.remove(consumer)
+        group.leave(consumer)
         if not group.members:
             del self.groups[group.rewrite]
 

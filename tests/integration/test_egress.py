@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
-from sfu.rtc.native import MAX_DATAGRAM, Burst, Egress, Path, SrtpContext
+from sfu.rtc.egress import Burst, Egress, Targets
+from sfu.rtc.native import MAX_DATAGRAM, Path, SrtpContext
 
 PROFILES = (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, Policy.SRTP_PROFILE_AES128_CM_SHA1_80)
 
@@ -35,6 +36,10 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         into.settimeout(2)
         into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         yield out, into
+
+
+def to(out: socket.socket, into: socket.socket, sender: SrtpContext) -> Targets:
+    return Targets([(Path(out, into.getsockname()[:2]), sender)])
 
 
 def burst(sizes: list[int], first: int = 0) -> list[bytes]:
@@ -72,7 +77,7 @@ def test_bursts_of_any_sizes_arrive_whole_and_in_order(
     egress = Egress(out)
     egress.segmented = egress.segmented and segments
     packets = burst(sizes)
-    assert egress.write(Path(out, into.getsockname()), sender, Burst(packets)) == 0
+    assert egress.write(to(out, into, sender), Burst(packets)) == {}
     egress.flush()
     assert receive(into, receiver, len(sizes)) == wanted(packets)
     assert (egress.sent, egress.refused) == (len(sizes), {})
@@ -88,7 +93,7 @@ def test_ipv6_leaves_like_ipv4() -> None:
         into.settimeout(2)
         sender, receiver = keys()
         egress, packets = Egress(out), burst([1200] * 5)
-        egress.write(Path(out, into.getsockname()[:2]), sender, Burst(packets))
+        egress.write(to(out, into, sender), Burst(packets))
         egress.flush()
         assert receive(into, receiver, 5) == wanted(packets)
 
@@ -97,7 +102,9 @@ def test_a_packet_too_large_is_refused_alone(sockets: tuple[socket.socket, socke
     out, into = sockets
     sender, receiver = keys()
     egress, packets = Egress(out), burst([500, MAX_DATAGRAM, 500])
-    assert egress.write(Path(out, into.getsockname()), sender, Burst(packets)) == 1
+    offered = Burst(packets)
+    assert egress.write(to(out, into, sender), offered) == {}
+    assert offered.refused == 1
     egress.flush()
     assert receive(into, receiver, 2) == [wanted(packets)[0], wanted(packets)[2]]
 
@@ -106,9 +113,10 @@ def test_more_than_the_arena_holds_goes_out_in_parts(sockets: tuple[socket.socke
     """65,000 packets in one pass: nothing is overwritten before it is sent."""
     out, into = sockets
     sender, receiver = keys()
-    egress, path, total = Egress(out), Path(out, into.getsockname()), 0
+    egress, targets, total = Egress(out), to(out, into, sender), 0
     for first in range(0, 65_000, 100):
-        total += 100 - egress.write(path, sender, Burst(burst([900] * 100, first)))
+        assert egress.write(targets, Burst(burst([900] * 100, first))) == {}
+        total += 100
     egress.flush()
     assert egress.sent + sum(egress.refused.values()) == total == 65_000
     into.setblocking(False)
@@ -130,9 +138,10 @@ def test_an_address_that_the_kernel_refuses_costs_nobody_else(sockets: tuple[soc
     out, into = sockets
     (sender, receiver), (lost, _) = keys(), keys()
     egress, packets = Egress(out), burst([1200] * 3)
-    egress.write(Path(out, ("255.255.255.255", 9)), lost, Burst(packets))
-    egress.write(Path(out, into.getsockname()), sender, Burst(packets))
-    egress.write(Path(out, ("255.255.255.255", 9)), lost, Burst(burst([1200] * 2, first=3)))
+    nowhere = Targets([(Path(out, ("255.255.255.255", 9)), lost)])
+    egress.write(nowhere, Burst(packets))
+    egress.write(to(out, into, sender), Burst(packets))
+    egress.write(nowhere, Burst(burst([1200] * 2, first=3)))
     egress.flush()
     assert receive(into, receiver, 3) == wanted(packets)
     assert egress.refused == {"EACCES": 5}
@@ -143,7 +152,7 @@ def test_a_burst_longer_than_an_ip_datagram_is_split(sockets: tuple[socket.socke
     out, into = sockets
     sender, receiver = keys()
     egress, packets = Egress(out), burst([1800] * 40)
-    egress.write(Path(out, into.getsockname()), sender, Burst(packets))
+    egress.write(to(out, into, sender), Burst(packets))
     egress.flush()
     assert receive(into, receiver, 40) == wanted(packets)
 
@@ -152,7 +161,7 @@ def test_a_closed_socket_is_counted(sockets: tuple[socket.socket, socket.socket]
     out, into = sockets
     sender, _ = keys()
     egress = Egress(out)
-    egress.write(Path(out, into.getsockname()), sender, Burst(burst([100] * 3)))
+    egress.write(to(out, into, sender), Burst(burst([100] * 3)))
     out.close()
     egress.flush()
     assert egress.sent == 0
@@ -167,7 +176,7 @@ def test_keys_and_path_may_die_between_write_and_flush(sockets: tuple[socket.soc
 
     def viewer() -> SrtpContext:
         sender, receiver = keys()
-        egress.write(Path(out, into.getsockname()), sender, Burst(packets))
+        egress.write(to(out, into, sender), Burst(packets))
         return receiver
 
     receiver = viewer()

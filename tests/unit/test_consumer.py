@@ -17,7 +17,7 @@ from sfu.media.producer import Producer
 from sfu.media.rtp import Packet, parse
 from sfu.rtc.codec import Codec
 from sfu.rtc.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Send
-from sfu.rtc.native import Burst
+from sfu.rtc.egress import Burst, Targets
 
 VP8 = Codec("VP8", 90000, 1, 96, feedback=("nack pli",))
 VP8_THERE = Codec("VP8", 90000, 1, 120)
@@ -29,9 +29,10 @@ DELTA = bytes([0x10, 0x01, 0x00, 0x00])
 class Wire:
     """Takes the place of a socket's egress: what is sent to a path lands in that viewer's inbox."""
 
-    def write(self, path: Any, _srtp: object, burst: Burst) -> int:
-        path.inbox.extend(burst.packets)
-        return burst.refused
+    def write(self, targets: Targets, burst: Burst) -> dict[int, int]:
+        for path in targets.paths:
+            cast("Any", path).inbox.extend(burst.packets)
+        return {}
 
     def flush(self) -> None:
         """Everything is delivered already."""
@@ -64,8 +65,9 @@ class Viewer:
 
     def __init__(self, codecs: tuple[Codec, ...] = (VP8_THERE,), extensions: dict[str, int] | None = None) -> None:
         self.inbox: list[bytes] = []
-        path = SimpleNamespace(socket="wire", inbox=self.inbox)
-        transport = cast("Any", SimpleNamespace(sender=object(), agent=SimpleNamespace(path=path)))
+        path = SimpleNamespace(socket="wire", pointer=0, inbox=self.inbox)
+        keys = SimpleNamespace(handle=None, overhead=16)
+        transport = cast("Any", SimpleNamespace(sender=keys, agent=SimpleNamespace(path=path)))
         send = Send(codecs, extensions or {}, 0xABCD, "window-1", "window-1-video")
         self.consumer = Consumer("v", send, transport)
 

@@ -1,0 +1,315 @@
+"""The seam to C on the way out: one burst of packets to many transports, in few steps of the interpreter.
+
+Owns the arena that packets are encrypted in and the headers that tell the kernel of them. A burst goes through four
+steps, each done for all transports at once: copied side by side into the arena, encrypted there by `map` over libsrtp,
+described in `mmsghdr`s by slices, and sent by one `sendmmsg`. Never waits: what the kernel does not take is counted
+and gone. All that C is shown by address is referenced here until the call that reads it has returned.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import socket
+import struct
+from array import array
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import cffi
+from pylibsrtp import _binding as _srtp
+
+from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
+from sfu.rtc.native import MAX_DATAGRAM, TRAILER, Path, SrtpContext
+
+MAX_BURST: Final = 128
+"""Packets that one `Burst` may hold, so that it always fits the arena."""
+_SLOT: Final = MAX_DATAGRAM + 64
+"""Bytes between two packets in the arena: not a power of two, or all would compete for the same few cache lines."""
+_SLOTS: Final = 256  # half a megabyte, so that sendmmsg reads what is still in the second level cache
+_MESSAGES: Final = _SLOTS
+_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
+_GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
+_CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
+_REFUSES_SEGMENTS: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP)
+
+# The fields of an mmsghdr, all of them 8 bytes wide with their padding, that differ between messages.
+_WORDS: Final = MMSGHDR.size // 8
+_NAME, _VECTOR, _VECTORS = 0, 2, 3
+
+_ffi = cffi.FFI()
+_ffi.cdef(
+    """
+    struct mmsghdr;
+    int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
+    """
+)
+_libc = _ffi.dlopen(None)
+_LINUX_64: Final = LINUX_64 and hasattr(_libc, "sendmmsg")
+
+
+class Run(NamedTuple):
+    """Packets side by side that leave as one message."""
+
+    first: int
+    """Position in the burst."""
+    packets: int
+    segment: int
+    """Bytes of each but the last, encrypted."""
+
+
+class _Layout:
+    """One burst as it stands in the arena: each packet at the start of a slot of its own."""
+
+    __slots__ = ("count", "lengths", "plain", "runs", "singles", "sizes")
+
+    def __init__(self, packets: Sequence[bytes], overhead: int) -> None:
+        self.count = len(packets)
+        self.plain = b"".join([packet.ljust(_SLOT, b"\0") for packet in packets])
+        sizes = [len(packet) for packet in packets]
+        self.sizes = array("i", sizes).tobytes()
+        """Of each packet in plain text, as C's int."""
+        self.lengths = array("Q", [size + overhead for size in sizes])
+        """Of each packet encrypted, as C's size_t."""
+        self.singles = [Run(first, 1, length) for first, length in enumerate(self.lengths)]
+        self.runs = _runs(self.lengths)
+
+
+def _runs(lengths: Sequence[int]) -> list[Run]:
+    """Neighbours of one size joined, as `UDP_SEGMENT` allows (udp(7)): only the last of a message may be shorter."""
+    runs: list[Run] = []
+    joinable, total = False, 0
+    for position, length in enumerate(lengths):
+        if joinable:
+            first, count, segment = runs[-1]
+            if length <= segment and count < _SEGMENTS and total + length <= _GSO_BYTES:
+                runs[-1] = Run(first, count + 1, segment)
+                joinable, total = length == segment, total + length
+                continue
+        runs.append(Run(position, 1, length))
+        joinable, total = True, length
+    return runs
+
+
+class Burst:
+    """Packets that go to several transports alike, in plain text; laid out once for each SRTP overhead."""
+
+    def __init__(self, packets: Sequence[bytes]) -> None:
+        """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
+        self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
+        self.refused = len(packets) - len(self.packets)
+        self._layouts: dict[int, _Layout] = {}
+
+    def layout(self, overhead: int) -> _Layout:
+        """For SRTP that adds `overhead` bytes to each packet."""
+        known = self._layouts.get(overhead)
+        if known is None:
+            known = self._layouts[overhead] = _Layout(self.packets, overhead)
+        return known
+
+
+class Targets:
+    """Transports that get the same bursts: of one socket and one SRTP overhead. Keeps their keys and paths alive."""
+
+    __slots__ = ("_keys", "handles", "names", "overhead", "paths", "socket")
+
+    def __init__(self, pairs: Sequence[tuple[Path, SrtpContext]]) -> None:
+        """At least one pair."""
+        self.paths = [path for path, _ in pairs]
+        self.socket = self.paths[0].socket
+        self.names = array("Q", [path.pointer for path in self.paths])
+        self._keys = [keys for _, keys in pairs]
+        self.handles = [keys.handle for keys in self._keys]
+        self.overhead = self._keys[0].overhead
+
+
+class Egress:
+    """Datagrams of one socket on their way out.
+
+    Packets of one burst to one transport that have one size (the last may be shorter) become one message with
+    `UDP_SEGMENT`, which crosses the kernel's IP stack once; messages of all transports leave in one `sendmmsg`. Without
+    that call (macOS) or where the kernel refuses segments, one `sendto` a packet.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sent = 0
+        """Datagrams the kernel took."""
+        self.refused: dict[str, int] = {}
+        """Datagrams it did not take, by errno name."""
+        self.segmented = _segments_supported(sock)
+        """Whether bursts leave as GSO segments; turned off when a device refuses them."""
+        self._socket = sock
+        self._arena = _srtp.ffi.new("unsigned char[]", _SLOTS * _SLOT)
+        self._view = memoryview(_srtp.ffi.buffer(self._arena))
+        self._places = [self._arena + slot * _SLOT for slot in range(_SLOTS)]
+        self._lengths = _srtp.ffi.new("int[]", _SLOTS)
+        self._lengths_view = memoryview(_srtp.ffi.buffer(self._lengths))
+        self._lengths_at = [self._lengths + slot for slot in range(_SLOTS)]
+        self._used = 0
+        self._allocate_headers()
+        self._controls: dict[int, tuple[Any, int]] = {}
+        self._queued: list[Path] = []
+        """Of each message; referenced because the kernel reads their addresses."""
+        self._queued_packets = 0
+
+    def _allocate_headers(self) -> None:
+        """Slot n has vector n, whose address never changes."""
+        self._vectors = bytearray(IOVEC.size * _SLOTS)
+        self._vector_lengths = memoryview(self._vectors).cast("Q")[1::2]
+        self._messages = bytearray(MMSGHDR.size * _MESSAGES)
+        self._messages_view = memoryview(self._messages)
+        self._words = self._messages_view.cast("Q")
+        self._messages_c = _ffi.from_buffer(self._messages)
+        self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
+        self._name_length = 28 if self._socket.family == socket.AF_INET6 else 16
+        base = int(_srtp.ffi.cast("uintptr_t", self._arena))
+        for slot in range(_SLOTS):
+            IOVEC.pack_into(self._vectors, slot * IOVEC.size, base + slot * _SLOT, 0)
+
+    def write(self, targets: Targets, burst: Burst) -> dict[int, int]:
+        """Encrypts a burst for every target and queues it.
+
+        Returns how many packets libsrtp refused, by position of the target, where it refused any.
+        """
+        layout = burst.layout(targets.overhead)
+        runs = layout.runs if self.segmented else layout.singles
+        failed: dict[int, int] = {}
+        at, total = 0, len(targets.paths) if layout.count else 0
+        while at < total:
+            room = (_SLOTS - self._used) // layout.count
+            if not room or len(self._queued) + len(runs) > _MESSAGES:
+                self.flush()
+                continue
+            count = min(room, total - at, (_MESSAGES - len(self._queued)) // len(runs))
+            codes = self._encrypt(targets.handles[at : at + count], layout)
+            if any(codes):
+                failed |= self._send_good(targets.paths[at : at + count], layout, codes, at)
+            else:
+                self._queue(targets, at, count, layout, runs)
+            at += count
+        return failed
+
+    def _encrypt(self, handles: list[Any], layout: _Layout) -> list[int]:
+        """One copy of the burst in plain text for each handle, encrypted in place; libsrtp's status of each packet."""
+        count = len(handles)
+        first, last = self._used, self._used + count * layout.count
+        self._used = last
+        self._fill(first * _SLOT, layout.plain, count)
+        self._lengths_view[4 * first : 4 * last] = layout.sizes * count
+        each = itertools.chain.from_iterable(map(itertools.repeat, handles, itertools.repeat(layout.count)))
+        # `map` goes from packet to packet without a step of the interpreter.
+        return list(map(_srtp.lib.srtp_protect, each, self._places[first:last], self._lengths_at[first:last]))
+
+    def _fill(self, start: int, plain: bytes, count: int) -> None:
+        """`count` copies of `plain` side by side, by copies that double: no step of the interpreter for each."""
+        view, size = self._view, len(plain)
+        view[start : start + size] = plain
+        done, total = size, size * count
+        while done < total:
+            step = min(done, total - done)
+            view[start + done : start + done + step] = view[start : start + step]
+            done += step
+
+    def _queue(self, targets: Targets, at: int, count: int, layout: _Layout, runs: list[Run]) -> None:
+        """Describes what was encrypted last, for `count` targets from `at` on: a message for each run of each."""
+        last = self._used
+        first = last - count * layout.count
+        self._vector_lengths[first:last] = layout.lengths * count
+        message, each = len(self._queued), len(runs)
+        end = message + count * each
+        head = b"".join([self._head(run) for run in runs])
+        self._messages_view[message * MMSGHDR.size : end * MMSGHDR.size] = head * count
+        names = targets.names[at : at + count]
+        for number, run in enumerate(runs, start=message):
+            vectors = range(self._vectors_at + (first + run.first) * IOVEC.size, self._vectors_at + last * IOVEC.size)
+            self._words[number * _WORDS + _NAME : end * _WORDS : each * _WORDS] = names
+            self._words[number * _WORDS + _VECTOR : end * _WORDS : each * _WORDS] = array(
+                "Q", vectors[:: layout.count * IOVEC.size]
+            )
+        paths = targets.paths[at : at + count]
+        self._queued += paths if each == 1 else [path for path in paths for _ in runs]
+        self._queued_packets += count * layout.count
+
+    def _head(self, run: Run) -> bytes:
+        """What all targets' messages of one run have in common."""
+        control, control_length = self._control(run.segment) if run.packets > 1 else (0, 0)
+        return MMSGHDR.pack(0, self._name_length, 0, run.packets, control, control_length, 0, 0)
+
+    def _control(self, segment: int) -> tuple[int, int]:
+        """Address and length of the control message that says `segment`; made once for each size."""
+        known = self._controls.get(segment)
+        if known is None:
+            buffer = _ffi.new("unsigned char[]", _CMSG.pack(_CMSG.size - 6, SOL_UDP, UDP_SEGMENT, segment))
+            known = self._controls[segment] = (buffer, int(_ffi.cast("uintptr_t", buffer)))
+        return known[1], _CMSG.size
+
+    def flush(self) -> None:
+        """Sends what is queued. What the kernel does not take at once is counted and gone: media does not wait."""
+        queued, done = len(self._queued), 0
+        refused = sum(self.refused.values())
+        if not _LINUX_64:
+            for message in range(queued):
+                self._send_singly(message)
+            done = queued
+        while done < queued:
+            pointer = _ffi.cast("struct mmsghdr *", self._messages_c + done * MMSGHDR.size)
+            taken = _libc.sendmmsg(self._socket.fileno(), pointer, queued - done, socket.MSG_DONTWAIT)
+            if taken > 0:
+                done += taken
+            else:
+                self._on_error(_ffi.errno, done)
+                done += 1
+        self.sent += self._queued_packets - (sum(self.refused.values()) - refused)
+        self._queued.clear()
+        self._used = self._queued_packets = 0
+
+    def _on_error(self, number: int, message: int) -> None:
+        """What sendmmsg stopped at. A path whose MTU is below the segment, or a device, may refuse only segments."""
+        count = self._words[message * _WORDS + _VECTORS]
+        if count > 1 and number in _REFUSES_SEGMENTS:
+            if number in (errno.EIO, errno.EOPNOTSUPP):
+                self.segmented = False
+            self._send_singly(message)
+        else:
+            self._refuse(number, count)
+
+    def _send_singly(self, message: int) -> None:
+        start = message * _WORDS
+        first = (self._words[start + _VECTOR] - self._vectors_at) // IOVEC.size
+        for slot in range(first, first + self._words[start + _VECTORS]):
+            self._send_slot(slot, self._vector_lengths[slot], self._queued[message])
+
+    def _send_good(self, paths: list[Path], layout: _Layout, codes: list[int], at: int) -> dict[int, int]:
+        """libsrtp refused something of the burst in the last slots: all else leaves now, packet by packet."""
+        first = self._used - len(codes)
+        self.flush()  # what came before, in this order
+        failed: dict[int, int] = {}
+        for number, code in enumerate(codes):
+            target, position = divmod(number, layout.count)
+            if code:
+                failed[at + target] = failed.get(at + target, 0) + 1
+            elif self._send_slot(first + number, layout.lengths[position], paths[target]):
+                self.sent += 1
+        return failed
+
+    def _send_slot(self, slot: int, length: int, path: Path) -> bool:
+        try:
+            self._socket.sendto(self._view[slot * _SLOT : slot * _SLOT + length], path.address)
+        except OSError as error:
+            self._refuse(error.errno or 0, 1)
+            return False
+        return True
+
+    def _refuse(self, number: int, count: int) -> None:
+        name = errno.errorcode.get(number, str(number))
+        self.refused[name] = self.refused.get(name, 0) + count
+
+
+def _segments_supported(sock: socket.socket) -> bool:
+    if not _LINUX_64:
+        return False
+    try:
+        sock.setsockopt(SOL_UDP, UDP_SEGMENT, 0)  # 0 leaves it to each message; kernels before 4.18 refuse
+    except OSError:
+        return False
+    return True
