@@ -197,9 +197,10 @@ class Viewer:
     def on_rtp(self, data: bytes) -> None:
         """See `PeerListener`: one packet into its slot's figures."""
         packet = rtp.parse(data)
-        mid = None if packet is None else self._demux.route(packet)
-        if packet is None or mid is None or mid not in self._receptions:
+        routed = None if packet is None else self._demux.route(packet)
+        if packet is None or routed is None or routed.mid not in self._receptions:
             return
+        mid = routed.mid
         now = self._now()
         self._receptions[mid].received(packet.sequence, packet.media_time, now)
         sent = packet.extensions.get(self._send_time_ids[mid] or 0)

@@ -20,7 +20,7 @@ from sfu.media.feedback import BitrateCeiling
 from sfu.media.producer import Producer
 from sfu.rooms.room import SlotSpec, SlotState, Source, Track
 from sfu.rtc import sdp
-from sfu.rtc.description import CNAME, MID, Description, Local, Negotiated, TransportParameters
+from sfu.rtc.description import CNAME, Description, Local, Negotiated, TransportParameters
 from sfu.rtc.negotiation import negotiate
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling.topics import Leaf
@@ -61,7 +61,7 @@ class Participant:
         self.consumers: dict[str, Consumer] = {}
         self.offer_text = ""
         self.answer_text: str | None = None
-        self.drops = {"malformed_rtp": 0, "no_section": 0}
+        self.drops = {"malformed_rtp": 0, "no_section": 0, "rtx": 0}
         self.on_tracks: Callable[[Participant], None] = lambda _: None
         self.on_connected: Callable[[Participant], None] = lambda _: None
         self.on_closed: Callable[[Participant, str], None] = lambda _, __: None
@@ -156,8 +156,7 @@ class Participant:
             else:
                 producer.negotiated(receive.codecs, receive.extensions)
             kept[section.mid] = producer
-            payload_types = tuple(codec.payload_type for codec in receive.codecs)
-            routes.append(Route(section.mid, receive.extensions.get(MID), payload_types, receive.ssrcs))
+            routes.append(Route.of(section.mid, receive))
         for producer in self.producers.values():
             self._end_producer(producer)
         self.producers = kept
@@ -217,11 +216,15 @@ class Participant:
         if packet is None:
             self.drops["malformed_rtp"] += 1
             return
-        mid = self._demux.route(packet)
-        producer = None if mid is None else self.producers.get(mid)
-        if producer is None or mid is None:
+        routed = self._demux.route(packet)
+        producer = None if routed is None else self.producers.get(routed.mid)
+        if producer is None or routed is None:
             self.drops["no_section"] += 1
             return
+        if routed.repairs:
+            self.drops["rtx"] += 1
+            return
+        mid = routed.mid
         now = self._terms.clock()
         if producer.receive(packet, now):
             self._fanout.push(producer, packet)

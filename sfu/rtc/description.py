@@ -14,12 +14,16 @@ from sfu.rtc.codec import Codec
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 Setup = Literal["actpass", "active", "passive"]
 
-# The header extensions that are carried from producer to viewer (RFC 8843, 3GPP TS 26.114, RFC 6464, abs-send-time).
+# Header extensions: RFC 9143 section 15, RFC 8852, 3GPP TS 26.114, RFC 6464, abs-send-time, transport-wide numbers.
 MID = "urn:ietf:params:rtp-hdrext:sdes:mid"
 VIDEO_ORIENTATION = "urn:3gpp:video-orientation"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 EXTENSIONS = (MID, VIDEO_ORIENTATION, AUDIO_LEVEL, ABS_SEND_TIME)
+"""Those taken wherever they are offered; the others need more than the offer of an id."""
+TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
+REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 
 # The one canonical name (RFC 3550 section 6.5.1) of everything this server sends: sender reports must say the same.
 CNAME = "sfu"
@@ -56,8 +60,10 @@ class Section:
     """One m-section of a remote description.
 
     `mid` is the index as text where the peer named none (`named` False). `codecs` are those this server knows, in the
-    peer's order, without repair formats. `extensions` map URI to id. `stream` and `track` are the msid's two halves.
-    `rejected`: port 0 and not bundle-only.
+    peer's order. `extensions` map URI to id. `rtx` maps payload types of retransmissions (RFC 4588) to those they
+    repair; `ssrcs` are without those that only repair, which `repairs` maps to the repaired ones (RFC 5576 section
+    4.2). `rids` are the layers the peer would send, in its order (RFC 8853). `stream` and `track` are the msid's two
+    halves. `rejected`: port 0 and not bundle-only.
     """
 
     index: int
@@ -70,8 +76,11 @@ class Section:
     rejected: bool
     rtcp_mux: bool
     codecs: tuple[Codec, ...]
+    rtx: Mapping[int, int]
     extensions: Mapping[str, int]
     ssrcs: tuple[int, ...]
+    repairs: Mapping[int, int]
+    rids: tuple[str, ...]
     cname: str | None
     stream: str | None
     track: str | None
@@ -121,13 +130,21 @@ class Description:
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """What a peer may send us in a section: `codecs[0]` is what it is asked to send."""
+    """What a peer may send us in a section: `codecs[0]` is what it is asked to send.
+
+    `rids` are its layers in the offer's order, which says nothing of their size; none without simulcast.
+    """
 
     codecs: tuple[Codec, ...]
     extensions: Mapping[str, int]
     ssrcs: tuple[int, ...]
     stream: str | None
     track: str | None
+    rtx: Mapping[int, int] = field(default_factory=dict)
+    """Payload type of retransmissions -> the payload type they repair."""
+    repairs: Mapping[int, int] = field(default_factory=dict)
+    """SSRC of retransmissions -> the SSRC they repair, as far as signalled."""
+    rids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,11 +156,18 @@ class Send:
     ssrc: int
     stream: str
     track: str
+    rtx: Mapping[int, int] = field(default_factory=dict)
+    """Payload type -> the payload type of its retransmissions."""
+    rtx_ssrc: int | None = None
+    """The SSRC of retransmissions; None when the viewer takes none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """One section of our answer; `direction` is ours; `rejected` says why it has port 0, or is None."""
+    """One section of our answer; `direction` is ours; `rejected` says why it has port 0, or is None.
+
+    `rtx` maps payload types to those of their retransmissions.
+    """
 
     index: int
     mid: str
@@ -153,6 +177,7 @@ class Agreed:
     formats: tuple[str, ...]
     direction: Direction
     codecs: tuple[Codec, ...] = ()
+    rtx: Mapping[int, int] = field(default_factory=dict)
     extensions: Mapping[str, int] = field(default_factory=dict)
     receive: Receive | None = None
     send: Send | None = None
@@ -188,7 +213,11 @@ class Local:
 
 @dataclass(frozen=True, slots=True)
 class OfferSection:
-    """One section of an offer of our own client peers. `ssrc`, `stream` and `track` are for sections that send."""
+    """One section of an offer of our own client peers.
+
+    `ssrc`, `rtx_ssrc`, `stream`, `track` and `rids` are for sections that send; `rtx` maps payload types to those of
+    their retransmissions.
+    """
 
     mid: str
     kind: Literal["audio", "video"]
@@ -199,3 +228,6 @@ class OfferSection:
     stream: str | None = None
     track: str | None = None
     cname: str = CNAME
+    rtx: Mapping[int, int] = field(default_factory=dict)
+    rtx_ssrc: int | None = None
+    rids: tuple[str, ...] = ()

@@ -23,6 +23,12 @@ _RTCP_CONFLICTS = range(64, 96)
 
 _MEDIA_LINE = re.compile(r"m=([!-~]{1,32}) +(\d{1,5})(?:/\d+)? +([!-~]{1,64})((?: +[!-~]{1,64})+) *")
 
+# RFC 8851 section 10, RFC 8853 section 5.1. A rid that is longer fits no one-byte header extension (RFC 8285 section
+# 4.2); one bound to payload types (pt=) is more than we answer to.
+_RID = re.compile(r"([A-Za-z0-9_-]{1,16}) +send(?: +(?!(?:.*;)?pt=).*)?")
+_SIMULCAST = re.compile(r"(?:recv +[!-~]+ +)?send +([!-~]+)(?: +recv +[!-~]+)?")
+_MAX_RIDS = 4
+
 # More lines than any peer's section has; the rest is not read, since aiortc.sdp looks SSRCs up in a list.
 _MAX_LINES = 512
 
@@ -51,13 +57,14 @@ Attribute = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a section says that `aiortc.sdp` does not keep: its m-line as written, and its candidates."""
+    """What a section says that `aiortc.sdp` does not keep: its m-line as written, its layers and its candidates."""
 
     kind: str
     port: int
     protocol: str
     formats: tuple[str, ...]
     bundle_only: bool
+    rids: tuple[str, ...]
     candidates: tuple[str, ...]
     end_of_candidates: bool
 
@@ -110,9 +117,20 @@ def _head(line: str, attributes: Sequence[Attribute]) -> Head:
         protocol=match[3],
         formats=tuple(match[4].split()),
         bundle_only="bundle-only" in names,
+        rids=_rids(attributes),
         candidates=tuple(f"candidate:{value}" for name, value in attributes if name == "candidate"),
         end_of_candidates="end-of-candidates" in names,
     )
+
+
+def _rids(attributes: Sequence[Attribute]) -> tuple[str, ...]:
+    """The layers that the peer would send, the first of each one's alternatives; none if anything is out of shape."""
+    declared = {match[1] for name, value in attributes if name == "rid" and (match := _RID.fullmatch(value))}
+    lists = (match[1] for name, value in attributes if name == "simulcast" and (match := _SIMULCAST.fullmatch(value)))
+    rids = tuple(layer.partition(",")[0].removeprefix("~") for layer in next(lists, "").split(";"))
+    if len(set(rids)) < len(rids) or not declared.issuperset(rids):
+        return ()
+    return rids[:_MAX_RIDS]
 
 
 def _usable_payload_type(text: str) -> bool:
@@ -142,13 +160,13 @@ def _written(attributes: Sequence[Attribute]) -> list[str]:
 
 
 def _format_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
-    """One rtpmap for each payload type of the m-line that is a codec of ours, then one fmtp for it at most."""
+    """One rtpmap for each payload type of the m-line that is a codec of ours or rtx, then one fmtp for it at most."""
     written = _by_payload_type(_FORMAT, "rtpmap", attributes)
     formats = {key: f"{key} {description}" for key, description in _STATIC_FORMATS.items()}
     formats |= {
         key: f"{key} {match[2]}/{match[3]}{match[4] or ''}"
         for key, match in written.items()
-        if match[2].lower() in CANONICAL
+        if match[2].lower() in CANONICAL or match[2].lower() == "rtx"
     }
     parameters = _by_payload_type(_PARAMETERS, "fmtp", attributes)
     lines = []

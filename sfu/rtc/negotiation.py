@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Final, Literal
 
 from sfu.rtc.codec import Codec, by_preference, packetization_mode
 from sfu.rtc.description import (
@@ -18,6 +18,9 @@ from sfu.rtc.description import (
     AUDIO_LEVEL,
     EXTENSIONS,
     MID,
+    REPAIRED_RID,
+    RID,
+    TRANSPORT_CC,
     VIDEO_ORIENTATION,
     Agreed,
     Description,
@@ -45,7 +48,12 @@ __all__ = [
 
 Role = Literal["pub", "view", "join"]
 
-FEEDBACK = ("nack pli", "ccm fir", "goog-remb")
+FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
+
+TRANSPORT_WIDE: Final = False
+"""Whether transport-wide congestion control is agreed to: a camera told so and never fed back stays at its start."""
+SIMULCAST: Final = False
+"""Whether a camera is asked for layers: their producer must tell them apart."""
 
 # RFC 8829 section 5.1.2: all of these mean DTLS-SRTP when a fingerprint comes along.
 _PROTOCOL = re.compile(r"(UDP/TLS/|TCP/DTLS/)?RTP/S?AVPF?", re.IGNORECASE)
@@ -53,12 +61,33 @@ _PROTOCOL = re.compile(r"(UDP/TLS/|TCP/DTLS/)?RTP/S?AVPF?", re.IGNORECASE)
 _EXTENSION_IDS = range(1, 15)
 
 
-def negotiate(offer: Description, role: Role, *, preference: Sequence[str], ssrc: Callable[[str], int]) -> Negotiated:
+@dataclass(frozen=True, slots=True)
+class _Terms:
+    """What `negotiate` was told, and the windows counted so far, by kind."""
+
+    role: Role
+    preference: Sequence[str]
+    ssrc: Callable[[str], int]
+    transport_wide: bool
+    simulcast: bool
+    windows: Counter[str] = field(default_factory=Counter)
+
+
+def negotiate(
+    offer: Description,
+    role: Role,
+    *,
+    preference: Sequence[str],
+    ssrc: Callable[[str], int],
+    transport_wide: bool = TRANSPORT_WIDE,
+    simulcast: bool = SIMULCAST,
+) -> Negotiated:
     """The answer to an offer, as decisions.
 
     A `pub` peer is only received from and told the one codec to send; a `view` peer is only sent to; a `join` peer
     both. `preference` are codec names, best first (unnamed ones come after). `ssrc` gives the SSRC of a section we
-    send in, by mid, and must give the same one on every re-offer.
+    send in, by mid, and must give the same one on every re-offer; it is then asked for "MID rtx", that of the section's
+    retransmissions, whether the peer takes any or not: the k-th section has the same two for every peer.
     Raises SdpError("codec") when no section can be served.
     """
     refusals = _refusals(offer)
@@ -66,11 +95,9 @@ def negotiate(offer: Description, role: Role, *, preference: Sequence[str], ssrc
     if not served:
         reasons = ", ".join(f"{section.mid}: {refusals[section.index]}" for section in offer.sections)
         raise SdpError("codec", f"no section can be served ({reasons})")
-    windows: Counter[str] = Counter()
+    terms = _Terms(role, preference, ssrc, transport_wide, simulcast)
     sections = tuple(
-        _rejected(section, refusals[section.index])
-        if section.index in refusals
-        else _agreed(section, role, preference, ssrc, windows)
+        _rejected(section, refusals[section.index]) if section.index in refusals else _agreed(section, terms)
         for section in offer.sections
     )
     transport = _transport(offer, served)
@@ -131,13 +158,13 @@ def _rejected(section: Section, reason: str) -> Agreed:
     )
 
 
-def _agreed(
-    section: Section, role: Role, preference: Sequence[str], ssrc: Callable[[str], int], windows: Counter[str]
-) -> Agreed:
-    direction = _direction(section.direction, role)
+def _agreed(section: Section, terms: _Terms) -> Agreed:
+    direction = _direction(section.direction, terms.role)
     sends, receives = direction in {"sendrecv", "sendonly"}, direction in {"sendrecv", "recvonly"}
-    codecs = _codecs(section, preference, all_of_them=sends)
-    extensions = _extensions(section)
+    codecs = _codecs(section, terms, all_of_them=sends)
+    rids = _rids(section, terms) if receives else ()
+    extensions = _extensions(section, codecs, rids)
+    rtx = _rtx(section, codecs)
     return Agreed(
         index=section.index,
         mid=section.mid,
@@ -147,9 +174,10 @@ def _agreed(
         formats=section.formats,
         direction=direction,
         codecs=codecs,
+        rtx=rtx,
         extensions=extensions,
-        receive=Receive(codecs, extensions, section.ssrcs, section.stream, section.track) if receives else None,
-        send=_slot(section, codecs, extensions, ssrc, windows) if sends else None,
+        receive=_receive(section, codecs, extensions, rtx, rids) if receives else None,
+        send=_slot(section, codecs, extensions, rtx, terms) if sends else None,
     )
 
 
@@ -161,32 +189,71 @@ def _direction(offered: Direction, role: Role) -> Direction:
     return "recvonly" if receives else "inactive"
 
 
-def _codecs(section: Section, preference: Sequence[str], *, all_of_them: bool) -> tuple[Codec, ...]:
+def _codecs(section: Section, terms: _Terms, *, all_of_them: bool) -> tuple[Codec, ...]:
     """Best first. Where nothing is sent one is answered: a browser sends the first, others any of those answered."""
-    ordered = by_preference(_servable(section.codecs), preference)
+    ordered = by_preference(_servable(section.codecs), terms.preference)
     chosen = ordered if all_of_them else ordered[:1]
-    return tuple(
-        replace(codec, feedback=tuple(line for line in FEEDBACK if line in codec.feedback)) for codec in chosen
+    # transport-cc means nothing without the numbers that it reports on
+    wide = terms.transport_wide and _offers(section, TRANSPORT_CC)
+    wanted = (*FEEDBACK, "transport-cc") if wide else FEEDBACK
+    return tuple(replace(codec, feedback=tuple(line for line in wanted if line in codec.feedback)) for codec in chosen)
+
+
+def _rtx(section: Section, codecs: Sequence[Codec]) -> dict[int, int]:
+    """Payload types of the chosen codecs -> those of their retransmissions; of several, the last."""
+    chosen = {codec.payload_type for codec in codecs}
+    return {repaired: number for number, repaired in section.rtx.items() if repaired in chosen}
+
+
+def _rids(section: Section, terms: _Terms) -> tuple[str, ...]:
+    """The layers to ask for: none if packets cannot say which one they are of."""
+    return section.rids if terms.simulcast and section.kind == "video" and _offers(section, RID) else ()
+
+
+def _extensions(section: Section, codecs: Sequence[Codec], rids: Sequence[str]) -> Mapping[str, int]:
+    wanted = [uri for uri in EXTENSIONS if section.named or uri != MID]
+    if any("transport-cc" in codec.feedback for codec in codecs):
+        wanted.append(TRANSPORT_CC)
+    if rids:
+        wanted += [RID, REPAIRED_RID]
+    return {uri: section.extensions[uri] for uri in wanted if _offers(section, uri)}
+
+
+def _offers(section: Section, uri: str) -> bool:
+    return section.extensions.get(uri) in _EXTENSION_IDS
+
+
+def _receive(
+    section: Section,
+    codecs: tuple[Codec, ...],
+    extensions: Mapping[str, int],
+    rtx: Mapping[int, int],
+    rids: tuple[str, ...],
+) -> Receive:
+    return Receive(
+        codecs=codecs,
+        extensions=extensions,
+        ssrcs=section.ssrcs,
+        stream=section.stream,
+        track=section.track,
+        rtx={number: repaired for repaired, number in rtx.items()},
+        repairs=section.repairs if rtx else {},
+        rids=rids,
     )
-
-
-def _extensions(section: Section) -> Mapping[str, int]:
-    offered = section.extensions
-    wanted = (uri for uri in EXTENSIONS if section.named or uri != MID)
-    return {uri: offered[uri] for uri in wanted if offered.get(uri) in _EXTENSION_IDS}
 
 
 def _slot(
     section: Section,
     codecs: tuple[Codec, ...],
     extensions: Mapping[str, int],
-    ssrc: Callable[[str], int],
-    windows: Counter[str],
+    rtx: Mapping[int, int],
+    terms: _Terms,
 ) -> Send:
     """The k-th sending section of a kind is part of window k, so that a window's sound and picture play together."""
-    windows[section.kind] += 1
-    stream = f"window-{windows[section.kind]}"
-    return Send(codecs, extensions, ssrc(section.mid), stream, f"{stream}-{section.kind}")
+    terms.windows[section.kind] += 1
+    stream = f"window-{terms.windows[section.kind]}"
+    ssrc, rtx_ssrc = terms.ssrc(section.mid), terms.ssrc(f"{section.mid} rtx")
+    return Send(codecs, extensions, ssrc, stream, f"{stream}-{section.kind}", rtx, rtx_ssrc if rtx else None)
 
 
 def _bundle(offer: Description, served: Sequence[Section]) -> tuple[str, ...] | None:

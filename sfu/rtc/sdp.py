@@ -7,8 +7,9 @@ decides what to accept: that is `sfu.rtc.negotiation`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, cast
 
 from aiortc.sdp import MediaDescription, SessionDescription
 
@@ -88,11 +89,14 @@ def write_answer(negotiated: Negotiated, local: Local, *, session_id: int, versi
         if section.rejected is not None:
             lines += _rejected_lines(section, local, negotiated.setup)
             continue
-        lines += _media_lines(section.kind, section.protocol, section.direction, section.codecs)
+        lines += _media_lines(section.kind, section.protocol, section.direction, section.codecs, section.rtx)
         lines += _identity_lines(section.mid if section.named else None, section.extensions.items())
-        if section.send is not None:
-            lines += _source_lines(section.send.ssrc, section.send.stream, section.send.track, CNAME)
-        lines += [line for codec in section.codecs for line in _codec_lines(codec, answered=True)]
+        send, receive = section.send, section.receive
+        if send is not None:
+            lines += _source_lines(send.ssrc, send.rtx_ssrc, f"{send.stream} {send.track}", CNAME)
+        lines += _codecs_lines(section.codecs, section.rtx, answered=True)
+        if receive is not None:
+            lines += _layer_lines(receive.rids, "recv")
         lines += _transport_lines(local, negotiated.setup, candidates=section is first)
     return _text(lines)
 
@@ -101,11 +105,13 @@ def write_offer(sections: Sequence[OfferSection], local: Local, *, session_id: i
     """An offer of one of our own client peers: everything in one BUNDLE, complete with all candidates."""
     lines = _session_lines(local, tuple(section.mid for section in sections), session_id, version)
     for section in sections:
-        lines += _media_lines(section.kind, "UDP/TLS/RTP/SAVPF", section.direction, section.codecs)
+        lines += _media_lines(section.kind, "UDP/TLS/RTP/SAVPF", section.direction, section.codecs, section.rtx)
         lines += _identity_lines(section.mid, section.extensions.items())
         if section.ssrc is not None:
-            lines += _source_lines(section.ssrc, section.stream or "-", section.track or section.mid, section.cname)
-        lines += [line for codec in section.codecs for line in _codec_lines(codec, answered=False)]
+            msid = f"{section.stream or '-'} {section.track or section.mid}"
+            lines += _source_lines(section.ssrc, section.rtx_ssrc, msid, section.cname)
+        lines += _codecs_lines(section.codecs, section.rtx, answered=False)
+        lines += _layer_lines(section.rids, "send")
         lines += _transport_lines(local, "actpass", candidates=section is sections[0])
     return _text(lines)
 
@@ -139,6 +145,7 @@ def _first_transport(sections: Sequence[Section]) -> TransportParameters:
 
 def _section(index: int, media: MediaDescription, head: Head) -> Section:
     stream, track = _msid(media)
+    codecs = _codecs(media)
     return Section(
         index=index,
         mid=media.rtp.muxId or str(index),
@@ -149,9 +156,12 @@ def _section(index: int, media: MediaDescription, head: Head) -> Section:
         direction=cast("Direction", media.direction or "sendrecv"),
         rejected=head.port == 0 and not head.bundle_only,
         rtcp_mux=media.rtcp_mux,
-        codecs=_codecs(media),
+        codecs=codecs,
+        rtx=_rtx(media, codecs),
         extensions={extension.uri: extension.id for extension in media.rtp.headerExtensions},
         ssrcs=_primary_ssrcs(media),
+        repairs=_repairs(media),
+        rids=head.rids,
         cname=next((source.cname for source in media.ssrc if source.cname), None),
         stream=stream,
         track=track,
@@ -178,6 +188,19 @@ def _codecs(media: MediaDescription) -> tuple[Codec, ...]:
         if codec.kind == media.kind:
             codecs.append(codec)
     return tuple(codecs)
+
+
+def _rtx(media: MediaDescription, codecs: Sequence[Codec]) -> dict[int, int]:
+    """RFC 4588 section 8.6: payload types of retransmissions -> those of our codecs they repair."""
+    formats = {codec.payload_type for codec in codecs}
+    pairs = ((c.payloadType or 0, c.parameters.get("apt")) for c in media.rtp.codecs if c.name.lower() == "rtx")
+    return {number: repaired for number, repaired in pairs if repaired in formats}
+
+
+def _repairs(media: MediaDescription) -> dict[int, int]:
+    """SSRCs of retransmissions -> those they repair (RFC 5576 section 4.2)."""
+    groups = (list(map(int, group.items)) for group in media.ssrc_group if group.semantic == "FID")
+    return {group[1]: group[0] for group in groups if len(group) == 2 and max(group) < 1 << 32}
 
 
 def _primary_ssrcs(media: MediaDescription) -> tuple[int, ...]:
@@ -225,8 +248,11 @@ def _rejected_lines(section: Agreed, local: Local, setup: Setup) -> list[str]:
     return [*lines, "a=rtcp-mux"] if section.kind in {"audio", "video"} else lines
 
 
-def _media_lines(kind: str, protocol: str, direction: Direction, codecs: Sequence[Codec]) -> list[str]:
-    payload_types = " ".join(str(codec.payload_type) for codec in codecs)
+def _media_lines(
+    kind: str, protocol: str, direction: Direction, codecs: Sequence[Codec], rtx: Mapping[int, int]
+) -> list[str]:
+    numbers = [codec.payload_type for codec in codecs]
+    payload_types = " ".join(map(str, [*numbers, *(rtx[number] for number in numbers if number in rtx)]))
     return [f"m={kind} 9 {protocol} {payload_types}", "c=IN IP4 0.0.0.0", f"a={direction}", "a=rtcp-mux"]
 
 
@@ -235,12 +261,32 @@ def _identity_lines(mid: str | None, extensions: Iterable[tuple[str, int]]) -> l
     return [*lines, *(f"a=extmap:{number} {uri}" for uri, number in extensions)]
 
 
-def _source_lines(ssrc: int, stream: str, track: str, cname: str) -> list[str]:
-    msid = f"msid:{stream} {track}"
-    return [f"a={msid}", f"a=ssrc:{ssrc} cname:{cname}", f"a=ssrc:{ssrc} {msid}"]
+def _source_lines(ssrc: int, rtx_ssrc: int | None, msid: str, cname: str) -> list[str]:
+    lines = [f"a=msid:{msid}"]
+    if rtx_ssrc is not None:
+        lines.append(f"a=ssrc-group:FID {ssrc} {rtx_ssrc}")
+    for each in (ssrc, rtx_ssrc):
+        if each is not None:
+            lines += [f"a=ssrc:{each} cname:{cname}", f"a=ssrc:{each} msid:{msid}"]
+    return lines
 
 
-def _codec_lines(codec: Codec, *, answered: bool) -> list[str]:
+def _layer_lines(rids: Sequence[str], direction: Literal["send", "recv"]) -> list[str]:
+    lines = [f"a=rid:{rid} {direction}" for rid in rids]
+    return [*lines, f"a=simulcast:{direction} {';'.join(rids)}"] if rids else []
+
+
+def _codecs_lines(codecs: Sequence[Codec], rtx: Mapping[int, int], *, answered: bool) -> list[str]:
+    """Feedback that all of several codecs have is written once (RFC 4585 section 4.2): a browser offers a dozen."""
+    common = codecs[0].feedback if len(codecs) > 1 and len({codec.feedback for codec in codecs}) == 1 else ()
+    lines = [f"a=rtcp-fb:* {feedback}" for feedback in common]
+    for codec in codecs:
+        alone = replace(codec, feedback=()) if common else codec
+        lines += _codec_lines(alone, rtx.get(codec.payload_type), answered=answered)
+    return lines
+
+
+def _codec_lines(codec: Codec, rtx: int | None, *, answered: bool) -> list[str]:
     number = codec.payload_type
     channels = f"/{codec.channels}" if codec.channels > 1 else ""
     lines = [f"a=rtpmap:{number} {codec.name}/{codec.clock_rate}{channels}"]
@@ -249,6 +295,8 @@ def _codec_lines(codec: Codec, *, answered: bool) -> list[str]:
     pairs = [pair for pair in codec.parameters if not answered or pair[0].lower() in names]
     if pairs:
         lines.append(f"a=fmtp:{number} {';'.join(f'{name}={value}' if value else name for name, value in pairs)}")
+    if rtx is not None:
+        lines += [f"a=rtpmap:{rtx} rtx/{codec.clock_rate}", f"a=fmtp:{rtx} apt={number}"]
     return lines
 
 

@@ -6,10 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.rtc.description import MID, Description, Section, TransportParameters
+from sfu.rtc.codec import Codec
+from sfu.rtc.description import (
+    MID,
+    REPAIRED_RID,
+    RID,
+    TRANSPORT_CC,
+    Description,
+    Section,
+    TransportParameters,
+)
 from sfu.rtc.negotiation import EXTENSIONS, FEEDBACK, negotiate
 from sfu.rtc.sdp import SdpError, parse
 from tests.unit.offers import NAMES, PREFERENCE, negotiated, offer
+
+VP8 = Codec("VP8", 90000, 1, 96, (), ("nack", "transport-cc"))
 
 
 def changed(name: str, **values) -> Description:
@@ -18,8 +29,8 @@ def changed(name: str, **values) -> Description:
     return replace(description, sections=tuple(replace(section, **values) for section in description.sections))
 
 
-def decide(description: Description, role="join"):
-    return negotiate(description, role, preference=PREFERENCE, ssrc=lambda mid: 1)
+def decide(description: Description, role="join", **options):
+    return negotiate(description, role, preference=PREFERENCE, ssrc=lambda mid: 1, **options)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +101,121 @@ def test_a_viewer_may_be_sent_everything_it_offers_that_we_know():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("role", ["pub", "view", "join"])
-def test_only_what_was_offered_is_answered(name, role):
+@pytest.mark.parametrize("on", [False, True])
+def test_only_what_was_offered_is_answered(name, role, on):
     description = parse(offer(name))
-    for section, ours in zip(description.sections, negotiated(offer(name), role).sections, strict=True):
+    agreed = negotiated(offer(name), role, transport_wide=on, simulcast=on)
+    extensions = {*EXTENSIONS, TRANSPORT_CC, RID, REPAIRED_RID} if on else {*EXTENSIONS}
+    for section, ours in zip(description.sections, agreed.sections, strict=True):
         assert (ours.index, ours.mid, ours.kind) == (section.index, section.mid, section.kind)
-        assert {codec.payload_type for codec in ours.codecs} <= {codec.payload_type for codec in section.codecs}
-        assert all(uri in EXTENSIONS and section.extensions[uri] == number for uri, number in ours.extensions.items())
-        assert all(set(codec.feedback) <= set(FEEDBACK) for codec in ours.codecs)
+        offered = {codec.payload_type: codec for codec in section.codecs}
+        assert all(uri in extensions and section.extensions[uri] == number for uri, number in ours.extensions.items())
+        for codec in ours.codecs:
+            assert set(codec.feedback) <= {*FEEDBACK, "transport-cc"}
+            assert set(codec.feedback) <= set(offered[codec.payload_type].feedback)
+        assert all(section.rtx[number] == repaired for repaired, number in ours.rtx.items())
+        assert ours.rtx.keys() <= {codec.payload_type for codec in ours.codecs}
+
+
+def test_retransmissions_are_agreed_to_for_each_codec_answered():
+    section = parse(offer("chromium-view")).sections[1]
+    video = negotiated(offer("chromium-view"), "view").sections[1]
+    assert video.receive is None
+    assert video.send is not None
+    assert video.send.rtx == video.rtx
+    assert video.rtx == {repaired: number for number, repaired in section.rtx.items()}
+    assert len(video.rtx) == len(video.codecs) == 15
+    assert video.send.rtx_ssrc == 1000 + sum(b"1 rtx")
+
+
+def test_a_camera_repairs_the_one_codec_it_is_told():
+    audio, video = negotiated(offer("chromium-sendrecv"), "pub").sections
+    (codec,) = video.codecs
+    assert video.receive is not None
+    assert video.send is None
+    assert list(video.receive.rtx.values()) == [codec.payload_type]
+    assert video.rtx == {codec.payload_type: next(iter(video.receive.rtx))}
+    ((repair, primary),) = video.receive.repairs.items()
+    assert video.receive.ssrcs == (primary,)
+    assert repair != primary
+    assert "nack" in codec.feedback
+    assert audio.receive is not None
+    assert (audio.rtx, audio.receive.rtx, audio.receive.repairs) == ({}, {}, {})
+
+
+def test_without_rtx_there_are_neither_its_payload_types_nor_its_ssrcs():
+    video = decide(changed("chromium-sendrecv", rtx={})).sections[1]
+    assert video.receive is not None
+    assert video.send is not None
+    assert (video.rtx, video.receive.rtx, video.receive.repairs) == ({}, {}, {})
+    assert (video.send.rtx, video.send.rtx_ssrc) == ({}, None)
+
+
+@pytest.mark.parametrize("name", ["chromium-wall", "firefox-view", "aiortc-view"])
+def test_each_slot_asks_for_two_ssrcs_whether_its_peer_takes_retransmissions_or_not(name):
+    asked = []
+
+    def ssrc(key):
+        asked.append(key)
+        return len(asked)
+
+    for description in (parse(offer(name)), changed(name, rtx={})):
+        asked.clear()
+        agreed = negotiate(description, "view", preference=PREFERENCE, ssrc=ssrc)
+        mids = [section.mid for section in agreed.sections if section.send]
+        assert asked == [key for mid in mids for key in (mid, f"{mid} rtx")]
+
+
+@pytest.mark.parametrize(
+    ("values", "agreed"),
+    [
+        ({}, True),
+        ({"extensions": {MID: 4}}, False),
+        ({"extensions": {MID: 4, TRANSPORT_CC: 15}}, False),
+        ({"codecs": (replace(VP8, feedback=("nack",)),)}, False),
+    ],
+)
+@pytest.mark.parametrize("role", ["pub", "view"])
+def test_transport_wide_feedback_and_its_numbers_come_together_or_not_at_all(values, agreed, role):
+    description = changed("chromium-sendrecv", **{"codecs": (VP8,), "extensions": {TRANSPORT_CC: 3}} | values)
+    for section in decide(replace(description, sections=description.sections[1:]), role, transport_wide=True).sections:
+        assert (TRANSPORT_CC in section.extensions) == agreed
+        assert ("transport-cc" in section.codecs[0].feedback) == agreed
+    for section in decide(description, role).sections:
+        assert TRANSPORT_CC not in section.extensions
+        assert "transport-cc" not in section.codecs[0].feedback
+
+
+def test_sound_gets_transport_wide_feedback_too():
+    audio, _ = negotiated(offer("chromium-sendrecv"), "pub", transport_wide=True).sections
+    assert TRANSPORT_CC in audio.extensions
+    assert audio.codecs[0].feedback == ("transport-cc",)
+
+
+@pytest.mark.parametrize("role", ["pub", "join"])
+def test_a_camera_is_asked_for_its_layers_in_its_own_order(role):
+    (section,) = negotiated(offer("chromium-simulcast"), role, simulcast=True).sections
+    assert section.receive is not None
+    assert section.receive.rids == ("h", "l")
+    assert {RID, REPAIRED_RID, MID} <= section.extensions.keys()
+
+
+@pytest.mark.parametrize(
+    ("values", "role", "on"),
+    [
+        ({}, "view", True),
+        ({}, "pub", False),
+        ({"rids": ()}, "pub", True),
+        ({"extensions": {MID: 4, REPAIRED_RID: 5}}, "pub", True),
+        ({"extensions": {MID: 4, RID: 99}}, "pub", True),
+        ({"direction": "recvonly"}, "join", True),
+    ],
+)
+def test_layers_are_not_asked_for_where_they_could_not_be_told_apart_or_are_not_sent(values, role, on):
+    (section,) = decide(changed("chromium-simulcast", **values), role, simulcast=on).sections
+    assert section.rejected is None
+    assert section.receive is None or section.receive.rids == ()
+    assert not section.extensions.keys() & {RID, REPAIRED_RID}
 
 
 def test_windows_pair_the_kth_sound_with_the_kth_picture():

@@ -69,6 +69,101 @@ def test_embedded_peers_write_no_mid_no_rtpmap_for_static_types_and_small_letter
     assert description.bundle is None
 
 
+def test_retransmissions_are_read_for_the_codecs_we_know():
+    _, video = parse(offer("chromium-sendrecv")).sections
+    ours = {codec.payload_type for codec in video.codecs}
+    assert set(video.rtx.values()) == ours
+    assert not video.rtx.keys() & ours
+    ((repair, primary),) = video.repairs.items()
+    assert video.ssrcs == (primary,)
+    assert repair != primary
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "a=fmtp:97 apt=98",
+        "a=fmtp:97 apt=97",
+        "a=fmtp:97 apt=many",
+        "a=fmtp:97 apt",
+        "a=fmtp:97 rtx-time=300",
+        "",
+    ],
+)
+def test_retransmissions_of_nothing_are_left_out(lines):
+    (section,) = parse(f"{HEAD}{VIDEO.replace(' 96', ' 96 97')}a=rtpmap:97 rtx/90000\r\n{lines}\r\n").sections
+    assert (section.rtx, len(section.codecs)) == ({}, 1)
+
+
+@pytest.mark.parametrize(
+    ("group", "repairs"),
+    [
+        ("FID 1 2", {2: 1}),
+        ("FID 1 2 3", {}),
+        ("FID 1", {}),
+        ("FEC-FR 1 2", {}),
+        ("FID 1 4294967296", {}),
+    ],
+)
+def test_a_repair_group_has_two_ssrcs(group, repairs):
+    (section,) = parse(f"{HEAD}{VIDEO}a=ssrc-group:{group}\r\n").sections
+    assert section.repairs == repairs
+
+
+RID_LINES = "a=rid:q send\r\na=rid:h send max-width=640;max-fps=30\r\na=rid:f-1_ send\r\na=rid:x recv\r\n"
+
+
+@pytest.mark.parametrize(
+    ("simulcast", "rids"),
+    [
+        ("send q;h;f-1_", ("q", "h", "f-1_")),
+        ("send f-1_;~h;q", ("f-1_", "h", "q")),
+        ("send h,q;~f-1_,q", ("h", "f-1_")),
+        ("recv x send q;h", ("q", "h")),
+        ("send q;h recv x", ("q", "h")),
+        ("send q", ("q",)),
+        ("recv x", ()),
+        ("recv q;h", ()),
+        ("send q;x", ()),
+        ("send q;h;", ()),
+        ("send q;;h", ()),
+        ("send q;q", ()),
+        ("send q;unknown", ()),
+        ("send ~~q", ()),
+        ("send", ()),
+        ("q;h", ()),
+        ("send q h", ()),
+        ("send rid=q;h", ()),
+    ],
+)
+def test_layers_are_those_the_peer_would_send_or_none(simulcast, rids):
+    (section,) = parse(f"{HEAD}{VIDEO}{RID_LINES}a=simulcast:{simulcast}\r\n").sections
+    assert section.rids == rids
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["a=rid:z send pt=96", "a=rid:z send max-width=9;pt=96", f"a=rid:{'z' * 17} send", "a=rid:z* send", "a=rid:z"],
+)
+def test_a_rid_that_we_cannot_take_costs_the_layers(line):
+    rid = line.removeprefix("a=rid:").split(" ")[0]
+    (section,) = parse(f"{HEAD}{VIDEO}{RID_LINES}{line}\r\na=simulcast:send q;{rid}\r\n").sections
+    assert section.rids == ()
+
+
+def test_at_most_four_layers_are_taken():
+    rids = [str(number) for number in range(9)]
+    lines = "".join(f"a=rid:{rid} send\r\n" for rid in rids)
+    (section,) = parse(f"{HEAD}{VIDEO}{lines}a=simulcast:send {';'.join(rids)}\r\n").sections
+    assert section.rids == ("0", "1", "2", "3")
+
+
+def test_layers_are_answered_in_the_order_offered():
+    text = answer(offer("chromium-simulcast"), "pub", simulcast=True)
+    assert "a=rid:h recv\r\na=rid:l recv\r\na=simulcast:recv h;l\r\n" in text
+    assert "rid" not in answer(offer("chromium-simulcast"), "pub").replace("a=mid", "")
+
+
 def test_candidates_are_kept_as_they_are():
     description = parse(offer("libdatachannel-pub"))
     assert description.candidates == ("candidate:1 1 UDP 2122317823 10.1.2.3 54778 typ host",)
@@ -158,8 +253,12 @@ MANY_FORMATS = f"m=video 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, PAYLOAD_TYPES))}
         f"a=ssrc:1 {' ' * 60000}\r\n",
         f"a=ssrc-group:FID {'1 ' * 30000}x\r\n",
         f"a=msid:{'a ' * 30000}\r\n",
+        f"a=rid:q send {'pt;' * 20000}\r\n",
+        f"a=simulcast:send {'~q,' * 20000};\r\n",
+        f"a=simulcast:recv {' ' * 60000}\r\n",
+        "a=rid:q send\r\n" * 3000,
     ],
-    ids=["ssrc", "feedback for all", "feedback", "fmtp", "spaces", "group", "msid"],
+    ids=["ssrc", "feedback for all", "feedback", "fmtp", "spaces", "group", "msid", "rid", "layers", "gap", "rids"],
 )
 def test_hostile_text_takes_bounded_time(body):
     started = time.process_time()
@@ -190,6 +289,7 @@ def test_any_text_is_a_description_or_refused(text):
 LINES = st.from_regex(
     r"(m=(audio|video|application) [0-9]{1,6} (UDP/TLS/)?RTP/SAVPF( [0-9*]{1,4})+"
     r"|a=(mid|msid|rtpmap|fmtp|rtcp-fb|ssrc|ssrc-group|extmap|setup|fingerprint|group|ice-ufrag):[ -~]{0,20}"
+    r"|a=(rid|simulcast):(send )?[ -~]{0,20}"
     r"|a=(rtpmap|fmtp):[0-9]{1,4} [a-zA-Z0-9/;=]{0,20})",
     fullmatch=True,
 )
@@ -226,6 +326,9 @@ def test_an_answer_reads_back_as_what_was_agreed():
         assert [codec.payload_type for codec in section.codecs] == [codec.payload_type for codec in ours.codecs]
         assert ours.send is not None
         assert section.ssrcs == (ours.send.ssrc,)
+        assert section.rtx == {number: repaired for repaired, number in ours.send.rtx.items()}
+        assert section.repairs == ({} if ours.send.rtx_ssrc is None else {ours.send.rtx_ssrc: ours.send.ssrc})
+        assert [codec.feedback for codec in section.codecs] == [codec.feedback for codec in ours.codecs]
         assert (section.stream, section.track) == (ours.send.stream, ours.send.track)
 
 
@@ -242,15 +345,30 @@ def test_a_senders_own_declarations_are_not_repeated():
 
 
 def test_our_offers_read_back_as_written():
-    codec = Codec("H264", 90000, 1, 102, (("packetization-mode", "1"), ("sprop-parameter-sets", "Z0A=")), ("nack pli",))
+    parameters = (("packetization-mode", "1"), ("sprop-parameter-sets", "Z0A="))
+    codec = Codec("H264", 90000, 1, 102, parameters, ("nack", "nack pli"))
     sections = [
-        OfferSection("0", "video", "sendonly", (codec,), {MID: 4}, ssrc=5, stream="camera", track="video"),
+        OfferSection(
+            "0",
+            "video",
+            "sendonly",
+            (codec,),
+            {MID: 4},
+            ssrc=5,
+            stream="camera",
+            track="video",
+            rtx={102: 103},
+            rtx_ssrc=6,
+            rids=("q", "h"),
+        ),
         OfferSection("1", "audio", "recvonly", (Codec("opus", 48000, 2, 111),)),
     ]
     description = parse(write_offer(sections, LOCAL, session_id=1, version=1))
     video, audio = description.sections
     assert (description.bundle, description.setup) == (("0", "1"), "actpass")
     assert (video.codecs, video.ssrcs, video.stream, video.track) == ((codec,), (5,), "camera", "video")
+    assert (video.rtx, video.repairs, video.rids) == ({103: 102}, {6: 5}, ("q", "h"))
+    assert (audio.rtx, audio.repairs, audio.rids) == ({}, {}, ())
     assert (video.direction, video.extensions, audio.direction, audio.ssrcs) == ("sendonly", {MID: 4}, "recvonly", ())
 
 
