@@ -1,0 +1,148 @@
+"""RTP payloads of one track -> whole units, ready for a container.
+
+Owns where a unit begins and ends and what a hole in the stream breaks. Never decodes, never waits, never raises on
+remote bytes, and holds at most one unit, of at most 4 MiB.
+
+    h26x sps    H.264 and H.265
+    vpx         VP8 and VP9
+    av1         AV1
+    audio       opus, G.711, G.722
+    frame bits  what they share
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Final
+
+from recorder.depacketize.audio import Sound
+from recorder.depacketize.av1 import Av1
+from recorder.depacketize.frame import Format
+from recorder.depacketize.h26x import NalUnits
+from recorder.depacketize.vpx import Vp8, Vp9
+from recorder.units import Unit
+from sfu.media.codecs import starts_key_frame
+from sfu.media.rtp import Packet
+from sfu.rtc.codec import Codec
+
+_FORMATS: Final[Mapping[str, Callable[[Codec], Format]]] = {
+    "H264": NalUnits,
+    "H265": NalUnits,
+    "VP8": Vp8,
+    "VP9": Vp9,
+    "AV1": Av1,
+    "opus": Sound,
+    "PCMU": Sound,
+    "PCMA": Sound,
+    "G722": Sound,
+}
+
+
+class Drop(StrEnum):
+    """Why something that came did not become a unit."""
+
+    LATE = "late"
+    """A packet that came after one of a higher index."""
+    TORN = "torn"
+    """A unit with a hole in it."""
+    BROKEN = "broken"
+    """A unit that its payload format does not allow, is too large, or is a key frame without parameter sets."""
+
+
+class Depacketizer:
+    """One track's packets of one codec, in order of their index, to units.
+
+    A unit ends with the packet that has the marker, or with the next media time. One with a hole in it is not given
+    out, and the next one says `lost`. After a hole the beginning of a unit is known only if a key frame begins there.
+    """
+
+    def __init__(self, codec: Codec) -> None:
+        self.drops = dict.fromkeys(Drop, 0)
+        self._codec = codec.name
+        self._video = codec.kind == "video"
+        self._format = _FORMATS[codec.name](codec)
+        self._next_index: int | None = None
+        self._media_time = 0
+        self._first_index = 0
+        self._state = _State.BETWEEN
+        self._after_hole = True
+        self._whole = False
+        self._lost = False
+
+    def push(self, packet: Packet) -> list[Unit]:
+        """The units, mostly one or none, that `packet` completes."""
+        expected = self._next_index
+        if expected is not None and packet.index < expected:
+            self.drops[Drop.LATE] += 1
+            return []
+        self._next_index = packet.index + 1
+        units: list[Unit] = []
+        if expected is not None and packet.index > expected:
+            self._hole()
+        elif self._state is not _State.BETWEEN and packet.media_time != self._media_time:
+            self._finish(units)
+        if packet.payload:
+            self._add(packet)
+            if packet.marker or not self._video:
+                self._finish(units)
+        return units
+
+    def _hole(self) -> None:
+        self._after_hole = self._lost = True
+        if self._state is not _State.BETWEEN:
+            self._give_up(Drop.TORN)
+            self._state = _State.BETWEEN
+
+    def _add(self, packet: Packet) -> None:
+        if self._state is _State.BETWEEN:
+            self._state = _State.SEARCHING if self._after_hole and self._video else _State.GATHERING
+            self._whole = self._state is _State.GATHERING
+            self._media_time, self._first_index = packet.media_time, packet.index
+            self._after_hole = False
+        if self._state is _State.SEARCHING and starts_key_frame(self._codec, packet.payload):
+            self._state = _State.GATHERING
+        if self._state is _State.GATHERING and not self._format.add(packet.payload):
+            self._give_up(Drop.BROKEN)
+            self._state = _State.SKIPPING
+
+    def _finish(self, units: list[Unit]) -> None:
+        state, self._state = self._state, _State.BETWEEN
+        if state is _State.SEARCHING:
+            self._give_up(Drop.TORN)
+        if state is not _State.GATHERING:
+            return
+        frame = self._format.finish(whole=self._whole)
+        if frame is None:
+            self._give_up(Drop.BROKEN)
+            return
+        if not frame.data:
+            return
+        units.append(
+            Unit(
+                self._media_time,
+                frame.data,
+                frame.key,
+                self._first_index,
+                self._lost,
+                frame.duration,
+                frame.parameters,
+            )
+        )
+        self._lost = False
+
+    def _give_up(self, reason: Drop) -> None:
+        self._format.discard()
+        self._lost = True
+        self.drops[reason] += 1
+
+
+class _State(StrEnum):
+    """Where the depacketiser is in a unit."""
+
+    BETWEEN = "between"
+    SEARCHING = "searching"
+    """After a hole: packets are passed over until one starts a key frame."""
+    GATHERING = "gathering"
+    SKIPPING = "skipping"
+    """What remains of a unit that was given up."""

@@ -1,0 +1,131 @@
+"""Sequence parameter sets: the size of the picture (H.264 section 7.3.2.1.1, H.265 section 7.3.2.2.1).
+
+Owns reading as far as the cropping. Never knows packets.
+"""
+
+from __future__ import annotations
+
+from recorder.depacketize.bits import Bits, BrokenError
+from recorder.depacketize.frame import drawable
+
+_WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
+"""profile_idc values of H.264 whose sets say more about colours."""
+
+_MONOCHROME, _4_2_0, _4_2_2, _4_4_4 = range(4)
+_MAX_CYCLE = 255
+
+
+def h264_size(unit: bytes) -> tuple[int, int] | None:
+    """Width and height by an H.264 SPS, its NAL unit header included; None if it is broken."""
+    try:
+        size = _h264_size(Bits(_unescaped(unit[1:])))
+    except BrokenError:
+        return None
+    return size if drawable(*size) else None
+
+
+def h265_size(unit: bytes) -> tuple[int, int] | None:
+    """Width and height by an H.265 SPS, its NAL unit header included; None if it is broken."""
+    try:
+        size = _h265_size(Bits(_unescaped(unit[2:])))
+    except BrokenError:
+        return None
+    return size if drawable(*size) else None
+
+
+def _unescaped(payload: bytes) -> bytes:
+    """Without emulation prevention: the third byte of 00 00 03 is not part of the set."""
+    return payload.replace(b"\x00\x00\x03", b"\x00\x00")
+
+
+def _h264_size(bits: Bits) -> tuple[int, int]:
+    profile = bits.take(8)
+    bits.take(16)
+    bits.unsigned()
+    chroma = _h264_chroma(bits) if profile in _WITH_CHROMA_FORMAT else _4_2_0
+    bits.unsigned()
+    _skip_order_count(bits)
+    bits.unsigned()
+    bits.take(1)
+    width = 16 * (bits.unsigned() + 1)
+    map_units = 16 * (bits.unsigned() + 1)
+    fields = 1 if bits.flag() else 2
+    if fields == 2:
+        bits.take(1)
+    bits.take(1)
+    height = map_units * fields
+    x, y = _crop_unit(chroma)
+    return _cropped(bits, width, height, x, y * fields)
+
+
+def _h264_chroma(bits: Bits) -> int:
+    """chroma_format_idc as it counts for cropping, and past the scaling lists."""
+    chroma = bits.unsigned()
+    separate = chroma == _4_4_4 and bits.flag()
+    bits.unsigned()
+    bits.unsigned()
+    bits.take(1)
+    if bits.flag():
+        for index in range(12 if chroma == _4_4_4 else 8):
+            if bits.flag():
+                _skip_scaling_list(bits, 16 if index < 6 else 64)
+    return _MONOCHROME if separate else chroma
+
+
+def _skip_scaling_list(bits: Bits, size: int) -> None:
+    last = following = 8
+    for _ in range(size):
+        if following:
+            following = (last + bits.signed()) & 0xFF
+        last = following or last
+
+
+def _skip_order_count(bits: Bits) -> None:
+    kind = bits.unsigned()
+    if kind == 0:
+        bits.unsigned()
+    elif kind == 1:
+        bits.take(1)
+        bits.signed()
+        bits.signed()
+        cycle = bits.unsigned()
+        if cycle > _MAX_CYCLE:
+            raise BrokenError
+        for _ in range(cycle):
+            bits.signed()
+
+
+def _h265_size(bits: Bits) -> tuple[int, int]:
+    bits.take(4)
+    sub_layers = bits.take(3)
+    bits.take(1)
+    _skip_profile_tier_level(bits, sub_layers)
+    bits.unsigned()
+    chroma = bits.unsigned()
+    if chroma == _4_4_4 and bits.flag():
+        chroma = _MONOCHROME
+    width, height = bits.unsigned(), bits.unsigned()
+    return _cropped(bits, width, height, *_crop_unit(chroma))
+
+
+def _skip_profile_tier_level(bits: Bits, sub_layers: int) -> None:
+    bits.take(88 + 8)
+    present = [(bits.flag(), bits.flag()) for _ in range(sub_layers)]
+    if sub_layers:
+        bits.take(2 * (8 - sub_layers))
+    for profile, level in present:
+        bits.take(88 * profile + 8 * level)
+
+
+def _crop_unit(chroma: int) -> tuple[int, int]:
+    """How many pixels one step of cropping takes away across and down."""
+    return (2 if chroma in (_4_2_0, _4_2_2) else 1, 2 if chroma == _4_2_0 else 1)
+
+
+def _cropped(bits: Bits, width: int, height: int, x: int, y: int) -> tuple[int, int]:
+    """The size less the frame cropping of H.264, the conformance window of H.265: left, right, top, bottom."""
+    if not bits.flag():
+        return width, height
+    across = bits.unsigned() + bits.unsigned()
+    down = bits.unsigned() + bits.unsigned()
+    return width - x * across, height - y * down

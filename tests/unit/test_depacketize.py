@@ -1,0 +1,495 @@
+"""Really encoded media through RTP payloads and back: the same bytes come out, a hole costs what it must, no more."""
+
+from __future__ import annotations
+
+import base64
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import pytest
+from av.video.codeccontext import VideoCodecContext
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recorder.depacketize import Depacketizer, Drop
+from recorder.depacketize.audio import opus_duration
+from recorder.units import CodecParameters, Unit
+from sfu.media.rtp import Packet
+from sfu.peers import packetize
+from sfu.rtc.codec import Codec
+from tests.media import decoded
+from tests.programs import need
+from tests.unit.encoded import FRAMES, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
+from tests.unit.test_codecs import AV1, VP8, VP9, X264, X264_SLICES, X265_CLOSED, X265_OPEN
+
+DECODERS = {"H264": "h264", "H265": "hevc", "VP8": "libvpx", "VP9": "libvpx-vp9", "AV1": "libdav1d"}
+VIDEO = tuple(DECODERS)
+AUDIO = {"opus": 48000, "PCMU": 8000, "PCMA": 8000, "G722": 8000}
+
+
+def codec(name: str, **parameters: str) -> Codec:
+    if name in AUDIO:
+        return Codec(name, AUDIO[name], 2 if name == "opus" else 1, 96)
+    return Codec(name, 90000, 1, 96, tuple((key.replace("_", "-"), value) for key, value in parameters.items()))
+
+
+def packets(groups: Sequence[Sequence[bytes]], ticks: int = 3600) -> list[Packet]:
+    """RTP packets of units, each a list of payloads."""
+    sent: list[Packet] = []
+    for number, payloads in enumerate(groups):
+        for at, payload in enumerate(payloads):
+            last = at == len(payloads) - 1
+            sent.append(Packet(last, 96, len(sent), number * ticks, 1, payload, index=len(sent)))
+    return sent
+
+
+def pushed(depacketizer: Depacketizer, sent: Sequence[Packet]) -> list[Unit]:
+    return [unit for packet in sent for unit in depacketizer.push(packet)]
+
+
+def flat(groups: Sequence[Sequence[bytes]]) -> list[bytes]:
+    return [payload for group in groups for payload in group]
+
+
+def _aggregated_sets(stream: bytes) -> list[bytes]:
+    """An H.265 access unit whose small units travel in aggregation packets."""
+    small, payloads = [], []
+    for fragments in pack_units(stream, header=2):
+        if len(fragments) == 1:
+            small.append(fragments[0])
+        else:
+            payloads += fragments
+    return [aggregate(b"\x60\x01", small), *payloads] if small else payloads
+
+
+def low_overhead(unit: bytes) -> bytes:
+    """An AV1 temporal unit of libsvtav1 without its temporal delimiter."""
+    return unit.removeprefix(b"\x12\x00")
+
+
+def annex_b(unit: bytes) -> bytes:
+    return packetize.byte_stream(units(unit))
+
+
+@dataclass(frozen=True)
+class Way:
+    """One encoder's units, how they are packetised, and what is to come out."""
+
+    codec: str
+    encoder: tuple[str, tuple[tuple[str, str], ...]]
+    payloads: Callable[[bytes, bool], list[bytes]]
+    expected: Callable[[bytes], bytes] = bytes
+
+    def frames(self) -> list[tuple[bytes, bool]]:
+        return [(bytes(packet), packet.is_keyframe) for packet in encode(*self.encoder)]
+
+    def packets(self) -> list[Packet]:
+        return packets([self.payloads(data, key) for data, key in self.frames()])
+
+
+WAYS = {
+    "h264 stap-a and fu-a": Way("H264", X264, lambda data, _: packetize.h264_payloads(data), annex_b),
+    "h264 single units": Way("H264", X264_SLICES, lambda data, _: flat(pack_units(data, header=1)), annex_b),
+    "h265": Way("H265", X265_CLOSED, lambda data, _: flat(pack_units(data, header=2)), annex_b),
+    "h265 aggregated": Way("H265", X265_OPEN, lambda data, _: _aggregated_sets(data), annex_b),
+    "vp8": Way("VP8", VP8, lambda data, _: packetize.vp8_payloads(data)),
+    "vp9": Way("VP9", VP9, lambda data, key: pack_vp9(data, key=key)),
+    "vp9 short ids": Way("VP9", VP9, lambda data, key: pack_vp9(data, key=key, picture_id=b"\x07")),
+    "av1 counted": Way("AV1", AV1, lambda data, key: pack_av1(data, key=key, counted=True), low_overhead),
+    "av1 listed": Way("AV1", AV1, lambda data, key: pack_av1(data, key=key, counted=False), low_overhead),
+}
+each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+@each_way
+def test_every_unit_comes_back_as_it_was(way: Way) -> None:
+    depacketizer = Depacketizer(codec(way.codec))
+    found = pushed(depacketizer, way.packets())
+    assert [(unit.data, unit.key) for unit in found] == [(way.expected(data), key) for data, key in way.frames()]
+    assert [unit.media_time for unit in found] == [3600 * number for number in range(FRAMES)]
+    assert not any(unit.lost for unit in found)
+    assert set(depacketizer.drops.values()) == {0}
+
+
+@each_way
+def test_a_strict_decoder_takes_every_unit(way: Way) -> None:
+    found = pushed(Depacketizer(codec(way.codec)), way.packets())
+    assert decoded(DECODERS[way.codec], [unit.data for unit in found]) == [(320, 192)] * FRAMES
+
+
+@each_way
+def test_parameters_stand_on_each_key_unit_and_nowhere_else(way: Way) -> None:
+    found = pushed(Depacketizer(codec(way.codec)), way.packets())
+    parameters = found[0].parameters
+    assert parameters is not None
+    assert (parameters.codec, parameters.clock_rate) == (way.codec, 90000)
+    assert (parameters.width, parameters.height) == (320, 192)
+    assert all(unit.parameters is (parameters if unit.key else None) for unit in found)
+
+
+def decodable(found: Sequence[Unit]) -> list[Unit]:
+    """What a recording keeps: after a loss nothing until the next key frame."""
+    kept, waiting = [], True
+    for unit in found:
+        waiting = (waiting or unit.lost) and not unit.key
+        if not waiting:
+            kept.append(unit)
+    return kept
+
+
+@each_way
+def test_a_hole_anywhere_costs_its_unit_and_what_needs_it(way: Way) -> None:
+    sent = way.packets()
+    whole = [(way.expected(data), key) for data, key in way.frames()]
+    keys = [number for number, (_, key) in enumerate(whole) if key]
+    for missing in range(0, len(sent), 3):
+        depacketizer = Depacketizer(codec(way.codec))
+        found = decodable(pushed(depacketizer, sent[:missing] + sent[missing + 1 :]))
+        torn = sent[missing].media_time // 3600
+        numbers = [unit.media_time // 3600 for unit in found]
+        resumed = next((key for key in keys if key > torn), FRAMES)
+        ours = [number for number in range(FRAMES) if number < torn or number >= resumed]
+        assert numbers in (ours, [*range(FRAMES)])  # a missing parameter set or trailing SEI need not cost a picture
+        assert [(unit.data, unit.key) for unit in found] == [whole[number] for number in numbers]
+
+
+@pytest.mark.parametrize("name", ["H264", "H265", "VP8", "VP9", "AV1"])
+def test_half_of_the_packets_missing_never_gives_a_broken_picture(name: str) -> None:
+    way = next(way for way in WAYS.values() if way.codec == name)
+    whole = {way.expected(data) for data, _ in way.frames()}
+    sent = way.packets()
+    for step in (2, 3, 5, 17):
+        kept = [packet for packet in sent if packet.index % step]
+        assert {unit.data for unit in pushed(Depacketizer(codec(name)), kept)} <= whole
+
+
+def test_the_hole_is_told_by_the_next_unit() -> None:
+    way = WAYS["vp8"]
+    sent = way.packets()
+    torn = next(packet for packet in sent if packet.media_time == 3600 and not packet.marker)
+    depacketizer = Depacketizer(codec("VP8"))
+    found = pushed(depacketizer, [packet for packet in sent if packet is not torn])
+    assert [unit.media_time for unit in found if unit.lost] == [2 * 3600]
+    assert depacketizer.drops[Drop.TORN] == 1
+
+
+def test_whole_units_that_are_missing_are_told_too() -> None:
+    sent = [packet for packet in WAYS["vp8"].packets() if not 3600 <= packet.media_time < 4 * 3600]
+    found = pushed(Depacketizer(codec("VP8")), sent)
+    # nothing tells that the first packet after a hole begins its frame, unless a key frame begins there
+    assert [unit.media_time // 3600 for unit in found] == [0, *range(5, FRAMES)]
+    assert [unit.media_time // 3600 for unit in found if unit.lost] == [5]
+
+
+@each_way
+def test_units_end_without_a_marker_too(way: Way) -> None:
+    sent = way.packets()
+    for packet in sent:
+        packet.marker = False
+    found = pushed(Depacketizer(codec(way.codec)), sent)
+    assert [unit.data for unit in found] == [way.expected(data) for data, _ in way.frames()[:-1]]
+
+
+@each_way
+def test_late_and_repeated_packets_and_padding_change_nothing(way: Way) -> None:
+    depacketizer = Depacketizer(codec(way.codec))
+    sent = []
+    for packet in way.packets():
+        packet.index *= 2
+        probe = Packet(False, 96, 0, packet.media_time, 1, b"", index=packet.index + 1)
+        sent += [packet, packet, probe]
+    found = pushed(depacketizer, sent)
+    assert [unit.data for unit in found] == [way.expected(data) for data, _ in way.frames()]
+    assert depacketizer.drops[Drop.LATE] == len(sent) // 3
+
+
+H26X = {"H264": (X264, 1, (7, 8)), "H265": (X265_CLOSED, 2, (32, 33, 34))}
+
+
+def _kind(unit: bytes, header: int) -> int:
+    return unit[0] & 0x1F if header == 1 else unit[0] >> 1 & 0x3F
+
+
+@pytest.mark.parametrize("name", H26X)
+def test_parameter_sets_of_the_first_key_frame_go_before_all_others(name: str) -> None:
+    encoder, header, sets = H26X[name]
+    groups = []
+    for number, packet in enumerate(encode(*encoder)):
+        own = [unit for unit in units(bytes(packet)) if number == 0 or _kind(unit, header) not in sets]
+        groups.append(flat(pack_units(packetize.byte_stream(own), header=header)))
+    found = pushed(Depacketizer(codec(name)), packets(groups))
+    keys = [[_kind(unit, header) for unit in units(unit.data)] for unit in found if unit.key]
+    assert len(keys) == 3
+    assert all(tuple(kind for kind in kinds if kind in sets) == sets for kinds in keys)
+    assert decoded(DECODERS[name], [unit.data for unit in found[20:]]) == [(320, 192)] * 5
+
+
+@pytest.mark.parametrize("name", H26X)
+def test_parameter_sets_may_come_with_the_description_alone(name: str) -> None:
+    encoder, header, sets = H26X[name]
+    found, groups = {}, []
+    for packet in encode(*encoder):
+        own = units(bytes(packet))
+        found |= {_kind(unit, header): unit for unit in own if _kind(unit, header) in sets}
+        own = [unit for unit in own if _kind(unit, header) not in sets]
+        groups.append(flat(pack_units(packetize.byte_stream(own), header=header)))
+    coded = [base64.b64encode(found[kind]).decode() for kind in sets]
+    if name == "H264":
+        described = codec(name, sprop_parameter_sets=",".join(coded))
+    else:
+        described = codec(name, sprop_vps=coded[0], sprop_sps=coded[1], sprop_pps=coded[2])
+    seen = pushed(Depacketizer(described), packets(groups))
+    assert decoded(DECODERS[name], [unit.data for unit in seen]) == [(320, 192)] * FRAMES
+    assert not pushed(Depacketizer(codec(name)), packets(groups[:1]))
+
+
+def test_parameter_sets_in_a_unit_of_their_own_are_no_loss() -> None:
+    own = units(bytes(encode(*X264)[0]))
+    sets = [unit for unit in own if unit[0] & 0x1F in (7, 8)]
+    rest = flat(pack_units(packetize.byte_stream([unit for unit in own if unit not in sets]), header=1))
+    depacketizer = Depacketizer(codec("H264"))
+    (unit,) = pushed(depacketizer, packets([[sets[0]], [sets[1]], rest]))
+    assert unit.key
+    assert not unit.lost
+    assert decoded("h264", [unit.data]) == [(320, 192)]
+
+
+def test_a_key_frame_whose_parameter_sets_fell_into_a_hole_is_not_given_old_ones() -> None:
+    small, large = (encoded("libx264", size)[0] for size in ((320, 192), (640, 480)))
+    groups = [packetize.h264_payloads(small), packetize.h264_payloads(large)]
+    sent = packets(groups)
+    sets = len(groups[0])
+    assert groups[1][0][0] & 0x1F == 24
+    assert len(pushed(Depacketizer(codec("H264")), sent)) == 2
+    assert len(pushed(Depacketizer(codec("H264")), sent[:sets] + sent[sets + 1 :])) == 1
+
+
+def encoded(encoder: str, size: tuple[int, int], options: dict[str, str] | None = None) -> list[bytes]:
+    """Two frames of grey."""
+    context = av.CodecContext.create(encoder, "w")
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = *size, "yuv420p"
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = options or {}
+    made = []
+    for index in range(2):
+        frame = av.VideoFrame(*size, "yuv420p")
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        frame.pts = index
+        made += context.encode(frame)
+    return [bytes(packet) for packet in [*made, *context.encode(None)]]
+
+
+SIZES = [(320, 192), (322, 178), (1920, 1080), (64, 64), (1278, 718)]
+ENCODERS = {"H264": X264, "H265": X265_CLOSED, "VP8": VP8, "VP9": VP9, "AV1": AV1}
+
+
+@pytest.mark.parametrize("name", VIDEO)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_the_size_is_read_from_the_stream(name: str, size: tuple[int, int]) -> None:
+    encoder, options = ENCODERS[name]
+    first = encoded(encoder, size, dict(options))[0]
+    way = next(way for way in WAYS.values() if way.codec == name)
+    (unit,) = pushed(Depacketizer(codec(name)), packets([way.payloads(first, True)]))
+    assert unit.parameters is not None
+    assert (unit.parameters.width, unit.parameters.height) == size == decoded(DECODERS[name], [unit.data])[0]
+
+
+@pytest.mark.parametrize(
+    "options", ["interlaced=1", "cqm=jvt", "slices=2:ref=4", "nal-hrd=cbr:vbv-maxrate=500:vbv-bufsize=500:bitrate=500"]
+)
+@pytest.mark.parametrize("profile", ["main", "high"])
+def test_sizes_of_less_usual_h264(options: str, profile: str) -> None:
+    made = {"x264-params": options, "profile": "high" if "cqm" in options else profile}
+    first = encoded("libx264", (322, 180), made)[0]
+    (unit,) = pushed(Depacketizer(codec("H264")), packets([packetize.h264_payloads(first)]))
+    assert unit.parameters is not None
+    assert (unit.parameters.width, unit.parameters.height) == (322, 180)
+
+
+@pytest.mark.parametrize("name", VIDEO)
+def test_another_size_makes_other_parameters(name: str) -> None:
+    encoder, options = ENCODERS[name]
+    way = next(way for way in WAYS.values() if way.codec == name)
+    firsts = [encoded(encoder, size, dict(options))[0] for size in [(320, 192), (320, 192), (640, 360)]]
+    found = pushed(Depacketizer(codec(name)), packets([way.payloads(first, True) for first in firsts]))
+    assert found[0].parameters is found[1].parameters
+    assert found[1].parameters != found[2].parameters
+
+
+def test_vp9_says_its_pixel_format() -> None:
+    (unit,) = pushed(Depacketizer(codec("VP9")), packets([packetize.vp9_payloads(bytes(encode(*VP9)[0]))]))
+    assert unit.parameters == CodecParameters("VP9", 90000, 320, 192, pixel_format="yuv420p")
+
+
+def test_only_the_lowest_spatial_layer_of_vp9_is_kept() -> None:
+    frame = bytes(encode(*VP9)[0])
+    low = [bytes((payload[0] | 0x20, 0x00, 0x01)) + payload[1:] for payload in packetize.vp9_payloads(frame)]
+    high = [bytes((payload[0] | 0x60, 0x02, 0x01)) + payload[1:] for payload in packetize.vp9_payloads(frame)]
+    (unit,) = pushed(Depacketizer(codec("VP9")), packets([low + high]))
+    assert unit.data == frame
+
+
+def test_vp9_descriptors_with_every_field_are_taken_off() -> None:
+    frame = bytes(encode(*VP9)[0])
+    structure = bytes((0b001_1_1_000,)) + b"\x01\x40\x00\xc0" * 2 + b"\x02" + b"\x08\x01\x04\x01"[:4]
+    descriptor = bytes((0b1010_1110, 0x81, 0x23, 0x00, 0x05)) + structure
+    (unit,) = pushed(Depacketizer(codec("VP9")), packets([[descriptor + frame]]))
+    assert unit.data == frame
+
+
+def test_vp8_descriptors_with_every_field_are_taken_off() -> None:
+    frame = bytes(encode(*VP8)[0])
+    (unit,) = pushed(Depacketizer(codec("VP8")), packets([[b"\x90\xf0\x81\x23\x45\x67" + frame]]))
+    assert unit.data == frame
+
+
+@pytest.mark.parametrize("name", ["H264", "H265"])
+def test_ffmpeg_decodes_what_comes_out(name: str) -> None:
+    need("ffmpeg")
+    encoder, header, _ = H26X[name]
+    sent = packets([flat(pack_units(bytes(packet), header=header)) for packet in encode(*encoder)])
+    stream = b"".join(unit.data for unit in pushed(Depacketizer(codec(name)), sent))
+    command = ["ffmpeg", "-v", "error", "-xerror", "-f", DECODERS[name], "-i", "-", "-f", "framecrc", "-"]
+    run = subprocess.run(command, input=stream, capture_output=True, check=True, timeout=60)
+    assert not run.stderr
+    assert len([line for line in run.stdout.splitlines() if not line.startswith(b"#")]) == FRAMES
+
+
+def test_sound_is_a_unit_a_packet() -> None:
+    sent = [Packet(False, 96, n, n * 960, 1, b"\xfc\xff\xfe", index=n) for n in (0, 1, 3)]
+    found = pushed(Depacketizer(codec("opus")), sent)
+    assert [(unit.media_time, unit.key, unit.lost, unit.duration) for unit in found] == [
+        (0, True, False, 960),
+        (960, True, False, 960),
+        (2880, True, True, 960),
+    ]
+    assert found[0].parameters is not None
+    assert found[0].parameters.extradata[:10] == b"OpusHead\x01\x02"
+
+
+@pytest.mark.parametrize("name", ["PCMU", "PCMA", "G722"])
+def test_telephone_sound_lasts_as_long_as_it_has_octets(name: str) -> None:
+    (unit,) = Depacketizer(codec(name)).push(Packet(True, 0, 0, 0, 1, bytes(160)))
+    assert (unit.data, unit.duration) == (bytes(160), 160)
+    assert unit.parameters == CodecParameters(name, 8000, channels=1)
+
+
+@pytest.mark.parametrize("milliseconds", ["2.5", "5", "10", "20", "40", "60"])
+@pytest.mark.parametrize("application", ["voip", "audio", "lowdelay"])
+def test_opus_says_how_long_it_is(milliseconds: str, application: str) -> None:
+    context = av.CodecContext.create("libopus", "w")
+    assert isinstance(context, av.AudioCodecContext)
+    context.sample_rate, context.layout, context.format = 48000, "mono", "s16"
+    context.bit_rate = 12000
+    context.options = {"frame_duration": milliseconds, "application": application}
+    context.open()
+    frame = av.AudioFrame("s16", "mono", context.frame_size)
+    frame.sample_rate = 48000
+    made = [bytes(packet) for packet in [*context.encode(frame), *context.encode(None)]]
+    assert {opus_duration(packet) for packet in made} == {int(float(milliseconds) * 48)}
+
+
+@pytest.mark.parametrize("packet", [b"", b"\x03", b"\x03\x00", b"\x1b\x3f"])
+def test_what_opus_cannot_be_has_no_duration(packet: bytes) -> None:
+    assert opus_duration(packet) == 0
+
+
+def _fragment(name: str) -> bytes:
+    """A fragment in the middle of a unit that began."""
+    return {
+        "H264": b"\x7c\x05",
+        "H265": b"\x62\x01\x13",
+        "VP8": b"\x00",
+        "VP9": b"\x00",
+        "AV1": b"\xd0",
+    }[name] + bytes(60000)
+
+
+@pytest.mark.parametrize("name", VIDEO)
+def test_a_unit_beyond_bounds_is_dropped(name: str) -> None:
+    start = next(way for way in WAYS.values() if way.codec == name).packets()[0]
+    starts = {"H264": b"\x7c\x85\x80", "H265": b"\x62\x01\x93\x80", "AV1": b"\x58\x0a"}
+    start.payload = starts.get(name, start.payload)
+    start.marker = False
+    depacketizer = Depacketizer(codec(name))
+    depacketizer.push(start)
+    for number in range(1, 80):
+        assert depacketizer.drops[Drop.BROKEN] == (number > 70)
+        depacketizer.push(Packet(number == 79, 96, number, 0, 1, _fragment(name), index=start.index + number))
+    assert depacketizer.drops[Drop.BROKEN] == 1
+
+
+_PAYLOADS = st.binary(max_size=30) | st.builds(
+    lambda first, rest: bytes(first) + rest,
+    st.sampled_from(
+        [
+            [0x78],  # STAP-A
+            [0x7C, 0x85],  # FU-A, first, IDR
+            [0x7C, 0x45],  # FU-A, last
+            [0x67, 0x42, 0xE0, 0x1F],  # SPS of H.264
+            [0x68, 0xCE],
+            [0x65, 0x88],
+            [0x60, 0x01],  # AP
+            [0x62, 0x01, 0x93],  # FU
+            [0x42, 0x01],  # SPS of H.265
+            [0x10, 0x00, 0x00, 0x00, 0x9D, 0x01, 0x2A],  # VP8 key frame
+            [0x90, 0xF0],
+            [0x0C, 0x82, 0x49, 0x83, 0x42],  # VP9 key frame
+            [0xFF],
+            [0x18, 0x0A],  # AV1, sequence header
+            [0xD0],
+        ]
+    ),
+    st.binary(max_size=30),
+)
+
+
+@pytest.mark.parametrize("name", [*VIDEO, *AUDIO])
+@settings(max_examples=300)
+@given(
+    sent=st.lists(
+        st.tuples(_PAYLOADS, st.booleans(), st.integers(-1, 2), st.integers(0, 1)),
+        max_size=20,
+    )
+)
+def test_any_packets_give_whole_answers(name: str, sent: list[tuple[bytes, bool, int, int]]) -> None:
+    depacketizer = Depacketizer(codec(name))
+    index = media_time = 0
+    for payload, marker, step, later in sent:
+        index += step
+        media_time += later * 3000
+        for unit in depacketizer.push(Packet(marker, 96, index & 0xFFFF, media_time, 1, payload, index=index)):
+            assert unit.data
+            assert (unit.parameters is not None) == unit.key
+            if unit.parameters is not None and unit.parameters.kind == "video":
+                assert 0 < unit.parameters.width <= 16384
+                assert 0 < unit.parameters.height <= 16384
+
+
+@pytest.mark.parametrize("name", VIDEO)
+@settings(max_examples=100)
+@given(data=st.data())
+def test_flipped_bytes_of_real_packets_never_raise(name: str, data: st.DataObject) -> None:
+    way = next(way for way in WAYS.values() if way.codec == name)
+    sent = way.packets()[:40]
+    depacketizer = Depacketizer(codec(name))
+    for packet in sent:
+        if data.draw(st.booleans()):
+            at = data.draw(st.integers(0, min(len(packet.payload), 40) - 1))
+            changed = bytearray(packet.payload)
+            changed[at] ^= data.draw(st.integers(1, 255))
+            packet.payload = bytes(changed)
+        depacketizer.push(packet)
+
+
+@pytest.mark.parametrize("mime", ["H264", "VP8"])
+def test_what_aiortc_packs_comes_back(mime: str) -> None:
+    way = WAYS["h264 stap-a and fu-a" if mime == "H264" else "vp8"]
+    groups = [pack(f"video/{mime}", packet) for packet in encode(*way.encoder)]
+    found = pushed(Depacketizer(codec(mime)), packets(groups))
+    assert decoded(DECODERS[mime], [unit.data for unit in found]) == [(320, 192)] * FRAMES
