@@ -90,6 +90,11 @@ PURE = [
     "sfu/peers/load/results.py",
     "sfu/peers/load/spread.py",
     "sfu/peers/load/tally.py",
+    "recorder/layout.py",
+    "recorder/mp4.py",
+    "recorder/webm.py",
+    "recorder/opus.py",
+    "recorder/writer.py",
 ]
 IMPURE_MODULES = {"asyncio", "time", "random", "secrets", "logging", "socket", "threading", "datetime", "os"}
 

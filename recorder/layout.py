@@ -1,0 +1,51 @@
+"""What a recorded file holds, told from its structure alone: where each part lies, what time it covers.
+
+Owns the words that repair, playback and export share (`Layout`, `Part`) and the choice of parser by a file's suffix.
+Never decodes media, never changes a file, and reads only structure: any bytes give an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+Read = Callable[[int, int], bytes]
+"""`read(offset, size)`: up to `size` bytes from `offset`; fewer at the end of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One fragment (`moof` and `mdat`) or one cluster: what reached the disk together.
+
+    `offset` and `size` in bytes; `start_us` and `end_us` in media time since the segment's start. `key`: a decoder
+    can start here.
+    """
+
+    offset: int
+    size: int
+    start_us: int
+    end_us: int
+    key: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """`header`: bytes before the first part. `end`: bytes up to which the file is whole, 0 if no part of it plays.
+
+    `parts` is empty for a progressive file, which is whole or lost. `duration_us` is the media time at its end.
+    """
+
+    header: int
+    parts: tuple[Part, ...]
+    end: int
+    duration_us: int
+
+    @classmethod
+    def of(cls, header: int, parts: list[Part], end: int) -> Layout:
+        """The layout of a file of parts: it is lost without one."""
+        if not parts:
+            return LOST
+        return cls(header, tuple(parts), end, max(part.end_us for part in parts))
+
+
+LOST = Layout(0, (), 0, 0)

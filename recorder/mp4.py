@@ -1,0 +1,206 @@
+"""The boxes of an MP4 file (ISO/IEC 14496-12), as far as a recording needs them.
+
+Owns where fragments begin and end, which are whole, and what time they cover. Never reads samples, never writes.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from recorder.layout import LOST, Layout, Part, Read
+
+_LARGEST_HEADER = 64 * 1024 * 1024
+_NOT_SYNC = 0x00010000  # sample_is_non_sync_sample, 8.8.3.1
+_BASE_OFFSET, _DESCRIPTION, _DURATION, _SIZE, _FLAGS = 0x01, 0x02, 0x08, 0x10, 0x20  # tfhd, 8.8.7
+_DATA_OFFSET, _FIRST_FLAGS = 0x01, 0x04  # trun, 8.8.8
+_EACH = (0x100, 0x200, 0x400, 0x800)  # a sample's duration, size, flags, composition offset
+
+
+class Box(NamedTuple):
+    """A box: `body` is where its contents begin, `end` the first byte after it."""
+
+    kind: bytes
+    offset: int
+    body: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Track:
+    """What a fragment's samples inherit from the header (`mdhd`, `hdlr`, `trex`)."""
+
+    rate: int
+    video: bool
+    duration: int
+    flags: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One track's samples in one fragment, in microseconds and bytes after the `moof`."""
+
+    start_us: int
+    end_us: int
+    data_end: int
+    video: bool
+    key: bool
+
+
+def layout(read: Read, size: int) -> Layout:
+    """The layout of an MP4 file of `size` bytes: fragmented or progressive, whole, torn or nonsense."""
+    boxes = list(_boxes(read, 0, size))
+    moov = next((box for box in boxes if box.kind == b"moov"), None)
+    if moov is None or moov.end - moov.offset > _LARGEST_HEADER:
+        return LOST
+    header = read(moov.body, moov.end - moov.body)
+    try:
+        tracks = _tracks(header)
+        if _child(header, b"mvex") is None:
+            return _progressive(boxes, header)
+        return _fragmented(read, boxes, moov, tracks)
+    except (struct.error, IndexError, ZeroDivisionError):
+        return LOST
+
+
+def _progressive(boxes: list[Box], header: bytes) -> Layout:
+    if not any(box.kind == b"mdat" for box in boxes):
+        return LOST
+    mvhd = _child(header, b"mvhd") or b""
+    rate, duration = struct.unpack_from(">IQ", mvhd, 20) if mvhd[0] else struct.unpack_from(">II", mvhd, 12)
+    return Layout(0, (), boxes[-1].end, duration * 1_000_000 // rate)
+
+
+def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Track]) -> Layout:
+    """Every `moof` that its own `mdat` follows; the file is whole up to the first that is not so."""
+    parts: list[Part] = []
+    end = moov.end
+    following = iter(box for box in boxes if box.offset >= moov.end)
+    for box in following:
+        if box.kind == b"moof":
+            data = next(following, None)
+            part = _part(read, box, data, tracks) if data is not None and data.kind == b"mdat" else None
+            if part is None:
+                break
+            parts.append(part)
+            end = part.offset + part.size
+        elif box.kind == b"mfra":
+            end = box.end
+        elif box.kind == b"mdat":
+            break
+    return Layout.of(moov.end, parts, end)
+
+
+def _part(read: Read, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part | None:
+    """A fragment; None when its header is damaged or promises more than its data holds."""
+    try:
+        runs = list(_runs(read(moof.body, moof.end - moof.body), tracks))
+    except (struct.error, IndexError, KeyError):
+        return None
+    if not runs or any(run.data_end > data.end - moof.offset for run in runs):
+        return None
+    video = [run for run in runs if run.video]
+    return Part(
+        offset=moof.offset,
+        size=data.end - moof.offset,
+        start_us=min(run.start_us for run in runs),
+        end_us=max(run.end_us for run in runs),
+        key=video[0].key if video else not any(track.video for track in tracks.values()),
+    )
+
+
+def _runs(moof: bytes, tracks: dict[int, _Track]) -> Iterator[_Run]:
+    for traf in _children(moof, b"traf"):
+        head, time, run = (_child(traf, kind) for kind in (b"tfhd", b"tfdt", b"trun"))
+        if head is None or time is None or run is None:
+            continue
+        track, sample_duration, sample_size, flags = _defaults(head, tracks)
+        begin = struct.unpack_from(">Q" if time[0] else ">I", time, 4)[0]
+        duration, size, offset, flags = _samples(run, sample_duration, sample_size, flags)
+        yield _Run(
+            start_us=begin * 1_000_000 // track.rate,
+            end_us=(begin + duration) * 1_000_000 // track.rate,
+            data_end=offset + size,
+            video=track.video,
+            key=not flags & _NOT_SYNC,
+        )
+
+
+def _defaults(head: bytes, tracks: dict[int, _Track]) -> tuple[_Track, int, int, int]:
+    """The track of a `tfhd`, and the duration, size and flags of samples that do not say their own."""
+    (present, number) = struct.unpack_from(">II", head)
+    track = tracks[number]
+    values = {_DURATION: track.duration, _SIZE: 0, _FLAGS: track.flags}
+    at = 8
+    for flag, width in ((_BASE_OFFSET, 8), (_DESCRIPTION, 4), (_DURATION, 4), (_SIZE, 4), (_FLAGS, 4)):
+        if present & flag:
+            if flag in values:
+                values[flag] = struct.unpack_from(">I", head, at)[0]
+            at += width
+    return track, values[_DURATION], values[_SIZE], values[_FLAGS]
+
+
+def _samples(run: bytes, duration: int, size: int, flags: int) -> tuple[int, int, int, int]:
+    """(duration of all, bytes of all, offset of the first in the `moof`, flags of the first) of a `trun`."""
+    present, count = struct.unpack_from(">II", run)
+    at, offset = 8, 0
+    if present & _DATA_OFFSET:
+        offset, at = struct.unpack_from(">i", run, at)[0], at + 4
+    if present & _FIRST_FLAGS:
+        flags, at = struct.unpack_from(">I", run, at)[0], at + 4
+    fields = [bool(present & flag) for flag in _EACH]
+    width = sum(fields)
+    if len(run) < at + count * width * 4:
+        raise IndexError("a trun shorter than its samples")
+    words = struct.unpack_from(f">{count * width}I", run, at)
+    durations = sum(words[0::width]) if fields[0] else duration * count
+    sizes = sum(words[fields[0] :: width]) if fields[1] else size * count
+    if fields[2] and count and not present & _FIRST_FLAGS:
+        flags = words[fields[0] + fields[1]]
+    return durations, sizes, offset, flags
+
+
+def _tracks(header: bytes) -> dict[int, _Track]:
+    extends = {}
+    for mvex in _children(header, b"mvex"):
+        for trex in _children(mvex, b"trex"):
+            number, _, duration, _, flags = struct.unpack_from(">5I", trex, 4)
+            extends[number] = (duration, flags)
+    tracks = {}
+    for trak in _children(header, b"trak"):
+        tkhd, mdia = _child(trak, b"tkhd") or b"", _child(trak, b"mdia") or b""
+        mdhd, hdlr = _child(mdia, b"mdhd") or b"", _child(mdia, b"hdlr") or b""
+        number = struct.unpack_from(">I", tkhd, 20 if tkhd[0] else 12)[0]
+        rate = struct.unpack_from(">I", mdhd, 20 if mdhd[0] else 12)[0]
+        tracks[number] = _Track(rate, hdlr[8:12] == b"vide", *extends.get(number, (0, 0)))
+    if not all(track.rate for track in tracks.values()):
+        raise IndexError("a track without a clock")
+    return tracks
+
+
+def _child(data: bytes, kind: bytes) -> bytes | None:
+    return next(_children(data, kind), None)
+
+
+def _children(data: bytes, kind: bytes) -> Iterator[bytes]:
+    for box in _boxes(lambda at, size: data[at : at + size], 0, len(data)):
+        if box.kind == kind:
+            yield data[box.body : box.end]
+
+
+def _boxes(read: Read, at: int, end: int) -> Iterator[Box]:
+    """The boxes from `at`, up to one that is cut short."""
+    while at + 8 <= end:
+        size, kind = struct.unpack(">I4s", read(at, 8))
+        body = at + 8
+        if size == 1:
+            wide = read(body, 8)
+            if len(wide) < 8:
+                return
+            size, body = struct.unpack(">Q", wide)[0], body + 8
+        if size < body - at or at + size > end:
+            return
+        yield Box(kind, at, body, at + size)
+        at += size

@@ -1,0 +1,156 @@
+"""The elements of a WebM file (RFC 9559, RFC 8794), as far as a recording needs them.
+
+Owns where clusters begin and end, which are whole, and what time they cover. Never reads frames, never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from recorder.layout import LOST, Layout, Part, Read
+
+_EBML, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_SCALE, _ENTRY, _NUMBER, _TYPE = 0x2AD7B1, 0xAE, 0xD7, 0x83
+_TIME, _SIMPLE, _GROUP, _BLOCK, _REFERENCE = 0xE7, 0xA3, 0xA0, 0xA1, 0xFB
+_VIDEO = 1
+_KEY = 0x80  # the first bit of a SimpleBlock's flags
+_LARGEST_CLUSTER = 256 * 1024 * 1024
+
+
+class _Element(NamedTuple):
+    """An element: `body` is where its contents begin, `end` the first byte after it."""
+
+    kind: int
+    offset: int
+    body: int
+    end: int
+
+
+class _Block(NamedTuple):
+    """A frame's place: track, time in the file's ticks, and whether decoding can start with it."""
+
+    track: int
+    ticks: int
+    key: bool
+
+
+def layout(read: Read, size: int) -> Layout:
+    """The layout of a WebM file of `size` bytes: whole, torn or nonsense."""
+    outer = list(_elements(read, 0, size))
+    if [element.kind for element in outer[:2]] != [_EBML, _SEGMENT]:
+        return LOST
+    scale, video, header, end = 1_000_000, frozenset[int](), 0, 0
+    parts: list[Part] = []
+    for element in _elements(read, outer[1].body, outer[1].end):
+        if element.kind == _CLUSTER:
+            part = _part(read, element, scale, video)
+            if part is None:
+                break
+            header = header or element.offset
+            parts.append(part)
+        elif element.kind in (_INFO, _TRACKS) and not parts:
+            contents = read(element.body, element.end - element.body)
+            scale = _number(contents, _SCALE, scale)
+            video |= _video_tracks(contents) if element.kind == _TRACKS else frozenset()
+        end = element.end
+    return Layout.of(header, parts, end)
+
+
+def _part(read: Read, element: _Element, scale: int, video: frozenset[int]) -> Part | None:
+    """A cluster with at least one frame; None when there is none or it is damaged."""
+    if element.end - element.body > _LARGEST_CLUSTER:
+        return None
+    cluster = read(element.body, element.end - element.body)
+    blocks = list(_blocks(cluster))
+    if not blocks or _span(cluster) != len(cluster):
+        return None
+    first = next((block for block in blocks if block.track in video), None)
+    times = [block.ticks * scale // 1000 for block in blocks]
+    return Part(
+        offset=element.offset,
+        size=element.end - element.offset,
+        start_us=min(times),
+        end_us=max(times) + _frame_us(blocks, scale),
+        key=first.key if first is not None else not video,
+    )
+
+
+def _frame_us(blocks: list[_Block], scale: int) -> int:
+    """How long the last frame lasts, taken for as long as the one before it of the same track."""
+    last = max(blocks, key=lambda block: block.ticks)
+    earlier = [block.ticks for block in blocks if block.track == last.track and block.ticks < last.ticks]
+    return (last.ticks - max(earlier)) * scale // 1000 if earlier else 0
+
+
+def _blocks(cluster: bytes) -> Iterator[_Block]:
+    base = _number(cluster, _TIME, 0)
+    for element in _within(cluster):
+        body = cluster[element.body : element.end]
+        if element.kind == _SIMPLE:
+            yield from _block(body, base, key=None)
+        elif element.kind == _GROUP:
+            inner = {part.kind: body[part.body : part.end] for part in _within(body)}
+            yield from _block(inner.get(_BLOCK, b""), base, key=_REFERENCE not in inner)
+
+
+def _block(body: bytes, base: int, *, key: bool | None) -> Iterator[_Block]:
+    track, at = _size(body, 0)
+    if at and len(body) >= at + 3:
+        ticks = base + int.from_bytes(body[at : at + 2], "big", signed=True)
+        yield _Block(track, ticks, bool(body[at + 2] & _KEY) if key is None else key)
+
+
+def _video_tracks(tracks: bytes) -> frozenset[int]:
+    entries = [tracks[element.body : element.end] for element in _within(tracks) if element.kind == _ENTRY]
+    return frozenset(_number(entry, _NUMBER, 0) for entry in entries if _number(entry, _TYPE, 0) == _VIDEO)
+
+
+def _number(data: bytes, kind: int, default: int) -> int:
+    """The value of the unsigned integer element `kind` in `data`."""
+    for element in _within(data):
+        if element.kind == kind:
+            return int.from_bytes(data[element.body : element.end], "big")
+    return default
+
+
+def _span(data: bytes) -> int:
+    """Bytes of `data` that are whole elements."""
+    return max((element.end for element in _within(data)), default=0)
+
+
+def _within(data: bytes) -> Iterator[_Element]:
+    return _elements(lambda at, size: data[at : at + size], 0, len(data))
+
+
+def _elements(read: Read, at: int, end: int) -> Iterator[_Element]:
+    """The elements from `at`, up to one that is cut short; a segment of unknown size reaches to the end."""
+    while at < end:
+        head = read(at, 12)
+        length = 9 - head[0].bit_length() if head else 0
+        if not 0 < length <= 4 or len(head) <= length:
+            return
+        kind = int.from_bytes(head[:length], "big")
+        size, body = _size(head, length)
+        if not body:
+            return
+        stop = at + body + size
+        if size == (1 << 7 * (body - length)) - 1 and kind == _SEGMENT:
+            stop = end
+        if stop > end:
+            if kind == _SEGMENT:
+                stop = end
+            else:
+                return
+        yield _Element(kind, at, at + body, stop)
+        at = stop
+
+
+def _size(data: bytes, at: int) -> tuple[int, int]:
+    """A variable-size integer and the position after it (RFC 8794 section 4); position 0 if it is cut short."""
+    if at >= len(data) or not data[at]:
+        return 0, 0
+    length = 9 - data[at].bit_length()
+    if at + length > len(data):
+        return 0, 0
+    return int.from_bytes(data[at : at + length], "big") & (1 << 7 * length) - 1, at + length

@@ -1,0 +1,132 @@
+"""Encoded units as a depacketizer yields them, files recorded from them, and what FFmpeg says of a file."""
+
+from __future__ import annotations
+
+import functools
+import json
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import av
+from av.bitstream import BitStreamFilterContext
+
+from recorder.muxer import Muxer
+from recorder.store import Segment, Store
+from recorder.writer import SegmentWriter
+from tests.media import make_file
+from tests.programs import need
+
+START_US = 1_772_600_767_891_000  # 2026-03-04T05:06:07.891Z
+ENCODERS = {
+    "H264": ("libx264", ".mp4", {"preset": "ultrafast", "bf": "0"}),
+    "H265": ("libx265", ".mp4", {"preset": "ultrafast", "x265-params": "bframes=0:log-level=none"}),
+    "VP8": ("libvpx", ".webm", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
+    "VP9": ("libvpx-vp9", ".webm", {"deadline": "realtime", "cpu-used": "8", "lag-in-frames": "0"}),
+    "AV1": ("libsvtav1", ".mkv", {"preset": "12", "svtav1-params": "pred-struct=1"}),
+}
+_ANNEX_B = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
+
+
+@dataclass(frozen=True)
+class Track:
+    codec: str
+    width: int = 320
+    height: int = 180
+    channels: int = 2
+    pixel_format: str = "yuv420p"
+
+
+class Unit(NamedTuple):
+    """One encoded unit, in the order and with the times a recording hands to its muxer."""
+
+    pts_us: int
+    kind: Literal["audio", "video"]
+    data: bytes
+    key: bool
+
+
+@functools.cache
+def units(codec: str | None, *, audio: bool = True, seconds: int = 4) -> tuple[Unit, ...]:
+    """A test picture in `codec` (one key frame a second, 25 a second) and a tone in Opus, in order of time."""
+    encoder, suffix, options = ENCODERS[codec] if codec is not None else (None, ".mp4", {})
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / f"source{suffix}"
+        make_file(path, video=encoder, audio="libopus" if audio else None, seconds=seconds, options=options)
+        return tuple(sorted(_units_of(path)))
+
+
+def _units_of(path: Path) -> Iterator[Unit]:
+    with av.open(str(path)) as container:
+        filters = {
+            stream.index: BitStreamFilterContext(_ANNEX_B.get(stream.codec_context.name, "null"), stream)
+            for stream in container.streams
+        }
+        for packet in container.demux():
+            for unit in filters[packet.stream.index].filter(packet if packet.size else None):
+                kind = "video" if packet.stream.type == "video" else "audio"
+                pts_us = round(Fraction(unit.pts) * unit.time_base * 1_000_000)
+                if pts_us >= 0:
+                    yield Unit(pts_us, kind, bytes(unit), unit.is_keyframe)
+
+
+def tracks_of(codec: str | None, *, audio: bool = True) -> list[Track]:
+    return [*([Track(codec)] if codec else []), *([Track("opus")] if audio else [])]
+
+
+def muxed(muxer: Muxer, sequence: Sequence[Unit]) -> list[bytes]:
+    """What the muxer gave for each unit, and at its close."""
+    return [*(muxer.write(unit.kind, unit.pts_us, unit.data, key=unit.key) for unit in sequence), muxer.close()]
+
+
+def record(
+    store: Store,
+    *,
+    room: str = "yard",
+    peer: str = "cam",
+    start_us: int = START_US,
+    codec: str | None = "H264",
+    audio: bool = True,
+    sequence: Sequence[Unit] | None = None,
+) -> Segment:
+    """A finished segment of these units, by default 4 s of the test picture."""
+    sequence = units(codec, audio=audio) if sequence is None else sequence
+    muxer = Muxer(tracks_of(codec, audio=audio), start_us=start_us, title=f"{room}/{peer}")
+    segment = store.new(room, peer, start_us, muxer.suffix)
+    writer = SegmentWriter(segment.path, muxer)
+    for unit in sequence:
+        writer.write(unit.kind, unit.pts_us, unit.data, key=unit.key, now=unit.pts_us / 1e6)
+    writer.close()
+    return segment
+
+
+def complaints(path: Path) -> str:
+    """What FFmpeg says while it decodes every frame of a file; empty if it is sound."""
+    command = [need("ffmpeg"), "-nostdin", "-v", "error", "-i", str(path), "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.stderr if done.returncode == 0 else f"exit {done.returncode}: {done.stderr}"
+
+
+class Seen(NamedTuple):
+    """A stream as FFprobe sees it: codec, and each packet's presentation time in seconds."""
+
+    codec: str
+    times: list[float]
+
+
+def probed(path: Path) -> dict[str, Seen]:
+    """The streams of a file by kind."""
+    entries = "stream=index,codec_type,codec_name:packet=stream_index,pts_time"
+    command = [need("ffprobe"), "-v", "error", "-show_entries", entries, "-of", "json", str(path)]
+    told = json.loads(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
+    return {
+        stream["codec_type"]: Seen(
+            stream["codec_name"],
+            [float(packet["pts_time"]) for packet in told["packets"] if packet["stream_index"] == stream["index"]],
+        )
+        for stream in told["streams"]
+    }

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import av
+import pytest
+
+from recorder import mp4, webm
+from recorder.layout import Layout
+from recorder.muxer import PART_US, Muxer, MuxError, suffix
+from tests.recorded import START_US, Track, Unit, complaints, muxed, probed, tracks_of, units
+
+
+def _file(path: Path, muxer: Muxer, sequence: tuple[Unit, ...] | list[Unit]) -> Path:
+    path = path.with_suffix(muxer.suffix)
+    path.write_bytes(b"".join(muxed(muxer, sequence)))
+    return path
+
+
+def _layout(data: bytes, ending: str) -> Layout:
+    parse = mp4.layout if ending == ".mp4" else webm.layout
+    return parse(lambda at, size: data[at : at + size], len(data))
+
+
+@pytest.mark.parametrize("codec", ["H264", "H265", "VP8", "VP9", "AV1"])
+def test_every_codec_is_written_as_it_came(codec: str, tmp_path: Path) -> None:
+    sequence = units(codec)
+    muxer = Muxer(tracks_of(codec), start_us=START_US, title="yard/cam")
+    path = _file(tmp_path / "file", muxer, sequence)
+    assert path.suffix == (".webm" if codec == "VP8" else ".mp4")
+    assert complaints(path) == ""
+    for kind, seen in probed(path).items():
+        wanted = [unit.pts_us / 1e6 for unit in sequence if unit.kind == kind]
+        assert seen.times == pytest.approx(wanted, abs=0.0011)
+    with av.open(str(path)) as container:
+        kept = b"".join(bytes(packet) for packet in container.demux(video=0))
+    sent = b"".join(unit.data for unit in sequence if unit.kind == "video")
+    assert abs(len(kept) - len(sent)) < 0.02 * len(sent)  # start codes become lengths
+
+
+@pytest.mark.parametrize("codec", ["H264", "VP8", None])
+def test_each_part_is_whole_alone_and_holds_a_second(codec: str | None, tmp_path: Path) -> None:
+    muxer = Muxer(tracks_of(codec), start_us=START_US, title="yard/cam")
+    out = [part for part in muxed(muxer, units(codec)) if part]
+    assert len(out) == 4
+    for count in range(1, len(out) + 1):
+        data = b"".join(out[:count])
+        found = _layout(data, muxer.suffix)
+        assert found.end == len(data)
+        path = tmp_path / f"{count}{muxer.suffix}"
+        path.write_bytes(data)
+        assert complaints(path) == ""
+        assert found.duration_us == pytest.approx(count * PART_US, abs=45_000)
+    if codec is not None:
+        assert [part.key for part in found.parts[:3]] == [True] * 3
+
+
+def test_a_key_frame_begins_a_part() -> None:
+    """Playlists and clips are cut at parts."""
+    sequence = [unit for unit in units("H264", audio=False) if unit.pts_us >= 1_000_000 or unit.pts_us < 400_000]
+    muxer = Muxer([Track("H264")], start_us=0, title="")
+    shifted = [unit._replace(pts_us=unit.pts_us - 600_000 * (unit.pts_us >= 1_000_000)) for unit in sequence]
+    found = _layout(b"".join(muxed(muxer, shifted)), ".mp4")
+    assert [(part.start_us, part.key) for part in found.parts] == [
+        (0, True), (400_000, True), (1_400_000, True), (2_400_000, True)
+    ]  # fmt: skip
+
+
+def test_a_late_track_keeps_its_time(tmp_path: Path) -> None:
+    sequence = [unit for unit in units("H264") if unit.kind == "video" or unit.pts_us >= 2_000_000]
+    path = _file(tmp_path / "file", Muxer(tracks_of("H264"), start_us=0, title=""), sequence)
+    assert complaints(path) == ""
+    assert 2.0 <= probed(path)["audio"].times[0] < 2.02
+    assert probed(path)["video"].times[0] == 0
+
+
+@pytest.mark.parametrize("codec", ["H264", "VP8"])
+def test_a_silent_track_holds_nothing_back(codec: str) -> None:
+    muxer = Muxer(tracks_of(codec), start_us=0, title="")
+    given = muxed(muxer, units(codec, audio=False))
+    first = next(index for index, parts in enumerate(given) if parts)
+    assert first <= 26  # the frame after the first second, and one more
+
+
+def test_a_silent_track_may_never_speak(tmp_path: Path) -> None:
+    path = _file(tmp_path / "file", Muxer(tracks_of("H264"), start_us=0, title=""), units("H264", audio=False))
+    assert complaints(path) == ""
+    assert len(probed(path)["video"].times) == 100
+
+
+def test_audio_alone(tmp_path: Path) -> None:
+    path = _file(tmp_path / "file", Muxer([Track("opus")], start_us=0, title=""), units(None))
+    assert complaints(path) == ""
+    assert probed(path)["audio"].codec == "opus"
+
+
+def test_times_that_stand_or_go_back_are_nudged(tmp_path: Path) -> None:
+    bent = [
+        unit._replace(pts_us=unit.pts_us - (40_000 if index == 10 else 90_000 if index == 20 else 0))
+        for index, unit in enumerate(units("H264", audio=False))
+    ]
+    muxer = Muxer([Track("H264")], start_us=0, title="")
+    path = _file(tmp_path / "file", muxer, bent)
+    assert muxer.nudged == 2
+    times = probed(path)["video"].times
+    assert times == sorted(set(times))
+    with av.open(str(path), options={"err_detect": "explode"}) as container:
+        assert len(list(container.decode(video=0))) == 100
+
+
+@pytest.mark.parametrize("codec", ["H264", "VP8"])
+def test_a_long_gap_stays(codec: str, tmp_path: Path) -> None:
+    late = [unit._replace(pts_us=unit.pts_us + 30_000_000 * (unit.pts_us >= 2_000_000)) for unit in units(codec)]
+    path = _file(tmp_path / "file", Muxer(tracks_of(codec), start_us=0, title=""), late)
+    assert complaints(path) == ""
+    assert probed(path)["video"].times[-1] == pytest.approx(33.96, abs=0.001)
+
+
+def test_a_change_of_parameter_sets_inside_a_file_still_decodes(tmp_path: Path) -> None:
+    """The recording cuts there; should it not, nothing is lost."""
+    out = Muxer([Track("H264")], start_us=0, title="")
+    larger = [unit._replace(pts_us=unit.pts_us + 4_000_000) for unit in units("H264", audio=False)]
+    path = _file(tmp_path / "file", out, [*units("H264", audio=False), *larger])
+    assert complaints(path) == ""
+
+
+@pytest.mark.parametrize(("codec", "encoder"), [("PCMU", "pcm_mulaw"), ("PCMA", "pcm_alaw"), ("G722", "adpcm_g722")])
+@pytest.mark.parametrize("size", [80, 160, 240, 333])
+def test_telephone_audio_becomes_opus(codec: str, encoder: str, size: int, tmp_path: Path) -> None:
+    spoken = _telephone(encoder)
+    cut = [Unit(at * 125, "audio", spoken[at : at + size], key=True) for at in range(0, len(spoken), size)]
+    path = _file(tmp_path / "file", Muxer([Track(codec)], start_us=0, title=""), cut)
+    assert complaints(path) == ""
+    seen = probed(path)["audio"]
+    assert seen.codec == "opus"
+    assert len(seen.times) == 100
+    assert _loudness(path) == pytest.approx(-21.0, abs=1.0)  # the sine source's 1/8, as it went in
+
+
+def test_telephone_audio_keeps_its_gaps(tmp_path: Path) -> None:
+    spoken = _telephone("pcm_mulaw")
+    cut = [
+        Unit(at * 125 + 3_000_000 * (at >= 8000), "audio", spoken[at : at + 160], key=True)
+        for at in range(0, 16000, 160)
+    ]
+    path = _file(tmp_path / "file", Muxer([Track("PCMU")], start_us=0, title=""), cut)
+    times = probed(path)["audio"].times
+    assert times[50] - times[49] == pytest.approx(3.02, abs=0.001)
+
+
+@pytest.mark.parametrize(("codec", "name"), [("H264", "date"), ("VP8", "DATE")])
+def test_the_start_is_in_the_file(codec: str, name: str, tmp_path: Path) -> None:
+    muxer = Muxer(tracks_of(codec), start_us=START_US + 234, title="yard/cam")
+    with av.open(str(_file(tmp_path / "file", muxer, units(codec)))) as container:
+        assert container.metadata[name] == "2026-03-04T05:06:07.891234Z"
+        assert container.metadata["title"] == "yard/cam"
+        assert container.metadata["creation_time"].startswith("2026-03-04T05:06:07")
+
+
+def test_nothing_written_is_nothing_closed() -> None:
+    muxer = Muxer(tracks_of("H264"), start_us=0, title="")
+    assert muxer.close() == b""
+    assert muxer.close() == b""
+
+
+def test_one_unit_is_a_file(tmp_path: Path) -> None:
+    path = _file(tmp_path / "file", Muxer(tracks_of("H264"), start_us=0, title=""), units("H264", audio=False)[:1])
+    assert complaints(path) == ""
+    assert len(probed(path)["video"].times) == 1
+
+
+def test_units_that_no_container_takes_are_an_error() -> None:
+    with pytest.raises(MuxError):
+        muxed(Muxer([Track("H264")], start_us=0, title=""), [Unit(0, "video", b"\0\0\1\x41nonsense", key=True)] * 3)
+    with pytest.raises(MuxError):
+        suffix(["H264", "speex"])
+
+
+def _telephone(encoder: str) -> bytes:
+    """Two seconds of a tone."""
+    context = av.CodecContext.create("g722" if encoder == "adpcm_g722" else encoder, "w")
+    rate = 16000 if encoder == "adpcm_g722" else 8000
+    context.sample_rate, context.layout, context.format = rate, "mono", "s16"
+    graph = f"sine=frequency=440:sample_rate={rate}:samples_per_frame={rate // 50}:duration=2"
+    with av.open(graph, format="lavfi") as tone:
+        return b"".join(bytes(packet) for frame in tone.decode() for packet in context.encode(frame))
+
+
+def _loudness(path: Path) -> float:
+    command = ["ffmpeg", "-hide_banner", "-i", str(path), "-af", "volumedetect", "-f", "null", "-"]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    return float(said.split("mean_volume: ")[1].split()[0])
