@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from aiortc.sdp import DIRECTIONS, FMTP_INT_PARAMETERS
 
@@ -49,6 +50,7 @@ _SHAPES = {
     "ssrc-group": (re.compile(r"([!-~]+)((?: +\d{1,10})+)"), "{0}{1}"),
     **{direction: (re.compile(r""), "") for direction in DIRECTIONS},
 }
+_OF_FORMATS = frozenset(("rtpmap", "fmtp", "rtcp-fb"))
 _FORMAT = re.compile(r"(\d{1,3}) +([!-.0-~]+)/(\d{1,9})(/\d{1,3})?.*")
 _PARAMETERS = re.compile(r"(\d{1,3}) +(.+)")
 
@@ -144,8 +146,10 @@ def _media_line(head: Head) -> str:
 
 
 def _section_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
-    lines = _written(attributes)
-    return [*lines, *_format_lines(head, attributes)] if head.is_rtp else lines
+    lines = _written([pair for pair in attributes if pair[0] not in _OF_FORMATS])
+    if not head.is_rtp:
+        return lines
+    return [*lines, *_format_lines(head.formats, tuple(pair for pair in attributes if pair[0] in _OF_FORMATS))]
 
 
 def _written(attributes: Sequence[Attribute]) -> list[str]:
@@ -159,7 +163,8 @@ def _written(attributes: Sequence[Attribute]) -> list[str]:
     return list(lines)
 
 
-def _format_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
+@lru_cache(maxsize=64)  # the bulk of an offer, and the same in all sections of a kind of all browsers of a make
+def _format_lines(payload_types: tuple[str, ...], attributes: tuple[Attribute, ...]) -> list[str]:
     """One rtpmap for each payload type of the m-line that is a codec of ours or rtx, then one fmtp for it at most."""
     written = _by_payload_type(_FORMAT, "rtpmap", attributes)
     formats = {key: f"{key} {description}" for key, description in _STATIC_FORMATS.items()}
@@ -169,8 +174,8 @@ def _format_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
         if match[2].lower() in CANONICAL or match[2].lower() == "rtx"
     }
     parameters = _by_payload_type(_PARAMETERS, "fmtp", attributes)
-    lines = []
-    for key in dict.fromkeys(filter(_usable_payload_type, head.formats)):
+    lines = _written(attributes)
+    for key in dict.fromkeys(filter(_usable_payload_type, payload_types)):
         if key in formats:
             lines.append(f"a=rtpmap:{formats[key]}")
             if key in parameters:

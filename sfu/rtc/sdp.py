@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal, cast
 
+from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.sdp import MediaDescription, SessionDescription
 
 from sfu.rtc.codec import CANONICAL, Codec
@@ -48,6 +50,7 @@ MAX_SECTIONS = 64
 _ROLE_SETUP: dict[str, Setup] = {"auto": "actpass", "client": "active", "server": "passive"}
 _FINGERPRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2})+")
 _DIGESTS = ("sha-256", "sha-384", "sha-512")
+_FORMAT_LINES = ("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")
 _REPAIR_GROUPS = ("FID", "FEC-FR")
 
 # fmtp parameters that an answer repeats: those that must agree (RFC 6184 section 8.2.2 and its like) and, for opus,
@@ -73,12 +76,34 @@ def parse(sdp: str) -> Description:
         raise SdpError("too_large", f"the session description has more than {MAX_SECTIONS} sections")
     try:
         text, heads = normalize(sdp)
-        return _description(SessionDescription.parse(text), heads)
+        return _description(_parsed(text), heads)
     except SdpError:
         raise
     except Exception as error:
         # aiortc.sdp raises whatever happens to it, bare AssertionError included.
         raise SdpError("bad_request", f"not a session description ({type(error).__name__})") from error
+
+
+def _parsed(text: str) -> SessionDescription:
+    """What aiortc makes of the one dialect; it reads each list of formats, most of any offer, the first time only."""
+    lines: list[str] = []
+    formats: list[list[str]] = []
+    for line in text.split("\r\n"):
+        if line.startswith("m="):
+            formats.append([line])
+        if formats and line.startswith(_FORMAT_LINES):
+            formats[-1].append(line)
+        else:
+            lines.append(line)
+    session = SessionDescription.parse("\r\n".join(lines))
+    for media, own in zip(session.media, formats, strict=True):
+        media.rtp.codecs = _formats(tuple(own))
+    return session
+
+
+@lru_cache(maxsize=64)
+def _formats(lines: tuple[str, ...]) -> list[RTCRtpCodecParameters]:
+    return SessionDescription.parse("\r\n".join(lines)).media[0].rtp.codecs
 
 
 def write_answer(negotiated: Negotiated, local: Local, *, session_id: int, version: int) -> str:

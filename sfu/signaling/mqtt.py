@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 from aiomqtt import Client, MqttError, ProtocolVersion, Will
@@ -323,8 +324,7 @@ class BrokerLink:
     ) -> None:
         properties = None
         if expiry_s is not None and self.protocol == ProtocolVersion.V5:
-            properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-            properties.MessageExpiryInterval = expiry_s
+            properties = _expiry(expiry_s)
         await client.publish(topic, payload, qos=1, retain=retain, properties=properties)
         self.counters["published"] += 1
 
@@ -332,6 +332,13 @@ class BrokerLink:
         self.counters[reason] += 1
         log.warning("not sent on %s (%d bytes): %s", topic, len(payload), reason.replace("_", " "))
         return False
+
+
+@lru_cache(maxsize=16)  # a table of all there is in MQTT 5, which is slow to make
+def _expiry(seconds: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = seconds
+    return properties
 
 
 def _options(signalling: bool) -> SubscribeOptions:

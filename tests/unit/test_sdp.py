@@ -164,6 +164,13 @@ def test_layers_are_answered_in_the_order_offered():
     assert "rid" not in answer(offer("chromium-simulcast"), "pub").replace("a=mid", "")
 
 
+def test_what_was_read_before_does_not_colour_what_is_read_next():
+    described = {text: parse(HEAD + VIDEO + text) for text in ("", "a=rtcp-fb:96 nack pli\r\n", "a=fmtp:96 x=1\r\n")}
+    assert [description.sections[0].codecs[0].feedback for description in described.values()] == [(), ("nack pli",), ()]
+    assert [len(description.sections[0].codecs[0].parameters) for description in described.values()] == [0, 0, 1]
+    assert all(parse(HEAD + VIDEO + text) == description for text, description in described.items())
+
+
 def test_candidates_are_kept_as_they_are():
     description = parse(offer("libdatachannel-pub"))
     assert description.candidates == ("candidate:1 1 UDP 2122317823 10.1.2.3 54778 typ host",)
