@@ -58,6 +58,8 @@ PURE = [
     "sfu/media/keyframes.py",
     "sfu/media/history.py",
     "sfu/media/gaps.py",
+    "sfu/media/arrivals.py",
+    "sfu/media/transport_feedback.py",
     "sfu/media/rtx.py",
     "sfu/media/retransmission.py",
     "sfu/media/feedback.py",

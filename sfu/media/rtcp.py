@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
+from sfu.media.transport_feedback import TransportFeedback, read_arrivals, write_arrivals
+
 _HEADER = Struct("!BBH")
 _SSRC = Struct("!I")
 _SENDER = Struct("!IQIII")
@@ -19,9 +21,12 @@ _FIR_ENTRY = Struct("!IB3x")
 _NACK_ENTRY = Struct("!HH")
 
 _SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
-_NACK, _PLI, _FIR, _AFB = 1, 1, 4, 15
+_NACK, _TRANSPORT_FEEDBACK = 1, 15
+_PLI, _FIR, _AFB = 1, 4, 15
 _CNAME = 1
 _MAX_COUNT = 31
+_MAX_MISSED = 1000
+"""As many as libwebrtc asks for at most; a datagram has room for five times that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +100,7 @@ class Bye:
     ssrcs: tuple[int, ...]
 
 
-Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | Remb | Bye
+Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | TransportFeedback | Remb | Bye
 
 
 def parse(data: bytes, *, reports: bool = True) -> list[Message]:
@@ -158,14 +163,19 @@ def _read_ssrcs(count: int, body: bytes) -> tuple[int, ...]:
     return tuple(ssrc for (ssrc,) in _SSRC.iter_unpack(body[: 4 * count]))
 
 
-def _read_transport_feedback(form: int, body: bytes) -> list[Message]:
+def _read_rtp_feedback(form: int, body: bytes) -> list[Message]:
+    if form == _TRANSPORT_FEEDBACK:
+        feedback = read_arrivals(body[4:])
+        return [] if feedback is None else [feedback]
     if form != _NACK or len(body) < 12 or len(body) % 4:
         return []
     sequences: list[int] = []
     for first, following in _NACK_ENTRY.iter_unpack(body[8:]):
         sequences.append(first)
         sequences += [(first + 1 + bit) & 0xFFFF for bit in range(16) if following >> bit & 1]
-    return [Nack(_SSRC.unpack_from(body, 4)[0], tuple(sequences))]
+        if len(sequences) >= _MAX_MISSED:
+            break
+    return [Nack(_SSRC.unpack_from(body, 4)[0], tuple(sequences[:_MAX_MISSED]))]
 
 
 def _read_payload_feedback(form: int, body: bytes) -> list[Message]:
@@ -185,7 +195,7 @@ _READERS: dict[int, Callable[[int, bytes], list[Message]]] = {
     _SR: _read_sender_report,
     _RR: _read_receiver_report,
     _BYE: _read_bye,
-    _RTPFB: _read_transport_feedback,
+    _RTPFB: _read_rtp_feedback,
     _PSFB: _read_payload_feedback,
 }
 
@@ -221,6 +231,29 @@ def pli(sender_ssrc: int, media_ssrc: int) -> bytes:
 def fir(sender_ssrc: int, media_ssrc: int, number: int) -> bytes:
     """A full intra request; `number` differs, modulo 256, from the previous request's (RFC 5104 section 4.3.1)."""
     return _part(_PSFB, _FIR, _FEEDBACK.pack(sender_ssrc, 0) + _FIR_ENTRY.pack(media_ssrc, number & 0xFF))
+
+
+def nack(sender_ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
+    """Asks for these packets again; short if the numbers rise, apart from a wrap (RFC 4585 section 6.2.1)."""
+    entries: list[tuple[int, int]] = []
+    for sequence in sequences:
+        ahead = sequence - entries[-1][0] & 0xFFFF if entries else 0
+        if 0 < ahead <= 16:
+            entries[-1] = entries[-1][0], entries[-1][1] | 1 << ahead - 1
+        else:
+            entries.append((sequence & 0xFFFF, 0))
+    return _part(
+        _RTPFB, _NACK, _FEEDBACK.pack(sender_ssrc, media_ssrc) + b"".join(_NACK_ENTRY.pack(*e) for e in entries)
+    )
+
+
+def transport_feedback(sender_ssrc: int, feedback: TransportFeedback) -> bytes:
+    """When the packets of a transport arrived; padded to 32 bits as RFC 3550 section 6.4.1 says."""
+    body = _SSRC.pack(sender_ssrc) + write_arrivals(feedback)
+    padding = -len(body) & 3
+    if not padding:
+        return _part(_RTPFB, _TRANSPORT_FEEDBACK, body)
+    return _part(_RTPFB, 0x20 | _TRANSPORT_FEEDBACK, body + bytes(padding - 1) + bytes((padding,)))
 
 
 def remb(sender_ssrc: int, bitrate: int, ssrcs: Sequence[int]) -> bytes:

@@ -135,6 +135,30 @@ def test_nack_is_read_as_aiortc_wrote_it(media: int, lost: list[int]) -> None:
     assert rtcp.parse(data) == [rtcp.Nack(media, tuple(sorted(lost)))]
 
 
+@given(U32, U32, st.lists(U16, min_size=1, max_size=60, unique=True))
+def test_nack_is_read_back_and_is_aiortcs(sender: int, media: int, lost: list[int]) -> None:
+    assert rtcp.parse(rtcp.nack(sender, media, sorted(lost))) == [rtcp.Nack(media, tuple(sorted(lost)))]
+    (theirs_too,) = theirs(rtcp.compound(rtcp.nack(sender, media, sorted(lost))))[1:]
+    assert isinstance(theirs_too, aiortc_rtp.RtcpRtpfbPacket)
+    assert theirs_too.lost == sorted(lost)
+    (unsorted,) = rtcp.parse(rtcp.nack(sender, media, lost))
+    assert isinstance(unsorted, rtcp.Nack)
+    assert set(unsorted.sequences) == set(lost)
+
+
+def test_nack_of_a_run_is_one_entry_for_seventeen_even_over_the_wrap() -> None:
+    run = [(0xFFF8 + at) & 0xFFFF for at in range(34)]
+    data = rtcp.nack(1, 2, run)
+    assert data[12:] == b"\xff\xf8\xff\xff" + b"\x00\x09\xff\xff"
+    assert rtcp.parse(data) == [rtcp.Nack(2, tuple(run))]
+
+
+def test_a_nack_asks_for_a_thousand_packets_at_most() -> None:
+    (parsed,) = rtcp.parse(frame(205, 1, bytes(8) + b"\0\0\xff\xff" * 300))
+    assert isinstance(parsed, rtcp.Nack)
+    assert len(parsed.sequences) == 1000
+
+
 def test_nack_wraps() -> None:
     body = bytes(4) + b"\0\0\0\x05" + b"\xff\xff\x00\x03"
     assert rtcp.parse(frame(205, 1, body)) == [rtcp.Nack(5, (0xFFFF, 0, 1))]
