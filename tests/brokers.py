@@ -5,6 +5,7 @@ import contextlib
 import datetime
 import getpass
 import ipaddress
+import random
 import signal
 import socket
 import subprocess
@@ -18,8 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from sfu.signaling.mqtt import BrokerUrl, Tls
-
-PATIENCE_S = 10.0
+from tests.waiting import PATIENCE_S
 
 
 class Mosquitto:
@@ -243,9 +243,14 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody uses now.
+
+    Below those that the system gives to connections: one of these could be gone when the port is bound, again or first.
+    """
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def _name(text: str) -> x509.Name:

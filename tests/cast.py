@@ -27,7 +27,7 @@ from sfu.signaling import messages
 from sfu.signaling.messages import Answer, Body, ErrorCode, ErrorNotice, SlotStatus, Tracks
 from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.topics import Leaf
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 HOST = Host.new(announce=("127.0.0.1",))
 PACE_S = 0.01
@@ -103,9 +103,9 @@ class Screen:
 
     async def told(self, peer: str | None, *mids: str) -> None:
         """Returns when the server says that the slots show `peer`, or nobody; its word may come after the picture."""
-        await until(lambda: all(mid in self.slots and self.showing(mid) == peer for mid in mids), 20)
+        await until(lambda: all(mid in self.slots and self.showing(mid) == peer for mid in mids))
 
-    async def sees(self, lens: Lens, mid: str = "v0", *, ahead: int = 0, timeout: float = 20.0) -> None:
+    async def sees(self, lens: Lens, mid: str = "v0", *, ahead: int = 0, timeout: float = PATIENCE_S) -> None:
         """Returns when the packet that `lens` sends next, or one that far `ahead`, has arrived in the slot."""
         now = lens.sent + ahead
 
@@ -204,7 +204,7 @@ async def watching(
                 screen.error = error
 
         task.add_done_callback(ended)
-        await until(lambda: peer.up or screen.error, 20)
+        await until(lambda: peer.up or screen.error)
         yield screen, peer
 
 
@@ -247,7 +247,7 @@ class Wire:
         """Returns when everything that the broker had for us before now has been heard."""
         topic, token = f"drain/{self.link.client_id}", secrets.token_bytes(8)
         self.publish(topic, token)
-        await until(lambda: self.latest.get(topic) == token, 20)
+        await until(lambda: self.latest.get(topic) == token)
 
 
 @contextlib.asynccontextmanager
@@ -266,7 +266,7 @@ async def wire(url: BrokerUrl, *, topics: Sequence[str] = ("sfu/#",), tls: Tls |
     )
     task = asyncio.create_task(link.run(), name=client_id)
     try:
-        await link.wait_connected(5)
+        await link.wait_connected(PATIENCE_S)
         yield made
     finally:
         await link.close()
@@ -351,18 +351,18 @@ class Caller:
         self.offer = sdp.write_offer(self.sections, local, session_id=self._sdp_session, version=self.version)
         return self.offer
 
-    async def call(self, sections: Sequence[OfferSection] | None = None, timeout: float = 20.0) -> str:
+    async def call(self, sections: Sequence[OfferSection] | None = None) -> str:
         """Offers, takes the answer in, and returns it once connected."""
         answers = len(self.answers)
         self.say("offer", await self.make_offer(sections))
-        await until(lambda: len(self.answers) > answers or self.errors, timeout)
+        await until(lambda: len(self.answers) > answers or self.errors)
         assert not self.errors, self.heard
         answer = sdp.parse(self.answers[-1])
         self._listener.on_answer(answer)
         self.transport.start(ufrag=answer.ufrag, pwd=answer.pwd, lite=answer.ice_lite, fingerprints=answer.fingerprints)
         for candidate in answer.candidates:
             self.transport.agent.add_candidate(candidate)
-        await until(lambda: self.up, timeout)
+        await until(lambda: self.up)
         return self.answers[-1]
 
     async def close(self) -> None:

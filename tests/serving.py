@@ -10,6 +10,7 @@ from typing import Any
 from sfu import settings
 from sfu.service import Service
 from sfu.signaling.mqtt import BrokerUrl
+from tests.waiting import PATIENCE_S
 
 
 @asynccontextmanager
@@ -25,5 +26,5 @@ async def serving(broker: BrokerUrl, **changes: Any) -> AsyncIterator[Service]:
         **{name.replace("__", "."): value for name, value in changes.items()},
     }
     async with Service(settings.load(command_line=chosen, secrets=Path("/nonexistent"))) as service:
-        await service.link.wait_connected(10)
+        await service.link.wait_connected(PATIENCE_S)
         yield service

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 from tests.programs import need
+from tests.waiting import PATIENCE_S
 
 FLAGS = (
     "--no-sandbox",
@@ -23,6 +24,8 @@ FLAGS = (
     "--use-fake-ui-for-media-stream",
     "--autoplay-policy=no-user-gesture-required",
 )
+
+expect.set_options(timeout=PATIENCE_S * 1000)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import Any
 from playwright.async_api import Browser, BrowserContext, Page
 
 from sfu.service import Service
+from tests.waiting import PATIENCE_S
 
 Tiles = list[dict[str, Any]]
 
@@ -33,7 +34,7 @@ async def go(page: Page, service: Service, address: str = "") -> None:
     await until_true(page, "window.__sfu !== undefined")
 
 
-async def until_true(page: Page, expression: str, timeout: float = 10.0) -> None:
+async def until_true(page: Page, expression: str, timeout: float = PATIENCE_S) -> None:
     """Playwright's `wait_for_function` evaluates inside the page, which the page's security policy forbids."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
@@ -60,7 +61,7 @@ async def tiles(page: Page) -> Tiles:
     return windows
 
 
-async def tiles_when(page: Page, predicate: Callable[[Tiles], object], timeout: float = 10.0) -> Tiles:
+async def tiles_when(page: Page, predicate: Callable[[Tiles], object], timeout: float = PATIENCE_S) -> Tiles:
     """The wall's windows as soon as `predicate` holds of them; AssertionError with the last ones after `timeout` s."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout
@@ -77,12 +78,12 @@ def live(windows: Tiles) -> set[str]:
     return {f"{tile['room']}/{tile['peer']}" for tile in windows if tile["state"] == "live"}
 
 
-async def until_live(page: Page, *cameras: str, timeout: float = 10.0) -> Tiles:
+async def until_live(page: Page, *cameras: str, timeout: float = PATIENCE_S) -> Tiles:
     """Waits until exactly these cameras (`room/peer`) are on the screen with pictures."""
     return await tiles_when(page, lambda windows: live(windows) == set(cameras), timeout)
 
 
-async def decoded(page: Page, frames: int, timeout: float = 15.0) -> tuple[Tiles, Tiles]:
+async def decoded(page: Page, frames: int, timeout: float = PATIENCE_S) -> tuple[Tiles, Tiles]:
     """The wall now, and when every tile that is live now has decoded `frames` more pictures."""
     before = [tile for tile in await tiles(page) if tile["state"] == "live"]
     wanted = {tile["mid"]: tile["framesDecoded"] + frames for tile in before}

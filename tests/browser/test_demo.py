@@ -9,6 +9,7 @@ import sys
 from playwright.async_api import Browser
 
 from tests.browser.pages import decoded, until_live, until_true
+from tests.waiting import PATIENCE_S
 
 
 async def test_the_printed_address_plays_every_camera(chromium: Browser) -> None:
@@ -17,16 +18,16 @@ async def test_the_printed_address_plays_every_camera(chromium: Browser) -> None
     )
     try:
         assert demo.stdout is not None
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(2 * PATIENCE_S):
             address = await address_in(demo.stdout)
         page = await (await chromium.new_context()).new_page()
         await page.goto(address)
         await until_true(page, "window.__sfu !== undefined")
-        await until_live(page, "demo/camera-1", "demo/camera-2", timeout=20)
+        await until_live(page, "demo/camera-1", "demo/camera-2")
         _, tiles = await decoded(page, 60)
         assert {tile["codec"] for tile in tiles} == {"H264"}
         demo.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             assert await demo.wait() == 0
     finally:
         if demo.returncode is None:

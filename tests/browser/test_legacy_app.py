@@ -14,12 +14,10 @@ from sfu.signaling.topics import Leaf
 from tests.brokers import Mosquitto
 from tests.legacy_app import Candidate, LegacyApp
 from tests.serving import serving
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
 
-PATIENCE_S = 20.0
-"""libwebrtc gives up its old path after 2.5 s and may then be in a pause of 3.2 s between two tries of DTLS."""
 LEAF = Leaf.parse("lobby/join/one")
 
 _MAKE = """async name => {

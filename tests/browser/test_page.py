@@ -15,7 +15,7 @@ from sfu.http.assets import STATIC
 from sfu.http.server import HttpServer, PageInfo
 from tests.brokers import Mosquitto
 from tests.browser.stand_in import Camera, StandIn, stand_in
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(not (STATIC / "app.js").is_file(), reason="needs the bundled page")
 
@@ -71,7 +71,7 @@ async def states(page: Page) -> dict[str, str]:
 
 
 async def until_states(page: Page, **wanted: str) -> None:
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while await states(page) != wanted:
             await asyncio.sleep(0.05)
 
@@ -173,7 +173,7 @@ async def test_pictures_outlive_the_broker(scene: Scene) -> None:
     before = (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"]
     scene.broker.kill()
     await expect(page.get_by_text("Broker away; pictures go on")).to_be_visible()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"] < before + 20:
             await asyncio.sleep(0.1)
     assert await states(page) == {"bell": "live"}

@@ -57,7 +57,7 @@ async def played(chromium: Browser, service: Service, configuration: dict[str, o
     camera = await camera_page(chromium, service, "hall", "one", init=init)
     viewer = await opened(chromium, service, "#hall", init=init)
     await until_live(viewer, "hall/one")
-    _, (tile,) = await decoded(viewer, 100, timeout=30)
+    _, (tile,) = await decoded(viewer, 100)
     assert (tile["packetsLost"], tile["audio"]["packetsLost"]) == (0, 0)
     assert not any(agent.drops["no_path"] for agent in agents(service))
     return [await selected_pair(page) for page in (camera, viewer)]

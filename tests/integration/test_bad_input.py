@@ -68,8 +68,8 @@ async def unharmed(url: Any, **settings: Any) -> AsyncIterator[Scene]:
             assert (screen.sessions, screen.downs) == (1, [])
             assert service.server.counters["refused_internal"] == 0
             assert service.link.counters["handler_failed"] == 0
-        await until(lambda: not service.server.participants, 20)
-        await until(lambda: len(asyncio.all_tasks()) <= tasks, 20)
+        await until(lambda: not service.server.participants)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
     retained = await kept(url)
     assert not [topic for topic in retained if set(topic.split("/")) & {"pub", "view", "join"}]
 
@@ -203,7 +203,7 @@ async def test_candidates_first_twice_garbage_and_far_too_many(scene: Scene) -> 
             eve.say("candidate", candidate)
         for number in range(500):
             eve.say("candidate", good | {"candidate": f"candidate:{number} 1 udp 1 192.0.2.1 {number + 1} typ host"})
-        await until(lambda: scene.counted("rate_limited") > 300)
+        await until(lambda: scene.counted("rate_limited"))
         await until(lambda: eve.errors == [ErrorCode.RATE_LIMITED])
         assert eve.up
     await until(lambda: scene.counted("ended_dtls") == 1)
@@ -261,7 +261,7 @@ async def test_real_offers_with_a_line_gone_wrong_get_an_answer_or_a_code(mosqui
             refused = sum(b'"type":"error"' in payload for payload in heard)
             return answered + refused == len(texts)
 
-        await until(count, 40)
+        await until(count, 90)
         assert answered > len(texts) // 2
         assert refused
         for leaf, participant in list(scene.service.server.participants.items()):
@@ -371,7 +371,7 @@ async def test_a_half_open_session_ends_by_itself_and_is_told(scene: Scene) -> N
     async with calling(scene.eve, "front/view/eve") as eve:
         eve.say("offer", await eve.make_offer())
         await until(lambda: eve.answers)
-        await until(lambda: scene.counted("ended_timeout") == 1, 20)
+        await until(lambda: scene.counted("ended_timeout") == 1)
         await until(lambda: any(getattr(body, "reason", None) == "timeout" for body in eve.heard))
 
 

@@ -14,7 +14,7 @@ import uvloop
 
 from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
 from tests.brokers import Mosquitto, Proxy
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
 LEAF = "sfu/lobby/view/peer"
@@ -44,7 +44,7 @@ async def running(
         tasks.create_task(link.run())
         try:
             if connect:
-                await link.wait_connected(5)
+                await link.wait_connected(PATIENCE_S)
             yield link, box
         finally:
             await link.close()
@@ -76,7 +76,7 @@ async def test_a_broker_without_mqtt_5_is_served_with_3_1_1_at_once_and_from_the
         await until(lambda: box.payloads == [b"ours"])  # 3.1.1 echoes: harmless, receivers know their own client id
         proxy.cut()
         await until(lambda: link.counters["losses"] == 1)
-        await link.wait_connected(5)
+        await link.wait_connected(PATIENCE_S)
         assert proxy.levels == [5, 4, 4]
 
 
@@ -122,7 +122,7 @@ async def test_a_wrong_password_backs_off_says_so_once_and_recovers(
         assert "new" not in caplog.text
         broker.set_passwords({"sfu": "new"})
         broker.restart()
-        await link.wait_connected(5)
+        await link.wait_connected(PATIENCE_S)
 
 
 async def test_retained_state_is_all_back_after_the_broker_forgot_it_and_the_birth_comes_last(
@@ -140,7 +140,7 @@ async def test_retained_state_is_all_back_after_the_broker_forgot_it_and_the_bir
         link.set_state("sfu/room7/state", b"changed while away")
         link.set_state("sfu/room8/state", None)
         broker.restart()
-        await link.wait_connected(5)
+        await link.wait_connected(PATIENCE_S)
         async with observer(broker.url) as (_, heard):
             expected = {**rooms, "sfu/room7/state": b"changed while away", "sfu/bridge/state": b"online"}
             del expected["sfu/room8/state"]
@@ -190,7 +190,6 @@ async def test_the_will_speaks_when_the_link_breaks_and_the_farewell_when_it_is_
         async with Proxy(broker.url) as proxy, running(proxy.url, **lasting) as (link, _):
             await until(lambda: heard.payloads == [b"online"])
             proxy.cut()
-            await until(lambda: heard.payloads == [b"online", b"offline"])
             await until(lambda: heard.payloads == [b"online", b"offline", b"online"])
             link.publish("sfu/a/event", b"last words are not lost")
             await link.close(farewell=(state, b"stopped"))
@@ -238,12 +237,12 @@ async def test_signalling_is_kept_10_s_while_the_broker_is_away_and_then_dropped
         now = 112.0
         broker.restart()
         async with observer(broker.url) as (_, heard):
-            await link.wait_connected(5)
+            await link.wait_connected(PATIENCE_S)
             link.publish(LEAF, b"fresh")
             await until(lambda: b"fresh" in heard.payloads)
             assert b"too old" not in heard.payloads
             assert link.counters["expired"] == 1
-            assert link.counters["published"] == 3
+            await until(lambda: link.counters["published"] == 3)  # we may hear it before the broker says it has it
 
 
 async def test_1000_messages_keep_their_order(mosquitto: StartMosquitto) -> None:
@@ -305,7 +304,7 @@ async def test_a_frozen_broker_is_left_and_found_again(
         link.publish(LEAF, b"anybody there?")
         await until(lambda: not link.connected)
         broker.thaw()
-        await link.wait_connected(5)
+        await link.wait_connected(PATIENCE_S)
 
 
 async def test_access_rules_bind_us_without_breaking_the_link(mosquitto: StartMosquitto) -> None:
@@ -345,7 +344,7 @@ async def test_close_is_prompt_idempotent_and_leaves_no_task(mosquitto: StartMos
         if not broker_runs:
             broker.kill()
             await until(lambda: not link.connected)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(PATIENCE_S):
             await link.close(farewell=("sfu/bridge/state", b"offline"))
             await link.close()
     await until(lambda: asyncio.all_tasks() == before)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sfu.signaling.broker import BrokerError, EmbeddedBroker
-from sfu.signaling.mqtt import BrokerUrl, Incoming
+from sfu.signaling.mqtt import ANSWER_TIMEOUT_S, BrokerUrl, Incoming
 from tests.brokers import Proxy
 from tests.integration.test_broker_link import LEAF, observer, running
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ async def test_a_link_finds_its_way_to_mqtt_3_1_1_without_waiting(broker: Embedd
     began = loop.time()
     async with Proxy(broker.url) as proxy, running(proxy.url):
         assert proxy.levels == [5, 4]
-        assert loop.time() - began < 1
+        assert loop.time() - began < ANSWER_TIMEOUT_S
 
 
 @pytest.mark.parametrize("name", ["TCP", "WebSocket"])
@@ -94,7 +94,7 @@ async def test_many_clients_and_a_burst_lose_nothing(broker: EmbeddedBroker) -> 
 
         for number in range(20):
             tasks.create_task(talk(number))
-        await until(lambda: len(heard) == 1000, timeout=10)
+        await until(lambda: len(heard) == 1000)
         assert all(heard.of(f"sfu/lobby/view/{number}") == [b"%d" % n for n in range(50)] for number in range(20))
 
 
@@ -132,7 +132,7 @@ async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
         for client_id in ("a/b", "a/b"):
             async with running(url, client_id, connect=False) as (victim, _):
                 await until(lambda: victim.counters["failures"])
-        await until(lambda: link.counters["connects"] == 2, timeout=10)
+        await until(lambda: link.counters["connects"] >= 2)
         async with observer(url) as (_, heard):
             await until(lambda: heard == [Incoming("sfu/bridge/state", b"online", retained=True)])
     assert broker.restarts >= 1
@@ -153,6 +153,7 @@ async def test_a_killed_child_is_started_again(monkeypatch: pytest.MonkeyPatch) 
 
 async def test_a_healthy_broker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfu.signaling.broker.PROBE_INTERVAL_S", 0.01)
+    monkeypatch.setattr("sfu.signaling.broker.PROBE_TIMEOUT_S", PATIENCE_S)
     broker = EmbeddedBroker()
     await broker.start()
     async with observer(broker.url) as (link, heard):

@@ -15,7 +15,7 @@ from sfu.http.assets import STATIC
 from sfu.http.proxy import Connector
 from sfu.http.server import HttpError, HttpServer, PageInfo
 from tests.brokers import Mosquitto
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 CONNECT = bytes.fromhex("101000044d5154540402003c000474657374")
 """MQTT 3.1.1 CONNECT: clean session, keep alive 60 s, client id "test"."""
@@ -65,7 +65,7 @@ async def start() -> AsyncIterator[Start]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[ClientSession]:
-    async with ClientSession(timeout=aiohttp.ClientTimeout(total=10)) as session:
+    async with ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session:
         yield session
 
 
@@ -195,19 +195,19 @@ class TestBrokerDoor:
             await door.send_bytes(CONNECT[5:] + PINGREQ)
             received = b""
             while len(received) < len(CONNACK + PINGRESP):
-                received += await door.receive_bytes(timeout=5)
+                received += await door.receive_bytes(timeout=PATIENCE_S)
             assert received == CONNACK + PINGRESP
         await until(lambda: server.proxy.connections == 0)
 
     async def test_an_mqtt_client_lives_behind_the_door(self, start: Start, broker: int) -> None:
         server = await start(connect_broker=connector(broker))
         async with aiomqtt.Client(
-            "127.0.0.1", server.port, transport="websockets", websocket_path="/mqtt", timeout=5
+            "127.0.0.1", server.port, transport="websockets", websocket_path="/mqtt", timeout=PATIENCE_S
         ) as mqtt:
             await mqtt.subscribe("sfu/#")
             payload = bytes(range(256)) * 250
             await mqtt.publish("sfu/x", payload, qos=1)
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 assert (await anext(aiter(mqtt.messages))).payload == payload
 
     async def test_the_end_of_one_side_is_the_end_of_the_other(
@@ -216,7 +216,7 @@ class TestBrokerDoor:
         server = await start(connect_broker=connector(broker))
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             await door.send_bytes(b"\x00\x00 this is not MQTT, and the broker hangs up")
-            message = await door.receive(timeout=5)
+            message = await door.receive(timeout=PATIENCE_S)
             assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
         await until(lambda: server.proxy.connections == 0)
 
@@ -224,7 +224,7 @@ class TestBrokerDoor:
         server = await start(connect_broker=connector(broker))
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             await door.send_str("hello")
-            message = await door.receive(timeout=5)
+            message = await door.receive(timeout=PATIENCE_S)
             assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.UNSUPPORTED_DATA)
         assert server.proxy.counters["not_binary"] == 1
 
@@ -237,10 +237,10 @@ class TestBrokerDoor:
             client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as other,
         ):
             await giant.send_bytes(bytes(300 * 1024))
-            message = await giant.receive(timeout=5)
+            message = await giant.receive(timeout=PATIENCE_S)
             assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.MESSAGE_TOO_BIG)
             await other.send_bytes(CONNECT)
-            assert await other.receive_bytes(timeout=5) == CONNACK
+            assert await other.receive_bytes(timeout=PATIENCE_S) == CONNACK
 
     @pytest.mark.parametrize(
         ("origin", "status"),
@@ -304,8 +304,8 @@ class TestBrokerDoor:
         server = await start(connect_broker=connector(broker))
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             await door.send_bytes(CONNECT)
-            await door.receive_bytes(timeout=5)
-            async with asyncio.timeout(3):
+            await door.receive_bytes(timeout=PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
                 stopping = asyncio.create_task(server.stop())
                 message = await door.receive()
                 assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
@@ -335,7 +335,7 @@ class TestSlowSides:
         server = await start(connect_broker=connector(fake.sockets[0].getsockname()[1]))
         server.proxy._stall_timeout = 0.5
         reader, writer = await _raw_upgrade(server.port)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await stalled.wait()
         assert server.proxy.counters["stalled"] == 1
         assert sent < 32 * 1024 * 1024
@@ -356,7 +356,7 @@ class TestSlowSides:
         server.proxy._stall_timeout = 0.5
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             with contextlib.suppress(ConnectionError):
-                async with asyncio.timeout(10):
+                async with asyncio.timeout(PATIENCE_S):
                     while not door.closed:
                         await door.send_bytes(bytes(128 * 1024))
         assert server.proxy.counters["stalled"] == 1

@@ -16,7 +16,7 @@ from sfu.service import Service
 from tests.brokers import Mosquitto
 from tests.cast import Lens, Screen, Wire, calling, filming, wire
 from tests.serving import serving
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 LONG = os.environ.get("CI_LONG") == "1"
 WARM_UP, VISITS = (400, 1000) if LONG else (20, 60)
@@ -53,15 +53,15 @@ async def visit(home: Wire, number: int) -> None:
     role = "pub" if number % 3 == 0 else "view"
     async with calling(home, f"front/{role}/peer-{number}", player) as caller:
         caller.say("candidate", None)
-        await caller.call(timeout=20)
+        await caller.call()
         if isinstance(player, Lens):
             for _ in range(3):
-                await asyncio.wait_for(send_one(player, caller), 5)
+                await asyncio.wait_for(send_one(player, caller), PATIENCE_S)
         else:
-            await until(lambda: player.received["v0"], 10)
+            await until(lambda: player.received["v0"])
         if number % 2:
             caller.say("bye", {})
-            await until(lambda: caller.closed, 5)
+            await until(lambda: caller.closed)
 
 
 async def send_one(lens: Lens, caller: object) -> None:
@@ -77,7 +77,7 @@ async def visits(service: Service, home: Wire, first: int, count: int) -> None:
         async with asyncio.TaskGroup() as tasks:
             for number in range(start, start + AT_ONCE):
                 tasks.create_task(visit(home, number))
-        await until(lambda: len(service.server.participants) == 1, 20)
+        await until(lambda: len(service.server.participants) == 1)
         home.latest.clear()
 
 

@@ -20,11 +20,10 @@ from sfu.signaling.topics import Leaf
 from tests.brokers import Mosquitto
 from tests.legacy_app import AiortcConnection, LegacyApp
 from tests.serving import serving
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
 
-PATIENCE_S = 20.0
 DARK, BRIGHT = 60, 200
 
 
@@ -48,7 +47,7 @@ async def plays(app: LegacyApp, *, brightness: int | None = None, frames: int = 
         seen = brightness is None or abs((connection.brightness or 0) - brightness) < 15
         return fresh["video"] >= frames and fresh["audio"] >= frames and connection.loudness > 1000 and seen
 
-    await until(played, PATIENCE_S)
+    await until(played)
     assert not app.failures
 
 
@@ -82,7 +81,7 @@ async def test_as_viewer_it_sees_the_camera_and_is_not_seen(mosquitto: StartMosq
         phone(broker, "sfu/yard/view/phone", DARK) as app,
         phone(broker, "sfu/yard/view/other", BRIGHT) as other,
     ):
-        await until(live(service, "yard"), PATIENCE_S)
+        await until(live(service, "yard"))
         await app.press()
         await other.press()
         await asyncio.gather(plays(app), plays(other))
@@ -181,7 +180,7 @@ async def test_bytes_of_latin_1_are_understood_and_ascii_comes_back(mosquitto: S
         assert "Büro" in offer
         request = {"command": "signal", "clientid": app.clientid, "type": "offer", "data": offer}
         app.publish(json.dumps(request, ensure_ascii=False))
-        await until(lambda: service.server.counters["connected"] == 1, PATIENCE_S)
+        await until(lambda: service.server.counters["connected"] == 1)
         assert app.answers()
         assert not app.failures
 
@@ -207,7 +206,7 @@ async def test_it_comes_back_after_the_broker_did(mosquitto: StartMosquitto) -> 
         camera(broker.url, "yard/pub/gate"),
         phone(broker, "sfu/yard/view/phone") as app,
     ):
-        await until(live(service, "yard"), PATIENCE_S)
+        await until(live(service, "yard"))
         await app.press()
         await plays(app)
         broker.kill()
@@ -217,5 +216,5 @@ async def test_it_comes_back_after_the_broker_did(mosquitto: StartMosquitto) -> 
         app._subscribed.clear()
         await asyncio.wait_for(app._subscribed.wait(), PATIENCE_S)
         await app.press()
-        await until(lambda: len(app.answers()) == 2, PATIENCE_S)
+        await until(lambda: len(app.answers()) == 2)
         await plays(app)

@@ -12,11 +12,12 @@ from sfu.peers.frames import Frame
 from sfu.peers.source import open_source
 from tests.brokers import free_port
 from tests.media import make_file
+from tests.waiting import PATIENCE_S
 
 
 async def feed(port: int, data: bytes) -> None:
     """Plays the camera: connects until somebody listens, sends a transport stream, hangs up."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while True:
             with contextlib.suppress(OSError):
                 _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -34,7 +35,7 @@ async def test_a_live_input_that_breaks_off_comes_back_with_growing_media_time(t
     source = await open_source(f"tcp://127.0.0.1:{port}?listen=1")
     assert source.live
     seen: list[Frame] = []
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         async for frame in source.frames():
             seen.append(frame)
             if len(seen) == 25:

@@ -14,6 +14,7 @@ from aioice import Candidate, Connection, ice, stun, turn
 from aiortc import rtcdtlstransport as dtls
 
 from tests.associations import CLIENT, SERVER
+from tests.waiting import PATIENCE_S
 
 
 class Pipe:
@@ -78,7 +79,7 @@ async def test_close_notify_ends_the_reading_task_and_says_so(pair):
     server.on("statechange", lambda: states.append(server.state))
     task = server._task
     await client.stop()
-    await asyncio.wait([task], timeout=5)
+    await asyncio.wait([task], timeout=PATIENCE_S)
     assert states == ["closed"]
     assert server._ssl.get_shutdown() & dtls.SSL.RECEIVED_SHUTDOWN
 
@@ -92,7 +93,7 @@ async def test_a_connection_error_while_reading_is_the_end(pair):
 
     server._recv_next = fail
     server._transport.records.put_nowait(b"\x17")
-    await asyncio.wait([server._task], timeout=5)
+    await asyncio.wait([server._task], timeout=PATIENCE_S)
     assert server.state == "closed"
 
 
@@ -123,7 +124,7 @@ async def test_a_stun_protocol_sends_by_its_transport_and_closes_by_connection_l
     answer.add_message_integrity(b"key")
     protocol.datagram_received(bytes(answer), ("127.0.0.1", 9))
     assert (await waiting)[1] == ("127.0.0.1", 9)
-    await asyncio.wait_for(protocol.close(), 1)
+    await asyncio.wait_for(protocol.close(), PATIENCE_S)
 
 
 async def test_a_connection_has_these_parts():

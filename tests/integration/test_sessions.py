@@ -119,7 +119,7 @@ async def test_reject_keeps_who_is_there_and_tells_who_comes(mosquitto: StartMos
         await screen.sees(first)
         await refused(second, ErrorCode.PRODUCER_EXISTS)
         await screen.missed_nothing(first)
-        assert home.json("sfu/front/state")["producers"][0]["peer"] == "cam1"
+        await until(lambda: [it["peer"] for it in home.json("sfu/front/state").get("producers", ())] == ["cam1"])
 
 
 @pytest.mark.parametrize(
