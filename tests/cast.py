@@ -37,10 +37,13 @@ _names = itertools.count(1)
 
 
 class Lens:
-    """A camera's media: a numbered packet of each track every 10 ms, each of them a key frame. A `PeerListener`."""
+    """A camera's media: numbered packets of each track every 10 ms, each of them a key frame. A `PeerListener`."""
 
-    def __init__(self, *kinds: str) -> None:
+    def __init__(self, *kinds: str, burst: int = 1, size: int = 8) -> None:
+        """`burst` packets at a time in each track, each with `size` bytes of payload."""
         self.name = next(_names)
+        self.burst = burst
+        self.size = size
         self.sent = 0
         """Numbers 0 to `sent` - 1 have left, in each track."""
         self.tracks: list[SlotStatus] = []
@@ -60,16 +63,21 @@ class Lens:
         """Sends while `peer` is up, for ever."""
         while True:
             if peer.up:
-                for mid, payload_type in self._payload_types.items():
-                    peer.send_rtp(self._packet(mid, payload_type))
-                self.sent += 1
+                self.shoot(peer)
             await asyncio.sleep(PACE_S)
+
+    def shoot(self, peer: Peer | Caller) -> None:
+        """Sends one burst."""
+        for _ in range(self.burst):
+            for mid, payload_type in self._payload_types.items():
+                peer.send_rtp(self._packet(mid, payload_type))
+            self.sent += 1
 
     def _packet(self, mid: str, payload_type: int) -> bytes:
         clock = 90_000 if mid == "video" else 48_000
         media_time = int(self.sent * PACE_S * clock) & 0xFFFFFFFF
         head = struct.pack(">BBHII", 0x80, 0x80 | payload_type, self.sent & 0xFFFF, media_time, self._ssrcs[mid])
-        return head + _NUMBERED.pack(_VP8_KEY, self.name, self.sent)
+        return head + _NUMBERED.pack(_VP8_KEY, self.name, self.sent).ljust(self.size, b"\0")
 
     def on_answer(self, answer: Description) -> None:
         self._payload_types = {s.mid: s.codecs[0].payload_type for s in answer.sections if not s.rejected}
@@ -137,7 +145,7 @@ class Screen:
         packet = rtp.parse(data)
         assert packet is not None
         mid = self._mids[packet.ssrc]
-        _, name, number = _NUMBERED.unpack(packet.payload)
+        _, name, number = _NUMBERED.unpack_from(packet.payload)
         self.received[mid].append((name, number))
         self.sequences[mid].append(packet.sequence)
 

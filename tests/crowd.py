@@ -1,0 +1,23 @@
+"""`python -m tests.crowd BROKER ROOM COUNT`: so many viewers in a process that can be killed; says "up" and watches."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+
+from sfu.signaling.mqtt import BrokerUrl
+from tests.cast import watching
+
+
+async def watch(broker: str, room: str, count: int) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(count):
+            await stack.enter_async_context(watching(BrokerUrl.parse(broker), f"{room}/view/crowd-{number}"))
+        sys.stdout.write("up\n")
+        sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(watch(sys.argv[1], sys.argv[2], int(sys.argv[3])))

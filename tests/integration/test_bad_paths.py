@@ -1,0 +1,283 @@
+"""What may happen to packets on their way out: it stays with whom it happens to, is counted, and passes.
+
+In each test a camera and a viewer of another room lose not one packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+from pylibsrtp import _binding as srtp
+
+from sfu.rtc.native import MAX_DATAGRAM
+from sfu.rtc.udp import UdpPort
+from sfu.service import Service
+from sfu.signaling.topics import Leaf
+from tests.brokers import Mosquitto
+from tests.cast import Caller, Lens, Screen, Wire, calling, filming, watching, wire
+from tests.lan import Lan, lan
+from tests.serving import serving
+from tests.waiting import until
+
+StartMosquitto = Callable[..., Mosquitto]
+LARGE = 1200
+"""Bytes of payload that make a packet as large as browsers make them."""
+
+
+@dataclass
+class Scene:
+    """A server at work; `lens` films in the room where things happen, and `home` speaks to the broker."""
+
+    service: Service
+    home: Wire
+    lens: Lens
+
+    def refused(self) -> dict[str, float]:
+        """Packets that the kernel did not take, by errno."""
+        return {it.labels["errno"]: it.value for it in self._samples() if it.name == "sfu_rtp_refused_total"}
+
+    def counted(self, name: str, **labels: str) -> float:
+        """The value in the metrics; 0 for one that is not there."""
+        return sum(it.value for it in self._samples() if (it.name, it.labels) == (name, labels))
+
+    def _samples(self) -> list[Sample]:
+        families = text_string_to_metric_families(self.service.metrics.text().decode())
+        return [sample for family in families for sample in family.samples]
+
+    @contextlib.asynccontextmanager
+    async def viewer(self, name: str, port: UdpPort | None = None) -> AsyncIterator[tuple[Screen, Caller]]:
+        """Somebody in the bad room, who has seen something of it."""
+        screen = Screen()
+        async with contextlib.AsyncExitStack() as stack:
+            if port is None:
+                caller = await stack.enter_async_context(calling(self.home, f"bad/view/{name}", screen))
+            else:
+                caller = Caller(self.home, f"bad/view/{name}", port, screen)
+                stack.push_async_callback(caller.close)
+            await caller.call()
+            await screen.sees(self.lens)
+            yield screen, caller
+
+
+@contextlib.asynccontextmanager
+async def scene(
+    mosquitto: StartMosquitto, lens: Lens, network: Lan | None = None, *, shared: bool = False
+) -> AsyncIterator[Scene]:
+    """`shared`: what happens may cost the good room packets too, which all the same plays on."""
+    url = mosquitto().url
+    address = network.server if network else "127.0.0.1"
+    async with (
+        serving(url, media__bind=address, media__announce=address) as service,
+        wire(url) as home,
+        filming(url, "good/pub/cam") as good,
+        watching(url, "good/view/anna") as (screen, _),
+        filming(url, "bad/pub/cam", lens=lens),
+    ):
+        home.heard = None
+        await screen.missed_nothing(good, "v0", "a0")
+        yield Scene(service, home, lens)
+        if shared:
+            await screen.sees(good, ahead=20)
+        else:
+            await screen.missed_nothing(good, "v0", "a0")
+        assert (screen.sessions, screen.downs) == (1, [])
+        assert service.server.counters["refused_internal"] == 0
+
+
+async def test_a_viewer_whose_socket_never_drains_harms_nobody(mosquitto: StartMosquitto) -> None:
+    lens = Lens("video", burst=10, size=LARGE)
+    async with scene(mosquitto, lens) as at, at.viewer("deaf") as (screen, caller), at.viewer("near") as (near, _):
+        (sock,) = caller._port.sockets
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        asyncio.get_running_loop().remove_reader(sock.fileno())
+        received = len(screen.received["v0"])
+        await near.sees(lens, ahead=2000)
+        assert len(screen.received["v0"]) == received
+        await near.missed_nothing(lens)
+
+
+async def test_a_slow_line_loses_its_own_packets_alone(mosquitto: StartMosquitto) -> None:
+    """10 Mbit/s into a line that carries one: the queue before it overflows."""
+    lens = Lens("video", burst=10, size=LARGE)
+    with lan() as network:
+        async with (
+            scene(mosquitto, lens, network) as at,
+            at.viewer("far", network.port()) as (far, _),
+            at.viewer("near") as (near, _),
+        ):
+            slow(network, "1mbit")
+            received, sent = len(far.received["v0"]), lens.sent
+            await near.sees(lens, ahead=2000)
+            assert len(far.received["v0"]) - received < (lens.sent - sent) / 2
+            await near.missed_nothing(lens)
+            network.fast()
+            await far.sees(lens, ahead=100)
+
+
+async def test_a_send_buffer_that_is_full_is_counted_and_empties_again(mosquitto: StartMosquitto) -> None:
+    """The one socket that all share has room for a packet or two, and a slow line keeps them: all others must go."""
+    lens = Lens("video", burst=10, size=LARGE)
+    with lan() as network:
+        async with (
+            scene(mosquitto, lens, network, shared=True) as at,
+            at.viewer("far", network.port()) as (far, _),
+        ):
+            (sock,) = at.service.port.sockets
+            slow(network, "1mbit")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+            await until(lambda: at.refused().get("EAGAIN", 0) > 100)
+            network.fast()
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 20)
+            await far.sees(lens, ahead=100)
+
+
+async def test_packets_larger_than_the_path_takes_arrive_in_fragments(mosquitto: StartMosquitto) -> None:
+    lens = Lens("video", burst=10, size=LARGE)
+    with lan(mtu=600) as network:
+        async with (
+            scene(mosquitto, lens, network) as at,
+            at.viewer("far", network.port()) as (far, _),
+            at.viewer("near") as (near, _),
+        ):
+            await far.sees(lens, ahead=500)
+            await far.missed_nothing(lens)
+            await near.missed_nothing(lens)
+            assert at.refused() == {}
+
+
+async def test_an_interface_that_goes_away_is_counted_and_may_come_back(mosquitto: StartMosquitto) -> None:
+    lens = Lens("video", burst=10, size=LARGE)
+    with lan() as network:
+        async with (
+            scene(mosquitto, lens, network) as at,
+            at.viewer("far", network.port()) as (far, _),
+            at.viewer("near") as (near, _),
+        ):
+            network.down()
+            await until(lambda: sum(at.refused().values()) > 500)
+            assert at.refused().keys() <= {"ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"}
+            await near.missed_nothing(lens)
+            network.up()
+            await far.sees(lens)
+            await near.missed_nothing(lens)
+
+
+class Vast:
+    """A camera that sends larger packets than our own clients do."""
+
+    def __init__(self, caller: Caller) -> None:
+        self._transport = caller.transport
+
+    def send_rtp(self, packet: bytes) -> None:
+        assert self._transport.sender is not None
+        buffer, length = srtp.ffi.new("unsigned char[]", packet.ljust(4096)), srtp.ffi.new("int *", len(packet))
+        assert srtp.lib.srtp_protect(self._transport.sender.handle, buffer, length) == 0
+        self._transport.agent.send(bytes(srtp.ffi.buffer(buffer, length[0])))
+
+
+async def test_packets_too_large_to_send_are_counted_and_the_others_arrive(mosquitto: StartMosquitto) -> None:
+    """Those of 2,000 bytes come in, and have no room on the way out; those beyond what is read at all stay outside."""
+    lens = Lens("video", burst=10)
+    async with (
+        scene(mosquitto, Lens("video")) as at,
+        watching(at.service.broker_url, "vast/view/bert") as (bert, _),
+        calling(at.home, "vast/pub/cam", lens) as caller,
+    ):
+        await caller.call()
+        camera: Any = Vast(caller)
+        await warmed_up(lens, camera, bert)
+        for size, reason in ((2000 - 12, "refused"), (MAX_DATAGRAM, "srtp")):
+            lens.size = size
+            lens.shoot(camera)
+            await until(lambda reason=reason: at.counted("sfu_rtp_dropped_total", reason=reason) == 10)
+            lens.size = 8
+            lens.shoot(camera)
+            await bert.sees(lens, ahead=-1)
+
+
+async def warmed_up(lens: Lens, camera: Any, screen: Screen) -> None:
+    """Returns when what the camera sends reaches the screen."""
+    while not screen.received["v0"]:
+        lens.shoot(camera)
+        await asyncio.sleep(0.01)
+    await screen.sees(lens, ahead=-1)
+
+
+async def test_65_000_packets_at_once_are_all_forwarded(mosquitto: StartMosquitto) -> None:
+    """As fast as this process makes them, for the server's turn comes after every 250."""
+    lens = Lens("video", size=20)
+    async with (
+        scene(mosquitto, Lens("video")) as at,
+        watching(at.service.broker_url, "flood/view/bert") as (bert, _),
+        calling(at.home, "flood/pub/cam", lens) as camera,
+    ):
+        await camera.call()
+        await warmed_up(lens, camera, bert)
+        lens.burst = 250
+        for _ in range(65_000 // lens.burst):
+            lens.shoot(camera)
+            await bert.sees(lens, ahead=-1)
+        numbers = [number for _, number in bert.received["v0"]]
+        assert numbers == list(range(numbers[0], lens.sent))
+
+
+async def test_viewers_who_leave_in_the_middle_of_a_burst_take_nobody_along(mosquitto: StartMosquitto) -> None:
+    """Their transports end between the packets' arrival and their departure, some at their own word, some at ours."""
+    lens = Lens("video", burst=5, size=LARGE)
+    async with scene(mosquitto, lens) as at, at.viewer("near") as (near, _):
+        for visit in range(3):
+            async with contextlib.AsyncExitStack() as stack:
+                names = [f"{visit}-{number}" for number in range(8)]
+                guests = [(await stack.enter_async_context(at.viewer(name)))[1] for name in names]
+                participants = [at.service.server.participants[Leaf.parse(f"bad/view/{name}")] for name in names]
+                sent = lens.sent
+                await until(lambda sent=sent: lens.sent > sent)  # a burst is on its way to the server
+                ends = [it.transport.close() for it in participants[::2]] + [it.close() for it in guests[1::2]]
+                await asyncio.gather(*ends)
+                gc.collect()
+                await near.sees(lens)
+        await near.missed_nothing(lens)
+
+
+async def test_half_of_40_viewers_are_killed_and_the_others_do_not_notice(mosquitto: StartMosquitto) -> None:
+    lens = Lens("video", burst=2, size=LARGE)
+    async with scene(mosquitto, lens) as at, contextlib.AsyncExitStack() as stack:
+        url = at.service.broker_url
+        crowd = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.crowd", str(url), "bad", "20", stdout=asyncio.subprocess.PIPE
+        )
+        try:
+            staying = [
+                (await stack.enter_async_context(watching(url, f"bad/view/{number}")))[0] for number in range(20)
+            ]
+            assert crowd.stdout is not None
+            async with asyncio.timeout(60):
+                assert await crowd.stdout.readline() == b"up\n"
+        finally:
+            crowd.send_signal(signal.SIGKILL)
+            await crowd.wait()
+        for screen in staying:
+            await screen.missed_nothing(lens)
+        await until(lambda: at.counted("sfu_participants", role="view") == 21, 60)
+        for screen in staying:
+            await screen.missed_nothing(lens)
+            assert screen.downs == []
+
+
+def slow(network: Lan, rate: str) -> None:
+    """A slow line, or the test's end for want of one."""
+    try:
+        network.slow(rate)
+    except OSError as error:
+        pytest.skip(f"needs a queue that throttles: {error}")
