@@ -158,6 +158,12 @@ def test_at_most_four_layers_are_taken():
     assert section.rids == ("0", "1", "2", "3")
 
 
+def test_a_browsers_layers_keep_their_order_with_those_it_does_not_send_now():
+    audio, video = parse(offer("chromium-layers")).sections
+    assert (audio.rids, video.rids) == ((), ("q", "h", "f"))
+    assert (video.ssrcs, video.repairs) == ((), {}), "packets tell by rid"
+
+
 def test_layers_are_answered_in_the_order_offered():
     text = answer(offer("chromium-simulcast"), "pub", simulcast=True)
     assert "a=rid:h recv\r\na=rid:l recv\r\na=simulcast:recv h;l\r\n" in text
@@ -339,10 +345,18 @@ def test_an_answer_reads_back_as_what_was_agreed():
         assert (section.stream, section.track) == (ours.send.stream, ours.send.track)
 
 
-@pytest.mark.parametrize("name", ["chromium-view", "chromium-sendrecv", "firefox-view", "pion-pub", "embedded-pub"])
+@pytest.mark.parametrize(
+    "name", ["chromium-view", "chromium-sendrecv", "chromium-layers", "firefox-view", "pion-pub", "embedded-pub"]
+)
 @pytest.mark.parametrize("role", ["pub", "view", "join"])
 def test_answers_for_sound_and_picture_stay_below_4_kib(name, role):
-    assert len(answer(offer(name), role)) < 4096
+    assert len(answer(offer(name), role, transport_wide=True, simulcast=True)) < 4096
+
+
+def test_feedback_that_all_codecs_have_is_written_once():
+    text = answer(offer("chromium-view"), "view")
+    assert text.count("a=rtcp-fb:* nack pli\r\n") == text.count("nack pli") == 1
+    assert "a=rtcp-fb:96 nack\r\n" in answer(offer("chromium-sendrecv"), "pub", ("vp8",))
 
 
 def test_a_senders_own_declarations_are_not_repeated():
