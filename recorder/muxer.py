@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import av
 from av.container import OutputContainer
@@ -17,10 +17,10 @@ from av.stream import Stream
 
 from recorder.opus import CODECS as TELEPHONY
 from recorder.opus import ToOpus
+from recorder.units import CodecParameters
+from sfu.rtc.codec import Kind
 
 PART_US = 1_000_000
-
-Kind = Literal["audio", "video"]
 
 _VIDEO = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "av1"}
 _AUDIO = TELEPHONY | {"opus"}
@@ -43,30 +43,6 @@ _FIRST_US = {True: 40_000, False: 20_000}
 
 class MuxError(RuntimeError):
     """FFmpeg refuses the tracks or a unit: the file ends here; what was returned so far plays."""
-
-
-class Track(Protocol):
-    """One stream of a recording, as `recorder.units.CodecParameters` describes it; at most one of each kind."""
-
-    @property
-    def codec(self) -> str:
-        """RTP encoding name: H264 H265 VP8 VP9 AV1 opus PCMU PCMA G722."""
-
-    @property
-    def width(self) -> int:
-        """Pixels; 0 for audio."""
-
-    @property
-    def height(self) -> int:
-        """Pixels; 0 for audio."""
-
-    @property
-    def channels(self) -> int:
-        """0 for video."""
-
-    @property
-    def pixel_format(self) -> str:
-        """FFmpeg's name of it, for VP9 alone."""
 
 
 def suffix(codecs: Sequence[str]) -> str:
@@ -129,7 +105,7 @@ class Muxer:
     container.
     """
 
-    def __init__(self, tracks: Sequence[Track], *, start_us: int, title: str) -> None:
+    def __init__(self, tracks: Sequence[CodecParameters], *, start_us: int, title: str) -> None:
         self.suffix = suffix([track.codec for track in tracks])
         mp4 = self.suffix == ".mp4"
         self._sink = _Sink()
@@ -143,12 +119,12 @@ class Muxer:
         start = datetime.fromtimestamp(start_us / 1e6, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         self._out.metadata.update({"creation_time": start, "date": start, "title": title})
         try:
-            self._lines = {_kind(track.codec): self._line(track, mp4=mp4) for track in tracks}
+            self._lines = {track.kind: self._line(track, mp4=mp4) for track in tracks}
         except (av.FFmpegError, ValueError) as error:
             raise MuxError(f"{[track.codec for track in tracks]}: {error}") from error
 
-    def _line(self, track: Track, *, mp4: bool) -> _Line:
-        video = track.codec in _VIDEO
+    def _line(self, track: CodecParameters, *, mp4: bool) -> _Line:
+        video = track.kind == "video"
         stream = _add_video(self._out, track) if video else _add_audio(self._out, track)
         rate = (90_000 if video else 48_000) if mp4 else 1000
         to_opus = ToOpus(track.codec) if track.codec in TELEPHONY else None
@@ -205,11 +181,7 @@ class Muxer:
         return header + data
 
 
-def _kind(codec: str) -> Kind:
-    return "video" if codec in _VIDEO else "audio"
-
-
-def _add_video(out: OutputContainer, track: Track) -> Stream:
+def _add_video(out: OutputContainer, track: CodecParameters) -> Stream:
     size: dict[str, Any] = {"width": track.width, "height": track.height}
     stream: Stream
     if track.codec == "VP9":  # its box wants a pixel format, which only an encoder's context can carry
@@ -219,7 +191,7 @@ def _add_video(out: OutputContainer, track: Track) -> Stream:
     return stream
 
 
-def _add_audio(out: OutputContainer, track: Track) -> Stream:
+def _add_audio(out: OutputContainer, track: CodecParameters) -> Stream:
     # The encoder is never used: its context writes the OpusHead (RFC 7845 section 5.1).
     mono = track.codec in TELEPHONY or track.channels == 1
     return out.add_stream("libopus", rate=48000, layout="mono" if mono else "stereo")

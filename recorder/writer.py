@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from recorder.files import DiskFile, PartFile
-from recorder.muxer import PART_US, Kind, Muxer
+from recorder.muxer import PART_US, Muxer
+from sfu.rtc.codec import Kind
 
 SYNC_EVERY = 5.0
 _NEXT_PART = PART_US / 1e6 + 0.1

@@ -7,7 +7,6 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -17,6 +16,7 @@ from av.bitstream import BitStreamFilterContext
 
 from recorder.muxer import Muxer
 from recorder.store import Segment, Store
+from recorder.units import CodecParameters
 from recorder.writer import SegmentWriter
 from tests.media import make_file
 from tests.programs import need
@@ -30,15 +30,6 @@ ENCODERS = {
     "AV1": ("libsvtav1", ".mkv", {"preset": "12", "svtav1-params": "pred-struct=1"}),
 }
 _ANNEX_B = {"h264": "h264_mp4toannexb", "hevc": "hevc_mp4toannexb"}
-
-
-@dataclass(frozen=True)
-class Track:
-    codec: str
-    width: int = 320
-    height: int = 180
-    channels: int = 2
-    pixel_format: str = "yuv420p"
 
 
 class Unit(NamedTuple):
@@ -74,8 +65,15 @@ def _units_of(path: Path) -> Iterator[Unit]:
                     yield Unit(pts_us, kind, bytes(unit), unit.is_keyframe)
 
 
-def tracks_of(codec: str | None, *, audio: bool = True) -> list[Track]:
-    return [*([Track(codec)] if codec else []), *([Track("opus")] if audio else [])]
+def parameters(codec: str) -> CodecParameters:
+    video = codec in ENCODERS
+    size = {"width": 320, "height": 180} if video else {"channels": 2 if codec == "opus" else 1}
+    clock_rate = 90_000 if video else 48_000 if codec == "opus" else 8_000
+    return CodecParameters(codec, clock_rate, pixel_format="yuv420p" if codec == "VP9" else "", **size)
+
+
+def tracks_of(codec: str | None, *, audio: bool = True) -> list[CodecParameters]:
+    return [*([parameters(codec)] if codec else []), *([parameters("opus")] if audio else [])]
 
 
 def muxed(muxer: Muxer, sequence: Sequence[Unit]) -> list[bytes]:

@@ -9,7 +9,7 @@ import pytest
 from recorder import mp4, webm
 from recorder.layout import Layout
 from recorder.muxer import PART_US, Muxer, MuxError, suffix
-from tests.recorded import START_US, Track, Unit, complaints, muxed, probed, tracks_of, units
+from tests.recorded import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units
 
 
 def _file(path: Path, muxer: Muxer, sequence: tuple[Unit, ...] | list[Unit]) -> Path:
@@ -59,7 +59,7 @@ def test_each_part_is_whole_alone_and_holds_a_second(codec: str | None, tmp_path
 def test_a_key_frame_begins_a_part() -> None:
     """Playlists and clips are cut at parts."""
     sequence = [unit for unit in units("H264", audio=False) if unit.pts_us >= 1_000_000 or unit.pts_us < 400_000]
-    muxer = Muxer([Track("H264")], start_us=0, title="")
+    muxer = Muxer([parameters("H264")], start_us=0, title="")
     shifted = [unit._replace(pts_us=unit.pts_us - 600_000 * (unit.pts_us >= 1_000_000)) for unit in sequence]
     found = _layout(b"".join(muxed(muxer, shifted)), ".mp4")
     assert [(part.start_us, part.key) for part in found.parts] == [
@@ -90,7 +90,7 @@ def test_a_silent_track_may_never_speak(tmp_path: Path) -> None:
 
 
 def test_audio_alone(tmp_path: Path) -> None:
-    path = _file(tmp_path / "file", Muxer([Track("opus")], start_us=0, title=""), units(None))
+    path = _file(tmp_path / "file", Muxer([parameters("opus")], start_us=0, title=""), units(None))
     assert complaints(path) == ""
     assert probed(path)["audio"].codec == "opus"
 
@@ -100,7 +100,7 @@ def test_times_that_stand_or_go_back_are_nudged(tmp_path: Path) -> None:
         unit._replace(pts_us=unit.pts_us - (40_000 if index == 10 else 90_000 if index == 20 else 0))
         for index, unit in enumerate(units("H264", audio=False))
     ]
-    muxer = Muxer([Track("H264")], start_us=0, title="")
+    muxer = Muxer([parameters("H264")], start_us=0, title="")
     path = _file(tmp_path / "file", muxer, bent)
     assert muxer.nudged == 2
     times = probed(path)["video"].times
@@ -119,7 +119,7 @@ def test_a_long_gap_stays(codec: str, tmp_path: Path) -> None:
 
 def test_a_change_of_parameter_sets_inside_a_file_still_decodes(tmp_path: Path) -> None:
     """The recording cuts there; should it not, nothing is lost."""
-    out = Muxer([Track("H264")], start_us=0, title="")
+    out = Muxer([parameters("H264")], start_us=0, title="")
     larger = [unit._replace(pts_us=unit.pts_us + 4_000_000) for unit in units("H264", audio=False)]
     path = _file(tmp_path / "file", out, [*units("H264", audio=False), *larger])
     assert complaints(path) == ""
@@ -130,7 +130,7 @@ def test_a_change_of_parameter_sets_inside_a_file_still_decodes(tmp_path: Path) 
 def test_telephone_audio_becomes_opus(codec: str, encoder: str, size: int, tmp_path: Path) -> None:
     spoken = _telephone(encoder)
     cut = [Unit(at * 125, "audio", spoken[at : at + size], key=True) for at in range(0, len(spoken), size)]
-    path = _file(tmp_path / "file", Muxer([Track(codec)], start_us=0, title=""), cut)
+    path = _file(tmp_path / "file", Muxer([parameters(codec)], start_us=0, title=""), cut)
     assert complaints(path) == ""
     seen = probed(path)["audio"]
     assert seen.codec == "opus"
@@ -144,7 +144,7 @@ def test_telephone_audio_keeps_its_gaps(tmp_path: Path) -> None:
         Unit(at * 125 + 3_000_000 * (at >= 8000), "audio", spoken[at : at + 160], key=True)
         for at in range(0, 16000, 160)
     ]
-    path = _file(tmp_path / "file", Muxer([Track("PCMU")], start_us=0, title=""), cut)
+    path = _file(tmp_path / "file", Muxer([parameters("PCMU")], start_us=0, title=""), cut)
     times = probed(path)["audio"].times
     assert times[50] - times[49] == pytest.approx(3.02, abs=0.001)
 
@@ -172,7 +172,9 @@ def test_one_unit_is_a_file(tmp_path: Path) -> None:
 
 def test_units_that_no_container_takes_are_an_error() -> None:
     with pytest.raises(MuxError):
-        muxed(Muxer([Track("H264")], start_us=0, title=""), [Unit(0, "video", b"\0\0\1\x41nonsense", key=True)] * 3)
+        muxed(
+            Muxer([parameters("H264")], start_us=0, title=""), [Unit(0, "video", b"\0\0\1\x41nonsense", key=True)] * 3
+        )
     with pytest.raises(MuxError):
         suffix(["H264", "speex"])
 

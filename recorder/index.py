@@ -1,0 +1,127 @@
+"""When each segment ends and how large it is, without reading it twice.
+
+Owns `.index.json`, one in each day's directory: a cache that may be lost, stale or unwritable at any time, for an entry
+counts only while its file has the size and time of change noted in it. Never holds what the files cannot tell again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from recorder import mp4, webm
+from recorder.layout import LOST, Layout, Read
+from recorder.store import INDEX, Segment, Store
+
+_Entries = dict[str, list[int]]  # whole files by name: [size, time of change in ns, duration in us]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A segment and the wall time it covers, up to `end_us`; `size` in bytes."""
+
+    segment: Segment
+    end_us: int
+    size: int
+
+    @property
+    def start_us(self) -> int:
+        """Wall time of its first unit."""
+        return self.segment.start_us
+
+
+def layout_of(path: Path) -> Layout:
+    """Where the parts of a file lie; LOST for one that is gone, unreadable or nonsense."""
+    try:
+        with path.open("rb") as file:
+            return layout_in(file, path.suffix)
+    except OSError:
+        return LOST
+
+
+def layout_in(file: BinaryIO, suffix: str) -> Layout:
+    """The same of a file that is open, by the suffix of its name."""
+    parse: Callable[[Read, int], Layout] = webm.layout if suffix == ".webm" else mp4.layout
+
+    def read(offset: int, size: int) -> bytes:
+        return os.pread(file.fileno(), size, offset)
+
+    return parse(read, os.fstat(file.fileno()).st_size)
+
+
+class Index:
+    """The spans of a store's segments. Not safe for two threads at once; two processes may share the directory."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._days: dict[Path, _Entries] = {}
+        self._changed: set[Path] = set()
+
+    def spans(self, room: str, peer: str, since_us: int, until_us: int) -> list[Span]:
+        """What was recorded of a producer in a span, in order; segments that overlap its edges come whole.
+
+        Opens only files that grew or are new since they were last asked for.
+        """
+        spans = [self.span(segment) for segment in self._store.segments(room, peer, since_us, until_us)]
+        return [span for span in spans if span is not None and span.end_us > since_us]
+
+    def span(self, segment: Segment) -> Span | None:
+        """One segment's; None if its file is gone or nothing of it plays."""
+        try:
+            stat = segment.path.stat()
+        except OSError:
+            return None
+        duration_us = self._known(segment, stat)
+        if duration_us is None:
+            layout = layout_of(segment.path)
+            duration_us = layout.duration_us
+            if duration_us and layout.end == stat.st_size:  # what is torn waits for repair
+                self._entries(segment.path.parent)[segment.path.name] = [stat.st_size, stat.st_mtime_ns, duration_us]
+                self._changed.add(segment.path.parent)
+        return Span(segment, segment.start_us + duration_us, stat.st_size) if duration_us else None
+
+    def known_whole(self, segment: Segment) -> bool:
+        """Whether the file is as it was when it was found to be whole."""
+        try:
+            return self._known(segment, segment.path.stat()) is not None
+        except OSError:
+            return False
+
+    def save(self) -> None:
+        """Writes what was found out; a directory that refuses, or is gone, keeps its old index."""
+        for day in self._changed:
+            present = {name: entry for name, entry in self._days[day].items() if (day / name).exists()}
+            scratch = day / f"{INDEX}.{os.getpid()}"
+            with contextlib.suppress(OSError):
+                scratch.write_text(json.dumps(present))
+                scratch.replace(day / INDEX)
+            self._days[day] = present
+        self._changed.clear()
+
+    def _known(self, segment: Segment, stat: os.stat_result) -> int | None:
+        entry = self._entries(segment.path.parent).get(segment.path.name)
+        return entry[2] if entry is not None and entry[:2] == [stat.st_size, stat.st_mtime_ns] else None
+
+    def _entries(self, day: Path) -> _Entries:
+        if day not in self._days:
+            self._days[day] = _loaded(day / INDEX)
+        return self._days[day]
+
+
+def _loaded(path: Path) -> _Entries:
+    try:
+        entries = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(entries, dict):
+        return {}
+    return {name: entry for name, entry in entries.items() if _plausible(entry)}
+
+
+def _plausible(entry: object) -> bool:
+    return isinstance(entry, list) and len(entry) == 3 and all(type(value) is int for value in entry)
