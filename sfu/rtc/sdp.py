@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Literal, cast
 
@@ -52,6 +51,10 @@ _FINGERPRINT = re.compile(r"[0-9A-F]{2}(:[0-9A-F]{2})+")
 _DIGESTS = ("sha-256", "sha-384", "sha-512")
 _FORMAT_LINES = ("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")
 _REPAIR_GROUPS = ("FID", "FEC-FR")
+
+# From so many codecs on, feedback that all of them have is written once, for "*" (RFC 4585 section 4.2), to stay small.
+# Only Chromium offers as many (Firefox has 5); libdatachannel refuses a description with "*".
+_MANY_CODECS = 8
 
 # fmtp parameters that an answer repeats: those that must agree (RFC 6184 section 8.2.2 and its like) and, for opus,
 # what the sender should do. A sender's own declarations (sprop-...) are not ours to repeat.
@@ -302,26 +305,25 @@ def _layer_lines(rids: Sequence[str], direction: Literal["send", "recv"]) -> lis
 
 
 def _codecs_lines(codecs: Sequence[Codec], rtx: Mapping[int, int], *, answered: bool) -> list[str]:
-    """Feedback that all of several codecs have is written once (RFC 4585 section 4.2): a browser offers a dozen."""
-    common = codecs[0].feedback if len(codecs) > 1 and len({codec.feedback for codec in codecs}) == 1 else ()
-    lines = [f"a=rtcp-fb:* {feedback}" for feedback in common]
+    same = len(codecs) >= _MANY_CODECS and len({codec.feedback for codec in codecs}) == 1
+    common = codecs[0].feedback if same else ()
+    lines = [f"a=rtcp-fb:* {value}" for value in common]
     for codec in codecs:
-        alone = replace(codec, feedback=()) if common else codec
-        lines += _codec_lines(alone, rtx.get(codec.payload_type), answered=answered)
+        lines += _codec_lines(codec, () if common else codec.feedback, answered=answered)
+        if (number := rtx.get(codec.payload_type)) is not None:
+            lines += [f"a=rtpmap:{number} rtx/{codec.clock_rate}", f"a=fmtp:{number} apt={codec.payload_type}"]
     return lines
 
 
-def _codec_lines(codec: Codec, rtx: int | None, *, answered: bool) -> list[str]:
+def _codec_lines(codec: Codec, feedback: Sequence[str], *, answered: bool) -> list[str]:
     number = codec.payload_type
     channels = f"/{codec.channels}" if codec.channels > 1 else ""
     lines = [f"a=rtpmap:{number} {codec.name}/{codec.clock_rate}{channels}"]
-    lines += [f"a=rtcp-fb:{number} {feedback}" for feedback in codec.feedback]
+    lines += [f"a=rtcp-fb:{number} {value}" for value in feedback]
     names = _ANSWERED_PARAMETERS.get(codec.name, ())
     pairs = [pair for pair in codec.parameters if not answered or pair[0].lower() in names]
     if pairs:
         lines.append(f"a=fmtp:{number} {';'.join(f'{name}={value}' if value else name for name, value in pairs)}")
-    if rtx is not None:
-        lines += [f"a=rtpmap:{rtx} rtx/{codec.clock_rate}", f"a=fmtp:{rtx} apt={number}"]
     return lines
 
 
