@@ -72,6 +72,7 @@ PURE = [
     "sfu/rtc/description.py",
     "sfu/rtc/dialects.py",
     "sfu/rtc/sdp.py",
+    "sfu/rtc/writing.py",
     "sfu/rtc/negotiation.py",
     "sfu/rtc/stun.py",
     "sfu/rtc/candidates.py",

@@ -1,6 +1,6 @@
 """Session descriptions as values: what a peer's SDP says, what was agreed, what our own SDP has to say.
 
-Owns the shapes that `sdp` reads and writes and `negotiation` decides about. Never parses and never decides.
+Owns the shapes that `sdp` reads, `writing` writes and `negotiation` decides about. Never parses and never decides.
 """
 
 from __future__ import annotations
