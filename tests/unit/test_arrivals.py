@@ -107,6 +107,29 @@ def test_many_packets_take_several_messages() -> None:
     assert found == pytest.approx({sequence: 1 + sequence / 1000 for sequence in range(1000)}, abs=TICK)
 
 
+def test_packets_far_apart_in_number_and_time_still_fit_datagrams() -> None:
+    packets = {at * 20: 1.0 + at / 10 for at in range(800)}
+    messages = told(fed(list(packets.items())), 100.0)
+    found = {sequence: at for feedback in messages for sequence, at in times(feedback).items() if at is not None}
+    assert found == pytest.approx(packets, abs=TICK)
+
+
+def test_several_long_losses_take_several_messages() -> None:
+    messages = told(fed([(0, 1.0), (5000, 1.0), (10_000, 1.0), (18_000, 1.0)]), 1.0)
+    assert all(len(feedback.deltas) <= MAX_PACKETS for feedback in messages)
+    assert [(feedback.base, feedback.base + len(feedback.deltas)) for feedback in messages] == [
+        (0, 5001),
+        (5001, 10_001),
+        (10_001, 18_001),
+    ]
+
+
+def test_a_flood_is_not_remembered_whole() -> None:
+    arrivals = fed([(sequence & 0xFFFF, 1.0) for sequence in range(20_000)])
+    assert len(told(arrivals, 1.0)) == -(-20_000 // 190)
+    assert len(arrivals._arrived) == MAX_PACKETS
+
+
 def test_a_pause_too_long_for_a_delta_takes_another_message() -> None:
     first, second = told(fed([(1, 1.0), (3, 10.0)]), 10.0)
     assert times(first) == {1: 1.0}

@@ -57,6 +57,12 @@ def test_parameter_sets_in_packets_of_their_own_come_first() -> None:
     assert kept(packets).start() is packets[2]
 
 
+def test_a_stream_may_begin_with_parameter_sets() -> None:
+    packets = frames([6, 2])
+    packets[2].key = True
+    assert kept(packets).since_key() == packets
+
+
 def test_a_late_parameter_set_comes_first() -> None:
     packets = frames([2, 6], keys=(1,))
     packets[4].key = True
@@ -127,6 +133,15 @@ def test_a_duplicate_is_not_kept_twice() -> None:
     assert all(history.get(each.index) is each for each in packets)
 
 
+def test_a_packet_older_than_all_that_is_kept_is_not_kept() -> None:
+    packets = frames([3] * 1000, keys=())
+    history = kept(packets)
+    before = history.bytes
+    assert history.get(packets[10].index) is None
+    assert not history.add(packets[10], 10.0)
+    assert history.bytes == before
+
+
 def test_a_long_interval_between_key_frames_is_kept_whole() -> None:
     packets = frames([3] * 1200)  # 12 s
     assert kept(packets).since_key() == packets
@@ -169,11 +184,23 @@ def test_what_was_written_for_consumers_is_emptied_a_while_later() -> None:
         history.add(each, at / 300)
         each.blocks["somebody"] = each.payload
     assert not any(each.blocks for each in packets[:900])
-    again = history.get(packets[700].index)
-    assert again is not None
-    again.blocks["somebody"] = again.payload
-    for each in history.since_key():
-        each.blocks["somebody"] = each.payload
+
+
+@pytest.mark.parametrize("way", ["get", "since_key", "late"])
+def test_what_is_written_when_a_packet_is_taken_out_again_is_emptied_too(way: str) -> None:
+    packets = frames([4] * 300)
+    history = kept(packets[:700] + packets[701:])
+    if way == "late":
+        history.add(packets[700], 4.0)
+        packets[700].blocks["somebody"] = b""
+    elif way == "get":
+        again = history.get(packets[701].index)
+        assert again is not None
+        again.blocks["somebody"] = b""
+    else:
+        for each in history.since_key():
+            each.blocks["somebody"] = b""
+    assert any(each.blocks for each in packets)
     for at in range(300):
         history.add(packet(START + 1200 + at), 5.0)
     assert not any(each.blocks for each in packets)

@@ -75,6 +75,13 @@ def test_memory_is_bounded() -> None:
     assert len(budget._sent) <= 1024
 
 
+def test_what_was_sent_again_last_is_forgotten_last() -> None:
+    budget = Retransmitter(100 * MBIT)
+    for at, sequence in enumerate([*range(1024), 0, 1024]):
+        assert budget.allow(sequence, 10, at / 500, RTT)
+    assert not budget.allow(0, 10, 1026 / 500, RTT)
+
+
 @settings(max_examples=200)
 @given(
     st.floats(0, 100 * MBIT),
