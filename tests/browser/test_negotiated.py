@@ -10,13 +10,14 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from playwright.async_api import Browser, Page
 
 from sfu.media import rtcp, rtp, rtx
 from sfu.media.demux import Demux, Route, Routed
 from sfu.media.feedback import Reception
 from sfu.peers.outgoing import OutgoingStream
-from sfu.rtc.description import CNAME, RID, Negotiated
+from sfu.rtc.description import CNAME, RID, TRANSPORT_CC, Negotiated
 from sfu.rtc.negotiation import Role, negotiate
 from sfu.rtc.sdp import Local, parse, write_answer
 from tests.associations import End, ports, server_end
@@ -27,7 +28,7 @@ OWN_SSRC = 0x0FF5E7
 VIDEO_CLOCK = 90_000
 
 # Below 960x540 Chromium sends fewer than three layers.
-CAMERA = """async (rids) => {
+CAMERA = """async ([direction, rids]) => {
   const canvas = Object.assign(document.createElement('canvas'), {width: 960, height: 540});
   const pen = canvas.getContext('2d');
   let hue = 0;
@@ -35,7 +36,7 @@ CAMERA = """async (rids) => {
   const [track] = canvas.captureStream(10).getTracks();
   window.pc = new RTCPeerConnection();
   const sendEncodings = rids.map((rid, place) => ({rid, scaleResolutionDownBy: 4 / 2 ** place}));
-  pc.addTransceiver(track, {direction: 'sendonly', sendEncodings});
+  pc.addTransceiver(track, {direction, sendEncodings});
   await pc.setLocalDescription();
   return pc.localDescription.sdp;
 }"""
@@ -148,9 +149,12 @@ async def until_sent(call: Call, predicate: Callable[[dict[str, int]], object]) 
             await asyncio.sleep(0.05)
 
 
-async def test_chromium_sends_all_layers_it_is_asked_for_and_repairs_each(chromium: Browser) -> None:
+@pytest.mark.parametrize(("role", "direction"), [("pub", "sendonly"), ("join", "sendrecv")])
+async def test_chromium_sends_all_layers_it_is_asked_for_and_repairs_each(
+    chromium: Browser, role: Role, direction: str
+) -> None:
     rids = ["q", "h", "f"]
-    async with calling(chromium, CAMERA, rids, "pub", simulcast=True) as call:
+    async with calling(chromium, CAMERA, [direction, rids], role, simulcast=True) as call:
         tap = Tap(call)
         assert tap.receive.rids == ("q", "h", "f")
         await until_sent(call, lambda sent: sent.keys() == set(rids) and min(sent.values()) > 20)
@@ -177,12 +181,23 @@ def repaired(tap: Tap, rid: str, missed: rtp.Packet) -> bool:
 
 
 async def test_chromium_sends_its_first_layer_alone_where_layers_are_declined(chromium: Browser) -> None:
-    async with calling(chromium, CAMERA, ["q", "h", "f"], "pub") as call:
+    async with calling(chromium, CAMERA, ["sendonly", ["q", "h", "f"]], "pub") as call:
         (receive,) = [section.receive for section in call.negotiated.sections if section.receive]
         assert receive.rids == ()
         await until(lambda: len(call.end.rtp) > 30, 20)
         packets = [packet for packet in map(rtp.parse, call.end.rtp) if packet]
         assert len({packet.ssrc for packet in packets if packet.payload_type not in receive.rtx}) == 1
+
+
+async def test_chromium_numbers_its_packets_where_transport_wide_feedback_was_agreed(
+    chromium: Browser,
+) -> None:
+    async with calling(chromium, CAMERA, ["sendonly", []], "pub", transport_wide=True) as call:
+        (receive,) = [section.receive for section in call.negotiated.sections if section.receive]
+        await until(lambda: len(call.end.rtp) > 30, 20)
+        packets = [packet for packet in map(rtp.parse, call.end.rtp) if packet]
+        numbers = [int.from_bytes(packet.extensions[receive.extensions[TRANSPORT_CC]], "big") for packet in packets]
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
 async def test_chromium_asks_for_what_it_missed_and_takes_it_from_the_rtx_stream(chromium: Browser) -> None:
