@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from multiprocessing import Pipe
 from pathlib import Path
 from types import TracebackType
@@ -25,12 +26,12 @@ Counters = dict[str, dict[str, dict[str, int]]]
 
 
 class Relay:
-    """`with Relay() as relay`. Orders hold when they return; lines they name must have been seen (KeyError)."""
+    """`with Relay() as relay`. Orders hold when they return; KeyError for a line that nobody has."""
 
     host = "127.0.0.2"
 
     def __init__(self, *, rest: Line | None = None, seed: int = 1, server: tuple[str, int] | None = None) -> None:
-        """`rest` is the line of clients nobody expected; `server` where not 127.0.0.1 and the relay's port."""
+        """`rest` is the line of clients that are given no other; `server` where not 127.0.0.1 and the relay's port."""
         self._listening = enlarged(_listening_socket(self.host))
         self.port: int = self._listening.getsockname()[1]
         self._start = (server or ("127.0.0.1", self.port), rest or Line(), seed)
@@ -55,13 +56,13 @@ class Relay:
         self._control.close()
         self._process.wait(_PATIENCE_S)
 
-    def expect(self, name: str, line: Line) -> None:
-        """The next client that is new to the relay gets this line: one more, or one that has been here, restarted."""
-        self._order("expect", name, line)
+    def set(self, name: str, line: Line, ufrags: Sequence[str] = ()) -> None:
+        """What enters the line from now on meets these impairments.
 
-    def set(self, name: str, line: Line) -> None:
-        """What enters the line from now on meets these impairments."""
-        self._order("set", name, line)
+        Clients get lines named client-0, client-1 ... as they appear; those of `ufrags` (their own, of their offers)
+        are put on the line of this name instead, a new one or one that has been there before.
+        """
+        self._order("set", name, line, tuple(ufrags))
 
     def move(self, name: str) -> None:
         """The client comes from another address from now on, and hears nothing that is sent to the old one."""

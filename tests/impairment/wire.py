@@ -14,8 +14,8 @@ import select
 import socket
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
 from sfu.rtc import stun
@@ -51,8 +51,9 @@ class _Path:
 class _Client:
     """One address of a client, and the socket that stands for it at the server."""
 
-    def __init__(self, address: Address, path: _Path, upstream: socket.socket) -> None:
+    def __init__(self, address: Address, ufrag: str | None, path: _Path, upstream: socket.socket) -> None:
         self.address = address
+        self.ufrag = ufrag
         self.path = path
         self.upstream = upstream
 
@@ -66,7 +67,6 @@ class Wire:
         self._control = control
         self._rest = rest
         self._seed = seed
-        self._expected: deque[tuple[str, Line]] = deque()
         self._paths: dict[str, _Path] = {}
         self._by_ufrag: dict[str, _Path] = {}
         self._clients: dict[Address, _Client] = {}
@@ -75,6 +75,7 @@ class Wire:
         self._due: list[tuple[float, int, socket.socket, bytes, Address | None, _Path]] = []
         self._count = itertools.count()
         self._homes = itertools.cycle(range(10, 10 + _HOMES))
+        self._strangers = 0
         self._running = True
         self._read_from(listening, self._from_clients)
 
@@ -101,12 +102,14 @@ class Wire:
         else:
             self._control.send((True, value))
 
-    def order_expect(self, name: str, line: Line) -> None:
-        """The next new client is `name`; if it has been here before it keeps its dice."""
-        self._expected.append((name, line))
-
-    def order_set(self, name: str, line: Line) -> None:
-        self._paths[name].change(line)
+    def order_set(self, name: str, line: Line, ufrags: Sequence[str]) -> None:
+        """Clients of these ufrags come over this path from now on."""
+        path = self._paths.setdefault(name, _Path(name, line, self._seed)) if ufrags else self._paths[name]
+        path.change(line)
+        self._by_ufrag.update(dict.fromkeys(ufrags, path))
+        for client in self._clients.values():
+            if client.ufrag in ufrags:
+                client.path = path
 
     def order_move(self, name: str) -> None:
         """What the server sends to the old address is lost from now on, as if a phone had left its Wi-Fi."""
@@ -165,18 +168,19 @@ class Wire:
                 path.faults[type(error).__name__] += 1
 
     def _welcome(self, data: bytes, address: Address) -> _Client:
-        path = self._path_of(_ufrag(data))
-        client = _Client(address, path, self._upstream(self._home()))
+        ufrag = _ufrag(data)
+        client = _Client(address, ufrag, self._path_of(ufrag), self._upstream(self._home()))
         self._clients[address] = client
         self._read_from(client.upstream, self._from_server(client, client.upstream))
         return client
 
     def _path_of(self, ufrag: str | None) -> _Path:
+        """All addresses of a client share a path: they are candidates of one machine."""
         if ufrag is not None and ufrag in self._by_ufrag:
             return self._by_ufrag[ufrag]
-        name, line = self._expected.popleft() if self._expected else (f"other-{len(self._paths)}", self._rest)
-        path = self._paths.setdefault(name, _Path(name, line, self._seed))
-        path.change(line)
+        name = f"client-{self._strangers}"
+        self._strangers += 1
+        path = self._paths[name] = _Path(name, self._rest, self._seed)
         if ufrag is not None:
             self._by_ufrag[ufrag] = path
         return path

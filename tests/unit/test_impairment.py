@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from aioice import stun
 
 from tests.impairment.link import OVERHEAD, Bursts, Impairment, Line, Link
 from tests.impairment.relay import Relay
@@ -130,35 +131,56 @@ def test_each_client_has_an_address_of_its_own_at_the_server(server: socket.sock
 
 
 def test_lines_are_named_in_order_of_appearance_and_change_while_they_run(server: socket.socket) -> None:
-    with relayed(server) as relay, udp("127.0.0.1") as camera, udp("127.0.0.1") as other:
-        relay.expect("camera", Line(up=Link(duplicate=1.0)))
+    with (
+        relayed(server, rest=Line(up=Link(duplicate=1.0))) as relay,
+        udp("127.0.0.1") as camera,
+        udp("127.0.0.1") as other,
+    ):
         camera.sendto(b"one", (relay.host, relay.port))
         assert [server.recv(100), server.recv(100)] == [b"one", b"one"]
         other.sendto(b"two", (relay.host, relay.port))
-        assert server.recv(100) == b"two"
-        relay.set("camera", Line(up=Link(loss=1.0)))
+        assert [server.recv(100), server.recv(100)] == [b"two", b"two"]
+        relay.set("client-0", Line(up=Link(loss=1.0)))
+        relay.set("client-1", Line())
         camera.sendto(b"lost", (relay.host, relay.port))
         other.sendto(b"three", (relay.host, relay.port))
         assert server.recv(100) == b"three"
-        assert relay.counters()["camera"]["up"] == {"in": 2, "duplicated": 1, "out": 2, "lost": 1}
-        assert relay.counters()["other-1"]["up"] == {"in": 2, "out": 2}
+        assert relay.counters()["client-0"]["up"] == {"in": 2, "duplicated": 1, "out": 2, "lost": 1}
+        assert relay.counters()["client-1"]["up"] == {"in": 2, "duplicated": 1, "out": 3}
         with pytest.raises(KeyError, match="nobody"):
             relay.set("nobody", Line())
 
 
+def test_all_addresses_of_an_ice_agent_share_a_line(server: socket.socket) -> None:
+    check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    check.attributes |= {"USERNAME": "them:us", "PRIORITY": 1, "ICE-CONTROLLING": 1}
+    check.add_message_integrity(b"pwd")
+    with relayed(server) as relay, udp("127.0.0.1") as wifi, udp("127.0.0.1") as lte:
+        for sock in (wifi, lte):
+            sock.sendto(bytes(check), (relay.host, relay.port))
+            assert server.recv(1000) == bytes(check)
+        assert relay.counters()["client-0"]["up"] == {"in": 2, "out": 2}
+        relay.set("phone", Line(up=Link(loss=1.0)), ["us"])
+        for sock in (wifi, lte):
+            sock.sendto(b"media", (relay.host, relay.port))
+        relay.set("phone", Line())
+        wifi.sendto(b"last", (relay.host, relay.port))
+        assert server.recv(1000) == b"last"
+        assert relay.counters()["phone"]["up"] == {"in": 3, "lost": 2, "out": 1}
+
+
 def test_a_client_that_moved_is_heard_from_elsewhere_and_deaf_at_its_old_address(server: socket.socket) -> None:
     with relayed(server) as relay, udp("127.0.0.1") as phone:
-        relay.expect("phone", Line())
         phone.sendto(b"wifi", (relay.host, relay.port))
         _, wifi = server.recvfrom(100)
-        relay.move("phone")
+        relay.move("client-0")
         server.sendto(b"to wifi", wifi)
         phone.sendto(b"lte", (relay.host, relay.port))
         _, lte = server.recvfrom(100)
         assert wifi[0] != lte[0]
         server.sendto(b"to lte", lte)
         assert phone.recv(100) == b"to lte"
-        assert relay.counters()["phone"]["wire"] == {"to_old_address": 1, "moves": 1}
+        assert relay.counters()["client-0"]["wire"] == {"to_old_address": 1, "moves": 1}
 
 
 def test_it_carries_5000_packets_a_second_and_adds_next_to_nothing(

@@ -1,0 +1,292 @@
+"""Scenes on a bad network: a real server behind the relay, Chromium as camera and viewers, and what the viewers saw.
+
+Owns the scenes; tests say what is good enough, `impaired_report` prints them all. No scene asserts more than that
+pictures flow at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import math
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from playwright.async_api import Browser, Page
+
+from sfu.service import Service
+from sfu.signaling.mqtt import BrokerUrl
+from tests.browser import clocks
+from tests.browser.cameras import on_air
+from tests.browser.figures import TILE, Span, between, look, shown_at, span, watch
+from tests.browser.pages import camera_page, opened, publisher, until_live, until_true
+from tests.impairment.link import Bursts, Line, Link
+from tests.impairment.relay import Relay
+from tests.serving import serving
+from tests.waiting import until
+
+ROOM, CAMERA = "hall", "one"
+BAD = Line.both(Link(loss=0.02, delay=0.06, jitter=0.03))
+DISORDERLY = Line.both(Link(loss=0.02, delay=0.06, jitter=0.03, reorder=0.05))
+
+# The page's own offer, with the three layers that it may come to ask for itself.
+THREE_LAYERS = """
+const add = RTCPeerConnection.prototype.addTransceiver;
+RTCPeerConnection.prototype.addTransceiver = function (track, init) {
+  if (track.kind !== 'video') return add.call(this, track, init);
+  const layers = [['q', 4, 120_000], ['h', 2, 400_000], ['f', 1, 1_500_000]];
+  return add.call(this, track, {...init, sendEncodings: layers.map(([rid, scaleResolutionDownBy, maxBitrate]) =>
+    ({rid, scaleResolutionDownBy, maxBitrate}))});
+};
+"""
+
+# What each page's connections are: a test restarts ICE as a browser does that notices a new network.
+CONNECTIONS = """
+window.connections = [];
+const Connection = window.RTCPeerConnection;
+window.RTCPeerConnection = class extends Connection {
+  constructor(...options) { super(...options); window.connections.push(this); }
+};
+"""
+UFRAGS = "connections.flatMap((it) => it.localDescription?.sdp.match(/(?<=a=ice-ufrag:)\\S+/g) ?? [])"
+
+
+@dataclass
+class Stage:
+    """A server behind a relay, and a browser."""
+
+    browser: Browser
+    service: Service
+    relay: Relay
+
+    async def camera(self, line: Line, *, init: str = "") -> Page:
+        """A Chromium with a clock before its lens."""
+        page = await camera_page(self.browser, self.service, ROOM, CAMERA, init=clocks.CAMERA + CONNECTIONS + init)
+        await self.put_on("camera", page, line)
+        return page
+
+    async def viewer(self, name: str, line: Line) -> Page:
+        """A page that shows the camera and reads its clock. Its line is good until the first picture."""
+        page = await opened(self.browser, self.service, f"#{ROOM}", init=CONNECTIONS)
+        await until_live(page, f"{ROOM}/{CAMERA}", timeout=30)
+        await watch(page)
+        await self.put_on(name, page, line)
+        return page
+
+    async def put_on(self, name: str, page: Page, line: Line) -> None:
+        """All that the page sends and hears goes over one line."""
+        self.relay.set(name, line, await page.evaluate(UFRAGS))
+
+
+@contextlib.asynccontextmanager
+async def stage(browser: Browser, broker: BrokerUrl, *, seed: int = 1, **settings: Any) -> AsyncIterator[Stage]:
+    """Everything but the peers."""
+    with Relay(seed=seed) as relay:
+        async with serving(broker, **relay.settings, **{"media__codecs": "vp8", **settings}) as service:
+            yield Stage(browser, service, relay)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A viewer's span, and how many pictures the camera sent meanwhile."""
+
+    span: Span
+    sent: int
+
+    @property
+    def decoded_share(self) -> float:
+        return self.span.decoded / self.sent
+
+
+async def bad_links(stage: Stage, seconds: float, line: Line = BAD, *, warm_up: float = 5.0) -> Shown:
+    """(a) Camera and viewer each on such a line, after the first `warm_up` seconds."""
+    camera = await stage.camera(line)
+    viewer = await stage.viewer("viewer", line)
+    await asyncio.sleep(warm_up)
+    sent = await frames_sent(camera)
+    seen = await span(viewer, seconds)
+    return Shown(seen, await frames_sent(camera) - sent)
+
+
+async def frames_sent(camera: Page) -> int:
+    return int((await publisher(camera))["video"]["framesSent"])
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """`during` the bursts; ms from their end to the last gap of more than 200 ms between pictures."""
+
+    during: Span
+    recovered: float
+    after: Span
+
+
+async def burst(stage: Stage, seconds: float, *, where: str = "viewer") -> Recovery:
+    """(b) 10 % of packets lost in rows of 5 on one link, both directions, for some seconds."""
+    clean = Line.both(Link(delay=0.02))
+    await stage.camera(clean)
+    viewer = await stage.viewer("viewer", clean)
+    await asyncio.sleep(1)
+    stage.relay.set(where, Line.both(Link(delay=0.02, bursts=Bursts.of(0.1, 5))))
+    during = await span(viewer, seconds)
+    start = await look(viewer)
+    stage.relay.set(where, clean)
+    await asyncio.sleep(4)
+    end = await look(viewer)
+    pairs = itertools.pairwise([start.at, *shown_at(end)])
+    last = max((later for earlier, later in pairs if later - earlier > 200), default=start.at)
+    return Recovery(during, last - start.at, between(start, end))
+
+
+async def one_slow(stage: Stage, others: int, seconds: float, *, layers: bool = False) -> tuple[Span, list[Span]]:
+    """(c) One viewer at 300 kbit/s among others: its span, and theirs."""
+    await stage.camera(Line(), init=THREE_LAYERS if layers else "")
+    fast = [await stage.viewer(f"fast-{number}", Line()) for number in range(others)]
+    slow = await stage.viewer("slow", Line().downwards(rate=300_000.0, delay=0.02))
+    await asyncio.sleep(5)
+    mine, *theirs = await asyncio.gather(*(span(page, seconds) for page in (slow, *fast)))
+    return mine, theirs
+
+
+@dataclass(frozen=True)
+class Layers:
+    """Widths shown before, in and after the thin time; s until the picture changed; the whole span."""
+
+    wide: int
+    thin: int
+    wide_again: int
+    down: float
+    up: float
+    whole: Span
+
+
+async def layers(stage: Stage, patience: float = 15.0) -> Layers:
+    """(d) A camera with three layers, and a viewer whose link is 3 Mbit/s, 400 kbit/s and 3 Mbit/s again."""
+    wide, thin = (Line().downwards(rate=rate, delay=0.02) for rate in (3e6, 4e5))
+    await stage.camera(Line(), init=THREE_LAYERS)
+    viewer = await stage.viewer("viewer", wide)
+    widest = (await reaches(viewer, lambda width: width >= 640, patience))[0]
+    before = await look(viewer)
+    stage.relay.set("viewer", thin)
+    small, down = await reaches(viewer, lambda width: width < widest, patience)
+    await asyncio.sleep(3)
+    stage.relay.set("viewer", wide)
+    again, up = await reaches(viewer, lambda width: width >= widest, patience)
+    return Layers(widest, small, again, down, up, between(before, await look(viewer)))
+
+
+async def reaches(viewer: Page, good: Any, patience: float) -> tuple[int, float]:
+    """The picture's width once it is `good`, and the s that it took; as it is when `patience` is over."""
+    start = time.monotonic()
+    while True:
+        width = int(await viewer.evaluate("(selector) => document.querySelector(selector).videoWidth", TILE))
+        passed = time.monotonic() - start
+        if good(width) or passed > patience:
+            return width, passed
+        await asyncio.sleep(0.05)
+
+
+# From the click on a room to its first picture on the screen.
+JOIN = """([room, selector]) => new Promise((done) => {
+  const clicked = performance.now();
+  location.hash = room;
+  const seek = () => {
+    const video = document.querySelector(selector);
+    if (video?.srcObject) video.requestVideoFrameCallback((now) => done(now - clicked));
+    else setTimeout(seek, 2);
+  };
+  seek();
+})"""
+
+
+@dataclass(frozen=True)
+class Joins:
+    """ms from click to first picture, and how many ms older it was 1 s later than one who was there before saw it."""
+
+    first: tuple[float, ...]
+    behind: tuple[float, ...] = ()
+
+
+async def joins(stage: Stage, count: int, *, compare: bool = True) -> Joins:
+    """(e) One viewer after another, a camera with a key frame every 4 s."""
+    first, behind = [], []
+    async with on_air(stage.service, ROOM, CAMERA, clocks.deaf_camera()):
+        there = await stage.viewer("there", Line())
+        page = await opened(stage.browser, stage.service, "#nobody/here")
+        for _ in range(count):
+            first.append(await join(page))
+            if compare:
+                behind.append(await lag(page, there))
+            await leave(page)
+    return Joins(tuple(first), tuple(behind))
+
+
+async def join(page: Page) -> float:
+    async with asyncio.timeout(30):
+        return float(await page.evaluate(JOIN, [ROOM, TILE]))
+
+
+async def leave(page: Page) -> None:
+    await page.evaluate("location.hash = 'nobody/here'")
+    await until_true(page, f"!document.querySelector('{TILE}')")
+
+
+async def lag(page: Page, there: Page) -> float:
+    """How many ms older than the other page's this page's pictures are about a second after the first."""
+    await watch(page)
+    await asyncio.sleep(0.7)
+    mine, theirs = await asyncio.gather(span(page, 0.5), span(there, 0.5))
+    return mine.age - theirs.age
+
+
+async def joins_in_a_crowd(stage: Stage, count: int, crowd: int) -> Joins:
+    """(e) Each joins while `crowd` synthetic viewers do so too."""
+    first = []
+    async with on_air(stage.service, ROOM, CAMERA, clocks.deaf_camera()):
+        await stage.viewer("there", Line())
+        page = await opened(stage.browser, stage.service, "#nobody/here")
+        for _ in range(count):
+            async with crowding(stage.service, crowd):
+                first.append(await join(page))
+            await leave(page)
+    return Joins(tuple(first))
+
+
+@contextlib.asynccontextmanager
+async def crowding(service: Service, viewers: int) -> AsyncIterator[None]:
+    """Entered when the first of them are in."""
+    url = service.broker_url
+    arguments = ["load", "--viewers", str(viewers), "--room", ROOM, "--ramp", "1000", "--bitrate", "50k"]
+    arguments += ["--broker", f"{url.scheme}://{url.host}:{url.port}", "--seconds", "3"]
+    quiet = asyncio.subprocess.DEVNULL
+    before = len(service.server.participants)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "sfu", *arguments, stdout=quiet, stderr=quiet)
+    try:
+        await until(lambda: len(service.server.participants) > before + 5, 20)
+        yield
+    finally:
+        await process.wait()
+        await until(lambda: len(service.server.participants) <= before + 1, 20)
+
+
+async def wifi_to_lte(stage: Stage, *, restart: bool = True) -> float:
+    """(f) The viewer's address changes; ms without a picture."""
+    line = Line.both(Link(delay=0.02))
+    await stage.camera(line)
+    viewer = await stage.viewer("viewer", line)
+    await asyncio.sleep(2)
+    before = await look(viewer)
+    stage.relay.move("viewer")
+    if restart:
+        await viewer.evaluate("connections.at(-1).restartIce()")
+    await asyncio.sleep(8)
+    return between(before, await look(viewer)).gap
+
+
+def p95(times: Sequence[float]) -> float:
+    """The least that 95 % do not exceed."""
+    return sorted(times)[math.ceil(0.95 * len(times)) - 1]

@@ -1,0 +1,112 @@
+"""`python -m tests.browser.impaired_report [SCENE ...]`: the scenes of `impaired` in full length, for people."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+
+from playwright.async_api import Browser, async_playwright
+
+from sfu.signaling.mqtt import BrokerUrl
+from tests.brokers import Mosquitto
+from tests.browser import impaired
+from tests.browser.conftest import FLAGS
+from tests.browser.impaired import Joins, stage
+from tests.programs import need
+
+
+def _say(scene: str, words: str) -> None:
+    sys.stdout.write(f"{scene:<22} {words}\n")
+    sys.stdout.flush()
+
+
+def _joins(joins: Joins) -> str:
+    words = f"first picture {_spread(joins.first)} of {len(joins.first)}"
+    return f"{words}; 1 s later behind by {_spread(joins.behind)}" if joins.behind else words
+
+
+def _spread(times: Sequence[float]) -> str:
+    return f"p50 {statistics.median(times):.0f} p95 {impaired.p95(times):.0f} max {max(times):.0f} ms"
+
+
+async def bad_links(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
+    lines = {"": impaired.BAD, " disorderly": impaired.DISORDERLY}
+    for name, line in lines.items():
+        for codec in ("vp8", "h264"):
+            async with stage(browser, broker, media__codecs=codec) as it:
+                shown = await impaired.bad_links(it, seconds, line)
+                _say(f"bad {codec}{name}", f"{100 * shown.decoded_share:.1f} % of sent decoded; {shown.span.row}")
+
+
+async def burst(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
+    for where in ("viewer", "camera"):
+        async with stage(browser, broker) as it:
+            found = await impaired.burst(it, min(seconds, 5), where=where)
+            _say(f"burst at {where}", f"recovered after {found.recovered:.0f} ms; during: {found.during.row}")
+
+
+async def slow(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
+    for layered in (False, True):
+        async with stage(browser, broker) as it:
+            mine, theirs = await impaired.one_slow(it, 3, min(seconds, 20), layers=layered)
+            name = "layers" if layered else "single"
+            _say(f"300k of 4, {name}", mine.row)
+            for other in theirs:
+                _say("  a fast one", other.row)
+
+
+async def layers(browser: Browser, broker: BrokerUrl, _: float) -> None:
+    async with stage(browser, broker) as it:
+        found = await impaired.layers(it)
+        words = f"{found.wide} -> {found.thin} in {found.down:.1f} s -> {found.wide_again} px in {found.up:.1f} s"
+        _say("layers 3M 400k 3M", f"{words}; {found.whole.row}")
+
+
+async def joins(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
+    async with stage(browser, broker, media__codecs="h264") as it:
+        _say("joins", _joins(await impaired.joins(it, 50 if seconds >= 60 else 10)))
+
+
+async def crowd(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
+    async with stage(browser, broker, media__codecs="h264") as it:
+        _say("joins beside 100", _joins(await impaired.joins_in_a_crowd(it, 8 if seconds >= 60 else 3, 100)))
+
+
+async def move(browser: Browser, broker: BrokerUrl, _: float) -> None:
+    for restart in (False, True):
+        async with stage(browser, broker) as it:
+            gap = await impaired.wifi_to_lte(it, restart=restart)
+            _say(f"new address{' + restart' if restart else ''}", f"{gap:.0f} ms without a picture")
+
+
+SCENES: dict[str, Callable[[Browser, BrokerUrl, float], Awaitable[None]]] = {
+    scene.__name__: scene for scene in (bad_links, burst, slow, layers, joins, crowd, move)
+}
+
+
+async def main(names: list[str], seconds: float) -> None:
+    directory = Path(tempfile.mkdtemp())
+    broker = Mosquitto(need("mosquitto"), directory)
+    try:
+        async with async_playwright() as playwright:
+            for name in names:
+                browser = await playwright.chromium.launch(executable_path=need("chromium"), args=list(FLAGS))
+                await SCENES[name](browser, broker.url, seconds)
+                await browser.close()
+    finally:
+        broker.stop()
+        shutil.rmtree(directory)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scenes", nargs="*", default=list(SCENES), metavar="SCENE", help=", ".join(SCENES))
+    parser.add_argument("--seconds", type=float, default=60.0, help="of watching, for the scenes that watch")
+    chosen = parser.parse_args()
+    asyncio.run(main(chosen.scenes, chosen.seconds))

@@ -1,0 +1,69 @@
+"""On a bad network: what delay, jitter and one viewer's thin line do to pictures, told by a clock in them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+from playwright.async_api import Browser, Page
+
+from tests.brokers import Mosquitto
+from tests.browser import impaired
+from tests.browser.figures import span
+from tests.browser.impaired import stage
+from tests.impairment.link import Line, Link
+
+Start = Callable[..., Mosquitto]
+
+
+async def test_pictures_are_as_old_as_the_two_links_make_them(chromium: Browser, mosquitto: Start) -> None:
+    """Or else neither the clock in the picture nor the relay could be believed in what else they say."""
+    async with stage(chromium, mosquitto().url) as it:
+        await it.camera(Line())
+        viewer = await it.viewer("viewer", Line())
+        fresh = await span(viewer, 2)
+        it.relay.set("camera", Line(up=Link(delay=0.15)))
+        it.relay.set("viewer", Line(down=Link(delay=0.15)))
+        await span(viewer, 1)
+        old = await span(viewer, 2)
+    assert fresh.unreadable == old.unreadable == 0
+    assert 250 < old.age - fresh.age < 400
+
+
+async def test_delay_and_jitter_alone_cost_no_picture(chromium: Browser, mosquitto: Start) -> None:
+    line = Line.both(Link(delay=0.06, jitter=0.03))
+    async with stage(chromium, mosquitto().url) as it:
+        await it.camera(line)
+        viewer = await it.viewer("viewer", line)
+        await unharmed(viewer)
+
+
+async def test_a_thin_line_is_its_viewers_own_trouble(chromium: Browser, mosquitto: Start) -> None:
+    async with stage(chromium, mosquitto().url) as it:
+        await it.camera(Line())
+        others = [await it.viewer(f"fast-{number}", Line()) for number in range(2)]
+        await it.viewer("slow", Line().downwards(rate=300_000.0, delay=0.02))
+        await asyncio.gather(*map(unharmed, others))
+        counters = it.relay.counters()["slow"]["down"]
+    assert counters["queue_full"] > 50, f"the line was no trouble: {counters}"
+
+
+async def unharmed(viewer: Page) -> None:
+    """Nothing lost, and three seconds without a stumble; a machine with other work to do gets a second chance."""
+    for _ in range(5):
+        seen = await span(viewer, 3)
+        assert seen.lost == seen.unreadable == 0, seen.row
+        if seen.gap < 400 and seen.decoded > 20 * seen.seconds:
+            return
+    pytest.fail(seen.row)
+
+
+@pytest.mark.parametrize("where", ["viewer", "camera"])
+async def test_pictures_come_back_after_a_storm(chromium: Browser, mosquitto: Start, where: str) -> None:
+    """10 % of packets lost in rows."""
+    async with stage(chromium, mosquitto().url) as it:
+        found = await impaired.burst(it, 2, where=where)
+        assert it.relay.counters()[where]["down" if where == "viewer" else "up"]["burst_lost"] > 0
+    assert found.recovered < 3500
+    assert found.after.decoded > 10
