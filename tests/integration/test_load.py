@@ -71,6 +71,24 @@ async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Star
     assert next(iter(figures["failures"])).startswith("limit")
 
 
+async def test_the_search_finds_the_most_viewers_a_server_takes(mosquitto: Start, tmp_path: Path) -> None:
+    """Nobody who was turned away, and no step that failed, is in the figures."""
+    broker = mosquitto()
+    wishes = Wishes(find_limit=True, json_file=tmp_path / "load.json")
+    plan = Plan(viewers=2, bitrate=200_000, seconds=1)
+    async with serving(broker.url, limits__viewers_per_room=3):
+        code = await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
+    written = json.loads((tmp_path / "load.json").read_text())
+    assert (code, written["limit"]) == (0, 3)
+    assert [(step["viewers"], step["joined"], step["failed"]) for step in written["steps"]] == [
+        (2, 2, 0),
+        (4, 3, 1),
+        (3, 3, 0),
+    ]
+    assert (written["figures"]["viewers"], written["figures"]["failed"]) == (3, 0)
+    assert written["figures"]["join_p95_ms"] is not None, "though the last step let nobody in"
+
+
 async def test_a_test_can_be_stopped(mosquitto: Start) -> None:
     broker, stop, complaints = mosquitto(), asyncio.Event(), []
     async with serving(broker.url):

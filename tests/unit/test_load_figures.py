@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,9 @@ from sfu.peers.figures import Sequences
 from sfu.peers.load.limit import LimitSearch, carried
 from sfu.peers.load.plan import Plan, parse_bitrate
 from sfu.peers.load.report import ticks
+from sfu.peers.load.results import Figures, Result
 from sfu.peers.load.spread import Spread, highest, step
+from sfu.peers.load.table import verdict
 from sfu.peers.load.tally import SAMPLE, Counts, Marks, Tally, latency_us, sampled, ticks_between
 from sfu.peers.outgoing import abs_send_time
 
@@ -174,3 +177,29 @@ def test_ticks_are_few_round_and_cover_what_is_drawn(low: float, span: float) ->
     assert marks[0] <= low + 1e-6
     assert marks[-1] >= low + span - 1e-6
     assert 2 <= len(marks) <= 8
+
+
+def _step(viewers: int, **values: float) -> Figures:
+    return Figures(**({field.name: 0 for field in fields(Figures)} | {"viewers": viewers, "cameras": 1} | values))
+
+
+@pytest.mark.parametrize(
+    ("beyond", "words"),
+    [
+        ({"viewers_cpu": 80.0}, "this machine carries 100 viewers of this camera"),
+        ({"viewers_cpu": 95.0}, "at least 100 viewers of this camera: beyond that the load test itself falls behind"),
+        ({"cameras_cpu": 99.0}, "at least 100 viewers"),
+        ({"dropped_here": 1}, "at least 100 viewers"),
+    ],
+)
+def test_the_verdict_says_when_the_load_test_itself_was_the_limit(beyond: dict[str, float], words: str) -> None:
+    """The step just beyond the limit decides: those far beyond it drown everybody."""
+    steps = [_step(100), _step(200, **beyond), _step(400, viewers_cpu=99.0, dropped_here=9)]
+    sentence = verdict(Result({}, steps, steps[0], limit=100))
+    assert sentence is not None
+    assert words in sentence
+
+
+def test_the_verdict_of_a_search_that_found_nobody_to_carry() -> None:
+    sentence = verdict(Result({}, [_step(10, viewers_cpu=99.0)], _step(10), limit=0))
+    assert sentence == "this machine does not carry 10 viewers of this camera"

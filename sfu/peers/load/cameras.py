@@ -17,7 +17,7 @@ from sfu.media import rtcp
 from sfu.peers.attempt import Host
 from sfu.peers.load.footage import Footage
 from sfu.peers.load.orders import Answer, CamerasStatus, Order, PlanMarks, Poll, ReadMarks, SentMarks, Setup
-from sfu.peers.load.session import Session, SessionError
+from sfu.peers.load.session import AT_ONCE, Session, SessionError
 from sfu.peers.load.signalling import Signalling
 from sfu.peers.outgoing import OutgoingStream
 from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
@@ -48,6 +48,7 @@ class Cameras:
             setup.broker, setup.base, Role.PUB, plan.room, token=setup.token, each=setup.mqtt_each
         )
         self._host = Host.new()
+        self._joining = asyncio.Semaphore(AT_ONCE)
         leaves, period = plan.cameras(), setup.footage.seconds / len(setup.footage.pictures)
         self._cameras = [
             SyntheticCamera(leaf, setup.footage, phase=period * number / len(leaves))
@@ -77,7 +78,7 @@ class Cameras:
 
     async def _run(self, camera: SyntheticCamera) -> None:
         try:
-            await camera.run(self._signalling, self._host)
+            await camera.run(self._signalling, self._host, self._joining)
         except SessionError as error:
             self._failed[str(error)] += 1
 
@@ -138,10 +139,12 @@ class SyntheticCamera:
         """Whether it is sending."""
         return self._session is not None and self._session.attempt.up
 
-    async def run(self, signalling: Signalling, host: Host) -> None:
-        """Publishes until cancelled, or SessionError."""
+    async def run(self, signalling: Signalling, host: Host, turn: asyncio.Semaphore) -> None:
+        """Publishes, once it is its `turn`, until cancelled, or SessionError."""
         port = await UdpPort.open()
-        self._session = Session(signalling, self.leaf, host=host, port=port, sections=[self._section()], listener=self)
+        self._session = Session(
+            signalling, self.leaf, host=host, port=port, sections=[self._section()], listener=self, turn=turn
+        )
         sending = asyncio.create_task(self._send(self._session.attempt.transport), name=f"{self.leaf} frames")
         try:
             await self._session.run()

@@ -74,7 +74,10 @@ class CamerasStatus:
 
 @dataclass(frozen=True, slots=True)
 class ViewersStatus:
-    """How the viewers are; `latency` covers the time since the poll before, all else everything so far."""
+    """How the viewers are; `latency` covers the time since the poll before, all else everything so far.
+
+    But `join` and `first_packet` are those of who came since the last `Population`.
+    """
 
     wanted: int
     up: int

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from sfu.peers.load.orders import CamerasStatus, Received, SentMarks, ViewersStatus
 from sfu.peers.load.spread import Spread
 from sfu.peers.load.tally import Counts
 from sfu.peers.load.usage import Usage
+
+_BUSY = 90.0
+"""% of a core, from which on a process is as good as late."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,16 @@ class Figures:
 
 
 @dataclass(frozen=True, slots=True)
+class Measured:
+    """One measurement with what its quantiles were taken from."""
+
+    figures: Figures
+    latency: Spread
+    join: Spread
+    first_packet: Spread
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A whole test: its measurements (more than one when the limit was sought) and the curves over all of it."""
 
@@ -115,6 +128,15 @@ class Result:
     join_curve: Sequence[tuple[float, float]] = ()
     missed: Sequence[str] = field(default=())
     """Demands that were not met."""
+
+    @property
+    def too_slow_itself(self) -> bool:
+        """Whether the first step beyond the limit failed while the load test had no CPU left, or lost packets."""
+        beyond = [step for step in self.steps if self.limit is not None and step.viewers > self.limit]
+        if not beyond:
+            return False
+        first = min(beyond, key=lambda step: step.viewers)
+        return first.viewers_cpu >= _BUSY or first.cameras_cpu >= _BUSY or first.dropped_here > 0
 
     def as_json(self) -> dict[str, object]:
         """For a file: all but the curves over shares."""
@@ -171,6 +193,17 @@ def figures(
         server_rss_mb=None if after.server is None else round(after.server.rss_bytes / 1e6, 1),
         cameras_cpu=_percent(after.cameras.cpu_seconds - before.cameras.cpu_seconds, seconds),
         viewers_cpu=_percent(viewers.cpu_seconds - before.viewers.cpu_seconds, seconds),
+    )
+
+
+def with_joins(one: Figures, join: Spread, first_packet: Spread) -> Figures:
+    """The same with the join times of others too: a step of a search lets in only those it adds, if any."""
+    return replace(
+        one,
+        join_p50_ms=join.quantile_ms(0.5),
+        join_p95_ms=join.quantile_ms(0.95),
+        first_packet_p50_ms=first_packet.quantile_ms(0.5),
+        first_packet_p95_ms=first_packet.quantile_ms(0.95),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from sfu.peers.load.orders import PlanMarks, Poll, Population, ReadMarks, SetMar
 from sfu.peers.load.plan import Plan
 from sfu.peers.load.progress import Progress
 from sfu.peers.load.report import page
-from sfu.peers.load.results import Figures, Moment, Result, Sample
+from sfu.peers.load.results import Measured, Moment, Result, Sample
 from sfu.peers.load.spread import Spread
 from sfu.peers.load.table import print_result
 from sfu.peers.load.usage import usage
@@ -101,11 +101,7 @@ def _write(result: Result, wishes: Wishes) -> None:
 async def _tested(setup: Setup, wishes: Wishes, stop: asyncio.Event) -> Result:
     async with _running(setup, wishes, stop) as test:
         await test.start_cameras()
-        if wishes.find_limit:
-            result = await test.find_limit()
-        else:
-            measured = await test.step(setup.plan.viewers, setup.plan.seconds)
-            result = test.result((measured,), measured)
+        result = await (test.find_limit() if wishes.find_limit else test.once())
     return replace(result, missed=require.missed(wishes.requirements, result.figures.demandable()))
 
 
@@ -140,7 +136,6 @@ class Test:
         self._now = asyncio.get_running_loop().time
         self._started = self._now()
         self._last: Moment | None = None
-        self._latency = Spread()
         self._samples: list[Sample] = []
 
     async def start_cameras(self) -> None:
@@ -155,7 +150,12 @@ class Test:
                 raise LoadError("the cameras do not connect")
             await self._wait(_INTERVAL)
 
-    async def step(self, viewers: int, seconds: float) -> Figures:
+    async def once(self) -> Result:
+        """The one measurement that was asked for."""
+        measured = await self._step(self._setup.plan.viewers, self._setup.plan.seconds)
+        return self._result([measured], [measured])
+
+    async def _step(self, viewers: int, seconds: float) -> Measured:
         """Lets so many viewers in and measures. LoadError when stopped."""
         self._progress.stage(f"{viewers} viewers join")
         await self._viewers.ask(Population(viewers))
@@ -168,18 +168,27 @@ class Test:
 
     async def find_limit(self) -> Result:
         """Steps until it is known how many viewers the machine carries."""
-        search, steps = LimitSearch(start=self._setup.plan.viewers), []
-        well: Figures | None = None
+        search = LimitSearch(start=self._setup.plan.viewers)
+        steps: list[Measured] = []
+        well: list[Measured] = []
         while (viewers := search.next) is not None:
-            measured = await self.step(viewers, min(self._setup.plan.seconds, _STEP_S))
-            fine = carried(measured.delivered, measured.latency_p99_ms, measured.failed)
+            measured = await self._step(viewers, min(self._setup.plan.seconds, _STEP_S))
+            figures = measured.figures
+            fine = carried(figures.delivered, figures.latency_p99_ms, figures.failed)
             search.tell(viewers, fine)
             steps.append(measured)
-            well = measured if fine else well
-        return replace(self.result(tuple(steps), well or steps[-1]), limit=search.best)
+            if fine:
+                well.append(measured)
+        return replace(self._result(steps, well), limit=search.best)
 
-    def result(self, steps: tuple[Figures, ...], chosen: Figures) -> Result:
-        """All there is to say, but for what was demanded."""
+    def _result(self, steps: Sequence[Measured], well: Sequence[Measured]) -> Result:
+        """All there is to say, but for what was demanded; the most that went well is what counts."""
+        chosen = max(well or steps[-1:], key=lambda measured: measured.figures.viewers)
+        join = Spread()
+        first_packet = Spread()
+        for measured in well or steps[-1:]:
+            join.merge(measured.join)
+            first_packet.merge(measured.first_packet)
         plan, footage = self._setup.plan, self._setup.footage
         cameras = f"{plan.publishers} x {footage.bitrate / 1e6:.2f} Mbit/s, {footage.packets_per_second:.0f} packets/s"
         return Result(
@@ -189,14 +198,14 @@ class Test:
                 "ramp": f"{plan.ramp:g} joins/s",
                 "broker": str(self._setup.broker),
             },
-            steps=steps,
-            figures=chosen,
+            steps=[measured.figures for measured in steps],
+            figures=results.with_joins(chosen.figures, join, first_packet),
             samples=tuple(self._samples),
-            latency_curve=self._latency.curve_ms(),
-            join_curve=self._last.viewers.join.curve_ms() if self._last else (),
+            latency_curve=chosen.latency.curve_ms(),
+            join_curve=join.curve_ms(),
         )
 
-    async def _measure(self, seconds: float) -> Figures:
+    async def _measure(self, seconds: float) -> Measured:
         for worker in (self._cameras, self._viewers):
             await worker.ask(ReadMarks())
         await self._mark()
@@ -210,10 +219,10 @@ class Test:
         await self._mark()
         after = await self._poll()
         latency.merge(after.latency)
-        self._latency = latency
         await self._wait(_LATE_PACKETS_S)
         sent, received = await self._cameras.ask(ReadMarks()), await self._viewers.ask(ReadMarks())
-        return results.figures(before, after, latency=latency, sent=sent, received=received)
+        figures = results.figures(before, after, latency=latency, sent=sent, received=received)
+        return Measured(figures, latency, after.viewers.join, after.viewers.first_packet)
 
     async def _mark(self) -> None:
         """Has everybody note where they are, at a moment of each camera's own; returns when those have passed."""

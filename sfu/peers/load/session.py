@@ -20,6 +20,8 @@ from sfu.signaling.topics import Leaf
 _OFFER_WAITS = (3.0, 3.0, 6.0)
 """Seconds to wait for the answer to each copy of the offer."""
 _CONNECT_S = 15.0
+AT_ONCE = 64
+"""Peers on their way in at a time: a process that falls behind lets fewer in, not all of them fail."""
 
 
 class SessionError(Exception):
@@ -38,11 +40,14 @@ class Session:
         port: UdpPort,
         sections: Sequence[OfferSection],
         listener: PeerListener,
+        turn: asyncio.Semaphore,
     ) -> None:
+        """`turn` is held from before the offer until connected."""
         self.leaf = leaf
         self.offered_ns = 0
         """Wall time in ns since 1970 of the first copy of the offer."""
         self._signalling = signalling
+        self._turn = turn
         self._attempt = Attempt(host, port, sections, listener)
 
     @property
@@ -54,9 +59,10 @@ class Session:
         """Until cancelled, or SessionError."""
         told = False
         try:
-            await self._signalling.join(self.leaf, self._hear)
-            await self._offer()
-            await self._until_up()
+            async with self._turn:
+                await self._signalling.join(self.leaf, self._hear)
+                await self._offer()
+                await self._until_up()
             end = await self._attempt.over
             told = end.told
             raise SessionError(f"ended: {end.reason}")

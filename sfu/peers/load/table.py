@@ -35,6 +35,11 @@ def verdict(result: Result) -> str | None:
     if result.limit == 0:
         return f"this machine does not carry {result.steps[-1].viewers} viewers of this camera"
     plural = "" if result.figures.cameras == 1 else "s"
+    if result.too_slow_itself:
+        return (
+            f"this machine carries at least {result.limit} viewers of this camera{plural}: "
+            "beyond that the load test itself falls behind"
+        )
     return f"this machine carries {result.limit} viewers of this camera{plural}"
 
 

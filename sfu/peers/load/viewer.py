@@ -5,6 +5,7 @@ Owns its socket, which asyncio reads until it is connected and `read` from then 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 import time
@@ -84,11 +85,14 @@ class SyntheticViewer:
         findings: Findings,
         host: Host,
         signalling: Signalling,
+        turn: asyncio.Semaphore,
     ) -> SyntheticViewer:
-        """With a port of its own. OSError when there is none."""
+        """With a port of its own, joining when it is its `turn`. OSError when there is no port."""
         port = await LazyPort.open()
         viewer = cls(leaf, number=number, camera=camera, choice=choice, findings=findings, port=port)
-        viewer._session = Session(signalling, leaf, host=host, port=port, sections=[_SECTION], listener=viewer)
+        viewer._session = Session(
+            signalling, leaf, host=host, port=port, sections=[_SECTION], listener=viewer, turn=turn
+        )
         return viewer
 
     async def run(self) -> None:

@@ -23,8 +23,9 @@ from sfu.peers.load.orders import (
     Setup,
     ViewersStatus,
 )
-from sfu.peers.load.session import SessionError
+from sfu.peers.load.session import AT_ONCE, SessionError
 from sfu.peers.load.signalling import Signalling
+from sfu.peers.load.spread import Spread
 from sfu.peers.load.tally import Counts
 from sfu.peers.load.viewer import Findings, SyntheticViewer
 from sfu.peers.outgoing import abs_send_time
@@ -35,7 +36,6 @@ _TICK = 0.005
 _SLICES = 6
 """Each socket is read every sixth tick, about once a frame. The kernel notes when packets come: no figure suffers."""
 _REPORT_INTERVAL = 1.0
-_JOINING_AT_ONCE = 64
 _LEAVING_AT_ONCE = 50
 """So that neither the broker's nor the server's queues overflow with their last words."""
 
@@ -54,7 +54,7 @@ class Viewers:
         self._intake = Intake()
         self._wanted = 0
         self._changed = asyncio.Event()
-        self._joining = asyncio.Semaphore(_JOINING_AT_ONCE)
+        self._joining = asyncio.Semaphore(AT_ONCE)
         self._viewers: dict[int, SyntheticViewer] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failed: dict[int, str] = {}
@@ -81,6 +81,7 @@ class Viewers:
         match order:
             case Population(viewers):
                 self._wanted = viewers
+                self._findings.join, self._findings.first_packet = Spread(), Spread()
                 self._changed.set()
             case SetMarks(marks):
                 for viewer in self._viewers.values():
@@ -145,17 +146,17 @@ class Viewers:
         """One viewer's whole life."""
         camera = self._plan.watched(number)
         try:
-            async with self._joining:
-                viewer = await SyntheticViewer.open(
-                    self._plan.viewer(number),
-                    number=number,
-                    camera=camera or 0,
-                    choice=self._choice(number),
-                    findings=self._findings,
-                    host=self._host,
-                    signalling=self._signalling,
-                )
-                self._viewers[number] = viewer
+            viewer = await SyntheticViewer.open(
+                self._plan.viewer(number),
+                number=number,
+                camera=camera or 0,
+                choice=self._choice(number),
+                findings=self._findings,
+                host=self._host,
+                signalling=self._signalling,
+                turn=self._joining,
+            )
+            self._viewers[number] = viewer
             await viewer.run()
         except (SessionError, OSError) as error:
             self._failed[number] = str(error)
