@@ -63,6 +63,8 @@ PURE = [
     "sfu/media/rtx.py",
     "sfu/media/retransmission.py",
     "sfu/media/feedback.py",
+    "sfu/media/delay.py",
+    "sfu/media/bandwidth.py",
     "sfu/media/layers.py",
     "sfu/media/demux.py",
     "sfu/media/group.py",

@@ -16,16 +16,18 @@ _HEAD_ROOM = 1.15
 _SHORTFALL = 0.9
 _SHORTFALL_OF_LOWEST = 0.75
 """What the estimate may lack to the lowest layer: retransmission fills a hole better than a slide show does."""
-_PATIENCE_S = 3.0
-"""How long the lowest layer is kept on a link that stays congested without an estimate that says why."""
+_PATIENCE_S = 1.5
+_PATIENCE_WITH_LOWEST_S = 3.0
+"""How long a layer is kept on a link that is congested although the estimate says that it carries it."""
 
-_WAIT_S = 3.0
+_WAIT_S = 2.5
 _MAX_WAIT_S = 60.0
 _SHOWN_SHARE = 4
-"""An estimate that shows the head-room shortens the wait by this; not to nothing, as receivers' estimates lie."""
+_MAX_WAIT_SHOWN_S = 5.0
+"""An estimate that shows the head-room shortens the wait; not to nothing, as receivers' estimates lie."""
 _PROOF_S = 15.0
 """A layer lost sooner than this after it was gained was a failed trial: slight overloads fill queues slowly."""
-_GRACE_S = 2.5
+_GRACE_S = 3.5
 """After a raise the estimate still tells of the layer below: nobody can have measured more than was sent."""
 _SETTLE_S = 1.5
 """After a fall the queue still has to drain, and the lower layer's key frame to come."""
@@ -37,8 +39,8 @@ class LayerChoice:
     """Chooses one viewer's layer of one camera.
 
     An estimate never shows much more than what is sent, so a higher layer is mostly gained by trial: once the link has
-    been clean for a while, doubling from 3 s to 60 s with each trial of that layer that fails, and 3 s again after one
-    that does not.
+    been clean for a while, doubling from 2.5 s to 60 s with each trial of that layer that fails, and 2.5 s again after
+    one that does not.
     """
 
     def __init__(self) -> None:
@@ -75,7 +77,7 @@ class LayerChoice:
         present = self._present(flowing, top)
         if self._overloaded(present, estimate, congested, flowing, now):
             self._lower(present, _below(present, estimate, flowing), now)
-        elif present < top:
+        elif present < top and not _short(estimate, flowing.get(present, 0)):
             self._raise(present, top, estimate, flowing, now)
         return self._present(flowing, top)
 
@@ -107,13 +109,14 @@ class LayerChoice:
         if present == KEY_FRAMES:
             return False
         lowest = present == min(flowing)
-        if congested and not lowest and now >= self._settled_at:
-            return True
-        if self._congested_since is not None and now - self._congested_since >= _PATIENCE_S and now >= self._settled_at:
-            return True
-        if estimate is None or (now < self._grace_until and not congested):
+        if self._congested_since is not None and now >= self._settled_at:
+            if not lowest and (estimate is None or _short(estimate, flowing[present], 1.0)):
+                return True
+            if now - self._congested_since >= (_PATIENCE_WITH_LOWEST_S if lowest else _PATIENCE_S):
+                return True
+        if now < self._grace_until and not congested:
             return False
-        return estimate < flowing[present] * (_SHORTFALL_OF_LOWEST if lowest else _SHORTFALL)
+        return _short(estimate, flowing[present], _SHORTFALL_OF_LOWEST if lowest else _SHORTFALL)
 
     def _lower(self, present: int, target: int, now: float) -> None:
         for layer in range(target + 1, present + 1):
@@ -128,7 +131,7 @@ class LayerChoice:
         above = [index for index in sorted(flowing) if present < index <= top]
         quiet = now - self._quiet_since
         shown = [index for index in above if estimate is not None and estimate >= flowing[index] * _HEAD_ROOM]
-        ready = [index for index in shown if quiet >= self._wait(index) / _SHOWN_SHARE]
+        ready = [index for index in shown if quiet >= min(self._wait(index) / _SHOWN_SHARE, _MAX_WAIT_SHOWN_S)]
         target = max(ready, default=above[0] if quiet >= self._wait(above[0]) else present)
         if target == present:
             return
@@ -142,6 +145,10 @@ class LayerChoice:
         return self._waits.get(layer, _WAIT_S)
 
 
+def _short(estimate: int | None, bitrate: int, shortfall: float = _SHORTFALL) -> bool:
+    return estimate is not None and estimate < bitrate * shortfall
+
+
 def _below(present: int, estimate: int | None, flowing: dict[int, int]) -> int:
     """The highest layer under `present` that the link carries."""
     lower = [index for index in sorted(flowing) if index < present]
@@ -152,7 +159,7 @@ def _below(present: int, estimate: int | None, flowing: dict[int, int]) -> int:
     fitting = [index for index in lower if flowing[index] <= estimate]
     if fitting:
         return fitting[-1]
-    return lower[0] if estimate >= flowing[lower[0]] * _SHORTFALL_OF_LOWEST else KEY_FRAMES
+    return KEY_FRAMES if _short(estimate, flowing[lower[0]], _SHORTFALL_OF_LOWEST) else lower[0]
 
 
 def layer_for_window(

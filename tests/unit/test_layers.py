@@ -110,8 +110,8 @@ def test_an_estimate_below_the_present_layer_lowers_it_without_congestion() -> N
 def test_it_goes_up_by_trial_without_ever_seeing_head_room() -> None:
     found = changes(thinned(0.0), ideal(lambda now: 3_000_000), 20.0)
     assert [layer for _, layer in found] == [0, 1, 2]
-    assert found[1][0] == pytest.approx(3.0, abs=0.2)
-    assert found[2][0] == pytest.approx(6.0, abs=0.3)
+    assert found[1][0] == pytest.approx(2.5, abs=0.2)
+    assert found[2][0] == pytest.approx(5.0, abs=0.3)
 
 
 def test_head_room_that_shows_is_taken_sooner() -> None:
@@ -124,21 +124,27 @@ def test_the_estimate_of_the_layer_below_does_not_end_a_trial() -> None:
     choice = thinned(0.0)
     assert choice.update(235_000, False, LAYERS, 3.1) == 1
     assert choice.update(235_000, False, LAYERS, 4.0) == 1
-    assert choice.update(235_000, False, LAYERS, 6.0) == 0  # by now it would have grown
+    assert choice.update(235_000, False, LAYERS, 7.0) == 0  # by now it would have grown
+
+
+def test_congestion_that_leaves_room_for_the_layer_is_given_time() -> None:
+    found = changes(LayerChoice(), lambda now, layer: (1_800_000, 5 <= now < 6 or now >= 20), 22.0)
+    assert [layer for _, layer in found] == [2, 1]
+    assert found[1][0] == pytest.approx(21.5, abs=0.2)
 
 
 def test_failed_trials_double_the_wait_up_to_a_minute() -> None:
     found = changes(thinned(0.0), ideal(lambda now: 400_000), 400.0)
     trials = [now for now, layer in found if layer == 1]
     gaps = [later - earlier for earlier, later in pairwise([0.0, *trials])]
-    assert [round(gap) for gap in gaps] == [3, 6, 12, 24, 48, 60, 60, 60, 60, 60]
+    assert [round(gap) for gap in gaps] == [2, 5, 10, 20, 40, 60, 60, 60, 60, 60]
 
 
 def test_a_trial_that_holds_resets_the_wait() -> None:
     capacity = {0: 400_000, 1: 3_000_000, 2: 400_000, 3: 3_000_000}
     found = changes(thinned(0.0), ideal(lambda now: capacity[min(3, int(now / 60))]), 240.0)
     again = next(now for now, layer in found if now > 120 and layer == 1)
-    assert again == pytest.approx(123.0, abs=0.5)
+    assert again == pytest.approx(122.5, abs=0.5)
 
 
 def test_the_waits_of_two_layers_are_apart() -> None:
