@@ -127,6 +127,8 @@ class Viewer:
     layers: tuple[int, ...] = LAYERS
     loss: float = 0.0
     jitter: float = 0.0
+    padded: bool = False
+    """Whether the sender sends the padding that the choice asks for."""
     drift: float = 0.0
     """How much faster the receiver's clock goes than ours."""
     chosen: list[tuple[float, int]] = field(default_factory=list)
@@ -187,6 +189,11 @@ class Viewer:
             sizes += [MTU] * int(size // MTU) + [int(size % MTU) + 50]
         for number, part in enumerate(sizes):
             self._send(now + number * 0.0003, part)
+
+        if self.padded and self.choice.probe:
+            octets = int((self.choice.probe + AUDIO) * FRAME_S / 8)
+            for number in range(octets // 1000 + 1):
+                self._send(now + 0.003 + number * 0.001, octets // (octets // 1000 + 1))
 
     def _send(self, now: float, size: int) -> None:
         full = self.link.full

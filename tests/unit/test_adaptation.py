@@ -16,7 +16,7 @@ SEEDS = range(6)
 THIN_AT = 20.0
 
 
-def stepped(says: str, thin: float) -> list[Viewer]:
+def stepped(says: str, thin: float, *, padded: bool = False) -> list[Viewer]:
     """3 Mbit/s, then 400 kbit/s for `thin` seconds, then 3 Mbit/s."""
 
     def capacity(now: float) -> float:
@@ -24,7 +24,9 @@ def stepped(says: str, thin: float) -> list[Viewer]:
 
     seconds = THIN_AT + thin + 60
     return [
-        Viewer(seed, capacity, says, loss=seed % 2 * 0.02, jitter=seed % 2 * 0.03, drift=1e-4).run(seconds)
+        Viewer(seed, capacity, says, loss=seed % 2 * 0.02, jitter=seed % 2 * 0.03, padded=padded, drift=1e-4).run(
+            seconds
+        )
         for seed in SEEDS
     ]
 
@@ -47,6 +49,14 @@ def test_up_within_10_s_of_a_short_thinness_and_a_minute_of_a_long_one(
     values = [run.reached(2, THIN_AT + thin) for run in stepped(says, thin)]
     assert median(values) <= mid
     assert max(values) <= most
+
+
+@pytest.mark.parametrize("says", ["remb", "feedback"])
+@pytest.mark.parametrize("thin", [10.0, 15.0, 30.0, 60.0])
+def test_with_padding_up_within_10_s_of_any(says: str, thin: float) -> None:
+    runs = stepped(says, thin, padded=True)
+    assert max(run.reached(2, THIN_AT + thin) for run in runs) <= 10.0
+    assert max(len(run.falls(THIN_AT + 3, THIN_AT + thin)) for run in runs) <= 3
 
 
 @pytest.mark.parametrize("says", ["remb", "feedback", "reports"])
