@@ -7,6 +7,13 @@ import pytest
 
 from tests.brokers import Mosquitto
 from tests.programs import need
+from tests.waiting import PATIENCE_S
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker on a busy machine is not gone because it takes its time."""
+    monkeypatch.setattr("sfu.signaling.mqtt.ANSWER_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture

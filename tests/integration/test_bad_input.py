@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -201,9 +202,12 @@ async def test_candidates_first_twice_garbage_and_far_too_many(scene: Scene) -> 
         await eve.call()
         for candidate in (good, good, None, *[good | {"candidate": text} for text in bad]):
             eve.say("candidate", candidate)
-        for number in range(500):
-            eve.say("candidate", good | {"candidate": f"candidate:{number} 1 udp 1 192.0.2.1 {number + 1} typ host"})
-        await until(lambda: scene.counted("rate_limited"))
+        for number in itertools.count(1):
+            eve.say("candidate", good | {"candidate": f"candidate:{number} 1 udp 1 192.0.2.1 {number} typ host"})
+            if number % 100 == 0:
+                await scene.eve.drained()
+            if scene.counted("rate_limited"):
+                break
         await until(lambda: eve.errors == [ErrorCode.RATE_LIMITED])
         assert eve.up
     await until(lambda: scene.counted("ended_dtls") == 1)

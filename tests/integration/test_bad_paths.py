@@ -102,13 +102,13 @@ async def test_a_viewer_whose_socket_never_drains_harms_nobody(mosquitto: StartM
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         asyncio.get_running_loop().remove_reader(sock.fileno())
         received = len(screen.received["v0"])
-        await near.sees(lens, ahead=2000)
+        await near.sees(lens, ahead=500)
         assert len(screen.received["v0"]) == received
         await near.missed_nothing(lens)
 
 
 async def test_a_slow_line_loses_its_own_packets_alone(mosquitto: StartMosquitto) -> None:
-    """10 Mbit/s into a line that carries one: the queue before it overflows."""
+    """The queue before it overflows."""
     lens = Lens("video", burst=10, size=LARGE)
     with lan() as network:
         async with (
@@ -116,10 +116,9 @@ async def test_a_slow_line_loses_its_own_packets_alone(mosquitto: StartMosquitto
             at.viewer("far", network.port()) as (far, _),
             at.viewer("near") as (near, _),
         ):
-            slow(network, "1mbit")
-            received, sent = len(far.received["v0"]), lens.sent
-            await near.sees(lens, ahead=2000)
-            assert len(far.received["v0"]) - received < (lens.sent - sent) / 2
+            slow(network, "100kbit")
+            behind = lens.sent - len(far.received["v0"])
+            await until(lambda: lens.sent - len(far.received["v0"]) > behind + 1000)
             await near.missed_nothing(lens)
             network.fast()
             await far.sees(lens, ahead=100)
@@ -134,7 +133,7 @@ async def test_a_send_buffer_that_is_full_is_counted_and_empties_again(mosquitto
             at.viewer("far", network.port()) as (far, _),
         ):
             (sock,) = at.service.port.sockets
-            slow(network, "1mbit")
+            slow(network, "100kbit")
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
             await until(lambda: at.refused().get("EAGAIN", 0) > 100)
             network.fast()
@@ -150,7 +149,7 @@ async def test_packets_larger_than_the_path_takes_arrive_in_fragments(mosquitto:
             at.viewer("far", network.port()) as (far, _),
             at.viewer("near") as (near, _),
         ):
-            await far.sees(lens, ahead=500)
+            await far.sees(lens, ahead=200)
             await far.missed_nothing(lens)
             await near.missed_nothing(lens)
             assert at.refused() == {}
@@ -165,7 +164,7 @@ async def test_an_interface_that_goes_away_is_counted_and_may_come_back(mosquitt
             at.viewer("near") as (near, _),
         ):
             network.down()
-            await until(lambda: sum(at.refused().values()) > 500)
+            await until(lambda: sum(at.refused().values()) > 100)
             assert at.refused().keys() <= {"ENETUNREACH", "EHOSTUNREACH", "ENETDOWN"}
             await near.missed_nothing(lens)
             network.up()
