@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from recorder.actions import Action, AskKeyFrame, Close, Cut, Open, Reason, Write
-from recorder.units import CodecParameters, Unit
+from recorder.units import CodecParameters, Moment, Unit
 from sfu.rtc.codec import Kind
 
 _GAP_US: Final = 5_000_000
@@ -33,15 +33,6 @@ class Drop(StrEnum):
     """Sound while video is expected, or from before the key frame that the segment begins with."""
     NO_TRACK = "no_track"
     """Sound that the open segment was not declared to have; it waits for a key frame to cut at."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Moment:
-    """A unit and when it was taken."""
-
-    track: Kind
-    unit: Unit
-    wall_us: int
 
 
 @dataclass(slots=True)
@@ -80,7 +71,7 @@ class Recording:
         self._segment: _Segment | None = None
         self._parameters: dict[Kind, CodecParameters] = {}
         self._sound_at: float | None = None
-        self._held: list[_Moment] = []
+        self._held: list[Moment] = []
         """Video that waits for sound, beginning with a key frame."""
         self._needs_key = True
         self._video_us: int | None = None
@@ -97,11 +88,10 @@ class Recording:
         self._pushed_at = now
         if self._video_us is None:
             self._video_us = wall_us
-        if unit.parameters is not None:
-            self._parameters[track] = unit.parameters
-        if track == "audio":
+        if track == "audio" and unit.parameters is not None:
             self._sound_at = now
-        moment = _Moment(track, unit, wall_us)
+            self._parameters["audio"] = unit.parameters
+        moment = Moment(track, unit, wall_us)
         self._break_off(wall_us, actions)
         if not self._hold(moment, now):
             self._release(actions, now)
@@ -137,7 +127,7 @@ class Recording:
             self._video_us = wall_us  # all was silent: what comes next may well have video
         self._cut(Reason.GAP, actions)
 
-    def _hold(self, moment: _Moment, now: float) -> bool:
+    def _hold(self, moment: Moment, now: float) -> bool:
         """Whether `moment` waits: video that would open a segment without the sound that is expected."""
         held = self._held
         if self._segment is not None or "audio" not in self._expected or self._sounds(now):
@@ -154,14 +144,16 @@ class Recording:
         for moment in held:
             self._take(moment, actions, now)
 
-    def _take(self, moment: _Moment, actions: list[Action], now: float) -> None:
+    def _take(self, moment: Moment, actions: list[Action], now: float) -> None:
         take = self._video if moment.track == "video" else self._audio
         if take(moment, actions, now):
             self._write(moment, actions)
 
-    def _video(self, moment: _Moment, actions: list[Action], now: float) -> bool:
+    def _video(self, moment: Moment, actions: list[Action], now: float) -> bool:
         """Whether to write it, after whatever cut it asks for."""
         unit, wall_us = moment.unit, moment.wall_us
+        if unit.parameters is not None:
+            self._parameters["video"] = unit.parameters
         self._needs_key = (self._needs_key or unit.lost) and not unit.key
         if self._needs_key:
             self._ask(actions, now)
@@ -175,7 +167,7 @@ class Recording:
         self._video_us = wall_us
         return True
 
-    def _audio(self, moment: _Moment, actions: list[Action], now: float) -> bool:
+    def _audio(self, moment: Moment, actions: list[Action], now: float) -> bool:
         """Whether to write it, after whatever cut it asks for."""
         wall_us = moment.wall_us
         segment = self._segment
@@ -220,7 +212,7 @@ class Recording:
         self._needs_key = True
         actions.append(Cut(reason))
 
-    def _write(self, moment: _Moment, actions: list[Action]) -> None:
+    def _write(self, moment: Moment, actions: list[Action]) -> None:
         segment, track, unit = self._segment, moment.track, moment.unit
         if segment is None:
             return

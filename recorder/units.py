@@ -59,3 +59,13 @@ class Unit:
     """In ticks; 0 if only the next unit tells, as for video."""
     parameters: CodecParameters | None
     """On every key unit, so that a recording can begin with any of them; None on the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A unit on its producer's timeline."""
+
+    track: Kind
+    unit: Unit
+    wall_us: int
+    """When it was taken: us of UTC since 1970."""

@@ -88,6 +88,7 @@ PURE = [
     "recorder/depacketize/h26x.py",
     "recorder/depacketize/sps.py",
     "recorder/depacketize/vpx.py",
+    "recorder/preroll.py",
     "recorder/recording.py",
     "recorder/timeline.py",
     "recorder/units.py",
