@@ -23,8 +23,9 @@ from sfu.rtc.codec import Codec
 from tests.media import decoded
 from tests.programs import need
 from tests.unit.encoded import FRAMES, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
-from tests.unit.test_codecs import AV1, VP8, VP9, X264, X264_SLICES, X265_CLOSED, X265_OPEN
+from tests.unit.test_codecs import AV1, VP8, VP9, X264, X264_SLICES, X265, X265_CLOSED, X265_OPEN
 
+X265_LIVE = ("libx265", (("preset", "ultrafast"), (X265[0], X265[1] + ":open-gop=0:bframes=0")))
 DECODERS = {"H264": "h264", "H265": "hevc", "VP8": "libvpx", "VP9": "libvpx-vp9", "AV1": "libdav1d"}
 VIDEO = tuple(DECODERS)
 AUDIO = {"opus": 48000, "PCMU": 8000, "PCMA": 8000, "G722": 8000}
@@ -93,7 +94,7 @@ class Way:
 WAYS = {
     "h264 stap-a and fu-a": Way("H264", X264, lambda data, _: packetize.h264_payloads(data), annex_b),
     "h264 single units": Way("H264", X264_SLICES, lambda data, _: flat(pack_units(data, header=1)), annex_b),
-    "h265": Way("H265", X265_CLOSED, lambda data, _: flat(pack_units(data, header=2)), annex_b),
+    "h265": Way("H265", X265_LIVE, lambda data, _: flat(pack_units(data, header=2)), annex_b),
     "h265 aggregated": Way("H265", X265_OPEN, lambda data, _: _aggregated_sets(data), annex_b),
     "vp8": Way("VP8", VP8, lambda data, _: packetize.vp8_payloads(data)),
     "vp9": Way("VP9", VP9, lambda data, key: pack_vp9(data, key=key)),

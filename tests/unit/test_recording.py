@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import random
+import subprocess
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal
 
 import av
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +25,10 @@ from sfu.media.rtp import Packet
 from sfu.peers import packetize
 from sfu.rtc.codec import Codec, Kind
 from tests.media import avcc_units, make_file, packets_of
+from tests.programs import need
+from tests.unit.encoded import FRAMES
+from tests.unit.test_codecs import X265_OPEN
+from tests.unit.test_depacketize import WAYS, Way
 
 H264 = Codec("H264", 90000, 1, 96)
 OPUS = Codec("opus", 48000, 2, 111)
@@ -368,12 +375,12 @@ def _rtp(path: Path, codec: Codec, kind: Kind, first: int) -> list[tuple[float, 
     return sent
 
 
-def _record(sent: list[tuple[float, Kind, Packet]]) -> list[bytes]:
+def _record(sent: list[tuple[float, Kind, Packet]], *codecs: Codec) -> list[bytes]:
     """The files that come of these packets, by all parts of the recorder that do without a disk."""
     timeline = Timeline()
-    tracks = {"video": timeline.track(90000), "audio": timeline.track(48000)}
-    depacketizers = {"video": Depacketizer(H264), "audio": Depacketizer(OPUS)}
-    recording = Recording(("video", "audio"))
+    tracks = {codec.kind: timeline.track(codec.clock_rate) for codec in codecs}
+    depacketizers = {codec.kind: Depacketizer(codec) for codec in codecs}
+    recording = Recording(tracks.keys())
     actions: list[Action] = []
     for at, kind, packet in sent:
         for unit in depacketizers[kind].push(packet):
@@ -406,7 +413,7 @@ def test_packets_of_a_camera_that_changes_its_size_become_two_files_that_decode(
             for at, packet in _rtp(path, codec, kind, first):
                 packet.index += part * 10**6  # as a producer counts on after a restart
                 sent.append((at + 2 * part, kind, packet))
-    files = _record(sorted(sent, key=lambda item: item[0]))
+    files = _record(sorted(sent, key=lambda item: item[0]), H264, OPUS)
     assert len(files) == 2
     for data, size in zip(files, [(320, 180), (640, 360)], strict=True):
         path = tmp_path / "out.mp4"
@@ -419,3 +426,25 @@ def test_packets_of_a_camera_that_changes_its_size_become_two_files_that_decode(
             assert (video.width, video.height) == size
         with av.open(str(path)) as container:
             assert sum(frame.samples for frame in container.decode(audio=0)) > 1.8 * 48000
+
+
+IN_ORDER = {name: way for name, way in WAYS.items() if way.encoder is not X265_OPEN}
+"""Without the one whose pictures are not sent in the order they are shown in, which WebRTC does not know."""
+
+
+@pytest.mark.parametrize("way", IN_ORDER.values(), ids=IN_ORDER)
+@pytest.mark.parametrize("loss", [0.0, 0.003, 0.02])
+def test_whatever_is_lost_no_picture_in_the_file_is_broken(way: Way, loss: float, tmp_path: Path) -> None:
+    need("ffmpeg")
+    noise = random.Random(7)
+    packets = [packet for packet in way.packets() if noise.random() >= loss]
+    sent: list[tuple[float, Kind, Packet]] = [(packet.media_time / 90000, "video", packet) for packet in packets]
+    files = _record(sent, Codec(way.codec, 90000, 1, 96))
+    assert len(files) == 1
+    path = tmp_path / "out"
+    path.write_bytes(files[0])
+    command = ["ffmpeg", "-v", "error", "-xerror", "-err_detect", "explode", "-i", str(path), "-f", "framecrc", "-"]
+    run = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    assert not run.stderr
+    pictures = [line for line in run.stdout.splitlines() if not line.startswith(b"#")]
+    assert len(pictures) == FRAMES if loss == 0 else 0 < len(pictures) < FRAMES
