@@ -96,8 +96,8 @@ def slewed(value: float, target: float, elapsed_us: float, *, pace: float, toler
 class CameraClock:
     """What the sender reports of all tracks of one producer share: one clock, and its way to ours.
 
-    The way is the least delay with which anything has come of late. Tracks share it, so that whatever the network does
-    to it moves all of them alike.
+    The way is the least delay with which anything, reports too, has come of late. Tracks share it, so that whatever the
+    network does to it moves all of them alike.
     """
 
     def __init__(self) -> None:
@@ -113,7 +113,7 @@ class CameraClock:
         """
         self._delays.add(now_us - camera_us, now_us)
         if self._offset is None:
-            self._offset = (now_us if begin is None else begin) - camera_us
+            self._offset = self._delays.least if begin is None else begin - camera_us
         else:
             elapsed = max(0, now_us - self._at)
             self._offset = slewed(self._offset, self._delays.least, elapsed, pace=_CLOCK_PACE, tolerance=US)
@@ -125,9 +125,13 @@ class CameraClock:
         """From the camera's time to ours; None before anything that a report spoke of has arrived."""
         return self._offset
 
-    def reported(self, transit: float) -> None:
-        """A report that is believed came so long after the camera's time that it tells, corrections made."""
+    def reported(self, transit: float, now_us: int) -> None:
+        """A report that is believed came so long after the camera's time that it tells, corrections made.
+
+        No encoder delays reports, and they are not sent again: what is replayed from the past is late against them.
+        """
         self._transit = transit
+        self._delays.add(transit, now_us)
 
     def was_set(self, transit: float, change: float) -> bool:
         """Whether a report that moved its track by `change` did so because the camera's clock was set by as much.

@@ -120,7 +120,7 @@ class Track:
             if self._camera.was_set(transit - self.correction, change):
                 self.correction -= change
         self._report, self._candidate = found, None
-        self._camera.reported(transit - self.correction)
+        self._camera.reported(transit - self.correction, now_us)
 
     def _plausible(self, report: float) -> bool:
         """Whether a first report puts the track somewhere near where its packets arrive."""

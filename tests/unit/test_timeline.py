@@ -276,6 +276,18 @@ def test_a_burst_from_the_past_is_kept_apart_by_its_own_times() -> None:
     assert min(b - a for a, b in pairwise(times)) > 29_000
 
 
+def test_what_is_replayed_from_the_past_is_put_there_by_reports() -> None:
+    """A recording that begins with packets the server had kept: they arrive now, and were taken seconds ago."""
+    track = Timeline().track(90000)
+    track.on_sender_report(500 << 32, 0, now=9.9)
+    taken = [5.0 + number / 25 for number in range(250)]  # seconds after the report; five of them long past
+    answers = []
+    for number, t in enumerate(taken):
+        now = max(20.0 + number * 0.0001, 9.9 + t + 0.05)
+        answers.append(track.at(int(t * 90000), now=now, wall_us=WALL + int(now * 1e6)))
+    assert all(abs(answer - WALL - (9.9 + t) * 1e6) < 50_000 for answer, t in zip(answers, taken, strict=True))
+
+
 @pytest.mark.parametrize("step", [-3600.0, -0.5])
 def test_our_wall_clock_set_back_changes_nothing(step: float) -> None:
     answers = simulate(Camera(wall=lambda t: step if t > 100 else 0.0), 200)
