@@ -33,6 +33,7 @@ _STYLE = Style(
     opacity=".12",
     opacity_hover=".25",
     transition="0s",
+    stroke_width="2",
     font_family="system-ui, sans-serif",
     label_font_size=13,
     major_label_font_size=13,
@@ -48,9 +49,9 @@ body { margin: 0 auto; max-width: 72rem; padding: 2rem 1rem; background: var(--p
   font: 15px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; } h2 { font-size: 1rem; margin: 0 0 .5rem; }
 .verdict { font-size: 1.15rem; margin: 0 0 1.25rem; color: var(--faint); } .missed { color: var(--bad); }
-.key { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 1rem; margin: 1rem 0; }
+.key { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: 1rem; margin: 1rem 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: 1rem; min-width: 0; }
-.key b { display: block; font-size: 1.6rem; font-weight: 600; font-variant-numeric: tabular-nums; }
+.key b { display: block; font-size: 1.4rem; font-weight: 600; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .key span, dt { color: var(--faint); }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(30rem, 100%), 1fr)); gap: 1rem; }
 .plots svg { display: block; width: 100%; height: auto; }
@@ -88,7 +89,7 @@ def _key_figures(result: Result) -> str:
         ("latency p50", _ms(figures.latency_p50_ms)),
         ("latency p99", _ms(figures.latency_p99_ms)),
         ("join p95", _ms(figures.join_p95_ms)),
-        ("server CPU a packet", _optional(figures.server_us_per_packet, " us")),
+        ("CPU a packet", _optional(figures.server_us_per_packet, " us")),
         ("server memory", _optional(figures.server_rss_mb, " MB")),
     )
     cards = (f'<div class="card"><span>{escape(name)}</span><b>{value}</b></div>' for name, value in shown)
@@ -146,7 +147,6 @@ def _plot(title: str, series: dict[str, Points], *, fill: bool = False, floor: f
         js=[],
         show_dots=False,
         fill=fill,
-        stroke_style={"width": 2.5},
         show_legend=len(series) > 1,
         legend_at_bottom=True,
         legend_box_size=12,
@@ -199,4 +199,4 @@ def _ms(value: float | None) -> str:
 
 
 def _optional(value: float | None, unit: str) -> str:
-    return "-" if value is None else f"{value:.1f}{unit}"
+    return "-" if value is None else f"{value:,.{0 if value >= 1000 else 1}f}{unit}"
