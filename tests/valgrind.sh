@@ -6,4 +6,4 @@ packages=$(python -c 'import site; print(site.getsitepackages()[0])')
 PYTHONPATH=.:$packages PYTHONMALLOC=malloc PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 exec \
 	valgrind --error-exitcode=99 --num-callers=24 --suppressions=/usr/lib/valgrind/python3.supp \
 	--suppressions=tests/valgrind.supp \
-	/usr/bin/python3 -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider -p pytest_asyncio -o asyncio_mode=auto "$@"
+	/usr/bin/python3 -m pytest -q -c /dev/null --rootdir . -p no:cacheprovider "$@"

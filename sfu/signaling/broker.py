@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 MAX_PAYLOAD = 256 * 1024  # signalling has at most 64 KiB; snapshots may be larger
 PROBE_INTERVAL_S = 5.0
 PROBE_TIMEOUT_S = 3.0
+START_TIMEOUT_S = 30.0  # the child is a Python of its own, and a small machine at its start has much else to do
 _CHOICES = 3  # between finding a free port and using it, another program may take it
 
 _ROUTER = """\
@@ -149,7 +150,7 @@ class EmbeddedBroker:
             path = Path(self._directory.name, "rumqttd.toml")
             path.write_text(_ROUTER + "".join(map(self._listener, ("v4", "ws"), ports)), encoding="utf-8")
             self._broker = Broker(config_path=str(path))
-            self._broker.start()
+            self._broker.start(timeout=START_TIMEOUT_S)
 
     def _listener(self, protocol: str, port: int) -> str:
         return _LISTENER.format(protocol=protocol, address=f"{self.host}:{port}", max_payload=MAX_PAYLOAD)

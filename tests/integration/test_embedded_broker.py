@@ -91,6 +91,7 @@ async def test_many_clients_and_a_burst_lose_nothing(broker: EmbeddedBroker) -> 
             async with running(broker.url, f"client-{number}") as (link, _):
                 for n in range(50):
                     assert link.publish(f"sfu/lobby/view/{number}", b"%d" % n)
+                await until(lambda: link.counters["published"] == 50)  # its end would wait for 2 s alone
 
         for number in range(20):
             tasks.create_task(talk(number))

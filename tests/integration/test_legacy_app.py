@@ -211,9 +211,9 @@ async def test_it_comes_back_after_the_broker_did(mosquitto: StartMosquitto) -> 
         await plays(app)
         broker.kill()
         await plays(app)
+        app._subscribed.clear()  # before it can have subscribed again
         broker.restart()
         await service.link.wait_connected(PATIENCE_S)
-        app._subscribed.clear()
         await asyncio.wait_for(app._subscribed.wait(), PATIENCE_S)
         await app.press()
         await until(lambda: len(app.answers()) == 2)
