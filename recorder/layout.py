@@ -32,20 +32,22 @@ class Part:
 class Layout:
     """`header`: bytes before the first part. `end`: bytes up to which the file is whole, 0 if no part of it plays.
 
-    `parts` is empty for a progressive file, which is whole or lost. `duration_us` is the media time at its end.
+    `parts` is empty for a progressive MP4, which is whole or lost. `duration_us` is the media time at its end.
+    `indexed`: players find any moment without reading all before it; the form of `export.make_progressive`.
     """
 
     header: int
     parts: tuple[Part, ...]
     end: int
     duration_us: int
+    indexed: bool = False
 
     @classmethod
-    def of(cls, header: int, parts: list[Part], end: int) -> Layout:
+    def of(cls, header: int, parts: list[Part], end: int, *, indexed: bool = False) -> Layout:
         """The layout of a file of parts: it is lost without one."""
         if not parts:
             return LOST
-        return cls(header, tuple(parts), end, max(part.end_us for part in parts))
+        return cls(header, tuple(parts), end, max(part.end_us for part in parts), indexed)
 
 
 LOST = Layout(0, (), 0, 0)

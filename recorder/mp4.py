@@ -70,7 +70,7 @@ def _progressive(boxes: list[Box], header: bytes) -> Layout:
         return LOST
     mvhd = _child(header, b"mvhd") or b""
     rate, duration = struct.unpack_from(">IQ", mvhd, 20) if mvhd[0] else struct.unpack_from(">II", mvhd, 12)
-    return Layout(0, (), boxes[-1].end, duration * 1_000_000 // rate)
+    return Layout(0, (), boxes[-1].end, duration * 1_000_000 // rate, indexed=True)
 
 
 def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Track]) -> Layout:

@@ -6,9 +6,11 @@ written. Never encodes video, never opens a file for a recording that runs (`rec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import av
@@ -57,30 +59,43 @@ class _Sink:
     """Where FFmpeg writes: without seek or tell it never goes back, so what left it is final."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self.chunks: list[bytes] = []
 
     def write(self, data: bytes) -> int:
-        self.data += data
+        self.chunks.append(data)
         return len(data)
+
+    def take(self) -> bytes:
+        """Everything since the last time."""
+        data = b"".join(self.chunks)
+        self.chunks.clear()
+        return data
 
 
 class _Line:
     """One track's way into the container: clock ticks that always rise, and a guess how long a frame lasts."""
 
+    __slots__ = ("_last", "_lasts", "_longest", "_rate", "_video", "nudged", "stream", "to_opus")
+
     def __init__(self, stream: Stream, rate: int, *, video: bool, to_opus: ToOpus | None) -> None:
+        stream.time_base = Fraction(1, rate)  # which FFmpeg keeps; packets without one of their own are in it
         self.stream = stream
         self.to_opus = to_opus
         self.nudged = 0
         self._video = video
         self._rate = rate
-        self._base = Fraction(1, rate)
         self._last: int | None = None
         self._lasts = _FIRST_US[video] * rate // 1_000_000
         self._longest = _LONGEST_US[video] * rate // 1_000_000
 
+    @property
+    def lasts_us(self) -> int:
+        """The guess for the last unit."""
+        return self._lasts * 1_000_000 // self._rate
+
     def packet(self, pts_us: int, data: bytes, *, key: bool, duration_us: int | None = None) -> av.Packet[Any]:
         """The unit as FFmpeg takes it; one that does not come after the last is moved to the next tick."""
-        ticks = pts_us * self._rate // 1_000_000
+        ticks = (pts_us * self._rate + 500_000) // 1_000_000
         if self._last is not None:
             if ticks <= self._last:
                 ticks = self._last + 1
@@ -89,7 +104,6 @@ class _Line:
         self._last = ticks
         packet = av.Packet(data)
         packet.stream = self.stream
-        packet.time_base = self._base
         packet.pts = packet.dts = ticks
         packet.duration = self._lasts if duration_us is None else duration_us * self._rate // 1_000_000
         packet.is_keyframe = key or not self._video
@@ -115,13 +129,9 @@ class Muxer:
         self._out = av.open(
             self._sink, "w", format=self.suffix[1:], options=_BOTH | (_MP4 if mp4 else _WEBM), buffer_size=1 << 16
         )
-        # MP4 keeps whole seconds as its creation time; `date` keeps all.
-        start = datetime.fromtimestamp(start_us / 1e6, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-        self._out.metadata.update({"creation_time": start, "date": start, "title": title})
-        try:
+        self._out.metadata.update(_metadata(start_us, title))
+        with _refusals("tracks"):
             self._lines = {track.kind: self._line(track, mp4=mp4) for track in tracks}
-        except (av.FFmpegError, ValueError) as error:
-            raise MuxError(f"{[track.codec for track in tracks]}: {error}") from error
 
     def _line(self, track: CodecParameters, *, mp4: bool) -> _Line:
         video = track.kind == "video"
@@ -142,36 +152,31 @@ class Muxer:
         when FFmpeg refuses the unit.
         """
         line = self._lines[kind]
-        if line.to_opus is None:
-            return self._mux(line.packet(pts_us, data, key=key, duration_us=duration_us))
-        packets = line.to_opus.convert(pts_us, data)
-        return b"".join([self._mux(line.packet(at, packet, key=True)) for at, packet in packets])
+        try:
+            if line.to_opus is None:
+                self._out.mux_one(line.packet(pts_us, data, key=key, duration_us=duration_us))
+            else:
+                for at, packet in line.to_opus.convert(pts_us, data):
+                    self._out.mux_one(line.packet(at, packet, key=True))
+        except (av.FFmpegError, ValueError) as error:
+            raise MuxError(f"{kind}: {error}") from error
+        return self._take() if self._sink.chunks else b""
 
     def close(self) -> bytes:
         """The last part and the file's end; empty when nothing was written, or the second time. MuxError as above."""
         if self._closed:
             return b""
         self._closed = True
-        try:
+        with _refusals("close"):
             self._out.close()
-        except (av.FFmpegError, ValueError) as error:
-            raise MuxError(str(error)) from error
-        return (self._header or b"") + bytes(self._sink.data)
-
-    def _mux(self, packet: av.Packet[Any]) -> bytes:
-        try:
-            self._out.mux_one(packet)
-        except (av.FFmpegError, ValueError) as error:
-            raise MuxError(f"{packet.stream.type}: {error}") from error
-        return self._take() if self._sink.data else b""
+        return (self._header or b"") + self._sink.take()
 
     def _take(self) -> bytes:
         """What FFmpeg wrote. The header comes alone, with the first unit, and waits for the first part.
 
         FFmpeg writes one without the decoder's configuration too, if a first unit lacks it: no player opens that file.
         """
-        data = bytes(self._sink.data)
-        self._sink.data.clear()
+        data = self._sink.take()
         if self._header is None:
             if not all(box in data for box in self._needed):
                 raise MuxError("the first unit of the video lacks its parameter sets")
@@ -179,6 +184,54 @@ class Muxer:
             return b""
         header, self._header = self._header, b""
         return header + data
+
+
+class Copy:
+    """A finished file made of units from others: progressive MP4 (`moov` first), or WebM with an index.
+
+    `streams`: what it will hold, as PyAV reads them; `path` ends in `.mp4` or `.webm`. MuxError when it cannot be
+    written.
+    """
+
+    def __init__(self, path: Path, streams: Mapping[Kind, Stream], *, start_us: int, title: str) -> None:
+        mp4 = path.suffix == ".mp4"
+        with _refusals("copy"):
+            options = {"movflags": "faststart"} if mp4 else {"cues_to_front": "1"}
+            self._out = av.open(str(path), "w", format=path.suffix[1:], options=options)
+            self._out.metadata.update(_metadata(start_us, title))
+            self._lines: dict[Kind, _Line] = {}
+            for kind, template in streams.items():
+                rate = (90_000 if kind == "video" else 48_000) if mp4 else 1000
+                stream = self._out.add_stream_from_template(template, opaque=True)
+                self._lines[kind] = _Line(stream, rate, video=kind == "video", to_opus=None)
+
+    def write(self, kind: Kind, pts_us: int, data: bytes, *, key: bool) -> int:
+        """Adds a unit as a container had it; how long it lasts, in microseconds, as far as one can tell."""
+        packet = self._lines[kind].packet(pts_us, data, key=key)
+        lasts_us = self._lines[kind].lasts_us
+        with _refusals(kind):
+            self._out.mux_one(packet)
+        return lasts_us
+
+    def close(self) -> None:
+        """Writes the index."""
+        with _refusals("copy"):
+            self._out.close()
+
+
+@contextlib.contextmanager
+def _refusals(what: str) -> Iterator[None]:
+    """What FFmpeg raises, as MuxError."""
+    try:
+        yield
+    except (av.FFmpegError, ValueError) as error:
+        raise MuxError(f"{what}: {error}") from error
+
+
+def _metadata(start_us: int, title: str) -> dict[str, str]:
+    """MP4 keeps whole seconds as its creation time; `date` keeps all."""
+    start = datetime.fromtimestamp(start_us / 1e6, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return {"creation_time": start, "date": start, "title": title}
 
 
 def _add_video(out: OutputContainer, track: CodecParameters) -> Stream:

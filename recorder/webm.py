@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from recorder.layout import LOST, Layout, Part, Read
 
-_EBML, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_EBML, _SEGMENT, _INFO, _TRACKS = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B
+_CLUSTER, _CUES = 0x1F43B675, 0x1C53BB6B
 _SCALE, _ENTRY, _NUMBER, _TYPE = 0x2AD7B1, 0xAE, 0xD7, 0x83
 _TIME, _SIMPLE, _GROUP, _BLOCK, _REFERENCE = 0xE7, 0xA3, 0xA0, 0xA1, 0xFB
 _VIDEO = 1
@@ -42,6 +43,7 @@ def layout(read: Read, size: int) -> Layout:
         return LOST
     scale, video, header, end = 1_000_000, frozenset[int](), 0, 0
     parts: list[Part] = []
+    indexed = False
     for element in _elements(read, outer[1].body, outer[1].end):
         if element.kind == _CLUSTER:
             part = _part(read, element, scale, video)
@@ -53,8 +55,9 @@ def layout(read: Read, size: int) -> Layout:
             contents = read(element.body, element.end - element.body)
             scale = _number(contents, _SCALE, scale)
             video |= _video_tracks(contents) if element.kind == _TRACKS else frozenset()
+        indexed |= element.kind == _CUES
         end = element.end
-    return Layout.of(header, parts, end)
+    return Layout.of(header, parts, end, indexed=indexed)
 
 
 def _part(read: Read, element: _Element, scale: int, video: frozenset[int]) -> Part | None:

@@ -105,8 +105,8 @@ def test_times_that_stand_or_go_back_are_nudged(tmp_path: Path) -> None:
     assert muxer.nudged == 2
     times = probed(path)["video"].times
     assert times == sorted(set(times))
-    with av.open(str(path), options={"err_detect": "explode"}) as container:
-        assert len(list(container.decode(video=0))) == 100
+    assert len(times) == 100
+    assert complaints(path) == ""
 
 
 @pytest.mark.parametrize("codec", ["H264", "VP8"])

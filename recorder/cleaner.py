@@ -1,0 +1,191 @@
+"""What to delete: by age, by bytes and by free space, the oldest first.
+
+Owns the choice (pure, `choose`) and its carrying out (`Cleaner`). Never deletes what is protected or being written,
+never anything but segments, and tells of each deletion so that the caller can publish it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from recorder.files import being_written
+from recorder.store import Segment, Store
+from sfu.signaling.topics import contains
+
+
+class Reason(StrEnum):
+    """Why a segment went."""
+
+    AGE = "age"
+    BYTES = "bytes"
+    FREE = "free"
+
+
+class OnFull(StrEnum):
+    """What a full disk does to recording: the oldest segments go, or it pauses until there is space."""
+
+    FREE = "free"
+    PAUSE = "pause"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much to keep: seconds since a segment's end, bytes; None for no limit."""
+
+    age: float | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Limits in all and per room, and the bytes of the disk that must stay free.
+
+    A room's bytes bound it with its sub-rooms, and the bounds above it hold too; of ages the nearest room's that sets
+    one counts, so that one room may be kept longer than the rest.
+    """
+
+    all: Limits = Limits()
+    rooms: Mapping[str, Limits] = field(default_factory=dict)
+    free: int = 0
+    on_full: OnFull = OnFull.FREE
+
+    def age(self, room: str) -> float | None:
+        """Seconds that the room's segments are kept."""
+        above = sorted((name for name in self.rooms if contains(name, room)), key=len, reverse=True)
+        ages = (self.rooms[name].age for name in above)
+        return next((age for age in ages if age is not None), self.all.age)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A segment as the choice sees it: its end in wall time, its bytes, whether it is protected."""
+
+    segment: Segment
+    end_us: int
+    size: int
+    protected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """One deletion; `error` when the file system refused it."""
+
+    held: Held
+    reason: Reason
+    error: str | None = None
+
+
+def choose(
+    held: Iterable[Held],
+    policy: Policy,
+    *,
+    now_us: int,
+    free: int,
+    busy: Callable[[Held], bool] = lambda _: False,
+) -> list[tuple[Held, Reason]]:
+    """What has to go, the oldest first. `free`: bytes the disk has left; `busy`: whether one is being written.
+
+    Protected and growing segments count as bytes, and are passed over.
+    """
+    oldest_first = sorted(held, key=lambda one: (one.segment.start_us, one.segment.path))
+    bounds = {None: policy.all.size} | {name: limits.size for name, limits in policy.rooms.items()}
+    over = {
+        name: sum(one.size for one in oldest_first if _within(one, name)) - size
+        for name, size in bounds.items()
+        if size is not None
+    }
+    missing = policy.free - free
+    chosen = []
+    for one in oldest_first:
+        reason = _reason(one, policy, over, missing, now_us)
+        if reason is None or one.protected or busy(one):
+            continue
+        chosen.append((one, reason))
+        missing -= one.size
+        for name in over:
+            if _within(one, name):
+                over[name] -= one.size
+    return chosen
+
+
+def _reason(one: Held, policy: Policy, over: Mapping[str | None, int], missing: int, now_us: int) -> Reason | None:
+    age = policy.age(one.segment.room)
+    if age is not None and one.end_us + age * 1_000_000 <= now_us:
+        return Reason.AGE
+    if any(excess > 0 and _within(one, name) for name, excess in over.items()):
+        return Reason.BYTES
+    return Reason.FREE if missing > 0 else None
+
+
+def _within(one: Held, room: str | None) -> bool:
+    return room is None or contains(room, one.segment.room)
+
+
+class Cleaner:
+    """Carries the choice out on a store. `free_bytes` tells what the disk under a directory has left.
+
+    `clean` and `make_room` may take long: they belong in a thread.
+    """
+
+    def __init__(self, store: Store, policy: Policy, *, free_bytes: Callable[[Path], int] | None = None) -> None:
+        self._store = store
+        self._policy = policy
+        self._free_bytes = free_bytes or _free_bytes
+
+    def clean(self, now_us: int) -> list[Deleted]:
+        """Brings the store within its policy. OSError when the directory is gone."""
+        return self._delete(self._policy, now_us)
+
+    def make_room(self, need: int, now_us: int) -> list[Deleted]:
+        """After the disk was full: frees at least `need` bytes beyond the policy's if that lets recordings go.
+
+        Nothing under `OnFull.PAUSE`, or when there is nothing to free: recording has to pause.
+        """
+        if self._policy.on_full is OnFull.PAUSE:
+            return []
+        policy = Policy(self._policy.all, self._policy.rooms, self._policy.free + need, self._policy.on_full)
+        return self._delete(policy, now_us)
+
+    def has_room(self, need: int) -> bool:
+        """Whether the disk has `need` bytes left beyond the policy's: a paused recording may go on."""
+        return self._free_bytes(self._store.directory) >= self._policy.free + need
+
+    def _delete(self, policy: Policy, now_us: int) -> list[Deleted]:
+        free = self._free_bytes(self._store.directory)
+        chosen = choose(self._held(), policy, now_us=now_us, free=free, busy=_busy)
+        return [self._deleted(held, reason) for held, reason in chosen]
+
+    def _deleted(self, held: Held, reason: Reason) -> Deleted:
+        try:
+            self._store.delete(held.segment)
+        except OSError as error:
+            return Deleted(held, reason, str(error))
+        return Deleted(held, reason)
+
+    def _held(self) -> Iterator[Held]:
+        for segment in self._store.walk():
+            try:
+                stat = segment.path.stat()
+            except OSError:
+                continue
+            yield Held(segment, _end_us(segment, stat.st_mtime_ns), stat.st_size, segment.protected)
+
+
+def _end_us(segment: Segment, changed_ns: int) -> int:
+    """When the last part came, told without opening the file: a copy's later time of change counts a day at most."""
+    return max(segment.start_us, min(changed_ns // 1000, segment.start_us + 86_400_000_000))
+
+
+def _busy(held: Held) -> bool:
+    try:
+        return being_written(held.segment.path)
+    except OSError:
+        return True
+
+
+def _free_bytes(directory: Path) -> int:
+    return shutil.disk_usage(directory).free

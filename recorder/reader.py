@@ -1,0 +1,128 @@
+"""A segment's packets as they were recorded, from the key frame before any moment on.
+
+Owns reading with PyAV: whole parts alone, so that a file which still grows, or was never finished, reads like any
+other. Never decodes, never writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, NamedTuple
+
+import av
+from av.stream import Stream
+
+from recorder.index import layout_in
+from recorder.layout import Layout
+from sfu.rtc.codec import Kind
+
+_BUFFER = 1 << 18
+
+
+class ReadError(RuntimeError):
+    """The file is gone, damaged, or holds nothing that plays."""
+
+
+class Read(NamedTuple):
+    """One unit as its container has it; `pts_us` counts from the segment's start."""
+
+    kind: Kind
+    pts_us: int
+    data: bytes
+    key: bool
+
+
+class Reader:
+    """One segment, open: a context manager. `since_us` and `until_us`: the part of it to read, in its own time.
+
+    ReadError when nothing in it plays.
+    """
+
+    def __init__(self, path: Path, since_us: int = 0, until_us: int | None = None) -> None:
+        with contextlib.ExitStack() as opened:
+            try:
+                file = opened.enter_context(path.open("rb"))
+                layout = layout_in(file, path.suffix)
+                if not layout.end:
+                    raise ReadError(f"{path} holds nothing that plays")
+                source: Any = _Window(file, _pieces(layout, since_us, until_us)) if layout.parts else file
+                self._container = opened.enter_context(av.open(source, format=path.suffix[1:], buffer_size=_BUFFER))
+                if not layout.parts:
+                    self._container.seek(since_us, backward=True)
+            except (OSError, av.FFmpegError) as error:
+                raise ReadError(f"{path}: {error}") from error
+            self._opened = opened.pop_all()
+        self._path = path
+        self._since_us = since_us
+        self._until_us = until_us
+        streams = [*self._container.streams.video[:1], *self._container.streams.audio[:1]]
+        self.streams: dict[Kind, Stream] = {_kind(stream): stream for stream in streams}
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *reason: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._opened.close()
+
+    def packets(self) -> Iterator[Read]:
+        """Video from the key frame before the moment asked for, audio from that frame's time on; ReadError."""
+        begun = "video" not in self.streams
+        waiting: list[Read] = []
+        for packet in self._all():
+            if begun:
+                if packet.kind == "video" or packet.pts_us >= self._since_us or waiting:
+                    yield packet
+            elif packet.kind == "audio":
+                waiting.append(packet)
+            elif packet.key:
+                begun = True
+                yield packet
+                self._since_us = packet.pts_us
+                yield from (held for held in waiting if held.pts_us >= packet.pts_us)
+                waiting.clear()
+
+    def _all(self) -> Iterator[Read]:
+        try:
+            for packet in self._container.demux(list(self.streams.values())):
+                if packet.size and packet.pts is not None and packet.time_base is not None:
+                    pts_us = round(packet.pts * packet.time_base * 1_000_000)
+                    if self._until_us is None or pts_us < self._until_us:
+                        yield Read(_kind(packet.stream), pts_us, bytes(packet), packet.is_keyframe)
+        except (OSError, av.FFmpegError) as error:
+            raise ReadError(f"{self._path}: {error}") from error
+
+
+def _kind(stream: Stream) -> Kind:
+    return "video" if stream.type == "video" else "audio"
+
+
+def _pieces(layout: Layout, since_us: int, until_us: int | None) -> list[tuple[int, int]]:
+    """(offset, size) of the header and of the parts from the last key frame that begins one before `since_us`."""
+    keys = [part for part in layout.parts if part.key and part.start_us <= since_us]
+    first = keys[-1] if keys else layout.parts[0]
+    wanted = [
+        part for part in layout.parts if part.offset >= first.offset and (until_us is None or part.start_us < until_us)
+    ]
+    return [(0, layout.header), *((part.offset, part.size) for part in wanted)]
+
+
+class _Window:
+    """Pieces of a file as one that FFmpeg reads from front to back."""
+
+    def __init__(self, file: BinaryIO, pieces: Sequence[tuple[int, int]]) -> None:
+        self._file = file
+        self._pieces = list(reversed(pieces))
+
+    def read(self, size: int) -> bytes:
+        while self._pieces:
+            offset, left = self._pieces.pop()
+            self._file.seek(offset)
+            data = self._file.read(min(size, left))
+            if len(data) < left and data:
+                self._pieces.append((offset + len(data), left - len(data)))
+            if data:
+                return data
+        return b""

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.cleaner import Cleaner, Held, Limits, OnFull, Policy, Reason, choose
+from recorder.muxer import Muxer
+from recorder.store import Segment, Store
+from recorder.writer import SegmentWriter
+from sfu.signaling.topics import contains
+from tests.recorded import START_US, record, tracks_of, units
+
+SECOND = 1_000_000
+LIMITS = st.builds(Limits, age=st.none() | st.integers(0, 1000), size=st.none() | st.integers(0, 400))
+ROOMS = ["a", "a/b", "a/b/c", "b", "ab"]
+
+
+def _held(start: int, *, room: str = "a", size: int = 100, protected: bool = False) -> Held:
+    """Ten seconds from this second on."""
+    path = Path(f"/nowhere/{room}/cam/{start:08}.mp4")
+    return Held(Segment(start * SECOND, room, "cam", path), (start + 10) * SECOND, size, protected)
+
+
+def _chosen(
+    held: list[Held], policy: Policy, *, now: int = 1000, free: int = 1000, **more: Callable[[Held], bool]
+) -> list[tuple[int, Reason]]:
+    return [
+        (one.segment.start_us // SECOND, reason)
+        for one, reason in choose(held, policy, now_us=now * SECOND, free=free, **more)
+    ]
+
+
+def test_without_limits_everything_stays() -> None:
+    assert _chosen([_held(0), _held(10)], Policy()) == []
+
+
+def test_age_counts_from_the_end() -> None:
+    held = [_held(start) for start in (0, 10, 20)]
+    assert _chosen(held, Policy(Limits(age=970)), now=1000) == [(0, Reason.AGE), (10, Reason.AGE), (20, Reason.AGE)]
+    assert _chosen(held, Policy(Limits(age=971)), now=1000) == [(0, Reason.AGE), (10, Reason.AGE)]
+
+
+def test_the_nearest_room_says_how_old_its_recordings_may_become() -> None:
+    policy = Policy(Limits(age=100), {"a": Limits(age=500), "a/b/c": Limits(age=5000), "a/b": Limits(size=10**9)})
+    assert [policy.age(room) for room in ROOMS] == [500, 500, 5000, 100, 100]
+
+
+def test_bytes_bound_a_room_with_its_sub_rooms_and_all() -> None:
+    held = [_held(0, room="a"), _held(10, room="a/b"), _held(20, room="ab"), _held(30, room="a")]
+    assert _chosen(held, Policy(rooms={"a": Limits(size=200)})) == [(0, Reason.BYTES)]
+    assert _chosen(held, Policy(rooms={"a/b": Limits(size=0)})) == [(10, Reason.BYTES)]
+    assert _chosen(held, Policy(Limits(size=250))) == [(0, Reason.BYTES), (10, Reason.BYTES)]
+    assert _chosen(held, Policy(Limits(size=300), {"a": Limits(size=100)})) == [(0, Reason.BYTES), (10, Reason.BYTES)]
+
+
+def test_free_space_is_won_back_oldest_first() -> None:
+    held = [_held(start) for start in (20, 0, 10)]
+    assert _chosen(held, Policy(free=1150), free=1000) == [(0, Reason.FREE), (10, Reason.FREE)]
+    assert _chosen(held, Policy(free=1000), free=1000) == []
+
+
+def test_protected_and_growing_ones_stay_and_others_go_for_them() -> None:
+    held = [_held(0, protected=True), _held(10), _held(20), _held(30)]
+    growing = {"busy": lambda one: one.segment.start_us == 10 * SECOND}
+    assert _chosen(held, Policy(Limits(size=200)), **growing) == [(20, Reason.BYTES), (30, Reason.BYTES)]
+    assert _chosen(held, Policy(Limits(age=0)), **growing) == [(20, Reason.AGE), (30, Reason.AGE)]
+
+
+@given(
+    held=st.lists(
+        st.builds(
+            _held, st.integers(0, 900), room=st.sampled_from(ROOMS), size=st.integers(0, 50), protected=st.booleans()
+        ),
+        max_size=20,
+        unique_by=lambda one: one.segment.path,
+    ),
+    everything=LIMITS,
+    rooms=st.dictionaries(st.sampled_from(ROOMS), LIMITS),
+    keep_free=st.integers(0, 1200),
+    growing=st.sets(st.integers(0, 19)),
+)  # fmt: skip
+def test_what_stays_is_within_the_policy_and_nothing_goes_without_need(
+    held: list[Held], everything: Limits, rooms: dict[str, Limits], keep_free: int, growing: set[int]
+) -> None:
+    policy = Policy(everything, rooms, keep_free)
+    busy = {held[index].segment.path for index in growing if index < len(held)}
+    chosen = choose(held, policy, now_us=1000 * SECOND, free=1000, busy=lambda one: one.segment.path in busy)
+    gone = [one for one, _ in chosen]
+    stays = [one for one in held if one not in gone]
+    free = 1000 + sum(one.size for one in gone)
+    assert not any(one.protected or one.segment.path in busy for one in gone)
+    assert gone == sorted(gone, key=lambda one: (one.segment.start_us, one.segment.path))
+    could_go = [one for one in stays if not one.protected and one.segment.path not in busy]
+    for one in could_go:
+        age = policy.age(one.segment.room)
+        assert age is None or one.end_us + age * SECOND > 1000 * SECOND
+    if could_go:
+        assert free >= keep_free
+    bounds = [(None, everything.size), *((name, limits.size) for name, limits in rooms.items())]
+    for name, size in bounds:
+        if size is not None and any(name is None or contains(name, one.segment.room) for one in could_go):
+            assert sum(one.size for one in stays if name is None or contains(name, one.segment.room)) <= size
+    if chosen and chosen[-1][1] is Reason.FREE:
+        assert free - gone[-1].size < keep_free
+
+
+def _sizes(directory: Path) -> Callable[[Path], int]:
+    """A disk of 100 kB of which the recordings are the only content."""
+    return lambda _: 100_000 - sum(path.stat().st_size for path in directory.rglob("*.mp4"))
+
+
+def _recorded(store: Store, count: int) -> list[Segment]:
+    """Segments a minute apart, one size."""
+    made = []
+    for number in range(count):
+        segment = record(store, audio=False, start_us=START_US + number * 60 * SECOND)
+        os.utime(segment.path, ns=(0, (segment.start_us + 4 * SECOND) * 1000))
+        made.append(segment)
+    return made
+
+
+def test_files_go_and_their_deletion_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segments = _recorded(store, 4)
+    size = segments[0].path.stat().st_size
+    segments[0].protect(True)
+    cleaner = Cleaner(store, Policy(Limits(age=100.0)), free_bytes=lambda _: 10**9)
+    deleted = cleaner.clean(START_US + 224 * SECOND)
+    assert [(one.held.segment, one.reason, one.error) for one in deleted] == [
+        (segment, Reason.AGE, None) for segment in segments[1:3]
+    ]
+    assert deleted[0].held.size == size
+    assert sorted(segment.start_us for segment in store.walk()) == [segments[0].start_us, segments[3].start_us]
+
+
+def test_a_file_being_written_never_goes(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    growing = store.new("yard", "cam", START_US, ".mp4")
+    writer = SegmentWriter(growing.path, Muxer(tracks_of("H264"), start_us=START_US, title=""))
+    for unit in units("H264"):
+        writer.write(unit.kind, unit.pts_us, unit.data, key=unit.key, now=0.0)
+    cleaner = Cleaner(store, Policy(Limits(age=0.0, size=0), free=10**9), free_bytes=lambda _: 0)
+    far = START_US + 10**12
+    assert cleaner.clean(far) == []
+    assert cleaner.make_room(1, far) == []
+    writer.close()
+    assert [one.held.segment for one in cleaner.clean(far)] == [growing]
+
+
+@pytest.mark.parametrize("policy", list(OnFull))
+def test_a_full_disk_frees_the_oldest_or_pauses(policy: OnFull, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segments = _recorded(store, 3)
+    size = segments[0].path.stat().st_size
+    cleaner = Cleaner(store, Policy(on_full=policy), free_bytes=_sizes(tmp_path))
+    left = 100_000 - 3 * size
+    assert cleaner.has_room(left)
+    assert not cleaner.has_room(left + 1)
+    deleted = cleaner.make_room(left + size + 1, START_US + 1000 * SECOND)
+    assert [one.held.segment for one in deleted] == (segments[:2] if policy is OnFull.FREE else [])
+    assert cleaner.has_room(left + size + 1) == (policy is OnFull.FREE)
+
+
+def test_a_refused_deletion_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    segments = _recorded(store, 2)
+    real = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        if path == segments[0].path:
+            raise OSError(errno.EROFS, "Read-only file system")
+        real(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    deleted = Cleaner(store, Policy(Limits(size=0))).clean(START_US)
+    assert [one.error is None for one in deleted] == [False, True]
+    assert [segment.path for segment in store.walk()] == [segments[0].path]
+
+
+def test_a_copied_file_is_no_older_than_it_was(tmp_path: Path) -> None:
+    """Its time of change is that of the copying, and counts for a day at most."""
+    store = Store(tmp_path)
+    segment = record(store)
+    week = 7 * 86_400
+    cleaner = Cleaner(store, Policy(Limits(age=week)), free_bytes=lambda _: 10**9)
+    assert cleaner.clean(segment.start_us + (week + 86_399) * SECOND) == []
+    assert len(cleaner.clean(segment.start_us + (week + 86_401) * SECOND)) == 1
