@@ -160,6 +160,7 @@ class Service:
         terms = Terms(
             preference=tuple(name.lower() for name in media.codecs),
             max_bitrate=media.max_bitrate,
+            history_bytes=media.history,
             session_id=lambda: secrets.randbits(62),
             ssrc=_slot_ssrcs(),
             ice_credentials=ice_credentials,

@@ -33,6 +33,7 @@ SECRETS: Final = Path("/run/secrets")
 EMBEDDED: Final = "embedded"
 
 _RATE_UNITS: Final = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s|bps)?")
 
 
@@ -68,8 +69,19 @@ def _bit_rate(value: object) -> object:
     return int(float(match[1]) * _RATE_UNITS[match[2]])
 
 
+def _bytes(value: object) -> object:
+    """`8MB` and 8000000 mean the same."""
+    if not isinstance(value, str):
+        return value
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise ValueError("a size looks like 800kB or 8MB")
+    return int(float(match[1]) * _RATE_UNITS[match[2]])
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 BitRate = Annotated[int, BeforeValidator(_bit_rate)]
+Bytes = Annotated[int, BeforeValidator(_bytes)]
 
 
 class _Part(BaseModel):
@@ -92,6 +104,7 @@ class Media(_Part):
     announce: Words = Field((), description="addresses put in candidates; empty: the machine's own, loopback included")
     codecs: Words = Field(("h264", "vp8", "vp9", "av1"), description="what producers are asked to send, best first")
     max_bitrate: BitRate = Field(4_000_000, gt=0, description="bit/s that one camera is asked to stay below")
+    history: Bytes = Field(8_000_000, ge=100_000, description="most memory for a producer's latest packets")
     stun: str = Field("", description="stun:host:port when the server itself is behind NAT (then a full ICE agent)")
     turn: str = Field("", description="turn:host:port for the same")
     turn_username: str = Field("", description="user at the TURN server")

@@ -127,7 +127,7 @@ class Screen:
         for mid in mids or ("v0",):
             await self.sees(lens, mid, ahead=20)
             numbers = [number for name, number in self.received[mid] if name == lens.name]
-            assert numbers == list(range(numbers[0], numbers[-1] + 1)), mid
+            assert numbers == list(range(numbers[0], numbers[-1] + 1)), (mid, numbers)
             steps = {(b - a) & 0xFFFF for a, b in itertools.pairwise(self.sequences[mid])}
             assert steps == {1}, mid
 

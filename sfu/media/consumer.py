@@ -1,18 +1,21 @@
 """A consumer: one slot of one participant, and where in its own numbering the shown producer's packets go.
 
 Owns the outgoing stream's numbering (RFC 3550: SSRC, sequence number, media time), which runs on without a jump
-whatever producer feeds the slot. Never sends: `fanout` does.
+whatever producer feeds the slot, and what of it the viewer may have sent again. Never sends: `fanout` does.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from sfu.media import rtcp
-from sfu.media.group import Group, Layout, Rewrite
+from sfu.media import rtcp, rtx
+from sfu.media.group import Group, Layout, Rewrite, Squeeze
+from sfu.media.retransmission import Retransmitter
 from sfu.media.rtp import Packet
+from sfu.media.stretch import Stretch
 from sfu.rtc.codec import Codec, matching
 from sfu.rtc.description import ABS_SEND_TIME, AUDIO_LEVEL, CNAME, MID, VIDEO_ORIENTATION, Send
 from sfu.rtc.transport import Transport
@@ -20,8 +23,9 @@ from sfu.rtc.transport import Transport
 if TYPE_CHECKING:
     from sfu.media.producer import Producer
 
-CARRIED: Final = (VIDEO_ORIENTATION, AUDIO_LEVEL, ABS_SEND_TIME)
+CARRIED: Final = (VIDEO_ORIENTATION, AUDIO_LEVEL)
 """Header extensions whose values go from producer to viewer, under the viewer's ids (RFC 8285)."""
+_REMEMBERED: Final = 3  # stretches: who asks again for what came before two switches is too late
 
 
 class Drop(StrEnum):
@@ -29,13 +33,17 @@ class Drop(StrEnum):
 
     WAITING_FOR_KEY_FRAME = "waiting_for_key_frame"
     BEFORE_KEY_FRAME = "before_key_frame"
+    THIN_LINK = "thin_link"
     CODEC = "codec"
     NOT_CONNECTED = "not_connected"
     REFUSED = "refused"
 
 
 class Consumer:
-    """What one slot receives: the packets of the producer attached to it, rewritten."""
+    """What one slot receives: the packets of the producer attached to it, rewritten.
+
+    It begins with a key frame, in a group of its own, and joins those who get the same as soon as it is up to date.
+    """
 
     def __init__(self, mid: str, send: Send, transport: Transport) -> None:
         self.mid = mid
@@ -44,18 +52,29 @@ class Consumer:
         self.ssrc = send.ssrc
         self.transport = transport
         self.producer: Producer | None = None
+        self.following: Producer | None = None
+        """The producer that takes over at its next key frame: another layer of the same camera."""
         self.group: Group | None = None
         """The group it is in while its packets flow; None while it waits for a key frame or has no producer."""
+        self.sparse = False
+        """Whether it gets key frames alone: its link carries no more."""
         self.start = 0
-        """Index of the key frame it began with."""
+        """Index of the packet from which on it gets what its group gets."""
         self.drops: dict[Drop, int] = dict.fromkeys(Drop, 0)
+        self.repairs = Retransmitter()
         self.reported = False
         """Whether a sender report has told the present mapping of media time to wall time."""
         self._extensions: Mapping[str, int] = {}
+        self._rtx: Mapping[int, int] = {}
+        self._rtx_ssrc: int | None = None
+        self._rtx_sequence = 0
         self._payload_type: int | None = None
         self._layout = Layout(None, ())
-        self._clock_rate = 0
+        self.clock_rate = 0
+        """Of the producer's codec; 0 before there was one."""
         self._packets = self._octets = 0  # sent before the present group, less what that had sent before us
+        self._stretches: deque[Stretch] = deque(maxlen=_REMEMBERED)
+        self._frame_time: int | None = None
         self._next_sequence: int | None = None
         self._last_time = 0
         self._last_at = 0.0
@@ -63,7 +82,7 @@ class Consumer:
 
     @property
     def packets(self) -> int:
-        """Packets sent so far."""
+        """Packets sent so far, not counting those sent again."""
         return self._packets + (self.group.packets if self.group else 0)
 
     @property
@@ -73,12 +92,17 @@ class Consumer:
 
     def negotiated(self, send: Send) -> None:
         """Takes over the viewer's payload types and extension ids (again, after a re-offer)."""
-        if (self.codecs, self._extensions) != (send.codecs, send.extensions):
+        agreed = (self.codecs, self._extensions, self._rtx)
+        self._rtx, self._rtx_ssrc = send.rtx, send.rtx_ssrc
+        if agreed != (send.codecs, send.extensions, send.rtx):
             self.codecs, self._extensions = send.codecs, send.extensions
             self.restart()
 
+    # --- which producer
+
     def attach(self, producer: Producer | None, now: float) -> None:
-        """Makes `producer` the one this slot shows; None empties it. A video consumer starts at the next key frame."""
+        """Makes `producer` the one this slot shows; None empties it. A video consumer starts at a key frame."""
+        self.follow(None, now)
         if producer is self.producer:
             return
         self._stop()
@@ -89,6 +113,16 @@ class Consumer:
             self._adapt(producer)
             producer.add(self, now)
 
+    def follow(self, producer: Producer | None, now: float) -> None:
+        """Goes over to `producer` at its next key frame and shows the present one until then; None: stays."""
+        if producer is self.following:
+            return
+        if self.following is not None:
+            self.following.remove(self)
+        self.following = producer
+        if producer is not None:
+            producer.add(self, now)
+
     def restart(self) -> None:
         """Begins anew at the producer's next start: a new codec, a camera's new SSRC, a jump in its numbers."""
         self._stop()
@@ -96,12 +130,20 @@ class Consumer:
             self._adapt(self.producer)
             self.producer.wait(self)
 
+    def set_sparse(self, sparse: bool) -> None:
+        """From the next key frame on: key frames alone, or everything again."""
+        if sparse is not self.sparse:
+            self.sparse = sparse
+            if self.producer is not None:
+                self.producer.wait(self)
+
     def _stop(self) -> None:
         """Leaves its group with the numbers that the next one must follow."""
         self.reported = False
         group, self.group = self.group, None
         if group is None:
             return
+        self._stretches[-1].close()
         if self.producer is not None:
             self.producer.leave_group(self, group)
         self._packets += group.packets
@@ -112,41 +154,102 @@ class Consumer:
     def _adapt(self, producer: Producer) -> None:
         codec = matching(producer.codec, self.codecs)
         self._payload_type = None if codec is None else codec.payload_type
-        self._clock_rate = producer.codec.clock_rate
+        self.clock_rate = producer.codec.clock_rate
         mid_id = self._extensions.get(MID)
-        both = [uri for uri in CARRIED if uri in producer.extensions and uri in self._extensions]
+        # Sent again under its own number a packet must not differ in a bit, or its encryption could be broken
+        # (RFC 7714 section 8.1): it says when it left us only where RTX gives it another number, else when it left the
+        # camera.
+        renumbered = self._payload_type in self._rtx
+        carried = CARRIED if renumbered else (*CARRIED, ABS_SEND_TIME)
+        both = [uri for uri in carried if uri in producer.extensions and uri in self._extensions]
         self._layout = Layout(
             None if mid_id is None else (mid_id, self.mid.encode()),
             tuple((producer.extensions[uri], self._extensions[uri]) for uri in both),
+            self._extensions.get(ABS_SEND_TIME) if renumbered else None,
         )
 
-    def begin(self, packets: Sequence[Packet], now: float) -> Sequence[Packet]:
-        """Looks for a key frame in a burst, joins a group if there is one, and returns what of the burst is due to it.
+    # --- beginnings
 
-        What comes before, or all of it if there is none, is counted in `drops`.
+    def begin(self, producer: Producer, packets: Sequence[Packet], now: float) -> Sequence[Packet]:
+        """Looks for a key frame in a burst of `producer`, opens a group of its own for it, returns what is due to it.
+
+        What comes before, or all of it if there is none, is counted in `drops` unless others still feed this slot.
         """
-        producer, payload_type = self.producer, self._payload_type
-        if producer is None or payload_type is None:
-            self.drops[Drop.CODEC] += len(packets)
+        position = next((at for at, p in enumerate(packets) if p.key and p.index >= producer.start), len(packets))
+        if self.sparse:
+            return self._begin_sparse(producer, packets, position, now)
+        if self.group is None:
+            missed = Drop.CODEC if self._payload_type is None else Drop.WAITING_FOR_KEY_FRAME
+            self.drops[missed] += position
+        if position == len(packets) or not self._open(producer, packets[position], now):
             return ()
-        floor = producer.start
-        position = next((at for at, p in enumerate(packets) if p.key and p.index >= floor), len(packets))
-        self.drops[Drop.WAITING_FOR_KEY_FRAME] += position
-        if position == len(packets):
-            return ()
-        key = packets[position]
-        self.start = key.index
-        sequence_offset, time_offset = self._offsets(key, now)
-        rewrite = Rewrite(self.ssrc, payload_type, self._layout, sequence_offset, time_offset)
-        self.group = producer.join_group(self, rewrite)
-        self._packets -= self.group.packets
-        self._octets -= self.group.octets
         return [packet for packet in packets[position:] if packet.index >= self.start]
 
-    def sent(self, packets: Sequence[Packet]) -> None:
-        """These were sent to this consumer alone, not with its group."""
-        self._packets += len(packets)
-        self._octets += sum(len(packet.payload) for packet in packets)
+    def _begin_sparse(
+        self, producer: Producer, packets: Sequence[Packet], position: int, now: float
+    ) -> Sequence[Packet]:
+        """Each key frame is a stretch of its own, which ends with the frame."""
+        if position < len(packets) and (self.group is None or packets[position].media_time != self._frame_time):
+            self._open(producer, packets[position], now)
+        if self.group is None or self.producer is not producer:
+            return ()
+        rest = [packet for packet in packets if packet.index >= self.start and packet.media_time == self._frame_time]
+        self.drops[Drop.THIN_LINK] += len(packets) - len(rest)
+        return rest
+
+    def begin_replay(self, packets: Sequence[Packet], now: float, duration: float) -> Group | None:
+        """Starts with the key frame `packets[0]`; all of them will be sent within `duration` seconds.
+
+        Returns the group, its own, that rewrites them; `join` ends that. None if it cannot show this codec.
+        """
+        if self.producer is None or self.group is not None:
+            return None
+        squeeze = Squeeze.of(packets, int(duration * self.clock_rate))
+        if not self._open(self.producer, packets[0], now, squeeze):
+            return None
+        self.producer.waiting.remove(self)
+        return self.group
+
+    def join(self, start: int | None = None) -> None:
+        """Up to date: from `start` on it gets what all others like it get. A sparse one stays alone."""
+        own, producer = self.group, self.producer
+        if own is None or producer is None or self.sparse:
+            return
+        if start is not None:
+            self.start = start
+        group = producer.join_group(self, own.rewrite)
+        group.continue_from(own)
+        self.group = self._stretches[-1].group = group
+        self._packets += own.packets - group.packets
+        self._octets += own.octets - group.octets
+
+    def _open(self, producer: Producer, key: Packet, now: float, squeeze: Squeeze | None = None) -> bool:
+        """A stretch begins with `key`, in a group of its own; False if the viewer cannot show the codec."""
+        self._stop()
+        if producer is self.following:
+            if self.producer is not None:
+                self.producer.remove(self)
+            self.producer, self.following = producer, None
+            self._adapt(producer)
+        if self._payload_type is None:
+            return False
+        sequence_offset, time_offset = self._offsets(key if squeeze is None else squeeze.applied(key), now)
+        rewrite = Rewrite(self.ssrc, self._payload_type, self._layout, sequence_offset, time_offset)
+        self.start, self._frame_time = key.index, key.media_time
+        self.group = Group(rewrite, squeeze)
+        self._stretches.append(Stretch(producer, self.group, key.index))
+        return True
+
+    def _offsets(self, key: Packet, now: float) -> tuple[int, int]:
+        """Of sequence and media time, so that `key` follows what this slot sent last; none for its first producer."""
+        if self._next_sequence is None:
+            return 0, 0
+        elapsed = int((now - self._last_at) * self.clock_rate)
+        # at least a frame of 30/s, so that two frames never share a media time
+        following = self._last_time + max(elapsed, self.clock_rate // 30)
+        return self._next_sequence - key.index, following - key.media_time
+
+    # --- what the viewer says and hears
 
     def missed(self, packets: Sequence[Packet], reason: Drop) -> None:
         """These went to its group, but not to this consumer."""
@@ -154,14 +257,31 @@ class Consumer:
         self._packets -= len(packets)
         self._octets -= sum(len(packet.payload) for packet in packets)
 
-    def _offsets(self, key: Packet, now: float) -> tuple[int, int]:
-        """Of sequence and media time, so that `key` follows what this slot sent last; none for its first producer."""
-        if self._next_sequence is None:
-            return 0, 0
-        elapsed = int((now - self._last_at) * self._clock_rate)
-        # at least a frame of 30/s, so that two frames never share a media time
-        following = self._last_time + max(elapsed, self._clock_rate // 30)
-        return self._next_sequence - key.index, following - key.media_time
+    def resend(self, sequences: Sequence[int], now: float, rtt: float) -> list[bytes]:
+        """The packets, in plain text, to send for a NACK of these numbers (RFC 4585 section 6.2.1).
+
+        As RTX (RFC 4588) where that was agreed; what is unknown or beyond the budget is counted in `repairs`.
+        """
+        resent = []
+        for sequence in self.repairs.admit(sequences, now):
+            for stretch in reversed(self._stretches):
+                packet = stretch.find(sequence)
+                if packet is not None:
+                    break
+            else:
+                self.repairs.unknown += 1
+                continue
+            plain = stretch.rewritten(packet, now)
+            if self.repairs.allow(sequence, len(plain), now, rtt):
+                resent.append(self._renumbered(plain, stretch.payload_type))
+        return resent
+
+    def _renumbered(self, plain: bytes, payload_type: int) -> bytes:
+        rtx_payload_type = self._rtx.get(payload_type)
+        if rtx_payload_type is None or self._rtx_ssrc is None:
+            return plain
+        self._rtx_sequence += 1
+        return rtx.wrap(plain, rtx_payload_type, self._rtx_ssrc, self._rtx_sequence)
 
     def sender_report(self, now: float) -> bytes | None:
         """RFC 3550 section 6.4.1, on this consumer's numbering: None until the producer's clock is known."""

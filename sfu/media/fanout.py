@@ -13,9 +13,10 @@ from operator import attrgetter
 from typing import Final, Protocol
 
 from sfu.media.audience import Audience
-from sfu.media.consumer import Drop
+from sfu.media.consumer import Consumer, Drop
 from sfu.media.group import Group
 from sfu.media.producer import Producer
+from sfu.media.replay import Replays
 from sfu.media.rtp import Packet
 from sfu.rtc.egress import MAX_BURST, Burst, Egress
 
@@ -54,6 +55,11 @@ class Fanout:
         self._turn = False
         self._timer: Handle | None = None
         self._egresses: dict[socket.socket, Egress] = {}
+        self._replays = Replays(scheduler, clock, self._send_own, self._pending)
+
+    def start(self, consumer: Consumer) -> None:
+        """Starts a consumer that waits for a key frame from its producer's latest packets, if these will do."""
+        self._replays.start(consumer)
 
     def push(self, producer: Producer, packet: Packet) -> None:
         """Queues one packet of `producer` for the pass at the end of this turn of the loop, or of its frame."""
@@ -94,8 +100,14 @@ class Fanout:
         for producer, packets in bursts.items():
             for at in range(0, len(packets), MAX_BURST):
                 self._forward(producer, packets[at : at + MAX_BURST], now)
+        self._flush_egresses()
+
+    def _flush_egresses(self) -> None:
         for egress in self._egresses.values():
             egress.flush()
+
+    def _pending(self, producer: Producer) -> Sequence[Packet]:
+        return [*self._held.get(producer, ()), *self._due.get(producer, ())]
 
     def _forward(self, producer: Producer, packets: Sequence[Packet], now: float) -> None:
         waiting = tuple(producer.waiting)
@@ -103,23 +115,35 @@ class Fanout:
         latest = max(packets, key=_INDEX)  # the last one may be late
         for group in tuple(producer.groups.values()):
             if first >= group.floor:
-                self._send(group.audience, group.rewritten(packets))
+                self._send(group.audience, group.rewritten(packets, now))
             else:
-                self._send_late(group, packets)
+                self._send_late(group, packets, now)
             group.count(packets)
             group.advance(latest, now)
         for consumer in waiting:
-            rest = consumer.begin(packets, now)
-            if rest and consumer.group is not None:
-                self._send(Audience((consumer,)), consumer.group.rewritten(rest))
-                consumer.sent(rest)
-                consumer.group.advance(latest, now)
+            rest = consumer.begin(producer, packets, now)
+            if rest:
+                self._send_burst(consumer, rest, now)
+                consumer.join()
 
-    def _send_late(self, group: Group, packets: Sequence[Packet]) -> None:
+    def _send_own(self, consumer: Consumer, packets: Sequence[Packet], now: float) -> None:
+        """To one consumer in its own group, at once."""
+        for at in range(0, len(packets), MAX_BURST):
+            self._send_burst(consumer, packets[at : at + MAX_BURST], now)
+        self._flush_egresses()
+
+    def _send_burst(self, consumer: Consumer, packets: Sequence[Packet], now: float) -> None:
+        group = consumer.group
+        if group is not None:
+            self._send(Audience((consumer,)), group.rewritten(packets, now))
+            group.count(packets)
+            group.advance(max(packets, key=_INDEX), now)
+
+    def _send_late(self, group: Group, packets: Sequence[Packet], now: float) -> None:
         """Something arrived after a key frame that it was sent before: it is not for those who began there."""
         for consumer in tuple(group.members):
             rest = [packet for packet in packets if packet.index >= consumer.start]
-            self._send(Audience((consumer,)), group.rewritten(rest))
+            self._send(Audience((consumer,)), group.rewritten(rest, now))
             consumer.missed([packet for packet in packets if packet.index < consumer.start], Drop.BEFORE_KEY_FRAME)
 
     def _send(self, audience: Audience, packets: Sequence[bytes]) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from struct import Struct
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
 from sfu.media.audience import Audience
-from sfu.media.rtp import Packet, extension_block
+from sfu.media.rtp import Packet, extension_block, time_delta
 
 if TYPE_CHECKING:
     from sfu.media.consumer import Consumer
@@ -26,6 +26,8 @@ class Layout(NamedTuple):
     """The viewer's id for MID, and the slot's mid."""
     carried: tuple[tuple[int, int], ...]
     """Pairs (producer's id, viewer's id) of extensions whose values are carried over."""
+    send_time: int | None = None
+    """The viewer's id for abs-send-time, which says when the packet leaves here."""
 
 
 class Rewrite(NamedTuple):
@@ -39,12 +41,69 @@ class Rewrite(NamedTuple):
     time_offset: int
     """Added to the media time, in its ticks."""
 
+    def applied(self, packets: Sequence[Packet], now: float) -> list[bytes]:
+        """The packets as they leave at `now` (seconds of the loop's clock), in plain text."""
+        ssrc, payload_type, layout, sequence_offset, time_offset = self
+        pack = _HEADER.pack
+        plain = layout.mid is None and not layout.carried and layout.send_time is None
+        moment = 0 if layout.send_time is None else int(now * (1 << 18)) & 0xFFFFFF
+        out = []
+        for packet in packets:
+            payload = packet.payload
+            body = payload if plain else _body(packet, layout, moment)
+            head = (0x8000 if body is payload else 0x9000) | packet.marker << 7 | payload_type
+            sequence = (packet.index + sequence_offset) & 0xFFFF
+            out.append(pack(head, sequence, (packet.media_time + time_offset) & 0xFFFFFFFF, ssrc) + body)
+        return out
+
+
+class Squeeze(NamedTuple):
+    """The media times of a replay: what was recorded over seconds is told as if it came in the time it takes to send.
+
+    A receiver whose frames come faster than their times say would hold them back to show them at the recorded pace.
+    """
+
+    until: int
+    """Index of the last packet concerned."""
+    start: int
+    """Media time of the first one."""
+    live: int
+    """Media time of the last one, which stays."""
+    span: int
+    """Ticks between the two as told."""
+
+    @classmethod
+    def of(cls, packets: Sequence[Packet], span: int) -> Self:
+        """For these packets, in order."""
+        return cls(packets[-1].index, packets[0].media_time, packets[-1].media_time, span)
+
+    def applied(self, packet: Packet) -> Packet:
+        """`packet`, or a copy of it with the time as told."""
+        length = time_delta(self.live, self.start)
+        if packet.index > self.until or length <= self.span:
+            return packet
+        past = time_delta(packet.media_time, self.start)
+        media_time = self.live - self.span + past * self.span // length
+        return Packet(
+            packet.marker,
+            packet.payload_type,
+            packet.sequence,
+            media_time & 0xFFFFFFFF,
+            packet.ssrc,
+            packet.payload,
+            packet.extensions,
+            packet.blocks,
+            packet.index,
+            packet.key,
+        )
+
 
 class Group:
     """The consumers that share one `Rewrite`."""
 
-    def __init__(self, rewrite: Rewrite) -> None:
+    def __init__(self, rewrite: Rewrite, squeeze: Squeeze | None = None) -> None:
         self.rewrite = rewrite
+        self.squeeze = squeeze
         self.members: list[Consumer] = []
         self.packets = 0
         self.octets = 0
@@ -79,19 +138,11 @@ class Group:
             self._audience = None if known.unkeyed else known  # keys come without a word to us
         return known
 
-    def rewritten(self, packets: Sequence[Packet]) -> list[bytes]:
-        """The packets as every member gets them, in plain text."""
-        ssrc, payload_type, layout, sequence_offset, time_offset = self.rewrite
-        pack = _HEADER.pack
-        plain = layout.mid is None and not layout.carried
-        out = []
-        for packet in packets:
-            payload = packet.payload
-            body = payload if plain else packet.blocks.get(layout) or _body(packet, layout)
-            head = (0x8000 if body is payload else 0x9000) | packet.marker << 7 | payload_type
-            sequence = (packet.index + sequence_offset) & 0xFFFF
-            out.append(pack(head, sequence, (packet.media_time + time_offset) & 0xFFFFFFFF, ssrc) + body)
-        return out
+    def rewritten(self, packets: Sequence[Packet], now: float) -> list[bytes]:
+        """The packets as every member gets them at `now` (seconds of the loop's clock), in plain text."""
+        if self.squeeze is not None:
+            packets = [self.squeeze.applied(packet) for packet in packets]
+        return self.rewrite.applied(packets, now)
 
     def count(self, packets: Sequence[Packet]) -> None:
         """These were sent to every member."""
@@ -106,12 +157,22 @@ class Group:
         self.last_time = last.media_time + self.rewrite.time_offset
         self.last_at = now
 
+    def continue_from(self, own: Group) -> None:
+        """A member comes from a group of its own; if that was ahead, what it sent last counts here too."""
+        if own.highest > self.highest:
+            self.highest, self.last_time, self.last_at = own.highest, own.last_time, own.last_at
 
-def _body(packet: Packet, layout: Layout) -> bytes:
+
+def _body(packet: Packet, layout: Layout, moment: int) -> bytes:
     """Extension block and payload, written once for all groups of this layout; the payload itself for no block."""
+    known = packet.blocks.get(layout)
+    if known is not None and known[0] == moment:
+        return known[1]
     values = [] if layout.mid is None else [layout.mid]
     extensions = packet.extensions
     values += [(theirs, extensions[ours]) for ours, theirs in layout.carried if ours in extensions]
+    if layout.send_time is not None:
+        values.append((layout.send_time, moment.to_bytes(3, "big")))
     body = extension_block(values) + packet.payload if values else packet.payload
-    packet.blocks[layout] = body
+    packet.blocks[layout] = (moment, body)
     return body

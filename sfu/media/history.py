@@ -93,6 +93,11 @@ class History:
         self._written = min(self._written, self._indexes[position])
         return self._packets[position:]
 
+    def since(self, index: int) -> list[Packet]:
+        """All packets from this index on, by rising index."""
+        self._written = min(self._written, index)
+        return self._packets[bisect_left(self._indexes, index) :]
+
     def _insert(self, packet: Packet) -> bool:
         index = packet.index
         position = bisect_left(self._indexes, index)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 _INTERVAL = 0.5
 _REPEATS = 10
+_ANSWER = 0.6  # seconds within which a key frame counts as the answer to a request
 
 
 class KeyFrameRequests:
@@ -16,7 +17,10 @@ class KeyFrameRequests:
     """
 
     def __init__(self) -> None:
+        self.heeded = False
+        """Whether a key frame came soon after the latest request that had the time: many cameras never heed one."""
         self._sent_at: float | None = None
+        self._asked_at: float | None = None
         self._repeats = 0
         self._next_due: float | None = None
 
@@ -34,9 +38,12 @@ class KeyFrameRequests:
         self._sent(now)
         return True
 
-    def key_frame(self) -> None:
+    def key_frame(self, now: float) -> None:
         """A key frame starts to arrive: everyone who waits is served by it."""
         self._next_due = None
+        if self._asked_at is not None:
+            self.heeded = now < self._asked_at + _ANSWER
+            self._asked_at = None
 
     def due(self, now: float) -> bool:
         """Whether a remembered or unanswered request is to be sent now; it then counts as sent."""
@@ -47,5 +54,7 @@ class KeyFrameRequests:
 
     def _sent(self, now: float) -> None:
         self._sent_at = now
+        if self._asked_at is None:
+            self._asked_at = now
         self._next_due = now + _INTERVAL if self._repeats else None
         self._repeats -= 1

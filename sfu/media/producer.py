@@ -1,7 +1,7 @@
-"""A producer: one incoming track, its statistics, its key frame requests and its consumers.
+"""A producer: one incoming stream, its latest packets, what it is asked for, and its consumers.
 
 Owns what is done once for each packet that comes in, however many consumers it has. Never renumbers and never sends
-media; the two things it says to its camera leave through the callable that its participant gives it.
+media; what it says to its camera leaves through the callables that its participant gives it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from sfu.media.codecs import starts_key_frame
 from sfu.media.feedback import Reception
+from sfu.media.gaps import Gaps
 from sfu.media.group import Group, Rewrite
+from sfu.media.history import History
 from sfu.media.keyframes import KeyFrameRequests
 from sfu.media.rtp import Packet, sequence_delta
 from sfu.rtc.codec import Codec
@@ -21,6 +23,12 @@ if TYPE_CHECKING:
 
 _BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
 _RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
+_ROUND_TRIP: Final = 0.1  # seconds to a camera and back; nothing that cameras say of themselves tells it
+_STALLED: Final = 1.0  # seconds without a packet: browsers stop upper layers when their own link is thin
+_MEASURED_OVER: Final = 1.0  # seconds
+_SHORT: Final = 400_000  # bytes; a longer way from the key frame costs a viewer more than a fresh one would
+HISTORY_BYTES: Final = 8 << 20
+"""Most memory that a producer's latest packets take, unless the settings say otherwise."""
 
 
 class Producer:
@@ -32,7 +40,9 @@ class Producer:
         codecs: Sequence[Codec],
         extensions: Mapping[str, int],
         *,
+        history_bytes: int = HISTORY_BYTES,
         ask_key_frame: Callable[[Producer], None],
+        ask_again: Callable[[Producer, Sequence[int]], None],
         on_codec: Callable[[Producer], None],
     ) -> None:
         self.track = track
@@ -48,9 +58,19 @@ class Producer:
         self.ssrc: int | None = None
         self.reception = Reception(self.codec.clock_rate)
         self.key_frames = KeyFrameRequests()
-        self.drops = {"unknown_payload_type": 0}
+        self.history = History(max_bytes=history_bytes)
+        self.gaps = Gaps()
+        self.octets = 0
+        """Bytes of payload that came."""
+        self.bitrate = 0
+        """Of late, in bit/s."""
+        self.heard_at = float("-inf")
+        """When the latest packet came, in seconds of the loop's clock."""
+        self._measured = (0.0, 0)
+        self.drops = {"unknown_payload_type": 0, "stale": 0}
         self._codecs = {codec.payload_type: codec for codec in codecs}
         self._ask_key_frame = ask_key_frame
+        self._ask_again = ask_again
         self._on_codec = on_codec
         self._highest = 0
         self._spacing = 1.0
@@ -66,7 +86,10 @@ class Producer:
             self._restart_consumers(self._highest + 1)
 
     def receive(self, packet: Packet, now: float) -> bool:
-        """Takes in one packet, `now` in seconds of the loop's clock; False when it may not be forwarded."""
+        """Takes in one packet, `now` in seconds of the loop's clock; False when it may not be forwarded.
+
+        A packet that comes twice, or later than anybody could use it, is `stale`.
+        """
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
             self.drops["unknown_payload_type"] += 1
@@ -79,8 +102,26 @@ class Producer:
         self._measure_spacing(packet, now)
         packet.key = starts_key_frame(codec.name, packet.payload)
         if packet.key and codec.kind == "video":
-            self.key_frames.key_frame()
+            self.key_frames.key_frame(now)
+            self.gaps.key_frame(packet.index)
+        if not self.history.add(packet, now):
+            self.drops["stale"] += 1
+            return False
+        self.octets += len(packet.payload)
+        self.heard_at = now
+        self._look_for_gaps(packet.index, now)
         return True
+
+    def _look_for_gaps(self, index: int, now: float) -> None:
+        gaps = self.gaps
+        gaps.received(index, now)
+        due = gaps.next_due()
+        if due is not None and now >= due:
+            missing = gaps.due(now, _ROUND_TRIP)
+            if missing and "nack" in self.codec.feedback:
+                self._ask_again(self, [index & 0xFFFF for index in missing])
+            if gaps.wants_key_frame() and self.consumers:
+                self.request_key_frame(now)
 
     @property
     def bursty(self) -> bool:
@@ -99,6 +140,8 @@ class Producer:
             self.ssrc = packet.ssrc
             self._clock = None
             self.reception = Reception(codec.clock_rate)
+        self.history.clear()
+        self.gaps.restart()
         renamed = codec.name != self.codec.name
         self.codec = codec
         # two rounds on, so that not even a late packet of the old stream comes after the first of the new one
@@ -113,6 +156,8 @@ class Producer:
         if delta > 0:
             self._highest = packet.index
             if delta > _RESTART:
+                self.history.clear()
+                self.gaps.restart()
                 self._restart_consumers(packet.index)
 
     def _restart_consumers(self, start: int) -> None:
@@ -122,10 +167,22 @@ class Producer:
             consumer.restart()
 
     def add(self, consumer: Consumer, now: float) -> None:
-        """One more consumer; it waits for the next packet that starts a key frame, which is asked for."""
+        """One more consumer; it waits for the next packet that starts a key frame, which is asked for if need be."""
         self.consumers.append(consumer)
         self.waiting.append(consumer)
-        self.request_key_frame(now)
+        if not self.replayable():
+            self.request_key_frame(now)
+
+    def replayable(self) -> Sequence[Packet]:
+        """What a new consumer can be started with at once: the packets from the latest key frame on, or none.
+
+        None if it takes longer to send them than to wait for a key frame of a camera that is known to heed requests.
+        """
+        packets = self.history.since_key() if self.codec.kind == "video" else []
+        if not packets or packets[0].index < self.start:
+            return ()
+        size = sum([len(packet.payload) for packet in packets])
+        return packets if size <= _SHORT or not self.key_frames.heeded else ()
 
     def remove(self, consumer: Consumer) -> None:
         """No more packets for `consumer`."""
@@ -139,8 +196,9 @@ class Producer:
             self.waiting.append(consumer)
 
     def join_group(self, consumer: Consumer, rewrite: Rewrite) -> Group:
-        """A consumer found its key frame: from now on it gets what its group gets."""
-        self.waiting.remove(consumer)
+        """A consumer is up to date: from now on it gets what its group gets."""
+        if consumer in self.waiting:
+            self.waiting.remove(consumer)
         group = self.groups.get(rewrite)
         if group is None:
             group = self.groups[rewrite] = Group(rewrite)
@@ -148,10 +206,11 @@ class Producer:
         return group
 
     def leave_group(self, consumer: Consumer, group: Group) -> None:
-        """Undoes `join_group`; an empty group is forgotten."""
-        group.leave(consumer)
-        if not group.members:
-            del self.groups[group.rewrite]
+        """Undoes `join_group`, if that was called; an empty group is forgotten."""
+        if consumer in group.members:
+            group.leave(consumer)
+            if not group.members:
+                del self.groups[group.rewrite]
 
     def request_key_frame(self, now: float) -> None:
         """Somebody needs a key frame; coalesced (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""
@@ -160,11 +219,24 @@ class Producer:
 
     def tick(self, now: float) -> None:
         """Asks for a key frame that consumers want since their restart, or repeats a request that is due."""
+        self._measure_bitrate(now)
         if self._wanted:
             self._wanted = False
             self.request_key_frame(now)
         if self.key_frames.due(now):
             self._ask_key_frame(self)
+
+    def _measure_bitrate(self, now: float) -> None:
+        at, octets = self._measured
+        if now - at >= _MEASURED_OVER:
+            bitrate = int((self.octets - octets) * 8 / (now - at))
+            if bitrate:  # a layer that pauses is still the size it was
+                self.bitrate = (self.bitrate + bitrate) // 2 if self.bitrate else bitrate
+            self._measured = (now, self.octets)
+
+    def stalled(self, now: float) -> bool:
+        """Whether nothing has come for a while."""
+        return now - self.heard_at > _STALLED
 
     def clock_told(self, ntp: int, media_time: int, now: float) -> None:
         """A sender report: at `ntp` (64-bit NTP, on our wall clock) the track's media time was `media_time`."""

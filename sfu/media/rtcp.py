@@ -20,7 +20,9 @@ _FEEDBACK = Struct("!II")
 _FIR_ENTRY = Struct("!IB3x")
 _NACK_ENTRY = Struct("!HH")
 
-_SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, 201, 202, 203, 205, 206
+RECEIVER_REPORT = 201
+"""The second byte of a compound that begins with a receiver report."""
+_SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, RECEIVER_REPORT, 202, 203, 205, 206
 _NACK, _TRANSPORT_FEEDBACK = 1, 15
 _PLI, _FIR, _AFB = 1, 4, 15
 _CNAME = 1

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from sfu.media.fanout import Fanout
-from sfu.media.producer import Producer
+from sfu.media.track import IncomingTrack
 from sfu.rooms.limits import WINDOW, EarlyCandidates, MessageRates
 from sfu.rooms.participant import Participant, Terms
 from sfu.rooms.publication import Outbox, Publication
@@ -44,15 +44,12 @@ from sfu.signaling.messages import (
     Offer,
     Select,
     SignalError,
-    SlotStatus,
-    SourceStatus,
-    Tracks,
 )
 from sfu.signaling.topics import Leaf, Role
 
 _log = logging.getLogger(__name__)
 
-_TICK: Final = 0.1  # seconds
+_TICK: Final = 0.2  # seconds
 
 
 class NewTransport(Protocol):
@@ -208,6 +205,7 @@ class RoomServer:
         for replaced in self._rooms.admit(leaf):
             self._end(replaced, "replaced")
         participant.on_tracks = self._on_tracks
+        participant.on_sparse = self._on_sparse
         participant.on_connected = self._on_connected
         participant.on_closed = self._on_closed
         self.participants[leaf] = participant
@@ -233,6 +231,7 @@ class RoomServer:
             )
         except RoomError as error:
             raise SignalError(ErrorCode(error.code), error.message, session=participant.session) from error
+        participant.downlink.want(select.mid, select.layer)
         self._apply(change)
 
     # --- what changes
@@ -240,6 +239,9 @@ class RoomServer:
     def _on_tracks(self, participant: Participant) -> None:
         if self.participants.get(participant.leaf) is participant:
             self._apply(self._rooms.set_tracks(participant.leaf, participant.tracks()))
+
+    def _on_sparse(self, participant: Participant) -> None:
+        self._send_tracks(participant, self._rooms.slots(participant.leaf))
 
     def _on_connected(self, participant: Participant) -> None:
         self.counters["connected"] += 1
@@ -259,12 +261,12 @@ class RoomServer:
                     self._send_tracks(participant, slots)
         self._publication.note(change)
 
-    def _find(self, source: Source) -> Producer | None:
-        """The producer that a slot's source names."""
+    def _find(self, source: Source) -> IncomingTrack | None:
+        """The track that a slot's source names."""
         for role in (Role.PUB, Role.JOIN):
             participant = self.participants.get(Leaf(source.room, role, source.peer))
-            if participant is not None and source.track in participant.producers:
-                return participant.producers[source.track]
+            if participant is not None and source.track in participant.uplink.tracks:
+                return participant.uplink.tracks[source.track]
         return None
 
     def _end(self, leaf: Leaf, reason: str | None) -> None:
@@ -293,7 +295,7 @@ class RoomServer:
 
     def _send_tracks(self, participant: Participant, slots: tuple[SlotState, ...]) -> None:
         if participant.session is not None and slots:
-            self._send(participant.leaf, participant.session, Tracks(tuple(map(_slot_status, slots))))
+            self._send(participant.leaf, participant.session, participant.told(slots))
 
     # --- running
 
@@ -338,9 +340,3 @@ def _is_reoffer(current: Participant, client: tuple[str, str | None], descriptio
     if (current.clientid, current.session) != client or not current.continues(description):
         return False
     return current.session is not None or current.same_ice(description)
-
-
-def _slot_status(slot: SlotState) -> SlotStatus:
-    source = slot.source
-    status = None if source is None else SourceStatus(source.room, source.peer, source.track, source.codec)
-    return SlotStatus(slot.mid, slot.kind, status, slot.reason)

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal
+from typing import Literal
 
 from sfu.rtc.codec import Codec, by_preference, packetization_mode
 from sfu.rtc.description import (
@@ -50,11 +50,6 @@ Role = Literal["pub", "view", "join"]
 
 FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
 
-TRANSPORT_WIDE: Final = False
-"""Whether transport-wide congestion control is agreed to: a camera told so and never fed back stays at its start."""
-SIMULCAST: Final = False
-"""Whether a camera is asked for layers: their producer must tell them apart."""
-
 # RFC 8829 section 5.1.2: all of these mean DTLS-SRTP when a fingerprint comes along.
 _PROTOCOL = re.compile(r"(UDP/TLS/|TCP/DTLS/)?RTP/S?AVPF?", re.IGNORECASE)
 # RFC 8285 section 4.2: ids that fit the one-byte header, the only form we negotiate.
@@ -68,8 +63,6 @@ class _Terms:
     role: Role
     preference: Sequence[str]
     ssrc: Callable[[str], int]
-    transport_wide: bool
-    simulcast: bool
     windows: Counter[str] = field(default_factory=Counter)
 
 
@@ -79,8 +72,6 @@ def negotiate(
     *,
     preference: Sequence[str],
     ssrc: Callable[[str], int],
-    transport_wide: bool = TRANSPORT_WIDE,
-    simulcast: bool = SIMULCAST,
 ) -> Negotiated:
     """The answer to an offer, as decisions.
 
@@ -95,7 +86,7 @@ def negotiate(
     if not served:
         reasons = ", ".join(f"{section.mid}: {refusals[section.index]}" for section in offer.sections)
         raise SdpError("codec", f"no section can be served ({reasons})")
-    terms = _Terms(role, preference, ssrc, transport_wide, simulcast)
+    terms = _Terms(role, preference, ssrc)
     sections = tuple(
         _rejected(section, refusals[section.index]) if section.index in refusals else _agreed(section, terms)
         for section in offer.sections
@@ -162,7 +153,7 @@ def _agreed(section: Section, terms: _Terms) -> Agreed:
     direction = _direction(section.direction, terms.role)
     sends, receives = direction in {"sendrecv", "sendonly"}, direction in {"sendrecv", "recvonly"}
     codecs = _codecs(section, terms, all_of_them=sends)
-    rids = _rids(section, terms) if receives else ()
+    rids = _rids(section) if receives else ()
     extensions = _extensions(section, codecs, rids)
     rtx = _rtx(section, codecs)
     return Agreed(
@@ -193,8 +184,9 @@ def _codecs(section: Section, terms: _Terms, *, all_of_them: bool) -> tuple[Code
     """Best first. Where nothing is sent one is answered: a browser sends the first, others any of those answered."""
     ordered = by_preference(_servable(section.codecs), terms.preference)
     chosen = ordered if all_of_them else ordered[:1]
-    # transport-cc means nothing without the numbers that it reports on
-    wide = terms.transport_wide and _offers(section, TRANSPORT_CC)
+    # transport-cc means nothing without the numbers that it reports on, and we number nothing that we send: packets
+    # are the same for all viewers, who tell us what their links carry by REMB
+    wide = not all_of_them and _offers(section, TRANSPORT_CC)
     wanted = (*FEEDBACK, "transport-cc") if wide else FEEDBACK
     return tuple(replace(codec, feedback=tuple(line for line in wanted if line in codec.feedback)) for codec in chosen)
 
@@ -205,9 +197,9 @@ def _rtx(section: Section, codecs: Sequence[Codec]) -> dict[int, int]:
     return {repaired: number for number, repaired in section.rtx.items() if repaired in chosen}
 
 
-def _rids(section: Section, terms: _Terms) -> tuple[str, ...]:
+def _rids(section: Section) -> tuple[str, ...]:
     """The layers to ask for: none if packets cannot say which one they are of."""
-    return section.rids if terms.simulcast and section.kind == "video" and _offers(section, RID) else ()
+    return section.rids if section.kind == "video" and _offers(section, RID) else ()
 
 
 def _extensions(section: Section, codecs: Sequence[Codec], rids: Sequence[str]) -> Mapping[str, int]:

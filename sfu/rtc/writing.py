@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from sfu.rtc.codec import Codec
+from sfu.rtc.codec import VIDEO, Codec
 from sfu.rtc.description import CNAME, Agreed, Direction, Local, Negotiated, OfferSection, Setup
 
 # From so many codecs on, feedback that all of them have is written once, for "*" (RFC 4585 section 4.2), to stay small.
 # Only Chromium offers as many (Firefox has 5); libdatachannel refuses a description with "*".
 _MANY_CODECS = 8
+
+# In kbit/s, where a camera finds out itself what its link carries: libwebrtc would begin at 300 and take seconds to
+# come to a picture worth looking at. Nobody else knows this parameter.
+_START_BITRATE = ("x-google-start-bitrate", "1200")
 
 # fmtp parameters that an answer repeats: those that must agree (RFC 6184 section 8.2.2 and its like) and, for opus,
 # what the sender should do. A sender's own declarations (sprop-...) are not ours to repeat.
@@ -125,6 +129,8 @@ def _codec_lines(codec: Codec, feedback: Sequence[str], *, answered: bool) -> li
     lines += [f"a=rtcp-fb:{number} {value}" for value in feedback]
     names = _ANSWERED_PARAMETERS.get(codec.name, ())
     pairs = [pair for pair in codec.parameters if not answered or pair[0].lower() in names]
+    if answered and "transport-cc" in feedback and codec.name in VIDEO:
+        pairs.append(_START_BITRATE)
     if pairs:
         lines.append(f"a=fmtp:{number} {';'.join(f'{name}={value}' if value else name for name, value in pairs)}")
     return lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -99,10 +100,18 @@ async def test_a_codec_of_the_settings_is_sent_and_decodes_without_a_freeze(
         assert tile["codec"].lower() == codec
         assert tile["packetsLost"] == 0
         assert tile["audio"]["totalSamplesReceived"] > 48_000
-        sent = (await publisher(camera))["video"]
-        record_property("target_bitrate", sent["targetBitrate"])
+        # what it starts with it keeps only, and goes on from, if it hears back; a machine without a free core slows it
+        sent = await reaches(camera, 1_500_000)
         assert sent["mimeType"].lower() == f"video/{codec}"
-        assert sent["targetBitrate"] > 1_000_000, "it starts at 300,000 and stays there unless it hears back"
+
+
+async def reaches(camera: Page, bitrate: int, timeout: float = 60.0) -> dict[str, Any]:
+    """What the camera says of its video once it aims for so many bit/s."""
+    deadline = time.monotonic() + timeout
+    while (sent := (await publisher(camera))["video"])["targetBitrate"] < bitrate:
+        assert time.monotonic() < deadline, sent["targetBitrate"]
+        await asyncio.sleep(0.2)
+    return sent
 
 
 async def steady(page: Page, frames: int) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         out.bind(("127.0.0.1", 0))
         out.setblocking(False)
         into.bind(("127.0.0.1", 0))
-        into.settimeout(2)
+        into.settimeout(20)
         into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         yield out, into
 
@@ -90,7 +90,7 @@ def test_ipv6_leaves_like_ipv4() -> None:
     ):
         out.bind(("::1", 0))
         into.bind(("::1", 0))
-        into.settimeout(2)
+        into.settimeout(20)
         sender, receiver = keys()
         egress, packets = Egress(out), burst([1200] * 5)
         egress.write(to(out, into, sender), Burst(packets))

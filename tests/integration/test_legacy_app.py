@@ -88,8 +88,8 @@ async def test_as_viewer_it_sees_the_camera_and_is_not_seen(mosquitto: StartMosq
         assert [p["peer"] for p in service.rooms.state("yard")["producers"]] == ["gate"]
         assert all("sendrecv" not in answer and "recvonly" not in answer for answer in app.answers())
         viewer = service.server.participants[Leaf.parse("yard/view/phone")]
-        assert viewer.producers == {}
-        assert not any(viewer.drops.values())  # its camera does not even send
+        assert viewer.uplink.tracks == {}
+        assert not any(viewer.uplink.drops.values())  # its camera does not even send
 
 
 async def test_two_members_see_and_hear_each_other(mosquitto: StartMosquitto) -> None:

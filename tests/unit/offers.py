@@ -21,9 +21,9 @@ def offer(name: str) -> str:
     return (VECTORS / f"{name}.sdp").read_bytes().decode()
 
 
-def negotiated(text: str, role: Role, preference: tuple[str, ...] = PREFERENCE, **options: bool) -> Negotiated:
-    return negotiate(parse(text), role, preference=preference, ssrc=lambda mid: 1000 + sum(mid.encode()), **options)
+def negotiated(text: str, role: Role, preference: tuple[str, ...] = PREFERENCE) -> Negotiated:
+    return negotiate(parse(text), role, preference=preference, ssrc=lambda mid: 1000 + sum(mid.encode()))
 
 
-def answer(text: str, role: Role, preference: tuple[str, ...] = PREFERENCE, **options: bool) -> str:
-    return write_answer(negotiated(text, role, preference, **options), LOCAL, session_id=7, version=1)
+def answer(text: str, role: Role, preference: tuple[str, ...] = PREFERENCE) -> str:
+    return write_answer(negotiated(text, role, preference), LOCAL, session_id=7, version=1)

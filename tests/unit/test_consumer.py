@@ -105,7 +105,9 @@ class Camera:
         self.ssrc = ssrc
         self.sequence = 100
         self.media_time = 5000
-        self.producer = Producer("0", codecs, extensions or {}, ask_key_frame=self._asked, on_codec=lambda _: None)
+        self.producer = Producer(
+            "0", codecs, extensions or {}, ask_key_frame=self._asked, ask_again=lambda *_: None, on_codec=lambda _: None
+        )
 
     def _asked(self, _: Producer) -> None:
         self.asked += 1
@@ -135,7 +137,7 @@ def numbers(packets: Sequence[Packet]) -> list[int]:
 
 def test_a_consumer_asks_for_a_key_frame_and_starts_on_it() -> None:
     camera, viewer = Camera(), Viewer()
-    camera.packet(KEY)
+    camera.packet()
     viewer.attach(camera, 0.0)
     assert camera.asked == 1
     deliver(camera, [camera.packet(), camera.packet()])

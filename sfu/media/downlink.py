@@ -1,0 +1,210 @@
+"""The downlink: what one client is sent, and what it says of that.
+
+Owns the client's slots, the answers to its requests, and the choice of what its link carries. Never forwards: `fanout`
+does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from sfu.media import rtcp
+from sfu.media.bandwidth import LinkEstimate
+from sfu.media.consumer import Consumer
+from sfu.media.fanout import Fanout
+from sfu.media.layers import KEY_FRAMES, LayerChoice
+from sfu.media.producer import Producer
+from sfu.media.track import IncomingTrack
+from sfu.rtc.description import Agreed
+from sfu.rtc.transport import Transport
+
+_ROUND_TRIP: Final = 0.1  # seconds, until the client's first report tells better
+_LONGEST_TRIP: Final = 10.0  # seconds; more is a report about something else
+_VIDEO_CLOCK: Final = 90_000
+_REPLAY_PAUSE: Final = 1.0  # seconds between two replays for a viewer that cannot decode what it gets
+
+
+class Window:
+    """What one slot shows: a track, in one of its layers."""
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.consumer = consumer
+        self.track: IncomingTrack | None = None
+        self.wanted: str | None = None
+        """The highest layer that the viewer asked for, by rid; None for the best."""
+        self.choice = LayerChoice()
+
+    @property
+    def undecided(self) -> bool:
+        """Whether time alone may change what is shown."""
+        return self.consumer.sparse or (self.track is not None and len(self.track.rids) > 1)
+
+
+class Downlink:
+    """One client's slots. `on_sparse`: some slot has become a slide show, or is none any more."""
+
+    def __init__(self, transport: Transport, fanout: Fanout, *, on_sparse: Callable[[], None]) -> None:
+        self.windows: dict[str, Window] = {}
+        self.estimate = LinkEstimate()
+        self.round_trip = _ROUND_TRIP
+        """Seconds to the client and back."""
+        self.loss = 0.0
+        """Share of packets that did not reach the client, by its latest report."""
+        self._transport = transport
+        self._fanout = fanout
+        self._on_sparse = on_sparse
+        self._report: bytes | None = None
+        self._news = False
+        self._sent = 0
+        self._replayed_at = float("-inf")
+
+    @property
+    def consumers(self) -> list[Consumer]:
+        """Of all slots, in the order of the sections."""
+        return [window.consumer for window in self.windows.values()]
+
+    @property
+    def sparse(self) -> frozenset[str]:
+        """The mids of slots that are slide shows."""
+        return frozenset(mid for mid, window in self.windows.items() if window.consumer.sparse)
+
+    # --- what is shown
+
+    def negotiated(self, sections: Iterable[Agreed], now: float) -> None:
+        """Takes over the slots of a (re-)offer."""
+        before, self.windows = self.windows, {}
+        for section in sections:
+            if section.send is None:
+                continue
+            window = before.pop(section.mid, None)
+            if window is None:
+                window = Window(Consumer(section.mid, section.send, self._transport))
+            else:
+                window.consumer.negotiated(section.send)
+                self._fanout.start(window.consumer)
+            self.windows[section.mid] = window
+        for window in before.values():
+            window.consumer.attach(None, now)
+
+    def want(self, mid: str, rid: str | None) -> None:
+        """The viewer wants no layer above `rid` in this slot; None: the best that its link carries."""
+        if (window := self.windows.get(mid)) is not None:
+            window.wanted = rid
+            self._news = True
+
+    def show(self, mid: str, track: IncomingTrack | None, now: float) -> None:
+        """Puts a track in a slot, or nothing: at once from its latest packets where these are kept."""
+        window = self.windows.get(mid)
+        if window is None:
+            return
+        if window.track is track and (track is None or window.consumer.producer in track.producers):
+            return
+        window.track, window.choice = track, LayerChoice()
+        window.consumer.set_sparse(False)
+        window.consumer.attach(None if track is None else self._aim(window, track, now)[0], now)
+        self._fanout.start(window.consumer)
+
+    def _aim(self, window: Window, track: IncomingTrack, now: float) -> tuple[Producer, bool]:
+        """The layer to show, and whether its key frames are all that the link carries."""
+        layers = track.layers(now)
+        wanted = next((at for at, (_, rid, _) in enumerate(layers) if rid == window.wanted), None)
+        estimate = self.estimate.bitrate(now)
+        videos = sum(1 for other in self.windows.values() if other.track is not None and other.consumer.kind == "video")
+        index = window.choice.update(
+            None if estimate is None else estimate // max(videos, 1),
+            self.estimate.congested,
+            [bitrate for _, _, bitrate in layers],
+            now,
+            wanted=None if window.wanted is None else wanted,
+        )
+        return layers[max(index, 0)][0], index == KEY_FRAMES
+
+    # --- what the client says
+
+    def on_rtcp(self, data: bytes, now: float) -> None:
+        """One compound. Reports are only kept: they are read when somebody wants to know."""
+        if data[1] == rtcp.RECEIVER_REPORT:
+            self._report = data
+        for message in rtcp.parse(data, reports=False):
+            if isinstance(message, rtcp.Nack):
+                self._on_nack(message, now)
+            elif isinstance(message, rtcp.KeyFrameRequest):
+                self._on_key_frame_request(message.media_ssrc, now)
+            elif isinstance(message, rtcp.Remb):
+                self.estimate.on_remb(message.bitrate, now)
+                self._news = True
+
+    def _on_nack(self, nack: rtcp.Nack, now: float) -> None:
+        for consumer in self.consumers:
+            if consumer.ssrc == nack.media_ssrc:
+                for packet in consumer.resend(nack.sequences, now, self.round_trip):
+                    self._transport.send_rtp(packet)
+
+    def _on_key_frame_request(self, ssrc: int, now: float) -> None:
+        """A camera that does not heed requests is replayed: it is the only key frame to be had."""
+        for consumer in self.consumers:
+            producer = consumer.producer
+            if consumer.ssrc != ssrc or producer is None:
+                continue
+            producer.request_key_frame(now)
+            if not producer.key_frames.heeded and now - self._replayed_at > _REPLAY_PAUSE and producer.replayable():
+                self._replayed_at = now
+                consumer.restart()
+                self._fanout.start(consumer)
+
+    # --- time
+
+    def tick(self, now: float, ntp: int) -> None:
+        """Called some times a second; `ntp` is the present as 64-bit NTP."""
+        videos = [w for w in self.windows.values() if w.track is not None and w.consumer.kind == "video"]
+        if not videos or not (self._news or self._report or any(w.undecided for w in videos)):
+            return  # most viewers, most of the time
+        self._news = False
+        self._read_report(now, ntp)
+        sent = sum(window.consumer.octets for window in self.windows.values())
+        self.estimate.on_sent(max(0, sent - self._sent), now)
+        self._sent = sent
+        for window in videos:
+            self._adapt(window, now)
+
+    def _adapt(self, window: Window, now: float) -> None:
+        track, consumer = window.track, window.consumer
+        if track is None:
+            return
+        producer, sparse = self._aim(window, track, now)
+        if consumer.producer is producer:
+            consumer.follow(None, now)
+        elif consumer.following is not producer:
+            consumer.follow(producer, now)
+        if sparse is not consumer.sparse:
+            consumer.set_sparse(sparse)
+            self._on_sparse()
+
+    def _read_report(self, now: float, ntp: int) -> None:
+        data, self._report = self._report, None
+        clock_rates = {consumer.ssrc: consumer.clock_rate or _VIDEO_CLOCK for consumer in self.consumers}
+        messages = [] if data is None else rtcp.parse(data)
+        blocks = [
+            block
+            for message in messages
+            if isinstance(message, rtcp.ReceiverReport)
+            for block in message.reports
+            if block.ssrc in clock_rates
+        ]
+        if not blocks:
+            return
+        trips = [trip for block in blocks if (trip := round_trip(block, ntp)) is not None]
+        if trips:
+            self.round_trip = min(trips)
+        self.loss = max(block.fraction_lost for block in blocks) / 256
+        jitter = max(block.jitter / clock_rates[block.ssrc] for block in blocks)
+        self.estimate.on_report(self.loss, min(trips, default=None), jitter, now)
+
+
+def round_trip(block: rtcp.ReportBlock, ntp: int) -> float | None:
+    """Seconds, at `ntp` (64-bit NTP) when the report came (RFC 3550 section 6.4.1); None where it makes no sense."""
+    if not block.lsr:
+        return None
+    trip = ((ntp >> 16) - block.lsr - block.dlsr) & 0xFFFF_FFFF
+    return trip / 65536 if trip < _LONGEST_TRIP * 65536 else None

@@ -1,0 +1,149 @@
+"""Instant start: consumers on their way from the latest key frame to live.
+
+Owns the pace: the key frame at once, what followed it several times faster than it came, and no more in one step than
+leaves time for everybody else. Never rewrites and never sends a packet itself: it is given the callable that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+
+from sfu.media.consumer import Consumer
+from sfu.media.producer import Producer
+from sfu.media.rtp import Packet
+
+STEP: Final = 0.005
+"""Seconds between two steps."""
+_BYTES_PER_S: Final = 4_000_000.0
+_SLOWEST: Final = 0.4  # seconds that a replay takes at most: a second later the picture must be as live as others'
+_AT_ONCE: Final = 48  # packets of a key frame that leave in one go: a socket's usual buffer holds three times as many
+_STEP_PACKETS: Final = 600  # of all replays together: about 2 ms of work
+
+
+class Scheduler(Protocol):
+    """What a replay needs of an event loop."""
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+        """Runs `callback` in `delay` seconds."""
+
+
+class _Replay:
+    """One consumer's way."""
+
+    __slots__ = ("consumer", "credit", "group", "packets", "position", "producer", "rate", "stepped_at")
+
+    def __init__(self, consumer: Consumer, producer: Producer, packets: Sequence[Packet], now: float) -> None:
+        size = sum([len(packet.payload) for packet in packets])
+        self.consumer = consumer
+        self.producer = producer
+        self.packets = packets
+        self.position = 0
+        self.rate = max(_BYTES_PER_S, size / _SLOWEST)
+        self.credit = 0.0
+        self.stepped_at = now
+        self.group = consumer.begin_replay(packets, now, size / self.rate)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the consumer has not begun anew, elsewhere or not at all, since."""
+        return self.group is not None and self.consumer.group is self.group
+
+    def first(self) -> Sequence[Packet]:
+        """The key frame, or its beginning."""
+        key = self.packets[0].media_time
+        size = next((n for n, packet in enumerate(self.packets) if packet.media_time != key), len(self.packets))
+        return self._next(min(size, _AT_ONCE))
+
+    def due(self, now: float, most: int) -> Sequence[Packet]:
+        """What may leave now, `most` packets at most."""
+        self.credit += (now - self.stepped_at) * self.rate
+        self.stepped_at = now
+        count = 0
+        for packet in self.packets[self.position : self.position + most]:
+            if self.credit <= 0:
+                break
+            self.credit -= len(packet.payload)
+            count += 1
+        return self._next(count)
+
+    def _next(self, count: int) -> Sequence[Packet]:
+        start, self.position = self.position, self.position + count
+        return self.packets[start : self.position]
+
+
+class Replays:
+    """All consumers that are on their way."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        clock: Callable[[], float],
+        send: Callable[[Consumer, Sequence[Packet], float], None],
+        pending: Callable[[Producer], Sequence[Packet]],
+    ) -> None:
+        """`send` sends to one consumer in its own group; `pending` are packets that groups will get in a moment."""
+        self._scheduler = scheduler
+        self._clock = clock
+        self._send = send
+        self._pending = pending
+        self._running: list[_Replay] = []
+        self._stepping = False
+
+    def start(self, consumer: Consumer) -> None:
+        """Starts a consumer that waits for a key frame from its producer's latest one, if that is kept and near."""
+        producer = consumer.producer
+        if producer is None or consumer.group is not None or consumer.sparse:
+            return
+        now = self._clock()
+        packets = self._settled(producer, producer.replayable())
+        if not packets:
+            return
+        replay = _Replay(consumer, producer, packets, now)
+        if replay.group is None:
+            return
+        self._send(consumer, replay.first(), now)
+        self._running.append(replay)
+        self._schedule()
+
+    def _settled(self, producer: Producer, packets: Sequence[Packet]) -> Sequence[Packet]:
+        """Those of `packets` that no group is about to get."""
+        pending = self._pending(producer)
+        if not pending:
+            return packets
+        first = min([packet.index for packet in pending])
+        return [packet for packet in packets if packet.index < first]
+
+    def _schedule(self) -> None:
+        if self._running and not self._stepping:
+            self._stepping = True
+            self._scheduler.call_later(STEP, self._step)
+
+    def _step(self) -> None:
+        self._stepping = False
+        now, left = self._clock(), _STEP_PACKETS
+        running, self._running = self._running, []
+        for number, replay in enumerate(running):
+            if left <= 0:
+                self._running = running[number:] + self._running  # they are first next time
+                break
+            if replay.alive:
+                packets = replay.due(now, left)
+                left -= len(packets)
+                if packets:
+                    self._send(replay.consumer, packets, now)
+                if not self._caught_up(replay):
+                    self._running.append(replay)
+        self._schedule()
+
+    def _caught_up(self, replay: _Replay) -> bool:
+        """Whether nothing is left that groups will not get; the consumer is then one of a group."""
+        if replay.position < len(replay.packets):
+            return False
+        following = replay.packets[-1].index + 1
+        newer = self._settled(replay.producer, replay.producer.history.since(following))
+        if newer:
+            replay.packets, replay.position = newer, 0
+            return False
+        replay.consumer.join(following)
+        return True

@@ -1,0 +1,72 @@
+"""An incoming track: one section in which a client sends, and the producers of its layers.
+
+Owns which layer is which: without simulcast there is one, under no rid (RFC 8852). Never sees a packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+from sfu.media.producer import Producer
+from sfu.rtc.codec import Codec
+from sfu.rtc.description import Receive
+
+
+class IncomingTrack:
+    """What one section brings."""
+
+    def __init__(self, mid: str, receive: Receive, new_producer: Callable[[str, Receive], Producer]) -> None:
+        self.mid = mid
+        self._new_producer = new_producer
+        self._producers: dict[str | None, Producer] = {}
+        self.rtx: Mapping[int, int] = {}
+        """Payload type of retransmissions -> the payload type they repair."""
+        self.negotiated(receive)
+
+    def negotiated(self, receive: Receive) -> list[Producer]:
+        """Takes over a (re-)offer; returns the producers of layers that it does not have any more."""
+        rids: tuple[str | None, ...] = receive.rids or (None,)
+        self.rtx = receive.rtx
+        before, self._producers = self._producers, {}
+        for rid in rids:
+            producer = before.pop(rid, None)
+            if producer is None:
+                producer = self._new_producer(self.mid, receive)
+            else:
+                producer.negotiated(receive.codecs, receive.extensions)
+            self._producers[rid] = producer
+        return list(before.values())
+
+    def layer(self, rid: str | None) -> Producer | None:
+        """The producer of a layer; None for a rid that was not offered, or not told yet."""
+        return self._producers.get(rid)
+
+    @property
+    def producers(self) -> Collection[Producer]:
+        """Of all layers."""
+        return self._producers.values()
+
+    @property
+    def codec(self) -> Codec:
+        """What it is coded in now."""
+        return self.main.codec
+
+    @property
+    def main(self) -> Producer:
+        """The layer with the most bits, or the first one."""
+        return max(self._producers.values(), key=lambda producer: producer.bitrate)
+
+    @property
+    def rids(self) -> Mapping[str | None, Producer]:
+        """The layers by rid."""
+        return self._producers
+
+    def layers(self, now: float) -> Sequence[tuple[Producer, str | None, int | None]]:
+        """All layers, the lowest first, with rid and bitrate in bit/s: 1 until measured, None while nothing comes."""
+        ordered = sorted(self._producers.items(), key=lambda item: item[1].bitrate)
+        return [(each, rid, None if each.stalled(now) else max(each.bitrate, 1)) for rid, each in ordered]
+
+    @property
+    def heard_at(self) -> float:
+        """When the latest packet of any layer came, in seconds of the loop's clock."""
+        return max(producer.heard_at for producer in self._producers.values())

@@ -1,0 +1,196 @@
+"""The uplink: what one client sends, how it arrives, and what the client is told of that.
+
+Owns the way of each incoming packet to its producer, the repair of what got lost on it, and the feedback that makes a
+camera send as well as its link allows. Never knows who watches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final
+
+from sfu.media import rtcp, rtp, rtx
+from sfu.media.arrivals import Arrivals
+from sfu.media.demux import Demux, Route
+from sfu.media.feedback import BitrateCeiling
+from sfu.media.producer import Producer
+from sfu.media.rtp import Packet
+from sfu.media.track import IncomingTrack
+from sfu.rtc.description import CNAME, TRANSPORT_CC, Agreed, Receive
+
+_STALLED: Final = 10.0  # seconds without a packet until a track counts as gone (Opus DTX still sends each 0.4 s)
+_FEEDBACK: Final = 0.05  # seconds between two of transport-wide congestion control, as libwebrtc has it at most
+
+
+class Uplink:
+    """One client's tracks. `on_tracks`: those that flow, or their codecs, have changed."""
+
+    def __init__(
+        self,
+        send: Callable[[bytes], None],
+        ssrc: int,
+        *,
+        max_bitrate: int,
+        history_bytes: int,
+        on_tracks: Callable[[], None],
+    ) -> None:
+        """`send` takes RTCP compounds, which come from `ssrc`; `max_bitrate` in bit/s for all video together."""
+        self.tracks: dict[str, IncomingTrack] = {}
+        self.flowing: set[str] = set()
+        """The mids of the tracks from which packets come."""
+        self.drops = {"malformed_rtp": 0, "no_section": 0, "rtx": 0}
+        self._send = send
+        self._ssrc = ssrc
+        self._history_bytes = history_bytes
+        self._on_tracks = on_tracks
+        self._demux = Demux()
+        self._max_bitrate = max_bitrate
+        self._ceiling = BitrateCeiling(max_bitrate)
+        self._transport_wide: int | None = None
+        self._arrivals = Arrivals()
+        self._feedback_at = 0.0
+        self._clock_offset: int | None = None
+        self._firs = 0
+
+    @property
+    def producers(self) -> Iterator[Producer]:
+        """Of all layers of all tracks."""
+        return (producer for track in self.tracks.values() for producer in track.producers)
+
+    # --- negotiation
+
+    def negotiated(self, sections: Iterable[Agreed]) -> list[Producer]:
+        """Takes over what may come now; returns the producers that ended."""
+        before, self.tracks = self.tracks, {}
+        ended: list[Producer] = []
+        routes = []
+        self._transport_wide = None
+        for section in sections:
+            receive = section.receive
+            if receive is None:
+                continue
+            track = before.pop(section.mid, None)
+            if track is None:
+                track = IncomingTrack(section.mid, receive, self._new_producer)
+            else:
+                ended += track.negotiated(receive)
+            self.tracks[section.mid] = track
+            routes.append(Route.of(section.mid, receive))
+            self._transport_wide = receive.extensions.get(TRANSPORT_CC, self._transport_wide)
+        for track in before.values():
+            self.flowing.discard(track.mid)
+            ended += track.producers
+        self._demux.configure(routes)
+        return ended
+
+    def _new_producer(self, mid: str, receive: Receive) -> Producer:
+        return Producer(
+            mid,
+            receive.codecs,
+            receive.extensions,
+            history_bytes=self._history_bytes,
+            ask_key_frame=self._ask_key_frame,
+            ask_again=self._ask_again,
+            on_codec=lambda _: self._on_tracks(),
+        )
+
+    # --- media, called for each packet
+
+    def receive(self, data: bytes, now: float) -> tuple[Producer, Packet] | None:
+        """One RTP packet, `now` in seconds of the loop's clock; None if it is not to be forwarded."""
+        packet = rtp.parse(data)
+        if packet is None:
+            self.drops["malformed_rtp"] += 1
+            return None
+        if self._transport_wide is not None:
+            self._note_arrival(packet, now)
+        routed = self._demux.route(packet)
+        track = None if routed is None else self.tracks.get(routed.mid)
+        producer = None if track is None or routed is None else track.layer(routed.rid)
+        if track is None or routed is None or producer is None:
+            self.drops["no_section"] += 1
+            return None
+        if routed.repairs:
+            original = _original(packet, track, producer)
+            if original is None:
+                self.drops["rtx"] += 1
+                return None
+            packet = original
+        if not producer.receive(packet, now):
+            return None
+        if track.mid not in self.flowing:
+            self.flowing.add(track.mid)
+            self._on_tracks()
+        return producer, packet
+
+    def _note_arrival(self, packet: Packet, now: float) -> None:
+        number = packet.extensions.get(self._transport_wide or 0)
+        if number is None or len(number) != 2:
+            return
+        self._arrivals.received(number[0] << 8 | number[1], now)
+        if now >= self._feedback_at:
+            self._feedback_at = now + _FEEDBACK
+            for feedback in self._arrivals.feedback(packet.ssrc, now):
+                self._say(rtcp.transport_feedback(self._ssrc, feedback))
+
+    # --- what the client says and hears
+
+    def on_sender_report(self, report: rtcp.SenderReport, ntp: int, now: float) -> None:
+        """`ntp` is the present on our wall clock (64-bit NTP).
+
+        Audio and video of one client share its NTP clock; one offset puts both on ours without parting them.
+        """
+        producer = next((p for p in self.producers if p.ssrc == report.ssrc), None)
+        if producer is None:
+            return
+        producer.reception.sender_report(report.ntp, now)
+        if self._clock_offset is None:
+            self._clock_offset = ntp - report.ntp
+        producer.clock_told(report.ntp + self._clock_offset, report.media_time, now)
+
+    def _say(self, *parts: bytes) -> None:
+        self._send(rtcp.compound(rtcp.receiver_report(self._ssrc, (), CNAME), *parts))
+
+    def _ask_key_frame(self, producer: Producer) -> None:
+        if producer.ssrc is None:
+            return
+        if "nack pli" in producer.codec.feedback:
+            self._say(rtcp.pli(self._ssrc, producer.ssrc))
+        else:
+            self._firs = (self._firs + 1) & 0xFF
+            self._say(rtcp.fir(self._ssrc, producer.ssrc, self._firs))
+
+    def _ask_again(self, producer: Producer, sequences: Sequence[int]) -> None:
+        if producer.ssrc is not None:
+            self._say(rtcp.nack(self._ssrc, producer.ssrc, sequences))
+
+    # --- time
+
+    def tick(self, now: float) -> None:
+        """Called some times a second: repeated requests, tracks that fell silent."""
+        for producer in self.producers:
+            producer.tick(now)
+        stalled = {mid for mid in self.flowing if now - self.tracks[mid].heard_at > _STALLED}
+        if stalled:
+            self.flowing -= stalled
+            self._on_tracks()
+
+    def report(self, now: float) -> None:
+        """RFC 3550 section 6.4.2 for every stream, and how much video may come (REMB, draft-alvestrand-rmcat-remb)."""
+        received = [(p.ssrc, p) for p in self.producers if p.ssrc is not None]
+        blocks = [producer.reception.report(ssrc, now) for ssrc, producer in received]
+        parts = [rtcp.receiver_report(self._ssrc, blocks, CNAME)]
+        video = [ssrc for ssrc, producer in received if "goog-remb" in producer.codec.feedback]
+        if video:
+            worst = max((block.fraction_lost / 256 for block in blocks if block.ssrc in video), default=0.0)
+            # a camera with transport-wide feedback finds out itself what its link carries
+            ceiling = self._max_bitrate if self._transport_wide is not None else self._ceiling.update(worst, now)
+            parts.append(rtcp.remb(self._ssrc, ceiling, video))
+        self._send(rtcp.compound(*parts))
+
+
+def _original(packet: Packet, track: IncomingTrack, producer: Producer) -> Packet | None:
+    """What an RTX packet (RFC 4588) repairs; None before the stream itself is known, and for mere padding."""
+    if producer.ssrc is None:
+        return None
+    return rtx.unwrap(packet, track.rtx[packet.payload_type], producer.ssrc)
