@@ -156,7 +156,7 @@ class Downlink:
     # --- time
 
     def tick(self, now: float, ntp: int) -> None:
-        """Called some times a second; `ntp` is the present as 64-bit NTP."""
+        """Called some times a second; `ntp` is when the latest report came, as 64-bit NTP."""
         videos = [w for w in self.windows.values() if w.track is not None and w.consumer.kind == "video"]
         if not videos or not (self._news or self._report or any(w.undecided for w in videos)):
             return  # most viewers, most of the time

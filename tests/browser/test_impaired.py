@@ -12,6 +12,7 @@ from tests.brokers import Mosquitto
 from tests.browser import impaired
 from tests.browser.figures import span
 from tests.browser.impaired import stage
+from tests.browser.pages import until_true
 from tests.impairment.link import Line, Link
 
 Start = Callable[..., Mosquitto]
@@ -66,3 +67,18 @@ async def test_pictures_come_back_after_a_storm(chromium: Browser, mosquitto: St
         found = await impaired.burst(it, 2, where=where)
         assert it.relay.counters()[where]["down" if where == "viewer" else "up"]["burst_lost"] > 0
     assert found.recovered < 8000
+
+
+async def test_losses_on_both_links_freeze_nothing(chromium: Browser, mosquitto: Start) -> None:
+    """2 % lost, 60 ms and 30 ms of jitter on each: what is repaired twice still comes in time."""
+    async with stage(chromium, mosquitto().url) as it:
+        camera, viewer = await it.camera(impaired.BAD), await it.viewer("viewer", impaired.BAD)
+        await until_true(viewer, "__sfu.stats().then((windows) => windows.some((it) => it.cushioned > 200))")
+        for _ in range(5):
+            sent = await impaired.frames_sent(camera)
+            seen = await span(viewer, 10)
+            sent = await impaired.frames_sent(camera) - sent
+            assert seen.lost > 0
+            if seen.frozen == 0 and seen.decoded > 0.98 * sent and seen.jitter_buffer < 600:
+                return
+    pytest.fail(f"{seen.row} of {sent}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from sfu.http.assets import STATIC
 from sfu.http.server import HttpServer, PageInfo
 from tests.brokers import Mosquitto
-from tests.browser.stand_in import Camera, StandIn, stand_in
+from tests.browser.stand_in import HEIGHT, WIDTH, Camera, StandIn, stand_in
 from tests.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(not (STATIC / "app.js").is_file(), reason="needs the bundled page")
@@ -256,3 +257,65 @@ async def test_a_camera_whose_name_was_taken_does_not_take_it_back(scene: Scene)
     await scene.server.online(boot="two")
     await page.wait_for_timeout(1_000)  # longer than the jitter after a restarted server
     assert scene.server.offers[-1] is offer
+
+
+async def test_a_slide_show_on_a_thin_link_is_shown_and_said(scene: Scene) -> None:
+    await scene.server.announce(Camera("garage", "van", reason="thin_link"))
+    page = await scene.open()
+    await until_states(page, van="live")
+    await expect(page.get_by_text("Slide show: the link is thin")).to_be_visible()
+    await page.keyboard.press("i")
+    await expect(page.get_by_text("key frames alone: the link is thin")).to_be_visible()
+
+
+async def test_figures_lie_over_the_pictures_that_somebody_asks_about(scene: Scene) -> None:
+    await scene.server.announce(NORTH, SOUTH)
+    page = await scene.open("#site")
+    await until_states(page, north="live", south="live")
+    figures = page.locator(".figures:visible")
+    await expect(figures).to_have_count(0)
+    await page.keyboard.press("i")
+    await expect(figures).to_have_count(2)
+    for words in (f"{WIDTH} × {HEIGHT}, ", "kbit/s", "0 sent again", "never", "to the first picture", "Round trip"):  # noqa: RUF001 - a sign for people
+        await expect(figures.first).to_contain_text(words)
+    await page.keyboard.press("i")
+    await expect(figures).to_have_count(0)
+    await page.locator(".tile:visible").last.hover()
+    await page.get_by_role("button", name="Figures (i)").last.click()
+    await expect(figures).to_have_count(1)
+    await expect(page.locator(".tile.enlarged")).to_have_count(0)
+
+
+def way(nacks: int, freezes: int = 0, trip: float | None = 120.0) -> dict[str, float | None]:
+    return {"nacks": nacks, "freezes": freezes, "roundTrip": trip, "jitter": 20.0}
+
+
+async def cushioned(page: Page, *looks: dict[str, float | None]) -> list[float | None]:
+    """The delay wished after each look, one a second."""
+    targets: list[float | None] = await page.evaluate(
+        "(looks) => __sfu.cushion(looks)", [[look, 1000 * second] for second, look in enumerate(looks)]
+    )
+    return targets
+
+
+async def test_a_window_keeps_pictures_for_as_long_as_repairs_take(scene: Scene) -> None:
+    page = await scene.open()
+    assert await cushioned(page, *[way(0)] * 100) == [None] * 100, "a clean link"
+    one_loss = [way(0), way(1), *[way(1)] * 100]
+    assert await cushioned(page, *one_loss) == [None] * 102, "one packet lost"
+    raised = await cushioned(page, way(0), way(1), way(2), way(3))
+    assert raised == [None, None, 280, 280], "at once, and without a change while it goes on"
+    assert (await cushioned(page, way(0, trip=None), way(1, trip=None), way(2, trip=None)))[2] == 250
+    frozen = await cushioned(page, way(0), way(1), *(way(n, freezes=n) for n in range(2, 12)))
+    rises = [target for target in frozen if target is not None]
+    assert rises == sorted(rises)
+    assert (rises[1], rises[-1]) == (350, 600), "more for each freeze, and not without limit"
+
+
+async def test_a_window_of_a_clean_link_slowly_gives_up_what_it_kept(scene: Scene) -> None:
+    page = await scene.open()
+    targets = await cushioned(page, way(0), way(1), way(2), *[way(2)] * 60)
+    assert targets[3:33] == [280] * 30
+    falling = [target or 0 for target in targets[33:]]
+    assert all(0 <= earlier - later <= 50 for earlier, later in itertools.pairwise(falling))
+    assert targets[-1] is None

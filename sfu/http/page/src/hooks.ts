@@ -1,5 +1,6 @@
 // window.__sfu: what tests and curious people may ask the page. Never used by the page itself.
 
+import { Cushion, type Way } from "./cushion.js";
 import type { Publishing } from "./publishing.js";
 import { contains } from "./rooms.js";
 import type { Session } from "./session.js";
@@ -29,6 +30,11 @@ export function exposeHooks({ wall, views, publishing, health }: Parts): void {
       stop: () => publishing?.stop(),
       publisher: () => publisherStats(publishing),
       health,
+      /** What a window would keep of a way that was [so, at ms], step by step. */
+      cushion: (looks: [Way, number][]) => {
+        const cushion = new Cushion();
+        return looks.map(([way, now]) => cushion.update(way, now));
+      },
     },
   });
 }
@@ -77,6 +83,8 @@ async function tileStats(tile: Tile): Promise<Report> {
     freezeCount: picture?.freezeCount ?? 0,
     totalFreezesDuration: picture?.totalFreezesDuration ?? 0,
     packetsLost: picture?.packetsLost ?? 0,
+    start: tile.start,
+    cushioned: tile.window.measured.cushioned,
     video: picture ?? null,
     audio: sound ?? null,
   };

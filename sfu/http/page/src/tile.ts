@@ -1,13 +1,16 @@
 // One window on the screen: its picture, what is to be said about it, and its three buttons.
 
 import { element, icon, iconButton, relabel } from "./dom.js";
+import { Overlay } from "./overlay.js";
 import { shortName } from "./rooms.js";
 import type { Window } from "./view.js";
-import { errorWords, reasonWords } from "./words.js";
+import { errorWords, noteWords, reasonWords, THIN_LINK } from "./words.js";
 
 export type TileState = "empty" | "connecting" | "live" | "stalled" | "unplayable" | "audio";
 
 const STALLED_AFTER_MS = 3_000;
+// Key frames of cameras that heed no requests are seconds apart.
+const SLIDES_STALLED_AFTER_MS = 20_000;
 
 export interface TileActions {
   enlarge(tile: Tile): void;
@@ -27,6 +30,8 @@ export class Tile {
   private framesMovedAt = 0;
   private readonly title = element("span", { class: "camera" });
   private readonly place = element("span", { class: "place" });
+  private readonly note = element("span", { class: "note" });
+  private readonly overlay = new Overlay();
   private readonly message = element("p", { class: "message" });
   private readonly detail = element("p", { class: "detail" });
   private readonly symbol = element("div", { class: "symbol" });
@@ -40,14 +45,16 @@ export class Tile {
     this.video.muted = true;
     this.soundButton = iconButton("soundOff", "Turn sound on (m)", () => actions.sound(this), "sound");
     this.sizeButton = iconButton("enlarge", "Enlarge (Enter)", () => actions.enlarge(this));
-    const tools = [this.soundButton, this.sizeButton];
+    const figures = iconButton("figures", "Figures (i)", () => (this.figures = !this.figures));
+    const tools = [this.soundButton, figures, this.sizeButton];
     if (document.fullscreenEnabled) tools.push(iconButton("fullscreen", "Full screen (f)", () => this.fullscreen()));
     this.node = element(
       "article",
       { class: "tile", tabindex: "0", click: () => actions.enlarge(this) },
       this.video,
       element("div", { class: "veil", role: "status" }, this.symbol, this.message, this.detail),
-      element("div", { class: "caption" }, element("span", { class: "dot" }), this.title, this.place),
+      element("div", { class: "caption" }, element("span", { class: "dot" }), this.title, this.place, this.note),
+      this.overlay.node,
       element("div", { class: "tools" }, ...tools),
     );
     this.video.onresize = () => this.node.classList.toggle("upright", this.video.videoHeight > this.video.videoWidth);
@@ -63,6 +70,20 @@ export class Tile {
     this.play();
     relabel(this.soundButton, muted ? "soundOff" : "soundOn", muted ? "Turn sound on (m)" : "Turn sound off (m)");
     this.soundButton.classList.toggle("on", !muted);
+  }
+
+  get figures(): boolean {
+    return this.overlay.open;
+  }
+
+  set figures(open: boolean) {
+    this.overlay.open = open;
+    this.update(performance.now());
+  }
+
+  /** ms from the wish to see this camera to its first picture. */
+  get start(): number | null {
+    return this.firstFrameAt === null ? null : this.firstFrameAt - this.window.wantedAt;
   }
 
   set enlarged(enlarged: boolean) {
@@ -84,8 +105,17 @@ export class Tile {
     this.title.textContent = source?.peer ?? "";
     this.place.textContent = source ? source.room : "";
     this.soundButton.hidden = !audio?.source;
+    setText(this.note, noteWords(video?.reason));
     this.countFrames(now);
+    this.describe();
     this.setState(this.judge(now), reasonWords(video?.reason, video?.source?.codec));
+  }
+
+  private describe(): void {
+    const { videoWidth: width, videoHeight: height } = this.video;
+    const { video, measured } = this.window;
+    const codec = video?.source?.codec;
+    this.overlay.update({ width, height, codec, start: this.start, sparse: video?.reason === THIN_LINK, measured });
   }
 
   private change(camera: string, now: number): void {
@@ -107,11 +137,12 @@ export class Tile {
   private judge(now: number): TileState {
     const { source, video, view } = this.window;
     if (!source) return "empty";
-    if (video?.reason) return "unplayable";
+    if (reasonWords(video?.reason, undefined)) return "unplayable";
     if (!video?.source) return "audio";
     if (this.firstFrameAt === null || view.session.phase !== "connected") return "connecting";
     // A hidden page decodes what it likes; nothing is to be concluded from it.
-    const stalled = document.visibilityState === "visible" && now - this.framesMovedAt > STALLED_AFTER_MS;
+    const patience = video.reason === THIN_LINK ? SLIDES_STALLED_AFTER_MS : STALLED_AFTER_MS;
+    const stalled = document.visibilityState === "visible" && now - this.framesMovedAt > patience;
     return stalled ? "stalled" : "live";
   }
 

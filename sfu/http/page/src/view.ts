@@ -2,6 +2,7 @@
 
 import { randomId } from "./ids.js";
 import type { SlotStatus } from "./messages.js";
+import { Measured, Monitor } from "./monitor.js";
 import { Session, type Surroundings } from "./session.js";
 
 export const MAX_WINDOWS = 16;
@@ -11,8 +12,12 @@ export class Window {
   stream: MediaStream | null = null;
   video: SlotStatus | null = null;
   audio: SlotStatus | null = null;
+  measured = new Measured();
+  /** When somebody began to wait for what is to be seen here, in ms of performance.now(). */
+  wantedAt = 0;
 
   private transceivers: RTCRtpTransceiver[] = [];
+  private told = false;
 
   constructor(readonly view: View, readonly index: number) {}
 
@@ -25,6 +30,10 @@ export class Window {
     return this.transceivers[1]?.mid ?? null;
   }
 
+  get receivers(): RTCRtpReceiver[] {
+    return this.transceivers.map((transceiver) => transceiver.receiver);
+  }
+
   get source(): SlotStatus["source"] {
     return this.video?.source ?? this.audio?.source ?? null;
   }
@@ -32,13 +41,23 @@ export class Window {
   open(connection: RTCPeerConnection): void {
     const kinds = ["video", "audio"] as const;
     this.transceivers = kinds.map((kind) => connection.addTransceiver(kind, { direction: "recvonly" }));
+    this.measured = new Measured();
+    this.wantedAt = performance.now();
+    this.told = false;
     this.stream = new MediaStream(this.transceivers.map((transceiver) => transceiver.receiver.track));
   }
 
   fill(slots: SlotStatus[]): void {
+    const before = camera(this.source);
     this.video = slots.find((slot) => slot.mid === this.mid) ?? null;
     this.audio = slots.find((slot) => slot.mid === this.audioMid) ?? null;
+    if (this.told && camera(this.source) !== before) this.wantedAt = performance.now();
+    this.told = true;
   }
+}
+
+function camera(source: SlotStatus["source"]): string {
+  return source ? `${source.room}/${source.peer}` : "";
 }
 
 export class View {
@@ -46,11 +65,14 @@ export class View {
   readonly session: Session;
   onChange: () => void = () => undefined;
 
+  private readonly monitor: Monitor;
+
   constructor(around: Surroundings, readonly room: string, windows: number) {
     this.addWindows(windows);
     this.session = new Session(around, { room, role: "view", peer: randomId() }, (connection) => this.prepare(connection));
     this.session.onPhase = () => this.onChange();
     this.session.onTracks = (slots) => this.show(slots);
+    this.monitor = new Monitor(() => this.session.attempt?.connection ?? null, this.windows);
   }
 
   /** Makes room for `cameras`; windows are never taken away, for the server may fill them again. */
@@ -63,6 +85,7 @@ export class View {
   }
 
   close(): void {
+    this.monitor.stop();
     this.session.close();
   }
 

@@ -28,11 +28,21 @@ export function codecName(codec: string): string {
   return CODECS[codec.toLowerCase()] ?? codec;
 }
 
+/** The server sends key frames alone to this window, as the way to it carries no more. */
+export const THIN_LINK = "thin_link";
+
+/** What is to be said beside a picture that is shown all the same. */
+export function noteWords(reason: string | undefined): string {
+  return reason === THIN_LINK ? "Slide show: the link is thin" : "";
+}
+
 /** Why a window with a camera in it shows no picture, or null when it should show one. */
 export function reasonWords(reason: string | undefined, codec: string | undefined): [string, string] | null {
   if (reason === "codec") {
     return [`This browser cannot play ${codec ? codecName(codec) : "this camera's codec"}`, "Another browser may."];
   }
+  // Not a reason to show nothing: `noteWords` has a word on it.
+  if (reason === THIN_LINK) return null;
   if (reason === "away") return ["This camera is away", "Its picture comes back when it does."];
   return reason ? ["No picture", reason] : null;
 }
