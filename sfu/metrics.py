@@ -50,6 +50,25 @@ class Metrics(Collector):
         yield CounterMetricFamily("sfu_rtp_forwarded", "packets handed to the kernel", value=self._fanout.forwarded)
         yield _counter("sfu_rtp_refused", "packets the kernel did not take", self._fanout.refused(), "errno")
         yield _counter("sfu_rtp_dropped", "packets a consumer did not get", self._drops(), "reason")
+        yield _counter("sfu_rtp_repairs", "what became of packets lost on the way", self._repairs(), "event")
+        bitrates, sparse = self._rooms()
+        yield _gauge("sfu_room_bitrate", "bit/s that cameras of a room send, of late", bitrates, "room")
+        yield _gauge("sfu_room_slide_shows", "windows that get key frames alone, by the room watched", sparse, "room")
+
+    def _repairs(self) -> Mapping[str, int]:
+        """Those of sessions that have ended are kept by the server."""
+        total: Counter[str] = Counter(self._server.repairs)
+        for participant in self._server.participants.values():
+            total.update(participant.repair_counts())
+        return total
+
+    def _rooms(self) -> tuple[Counter[str], Counter[str]]:
+        bitrates: Counter[str] = Counter()
+        sparse: Counter[str] = Counter()
+        for leaf, participant in self._server.participants.items():
+            bitrates[leaf.room] += sum(producer.bitrate for producer in participant.uplink.producers)
+            sparse[leaf.room] += len(participant.downlink.sparse)
+        return bitrates, sparse
 
     def _drops(self) -> Mapping[str, int]:
         """Those of sessions that have ended are kept by the server."""

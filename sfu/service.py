@@ -20,6 +20,7 @@ from sfu import bridge
 from sfu.http.server import HttpServer, PageInfo
 from sfu.media.fanout import Fanout
 from sfu.metrics import Metrics
+from sfu.rooms import figures
 from sfu.rooms.participant import Terms
 from sfu.rooms.room import Limits, Rooms
 from sfu.rooms.server import RoomServer
@@ -211,7 +212,7 @@ class Service:
             connect_broker=self._connect_broker,
             ready=lambda: self.link.connected,
             metrics=self.metrics.text,
-            rooms=lambda: {room: self.rooms.state(room) for room in self.rooms.rooms()},
+            rooms=lambda: figures.of_rooms(self.rooms, self.server.participants, asyncio.get_running_loop().time()),
             origins=self.settings.origins,
             frame_ancestors=self.settings.frame_ancestors,
         )

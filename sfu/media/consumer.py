@@ -62,6 +62,8 @@ class Consumer:
         """Index of the packet from which on it gets what its group gets."""
         self.drops: dict[Drop, int] = dict.fromkeys(Drop, 0)
         self.repairs = Retransmitter()
+        self.started_after: float | None = None
+        """Seconds from the wish for the present producer to its first packet; None until then."""
         self.reported = False
         """Whether a sender report has told the present mapping of media time to wall time."""
         self._extensions: Mapping[str, int] = {}
@@ -75,6 +77,7 @@ class Consumer:
         self._packets = self._octets = 0  # sent before the present group, less what that had sent before us
         self._stretches: deque[Stretch] = deque(maxlen=_REMEMBERED)
         self._frame_time: int | None = None
+        self._attached_at = 0.0
         self._next_sequence: int | None = None
         self._last_time = 0
         self._last_at = 0.0
@@ -109,6 +112,7 @@ class Consumer:
         if self.producer is not None:
             self.producer.remove(self)
         self.producer = producer
+        self.started_after, self._attached_at = None, now
         if producer is not None:
             self._adapt(producer)
             producer.add(self, now)
@@ -237,6 +241,8 @@ class Consumer:
         rewrite = Rewrite(self.ssrc, self._payload_type, self._layout, sequence_offset, time_offset)
         self.start, self._frame_time = key.index, key.media_time
         self.group = Group(rewrite, squeeze)
+        if self.started_after is None:
+            self.started_after = now - self._attached_at
         self._stretches.append(Stretch(producer, self.group, key.index))
         return True
 

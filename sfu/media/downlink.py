@@ -49,6 +49,8 @@ class Downlink:
         self.estimate = LinkEstimate()
         self.round_trip = _ROUND_TRIP
         """Seconds to the client and back."""
+        self.carries: int | None = None
+        """bit/s that the link was estimated to carry when this last mattered; None while nothing is known."""
         self.loss = 0.0
         """Share of packets that did not reach the client, by its latest report."""
         self._transport = transport
@@ -109,7 +111,7 @@ class Downlink:
         """The layer to show, and whether its key frames are all that the link carries."""
         layers = track.layers(now)
         wanted = next((at for at, (_, rid, _) in enumerate(layers) if rid == window.wanted), None)
-        estimate = self.estimate.bitrate(now)
+        estimate = self.carries = self.estimate.bitrate(now)
         videos = sum(1 for other in self.windows.values() if other.track is not None and other.consumer.kind == "video")
         index = window.choice.update(
             None if estimate is None else estimate // max(videos, 1),

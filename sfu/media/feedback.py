@@ -54,6 +54,21 @@ class Reception:
             return
         self._received += 1
 
+    @property
+    def packets(self) -> int:
+        """How many came, since the first one or the latest restart."""
+        return self._received
+
+    @property
+    def lost(self) -> int:
+        """How many of these are missing; less than none when some came twice (RFC 3550 section 6.4.1)."""
+        return self._highest - self._base + 1 - self._received if self._received else 0
+
+    @property
+    def jitter(self) -> float:
+        """Seconds (RFC 3550 A.8)."""
+        return self._jitter / self._clock_rate
+
     def _restart(self, sequence: int, media_time: int, now: float) -> None:
         self._base = self._highest = sequence
         self._received = 1

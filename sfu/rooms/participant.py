@@ -72,6 +72,9 @@ class Participant:
         self._ssrcs: dict[str, int] = {}
         self._session_id = terms.session_id()
         self._version = 0
+        self.connected_after: float | None = None
+        """Seconds from the first offer to a connected transport; None until then."""
+        self._offered_at = terms.clock()
         self._connected_at = 0.0
         self._report_at = 0.0
         self._heard_at = 0
@@ -231,10 +234,29 @@ class Participant:
             total.update({reason.value: count for reason, count in consumer.drops.items()})
         return total
 
+    def repair_counts(self) -> Counter[str]:
+        """What became of lost packets so far, by what happened, from cameras (`camera_`) and to viewers (`viewer_`)."""
+        total: Counter[str] = Counter()
+        for producer in self.uplink.producers:
+            gaps = producer.gaps
+            total["camera_nacked"] += gaps.nacked
+            total["camera_recovered"] += gaps.recovered
+            total["camera_reordered"] += gaps.reordered
+            total["camera_abandoned"] += gaps.abandoned
+        for consumer in self.downlink.consumers:
+            repairs = consumer.repairs
+            total["viewer_requests"] += repairs.requests
+            total["viewer_resent"] += repairs.resent
+            total["viewer_repeated"] += repairs.repeated
+            total["viewer_over_budget"] += repairs.over_budget
+            total["viewer_unknown"] += repairs.unknown
+        return total
+
     # --- ends
 
     def _on_transport_connected(self) -> None:
         self._connected_at = self._report_at = self._terms.clock()
+        self.connected_after = self._connected_at - self._offered_at
         self.on_connected(self)
 
     def _end(self, producers: Iterable[Producer], now: float) -> None:

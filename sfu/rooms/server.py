@@ -76,6 +76,8 @@ class RoomServer:
         self.counters: Counter[str] = Counter()
         self.drops: Counter[str] = Counter()
         """Packets that sessions which have ended did not get or give, by reason."""
+        self.repairs: Counter[str] = Counter()
+        """What became of lost packets in sessions that have ended."""
         self.participants: dict[Leaf, Participant] = {}
         self._clientid = clientid
         self._rooms = rooms
@@ -277,6 +279,7 @@ class RoomServer:
         _log.info("%s: session ends: %s", leaf, reason or "bye")
         self.counters[f"ended_{reason or 'bye'}"] += 1
         self.drops.update(participant.drop_counts())
+        self.repairs.update(participant.repair_counts())
         participant.detach()
         if reason is not None and participant.session is not None:
             self._send(leaf, participant.session, Bye(reason))

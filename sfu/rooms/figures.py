@@ -1,0 +1,92 @@
+"""What `/api/rooms` says of each room: its state, who is in it, and how well media reaches them.
+
+Owns the shape of that JSON. Only reads what participants and rooms count anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sfu.media.consumer import Consumer
+from sfu.media.producer import Producer
+from sfu.rooms.participant import Participant
+from sfu.rooms.room import Rooms
+from sfu.rooms.slots import SlotState
+from sfu.signaling.topics import Leaf
+
+
+def of_rooms(rooms: Rooms, participants: Mapping[Leaf, Participant], now: float) -> dict[str, Any]:
+    """By room: what `<room>/state` says, and `sessions` with those on leaves of exactly this room."""
+    found = {room: rooms.state(room) | {"sessions": []} for room in rooms.rooms()}
+    for leaf, participant in sorted(participants.items(), key=lambda item: str(item[0])):
+        if leaf.room in found:
+            found[leaf.room]["sessions"].append(_session(participant, rooms.slots(leaf), now))
+    return found
+
+
+def _session(participant: Participant, slots: tuple[SlotState, ...], now: float) -> dict[str, Any]:
+    """Durations in seconds, rates in bit/s, shares from 0 to 1."""
+    downlink = participant.downlink
+    session = {
+        "peer": participant.leaf.peer,
+        "role": participant.leaf.role.value,
+        "connected_after": participant.connected_after,
+        "sends": [
+            {
+                "track": mid,
+                "kind": track.codec.kind,
+                "codec": track.codec.name,
+                "flowing": mid in participant.uplink.flowing,
+                "layers": [{"rid": rid, **_producer(producer, now)} for rid, producer in track.rids.items()],
+            }
+            for mid, track in participant.uplink.tracks.items()
+        ],
+        "receives": [_slot(participant, slot) for slot in slots],
+    }
+    if downlink.windows:
+        session |= {"loss": downlink.loss, "round_trip": downlink.round_trip, "estimate": downlink.carries}
+    return session
+
+
+def _producer(producer: Producer, now: float) -> dict[str, Any]:
+    gaps, reception = producer.gaps, producer.reception
+    return {
+        "bitrate": 0 if producer.stalled(now) else producer.bitrate,
+        "packets": reception.packets,
+        "lost": reception.lost,
+        "jitter": reception.jitter,
+        "nacked": gaps.nacked,
+        "recovered": gaps.recovered,
+        "reordered": gaps.reordered,
+        "abandoned": gaps.abandoned,
+        "key_frames_heeded": producer.key_frames.heeded if producer.codec.kind == "video" else None,
+        "shown_in": len(producer.consumers),
+    }
+
+
+def _slot(participant: Participant, slot: SlotState) -> dict[str, Any]:
+    source = slot.source
+    told = None if source is None else {"room": source.room, "peer": source.peer, "track": source.track}
+    window = participant.downlink.windows.get(slot.mid)
+    shown: dict[str, Any] = {"mid": slot.mid, "kind": slot.kind, "source": told, "reason": slot.reason}
+    if window is None or window.track is None:
+        return shown
+    layers = {producer: rid for rid, producer in window.track.rids.items()}
+    producer = window.consumer.producer
+    return shown | {"layer": None if producer is None else layers.get(producer), **_consumer(window.consumer)}
+
+
+def _consumer(consumer: Consumer) -> dict[str, Any]:
+    repairs = consumer.repairs
+    return {
+        "sparse": consumer.sparse,
+        "started_after": consumer.started_after,
+        "packets": consumer.packets,
+        "octets": consumer.octets,
+        "requests": repairs.requests,
+        "resent": repairs.resent,
+        "repeated": repairs.repeated,
+        "over_budget": repairs.over_budget,
+        "unknown": repairs.unknown,
+    }
