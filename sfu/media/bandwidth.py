@@ -99,9 +99,11 @@ class LinkEstimate:
         seen = self._fresh(_Source.FEEDBACK, now) or self._fresh(_Source.REMB, now)
         self._lost(fraction_lost, seen, now)
         slow = rtt is not None and 0 < rtt <= _MAX_ROUND_TRIP_S and self._is_slow(rtt, jitter_s, now)
-        queued = slow and self._slow and not seen
+        # what a receiver found to be its limit and a queue that grows agree, each alone may be jitter
+        doubted = self._fresh(_Source.REMB, now) and self._remb < self._sent.bitrate(now)
+        queued = slow and (doubted or (self._slow and not seen))
         self._slow = slow
-        if queued:
+        if queued and not doubted:
             self._limit(_BACK_OFF * self._sent.bitrate(now) * (1 - self._loss), now)
         heavy = self._loss > (_LOSS_OF_CONGESTION if seen else _HEAVY_LOSS) and fraction_lost > _HEAVY_LOSS
         self._sign(_Source.REPORT, queued or heavy, now)
@@ -158,5 +160,7 @@ class LinkEstimate:
             self._loss_limit, self._limited_at = grown(self._loss_limit, elapsed, carried), now
 
     def _limit(self, carried: float, now: float) -> None:
+        if self._fresh(_Source.REMB, now):
+            carried = max(carried, _BACK_OFF * self._remb)  # what is sent may have fallen since the loss
         self._loss_limit = carried if self._loss_limit is None else min(carried, self._loss_limit)
         self._limited_at = now

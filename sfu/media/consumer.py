@@ -33,7 +33,6 @@ class Drop(StrEnum):
 
     WAITING_FOR_KEY_FRAME = "waiting_for_key_frame"
     BEFORE_KEY_FRAME = "before_key_frame"
-    THIN_LINK = "thin_link"
     CODEC = "codec"
     NOT_CONNECTED = "not_connected"
     REFUSED = "refused"
@@ -57,7 +56,9 @@ class Consumer:
         self.group: Group | None = None
         """The group it is in while its packets flow; None while it waits for a key frame or has no producer."""
         self.sparse = False
-        """Whether it gets key frames alone: its link carries no more."""
+        """Whether it gets key frames alone, one at a time: its link carries no more."""
+        self.pace: float | None = None
+        """Bytes a second in which to send what is not live; None while nothing is known of the link."""
         self.start = 0
         """Index of the packet from which on it gets what its group gets."""
         self.drops: dict[Drop, int] = dict.fromkeys(Drop, 0)
@@ -76,7 +77,6 @@ class Consumer:
         """Of the producer's codec; 0 before there was one."""
         self._packets = self._octets = 0  # sent before the present group, less what that had sent before us
         self._stretches: deque[Stretch] = deque(maxlen=_REMEMBERED)
-        self._frame_time: int | None = None
         self._attached_at = 0.0
         self._next_sequence: int | None = None
         self._last_time = 0
@@ -132,14 +132,27 @@ class Consumer:
         self._stop()
         if self.producer is not None:
             self._adapt(self.producer)
-            self.producer.wait(self)
+            if not self.sparse:
+                self.producer.wait(self)
 
     def set_sparse(self, sparse: bool) -> None:
-        """From the next key frame on: key frames alone, or everything again."""
-        if sparse is not self.sparse:
-            self.sparse = sparse
+        """From now on key frames alone, or, from the next one on, everything again."""
+        if sparse is self.sparse:
+            return
+        self.sparse = sparse
+        if sparse:
+            self._stop()
+            self.forget()
             if self.producer is not None:
-                self.producer.wait(self)
+                self.producer.leave_waiting(self)
+        elif self.producer is not None:
+            self.producer.wait(self)
+
+    def forget(self) -> None:
+        """What was sent up to now is not sent again: on a thin link it would be in the way of what comes."""
+        if self.group is None:
+            self._stretches.clear()
+            self.repairs.renew()
 
     def _stop(self) -> None:
         """Leaves its group with the numbers that the next one must follow."""
@@ -180,8 +193,6 @@ class Consumer:
         What comes before, or all of it if there is none, is counted in `drops` unless others still feed this slot.
         """
         position = next((at for at, p in enumerate(packets) if p.key and p.index >= producer.start), len(packets))
-        if self.sparse:
-            return self._begin_sparse(producer, packets, position, now)
         if self.group is None:
             missed = Drop.CODEC if self._payload_type is None else Drop.WAITING_FOR_KEY_FRAME
             self.drops[missed] += position
@@ -189,29 +200,17 @@ class Consumer:
             return ()
         return [packet for packet in packets[position:] if packet.index >= self.start]
 
-    def _begin_sparse(
-        self, producer: Producer, packets: Sequence[Packet], position: int, now: float
-    ) -> Sequence[Packet]:
-        """Each key frame is a stretch of its own, which ends with the frame."""
-        if position < len(packets) and (self.group is None or packets[position].media_time != self._frame_time):
-            self._open(producer, packets[position], now)
-        if self.group is None or self.producer is not producer:
-            return ()
-        rest = [packet for packet in packets if packet.index >= self.start and packet.media_time == self._frame_time]
-        self.drops[Drop.THIN_LINK] += len(packets) - len(rest)
-        return rest
-
     def begin_replay(self, packets: Sequence[Packet], now: float, duration: float) -> Group | None:
         """Starts with the key frame `packets[0]`; all of them will be sent within `duration` seconds.
 
-        Returns the group, its own, that rewrites them; `join` ends that. None if it cannot show this codec.
+        Returns the group, its own, that rewrites them; `join` ends that. None if it has begun or cannot show the codec.
         """
-        if self.producer is None or self.group is not None:
+        if self.producer is None or (self.group is not None and not self.sparse):
             return None
         squeeze = Squeeze.of(packets, int(duration * self.clock_rate))
         if not self._open(self.producer, packets[0], now, squeeze):
             return None
-        self.producer.waiting.remove(self)
+        self.producer.leave_waiting(self)
         return self.group
 
     def join(self, start: int | None = None) -> None:
@@ -239,7 +238,7 @@ class Consumer:
             return False
         sequence_offset, time_offset = self._offsets(key if squeeze is None else squeeze.applied(key), now)
         rewrite = Rewrite(self.ssrc, self._payload_type, self._layout, sequence_offset, time_offset)
-        self.start, self._frame_time = key.index, key.media_time
+        self.start = key.index
         self.group = Group(rewrite, squeeze)
         if self.started_after is None:
             self.started_after = now - self._attached_at

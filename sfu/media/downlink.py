@@ -22,6 +22,14 @@ from sfu.rtc.transport import Transport
 _ROUND_TRIP: Final = 0.1  # seconds, until the client's first report tells better
 _LONGEST_TRIP: Final = 10.0  # seconds; more is a report about something else
 _VIDEO_CLOCK: Final = 90_000
+_SHARE: Final = 0.8  # of what a thin link is thought to carry: the rest is for what is sent again
+_LEAST_BITRATE: Final = 100_000
+_SLIDE_PAUSE: Final = 1.0  # seconds between two requests for a slide
+_MEASURED_OVER: Final = 1.0  # seconds
+_MAX_EXPECTED: Final = 100_000  # packets between two reports; more is a new stream
+_HEAVY_LOSS: Final = 0.1
+_LOSING: Final = 3.0  # seconds for which heavy loss proves that a link is too thin, whatever made it look so
+_DRAINED: Final = 1.2  # seconds after which a queue that was too much for a link has left it
 _REPLAY_PAUSE: Final = 1.0  # seconds between two replays for a viewer that cannot decode what it gets
 
 
@@ -34,6 +42,8 @@ class Window:
         self.wanted: str | None = None
         """The highest layer that the viewer asked for, by rid; None for the best."""
         self.choice = LayerChoice()
+        self.repeat_at: float | None = None
+        """When to ask for one more key frame of a lower layer, in seconds of the loop's clock."""
 
     @property
     def undecided(self) -> bool:
@@ -56,10 +66,11 @@ class Downlink:
         self._transport = transport
         self._fanout = fanout
         self._on_sparse = on_sparse
-        self._report: bytes | None = None
+        self._report: tuple[bytes, float] | None = None  # and when it came
         self._news = False
         self._sent = 0
-        self._replayed_at = float("-inf")
+        self._replayed_at = self._slide_at = self._losing_until = float("-inf")
+        self._counted = (float("-inf"), 0, 0)
 
     @property
     def consumers(self) -> list[Consumer]:
@@ -127,7 +138,7 @@ class Downlink:
     def on_rtcp(self, data: bytes, now: float) -> None:
         """One compound. Reports are only kept: they are read when somebody wants to know."""
         if data[1] == rtcp.RECEIVER_REPORT:
-            self._report = data
+            self._report = data, now
         for message in rtcp.parse(data, reports=False):
             if isinstance(message, rtcp.Nack):
                 self._on_nack(message, now)
@@ -139,7 +150,10 @@ class Downlink:
 
     def _on_nack(self, nack: rtcp.Nack, now: float) -> None:
         for consumer in self.consumers:
-            if consumer.ssrc == nack.media_ssrc:
+            if consumer.ssrc == nack.media_ssrc and consumer.producer is not None:
+                estimate = self.estimate.bitrate(now)
+                bitrate = consumer.producer.bitrate
+                consumer.repairs.adapt(bitrate if estimate is None else min(bitrate, estimate))
                 for packet in consumer.resend(nack.sequences, now, self.round_trip):
                     self._transport.send_rtp(packet)
 
@@ -147,7 +161,7 @@ class Downlink:
         """A camera that does not heed requests is replayed: it is the only key frame to be had."""
         for consumer in self.consumers:
             producer = consumer.producer
-            if consumer.ssrc != ssrc or producer is None:
+            if consumer.ssrc != ssrc or producer is None or consumer.sparse:
                 continue
             producer.request_key_frame(now)
             if not producer.key_frames.heeded and now - self._replayed_at > _REPLAY_PAUSE and producer.replayable():
@@ -174,34 +188,71 @@ class Downlink:
         track, consumer = window.track, window.consumer
         if track is None:
             return
-        producer, sparse = self._aim(window, track, now)
-        if consumer.producer is producer:
+        producer, thin = self._aim(window, track, now)
+        present = consumer.producer
+        estimate = self.estimate.bitrate(now)
+        # The slides, sent ever faster, show what the link carries: no need to try.
+        thinner = estimate is not None and estimate < producer.bitrate * _SHARE
+        sparse = thinner if consumer.sparse else thin and now < self._losing_until
+        consumer.pace = None if estimate is None else max(estimate * _SHARE, _LEAST_BITRATE) / 8
+        if present is producer:
             consumer.follow(None, now)
-        elif consumer.following is not producer:
-            consumer.follow(producer, now)
+            if window.repeat_at is not None and now >= window.repeat_at:
+                window.repeat_at = None
+                producer.request_key_frame(now)  # the first one met a full queue
+        elif present is not None and present.bitrate < producer.bitrate:
+            consumer.follow(producer, now)  # the present picture goes on until the better one is there
+        else:
+            consumer.attach(producer, now)  # what the link does not carry is in the way of what it does
+            consumer.forget()
+            self._fanout.start(consumer)
+            window.repeat_at = now + _DRAINED
+        self._set_sparse(consumer, sparse, now)
+
+    def _set_sparse(self, consumer: Consumer, sparse: bool, now: float) -> None:
         if sparse is not consumer.sparse:
             consumer.set_sparse(sparse)
             self._on_sparse()
+            if consumer.producer is not None:
+                consumer.producer.request_key_frame(now)
+        producer = consumer.producer
+        if sparse and producer is not None and not self._fanout.slide(consumer) and now >= self._slide_at:
+            self._slide_at = now + _SLIDE_PAUSE
+            producer.request_key_frame(now)
 
     def _read_report(self, now: float, ntp: int) -> None:
-        data, self._report = self._report, None
+        report, self._report = self._report, None
+        if report is None:
+            return
+        data, came_at = report
         clock_rates = {consumer.ssrc: consumer.clock_rate or _VIDEO_CLOCK for consumer in self.consumers}
-        messages = [] if data is None else rtcp.parse(data)
         blocks = [
             block
-            for message in messages
+            for message in rtcp.parse(data)
             if isinstance(message, rtcp.ReceiverReport)
             for block in message.reports
             if block.ssrc in clock_rates
         ]
         if not blocks:
             return
+        ntp -= int((now - came_at) * (1 << 32))
         trips = [trip for block in blocks if (trip := round_trip(block, ntp)) is not None]
         if trips:
             self.round_trip = min(trips)
-        self.loss = max(block.fraction_lost for block in blocks) / 256
+        self._measure_loss(sum(block.highest for block in blocks), sum(block.lost for block in blocks), now)
         jitter = max(block.jitter / clock_rates[block.ssrc] for block in blocks)
         self.estimate.on_report(self.loss, min(trips, default=None), jitter, now)
+
+    def _measure_loss(self, highest: int, lost: int, now: float) -> None:
+        """Over a second or more: the share that a report tells itself may be that of a handful of packets."""
+        at, highest_before, lost_before = self._counted
+        if now - at < _MEASURED_OVER:
+            return
+        self._counted = now, highest, lost
+        expected = highest - highest_before
+        self.loss = min(max(0.0, (lost - lost_before) / expected), 1.0) if 0 < expected < _MAX_EXPECTED else 0.0
+        if self.loss > _HEAVY_LOSS:
+            self._losing_until = now + _LOSING
 
 
 def round_trip(block: rtcp.ReportBlock, ntp: int) -> float | None:

@@ -61,6 +61,10 @@ class Fanout:
         """Starts a consumer that waits for a key frame from its producer's latest packets, if these will do."""
         self._replays.start(consumer)
 
+    def slide(self, consumer: Consumer) -> bool:
+        """Shows a consumer of key frames the latest one; False if a newer one has to be asked for."""
+        return self._replays.slide(consumer)
+
     def push(self, producer: Producer, packet: Packet) -> None:
         """Queues one packet of `producer` for the pass at the end of this turn of the loop, or of its frame."""
         burst = self._due.get(producer)

@@ -93,6 +93,20 @@ class History:
         self._written = min(self._written, self._indexes[position])
         return self._packets[position:]
 
+    def key_frame(self) -> list[Packet]:
+        """The packets of the latest key frame, once all of them have come; empty until then."""
+        position = self._start()
+        if position is None:
+            return []
+        media_time = self._packets[position].media_time
+        for end in range(position, len(self._packets)):
+            if self._packets[end].media_time != media_time:
+                break
+            if self._packets[end].marker:
+                self._written = min(self._written, self._indexes[position])
+                return self._packets[position : end + 1]
+        return []
+
     def since(self, index: int) -> list[Packet]:
         """All packets from this index on, by rising index."""
         self._written = min(self._written, index)

@@ -187,18 +187,21 @@ class Producer:
     def remove(self, consumer: Consumer) -> None:
         """No more packets for `consumer`."""
         self.consumers.remove(consumer)
-        if consumer in self.waiting:
-            self.waiting.remove(consumer)
+        self.leave_waiting(consumer)
 
     def wait(self, consumer: Consumer) -> None:
         """A consumer of ours must find a key frame again."""
         if consumer not in self.waiting:
             self.waiting.append(consumer)
 
-    def join_group(self, consumer: Consumer, rewrite: Rewrite) -> Group:
-        """A consumer is up to date: from now on it gets what its group gets."""
+    def leave_waiting(self, consumer: Consumer) -> None:
+        """A consumer of ours looks for no key frame."""
         if consumer in self.waiting:
             self.waiting.remove(consumer)
+
+    def join_group(self, consumer: Consumer, rewrite: Rewrite) -> Group:
+        """A consumer is up to date: from now on it gets what its group gets."""
+        self.leave_waiting(consumer)
         group = self.groups.get(rewrite)
         if group is None:
             group = self.groups[rewrite] = Group(rewrite)

@@ -17,6 +17,7 @@ STEP: Final = 0.005
 """Seconds between two steps."""
 _BYTES_PER_S: Final = 4_000_000.0
 _SLOWEST: Final = 0.4  # seconds that a replay takes at most: a second later the picture must be as live as others'
+_BACKLOG: Final = 0.5  # seconds that a replay may take on a link whose pace is known: else a key frame comes sooner
 _AT_ONCE: Final = 48  # packets of a key frame that leave in one go: a socket's usual buffer holds three times as many
 _STEP_PACKETS: Final = 600  # of all replays together: about 2 ms of work
 
@@ -31,15 +32,20 @@ class Scheduler(Protocol):
 class _Replay:
     """One consumer's way."""
 
-    __slots__ = ("consumer", "credit", "group", "packets", "position", "producer", "rate", "stepped_at")
+    __slots__ = ("consumer", "credit", "group", "packets", "position", "producer", "rate", "slide", "stepped_at")
 
-    def __init__(self, consumer: Consumer, producer: Producer, packets: Sequence[Packet], now: float) -> None:
-        size = sum([len(packet.payload) for packet in packets])
+    def __init__(
+        self, consumer: Consumer, producer: Producer, packets: Sequence[Packet], now: float, *, slide: bool
+    ) -> None:
+        size = _size(packets)
         self.consumer = consumer
         self.producer = producer
+        self.slide = slide
+        """Whether it ends with its key frame."""
         self.packets = packets
         self.position = 0
-        self.rate = max(_BYTES_PER_S, size / _SLOWEST)
+        fast = max(_BYTES_PER_S, size / _SLOWEST)
+        self.rate = fast if consumer.pace is None else min(fast, consumer.pace)
         self.credit = 0.0
         self.stepped_at = now
         self.group = consumer.begin_replay(packets, now, size / self.rate)
@@ -50,7 +56,9 @@ class _Replay:
         return self.group is not None and self.consumer.group is self.group
 
     def first(self) -> Sequence[Packet]:
-        """The key frame, or its beginning."""
+        """The key frame, or its beginning; nothing yet of a slide, whose link takes no burst."""
+        if self.slide:
+            return ()
         key = self.packets[0].media_time
         size = next((n for n, packet in enumerate(self.packets) if packet.media_time != key), len(self.packets))
         return self._next(min(size, _AT_ONCE))
@@ -72,6 +80,10 @@ class _Replay:
         return self.packets[start : self.position]
 
 
+def _size(packets: Sequence[Packet]) -> int:
+    return sum([len(packet.payload) for packet in packets])
+
+
 class Replays:
     """All consumers that are on their way."""
 
@@ -91,18 +103,40 @@ class Replays:
         self._stepping = False
 
     def start(self, consumer: Consumer) -> None:
-        """Starts a consumer that waits for a key frame from its producer's latest one, if that is kept and near."""
+        """Starts a consumer that waits for a key frame from its producer's latest one, if that is kept and near.
+
+        Not on a link known to be too thin for that.
+        """
         producer = consumer.producer
         if producer is None or consumer.group is not None or consumer.sparse:
             return
-        now = self._clock()
         packets = self._settled(producer, producer.replayable())
-        if not packets:
-            return
-        replay = _Replay(consumer, producer, packets, now)
+        if packets and (consumer.pace is None or _size(packets) <= consumer.pace * _BACKLOG):
+            self._begin(consumer, producer, packets, slide=False)
+        else:
+            producer.request_key_frame(self._clock())
+
+    def slide(self, consumer: Consumer) -> bool:
+        """Shows a sparse consumer its producer's latest key frame; False if it has had it, or none is there.
+
+        True, too, while the one before is still on its way.
+        """
+        producer = consumer.producer
+        if producer is None or any(replay.consumer is consumer for replay in self._running):
+            return True
+        packets = self._settled(producer, producer.history.key_frame())
+        if not packets or packets[0].index <= consumer.start:
+            return False
+        self._begin(consumer, producer, packets, slide=True)
+        return True
+
+    def _begin(self, consumer: Consumer, producer: Producer, packets: Sequence[Packet], *, slide: bool) -> None:
+        now = self._clock()
+        replay = _Replay(consumer, producer, packets, now, slide=slide)
         if replay.group is None:
             return
-        self._send(consumer, replay.first(), now)
+        if packets := replay.first():
+            self._send(consumer, packets, now)
         self._running.append(replay)
         self._schedule()
 
@@ -137,9 +171,11 @@ class Replays:
         self._schedule()
 
     def _caught_up(self, replay: _Replay) -> bool:
-        """Whether nothing is left that groups will not get; the consumer is then one of a group."""
+        """Whether nothing is left that groups will not get; the consumer is then one of a group, or shows its slide."""
         if replay.position < len(replay.packets):
             return False
+        if replay.slide:
+            return True
         following = replay.packets[-1].index + 1
         newer = self._settled(replay.producer, replay.producer.history.since(following))
         if newer:

@@ -12,7 +12,7 @@ from typing import Final
 
 _SHARE: Final = 0.5
 """Of the stream's own bitrate: beyond that, more packets make it worse."""
-_LEAST_RATE: Final = 30_000.0
+_LEAST_RATE: Final = 10_000.0
 _LEAST_BURST: Final = 100_000.0
 _MOST_BURST: Final = 1_000_000.0
 _PACKETS_PER_S: Final = 1000.0
@@ -68,6 +68,10 @@ class Retransmitter:
         rate = max(_LEAST_RATE, bitrate / 8 * _SHARE)
         self._bytes.rate = rate
         self._bytes.burst = min(max(rate, _LEAST_BURST), _MOST_BURST)
+
+    def renew(self) -> None:
+        """Another stretch begins, most of all on a link that lost much of the one before: with a full budget."""
+        self._bytes.tokens = self._bytes.burst
 
     def admit(self, sequences: Sequence[int], now: float) -> Sequence[int]:
         """Those of a NACK's sequence numbers that are worth a look; beyond the budget the last ones are not."""

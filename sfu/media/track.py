@@ -6,6 +6,7 @@ Owns which layer is which: without simulcast there is one, under no rid (RFC 885
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from math import inf
 
 from sfu.media.producer import Producer
 from sfu.rtc.codec import Codec
@@ -62,8 +63,11 @@ class IncomingTrack:
         return self._producers
 
     def layers(self, now: float) -> Sequence[tuple[Producer, str | None, int | None]]:
-        """All layers, the lowest first, with rid and bitrate in bit/s: 1 until measured, None while nothing comes."""
-        ordered = sorted(self._producers.items(), key=lambda item: item[1].bitrate)
+        """All layers, the lowest first, with rid and bitrate in bit/s: 1 until measured, None while nothing comes.
+
+        Those that never came are last: browsers start with the lowest.
+        """
+        ordered = sorted(self._producers.items(), key=lambda item: item[1].bitrate or inf)
         return [(each, rid, None if each.stalled(now) else max(each.bitrate, 1)) for rid, each in ordered]
 
     @property
