@@ -66,7 +66,7 @@ class Downlink:
         self._transport = transport
         self._fanout = fanout
         self._on_sparse = on_sparse
-        self._report: tuple[bytes, float] | None = None  # and when it came
+        self._report: bytes | None = None
         self._news = False
         self._sent = 0
         self._replayed_at = self._slide_at = self._losing_until = float("-inf")
@@ -138,7 +138,7 @@ class Downlink:
     def on_rtcp(self, data: bytes, now: float) -> None:
         """One compound. Reports are only kept: they are read when somebody wants to know."""
         if data[1] == rtcp.RECEIVER_REPORT:
-            self._report = data, now
+            self._report = data
         for message in rtcp.parse(data, reports=False):
             if isinstance(message, rtcp.Nack):
                 self._on_nack(message, now)
@@ -221,10 +221,9 @@ class Downlink:
             producer.request_key_frame(now)
 
     def _read_report(self, now: float, ntp: int) -> None:
-        report, self._report = self._report, None
-        if report is None:
+        data, self._report = self._report, None
+        if data is None:
             return
-        data, came_at = report
         clock_rates = {consumer.ssrc: consumer.clock_rate or _VIDEO_CLOCK for consumer in self.consumers}
         blocks = [
             block
@@ -235,7 +234,6 @@ class Downlink:
         ]
         if not blocks:
             return
-        ntp -= int((now - came_at) * (1 << 32))
         trips = [trip for block in blocks if (trip := round_trip(block, ntp)) is not None]
         if trips:
             self.round_trip = min(trips)
