@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from sfu.media import rtcp, rtx
+from sfu.media import rtcp, rtx, vp8
 from sfu.media.group import Group, Layout, Rewrite, Squeeze
 from sfu.media.retransmission import Retransmitter
 from sfu.media.rtp import Packet
@@ -81,6 +81,7 @@ class Consumer:
         self._next_sequence: int | None = None
         self._last_time = 0
         self._last_at = 0.0
+        self._last_picture: vp8.Numbers | None = None
         self.negotiated(send)
 
     @property
@@ -167,6 +168,7 @@ class Consumer:
         self._octets += group.octets
         self._next_sequence = group.highest + group.rewrite.sequence_offset + 1
         self._last_time, self._last_at = group.last_time, group.last_at
+        self._last_picture = vp8.numbers(vp8.moved(group.last_payload, group.rewrite.pictures))
 
     def _adapt(self, producer: Producer) -> None:
         codec = matching(producer.codec, self.codecs)
@@ -237,7 +239,10 @@ class Consumer:
         if self._payload_type is None:
             return False
         sequence_offset, time_offset = self._offsets(key if squeeze is None else squeeze.applied(key), now)
-        rewrite = Rewrite(self.ssrc, self._payload_type, self._layout, sequence_offset, time_offset)
+        pictures = (0, 0)
+        if producer.codec.name == "VP8" and self._last_picture is not None:
+            pictures = vp8.offset(self._last_picture, vp8.numbers(key.payload))
+        rewrite = Rewrite(self.ssrc, self._payload_type, self._layout, sequence_offset, time_offset, pictures)
         self.start = key.index
         self.group = Group(rewrite, squeeze)
         if self.started_after is None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
+from sfu.media import vp8
 from sfu.media.audience import Audience
 from sfu.media.rtp import Packet, extension_block, time_delta
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sfu.media.consumer import Consumer
 
 _HEADER: Final = Struct(">HHII")
+_PLAIN, _EXTENDED = 0x8000, 0x9000  # the first 16 bits of a header: version 2, and X
+_UNMOVED: Final = (0, 0)
 
 
 class Layout(NamedTuple):
@@ -30,6 +33,9 @@ class Layout(NamedTuple):
     """The viewer's id for abs-send-time, which says when the packet leaves here."""
 
 
+_NO_EXTENSIONS: Final = Layout(None, ())
+
+
 class Rewrite(NamedTuple):
     """What makes outgoing packets of incoming ones; consumers that agree on all of it are one group."""
 
@@ -40,18 +46,19 @@ class Rewrite(NamedTuple):
     """Added to a packet's index; the sum's low 16 bits are the sequence number."""
     time_offset: int
     """Added to the media time, in its ticks."""
+    pictures: tuple[int, int] = _UNMOVED
+    """Added to VP8's picture numbers (`vp8.moved`)."""
 
     def applied(self, packets: Sequence[Packet], now: float) -> list[bytes]:
         """The packets as they leave at `now` (seconds of the loop's clock), in plain text."""
-        ssrc, payload_type, layout, sequence_offset, time_offset = self
+        ssrc, payload_type, layout, sequence_offset, time_offset, pictures = self
         pack = _HEADER.pack
-        plain = layout.mid is None and not layout.carried and layout.send_time is None
+        plain = layout == _NO_EXTENSIONS and pictures == _UNMOVED
         moment = 0 if layout.send_time is None else int(now * (1 << 18)) & 0xFFFFFF
         out = []
         for packet in packets:
-            payload = packet.payload
-            body = payload if plain else _body(packet, layout, moment)
-            head = (0x8000 if body is payload else 0x9000) | packet.marker << 7 | payload_type
+            first, body = (_PLAIN, packet.payload) if plain else _body(packet, layout, moment, pictures)
+            head = first | packet.marker << 7 | payload_type
             sequence = (packet.index + sequence_offset) & 0xFFFF
             out.append(pack(head, sequence, (packet.media_time + time_offset) & 0xFFFFFFFF, ssrc) + body)
         return out
@@ -116,6 +123,8 @@ class Group:
         """Its outgoing media time, not wrapped."""
         self.last_at = 0.0
         """When that was, in seconds of the loop's clock."""
+        self.last_payload = b""
+        """As it came."""
         self._audience: Audience | None = None
 
     def join(self, consumer: Consumer) -> None:
@@ -156,23 +165,32 @@ class Group:
         self.highest = last.index
         self.last_time = last.media_time + self.rewrite.time_offset
         self.last_at = now
+        self.last_payload = last.payload
 
     def continue_from(self, own: Group) -> None:
         """A member comes from a group of its own; if that was ahead, what it sent last counts here too."""
         if own.highest > self.highest:
             self.highest, self.last_time, self.last_at = own.highest, own.last_time, own.last_at
+            self.last_payload = own.last_payload
 
 
-def _body(packet: Packet, layout: Layout, moment: int) -> bytes:
-    """Extension block and payload, written once for all groups of this layout; the payload itself for no block."""
+def _body(packet: Packet, layout: Layout, moment: int, pictures: tuple[int, int]) -> tuple[int, bytes]:
+    """The header's first 16 bits so far, extension block and payload; written once for all groups of this layout.
+
+    Moved picture numbers are a viewer's own mostly, and not kept.
+    """
     known = packet.blocks.get(layout)
-    if known is not None and known[0] == moment:
-        return known[1]
+    if known is not None and known[0] == moment and pictures == _UNMOVED:
+        return known[1:]
     values = [] if layout.mid is None else [layout.mid]
     extensions = packet.extensions
     values += [(theirs, extensions[ours]) for ours, theirs in layout.carried if ours in extensions]
     if layout.send_time is not None:
         values.append((layout.send_time, moment.to_bytes(3, "big")))
-    body = extension_block(values) + packet.payload if values else packet.payload
-    packet.blocks[layout] = (moment, body)
-    return body
+    block = extension_block(values)
+    first = _EXTENDED if block else _PLAIN
+    if pictures != _UNMOVED:
+        return first, block + vp8.moved(packet.payload, pictures)
+    body = block + packet.payload if block else packet.payload
+    packet.blocks[layout] = (moment, first, body)
+    return first, body

@@ -36,7 +36,7 @@ class Packet:
     """May be empty: browsers probe the path with packets of nothing but padding."""
     extensions: dict[int, bytes] = field(default_factory=dict)
     """Raw values by the sender's extension id."""
-    blocks: dict[object, tuple[int, bytes]] = field(default_factory=dict, compare=False, repr=False)
+    blocks: dict[object, tuple[int, int, bytes]] = field(default_factory=dict, compare=False, repr=False)
     """The fan-out's notes: what it has written once for all consumers that share it, by whatever key it likes."""
     index: int = field(default=0, compare=False)
     """The sequence number unwrapped by the producer: never wraps, so that consumers can compare without care."""
