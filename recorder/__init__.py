@@ -1,4 +1,4 @@
-"""Recordings of producers as MP4 and WebM: the map of the house. Its parts are here, the tap that feeds them is not yet.
+"""Recordings of producers as MP4 and WebM: the map of the house. The tap that will feed its parts is not here yet.
 
     store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
     depacketize units preroll      packets -> whole frames; those of the last seconds
