@@ -14,6 +14,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from sfu.signaling import tcp
+
 Connector = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Opens a byte stream to the broker, with TLS where it wants that; OSError (ssl.SSLError is one) when it cannot."""
 
@@ -98,7 +100,8 @@ class BrokerProxy:
         try:
             await socket.prepare(request)
             self._sockets.add(socket)
-            await self._until_first_ends(self._to_broker(socket, writer), self._to_client(reader, socket))
+            broker = writer.get_extra_info("socket")
+            await self._until_first_ends(self._to_broker(socket, writer), self._to_client(reader, broker, socket))
         finally:
             self._sockets.discard(socket)
             await asyncio.gather(_close_stream(writer), _close_socket(request, socket))
@@ -129,8 +132,9 @@ class BrokerProxy:
             async with asyncio.timeout(self._stall_timeout):
                 await writer.drain()
 
-    async def _to_client(self, reader: asyncio.StreamReader, socket: web.WebSocketResponse) -> None:
+    async def _to_client(self, reader: asyncio.StreamReader, broker: object, socket: web.WebSocketResponse) -> None:
         while data := await reader.read(_CHUNK):
+            tcp.acknowledge(broker)  # a page mostly listens: nothing of its own would carry the acknowledgement
             async with asyncio.timeout(self._stall_timeout):
                 await socket.send_bytes(data)
 

@@ -18,8 +18,10 @@ _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 def acknowledge(sock: Any) -> None:
     """Acknowledges what has come, now: Mosquitto as it is shipped sends nothing more before.
 
-    `sock`: a TCP socket, plain or TLS; of others, and elsewhere than on Linux, nothing is asked.
+    `sock`: a TCP socket, plain or TLS, or what a transport shows of it; of others, and elsewhere than on Linux, nothing
+    is asked.
     """
-    if _QUICKACK is not None and isinstance(sock, socket.socket):
+    setsockopt = getattr(sock, "setsockopt", None)
+    if _QUICKACK is not None and setsockopt is not None:
         with contextlib.suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)
+            setsockopt(socket.IPPROTO_TCP, _QUICKACK, 1)

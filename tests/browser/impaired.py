@@ -283,7 +283,7 @@ async def wifi_to_lte(stage: Stage, *, restart: bool = True) -> float:
     before = await look(viewer)
     stage.relay.move("viewer")
     if restart:
-        await viewer.evaluate("connections.at(-1).restartIce()")
+        await viewer.evaluate("connections.filter((it) => it.connectionState === 'connected').at(-1).restartIce()")
     await asyncio.sleep(8)
     return between(before, await look(viewer)).gap
 

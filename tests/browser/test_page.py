@@ -15,6 +15,7 @@ from playwright.async_api import Browser, Page, expect
 from sfu.http.assets import STATIC
 from sfu.http.server import HttpServer, PageInfo
 from tests.brokers import Mosquitto
+from tests.browser.pages import until_true
 from tests.browser.stand_in import HEIGHT, WIDTH, Camera, StandIn, stand_in
 from tests.waiting import PATIENCE_S, until
 
@@ -31,8 +32,9 @@ class Scene:
     broker: Mosquitto
     server: StandIn
 
-    async def open(self, path: str = "", **context: Any) -> Page:
+    async def open(self, path: str = "", *, init: str = "", **context: Any) -> Page:
         page = await (await self.browser.new_context(**context)).new_page()
+        await page.add_init_script(init)
         await page.goto(self.http.url + path)
         await page.wait_for_function("window.__sfu")
         return page
@@ -145,6 +147,31 @@ async def test_rooms_lead_to_their_sub_rooms(scene: Scene) -> None:
     await until_states(page, north="live")
     await page.get_by_role("link", name="All rooms").last.click()
     await until_states(page, north="live", bell="live")
+
+
+# How many offers the page's connections have made; tests of rooms look at it before and after.
+OFFERS = """
+window.offersMade = 0;
+const set = RTCPeerConnection.prototype.setLocalDescription;
+RTCPeerConnection.prototype.setLocalDescription = async function (...given) {
+  await set.apply(this, given);
+  window.offersMade += 1;
+};
+"""
+
+
+async def test_a_chosen_room_is_asked_for_with_the_offer_that_was_made_ahead(scene: Scene) -> None:
+    await scene.server.announce(NORTH, SOUTH, BELL)
+    page = await scene.open("#nobody/here", init=OFFERS)
+    await until_true(page, "offersMade === 2")  # one to wait in the empty room, one ahead
+    await page.evaluate("location.hash = 'frontdoor'")
+    await until(lambda: len(scene.server.offers) == 2)
+    assert await page.evaluate("offersMade") == 2
+    await until_states(page, bell="live")
+    await until_true(page, "offersMade === 3")
+    await page.evaluate("location.hash = 'site'")
+    await until_states(page, north="live", south="live")
+    assert [offer["data"].count("\r\nm=") for offer in scene.server.offers] == [2, 2, 4]
 
 
 async def test_the_embedded_player_shows_its_room_alone(scene: Scene) -> None:

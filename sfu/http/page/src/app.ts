@@ -9,6 +9,7 @@ import { Header } from "./header.js";
 import { exposeHooks } from "./hooks.js";
 import { LoginDialog, rememberedLogin } from "./login.js";
 import { Publishing } from "./publishing.js";
+import { Spare } from "./spare.js";
 import { ViewSet } from "./viewset.js";
 import { Wall } from "./wall.js";
 import { deviceWords, linkWords } from "./words.js";
@@ -16,6 +17,7 @@ import { deviceWords, linkWords } from "./words.js";
 const TICK_MS = 5_000;
 // What the broker retained comes right after a connection: the first offer waits for it, and fits all cameras.
 const SETTLE_MS = 300;
+const DRAW_AFTER_MS = 4;
 
 class App {
   private readonly broker: Broker;
@@ -25,12 +27,14 @@ class App {
   private readonly publishing: Publishing | null;
   private readonly header: Header | null;
   private readonly empty: Empty;
+  private drawing = 0;
   private readonly more = element("p", { class: "more", role: "status", hidden: true });
 
   constructor(config: Config) {
     this.broker = new Broker(config.websocket, rememberedLogin());
     this.directory = new Directory(this.broker, config.base);
-    const around = { ...config, broker: this.broker, directory: this.directory };
+    const spare = new Spare(!embedded() && config.iceServers.length === 0);
+    const around = { ...config, broker: this.broker, directory: this.directory, spare };
     this.views = new ViewSet(around);
     this.publishing = embedded() ? null : new Publishing(around, this.directory);
     const goLive = (): void => this.publishing?.open(this.views.room);
@@ -59,14 +63,23 @@ class App {
       this.describe();
     };
     this.directory.onChange = () => this.update();
-    this.views.onChange = () => this.wall.update(this.views.list());
+    this.views.onChange = () => this.draw();
     this.wall.onChange = () => this.describe();
     if (this.publishing) this.publishing.onChange = () => this.describe();
     setInterval(() => this.update(), TICK_MS);
   }
 
+  /** Once for all that changed, and after what is to be sent: a tile takes a browser longer than a message. */
+  private draw(): void {
+    this.drawing ||= window.setTimeout(() => {
+      this.drawing = 0;
+      this.wall.update(this.views.list());
+    }, DRAW_AFTER_MS);
+  }
+
   private listen(): void {
-    addEventListener("hashchange", () => this.views.choose(roomOfAddress()));
+    // A browser that takes a new `#room` for a step in its history says so at once, the other event waits its turn.
+    for (const name of ["popstate", "hashchange"]) addEventListener(name, () => this.views.choose(roomOfAddress()));
     addEventListener("pagehide", () => {
       this.views.goodbye();
       this.publishing?.publisher?.session.goodbye();

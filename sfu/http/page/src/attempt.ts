@@ -2,6 +2,7 @@
 
 import { randomId } from "./ids.js";
 import type { Envelope, SignalType } from "./messages.js";
+import { CONFIGURATION } from "./spare.js";
 
 const REPEAT_AFTER_MS = [3_000, 6_000, 12_000];
 const GIVE_UP_AFTER_MS = 24_000;
@@ -23,14 +24,17 @@ export class Attempt {
 
   private timers: number[] = [];
   private disconnectedTimer = 0;
+  private offered = false;
   private offerAgain = false;
   private closed = false;
 
+  /** `spare` is a connection of nobody's, perhaps with an offer in it. */
   constructor(
     iceServers: RTCIceServer[],
     private readonly events: AttemptEvents,
+    spare: RTCPeerConnection | null = null,
   ) {
-    this.connection = new RTCPeerConnection({ iceServers, bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" });
+    this.connection = spare ?? new RTCPeerConnection({ ...CONFIGURATION, iceServers });
     this.connection.onicecandidate = ({ candidate }) => this.trickle(candidate);
     this.connection.onconnectionstatechange = () => this.watchState();
   }
@@ -38,12 +42,13 @@ export class Attempt {
   /** Offers what the connection now holds; while an offer is open, once more after its answer. */
   async offer(): Promise<void> {
     if (this.closed) return;
-    if (this.connection.signalingState !== "stable") {
+    if (this.offered && this.connection.signalingState !== "stable") {
       this.offerAgain = true;
       return;
     }
+    this.offered = true;
     this.offerAgain = false;
-    await this.connection.setLocalDescription();
+    if (!this.offerFits()) await this.connection.setLocalDescription();
     if (this.closed) return;
     // The offer goes out without waiting for candidates: a lite server needs none of ours, a full one takes them later.
     const sdp = this.connection.localDescription!.sdp;
@@ -51,6 +56,12 @@ export class Attempt {
     this.clearTimers();
     this.timers = REPEAT_AFTER_MS.map((delay) => window.setTimeout(() => this.publish("offer", sdp), delay));
     this.timers.push(window.setTimeout(() => this.unanswered(), GIVE_UP_AFTER_MS));
+  }
+
+  /** Whether the offer that the connection was made with is for all sections it now has. */
+  private offerFits(): boolean {
+    const { signalingState } = this.connection;
+    return signalingState === "have-local-offer" && this.connection.getTransceivers().every(({ mid }) => mid !== null);
   }
 
   async answer(sdp: string): Promise<void> {

@@ -3,7 +3,8 @@
 import { Attempt } from "./attempt.js";
 import type { Broker } from "./broker.js";
 import type { Directory } from "./directory.js";
-import { dump, type Envelope, isRecord, parse, parseError, parseTracks, type SignalError, type SlotStatus } from "./messages.js";
+import { dump, type Envelope, isRecord, parse, parseError, parseTracks, type SignalError, type SignalType, type SlotStatus } from "./messages.js";
+import type { Spare } from "./spare.js";
 
 export type Phase = "waiting" | "connecting" | "connected" | "refused" | "closed";
 
@@ -24,6 +25,7 @@ export interface Surroundings {
   directory: Directory;
   base: string;
   iceServers: RTCIceServer[];
+  spare: Spare;
 }
 
 export class Session {
@@ -86,21 +88,23 @@ export class Session {
   }
 
   private begin(): void {
-    const { broker, directory, iceServers } = this.around;
+    const { broker, directory, iceServers, spare } = this.around;
     if (broker.status !== "connected" || directory.serverOnline === false) {
       this.setPhase("waiting");
       return;
     }
-    const attempt = new Attempt(iceServers, {
-      publish: (type, data, session) => this.publish(type, data, session),
+    const events = {
+      publish: (type: SignalType, data: unknown, session: string) => this.publish(type, data, session),
       onConnected: () => this.attempt === attempt && this.connected(),
       onLost: () => this.attempt === attempt && this.restart(this.delay()),
-    });
+    };
+    const attempt: Attempt = new Attempt(iceServers, events, this.place.role === "view" ? spare.take() : null);
     this.attempt = attempt;
     this.boot = directory.boot;
-    this.setPhase("connecting");
     this.prepare(attempt.connection);
-    attempt.offer().catch((error: unknown) => {
+    const offered = attempt.offer();
+    this.setPhase("connecting");
+    offered.catch((error: unknown) => {
       console.error("no offer could be made", error);
       if (this.attempt === attempt) this.restart(this.delay());
     });

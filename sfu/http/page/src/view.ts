@@ -4,6 +4,7 @@ import { randomId } from "./ids.js";
 import type { SlotStatus } from "./messages.js";
 import { Measured, Monitor } from "./monitor.js";
 import { Session, type Surroundings } from "./session.js";
+import { KINDS } from "./spare.js";
 
 export const MAX_WINDOWS = 16;
 
@@ -39,8 +40,8 @@ export class Window {
   }
 
   open(connection: RTCPeerConnection): void {
-    const kinds = ["video", "audio"] as const;
-    this.transceivers = kinds.map((kind) => connection.addTransceiver(kind, { direction: "recvonly" }));
+    const there = connection.getTransceivers().slice(this.index * KINDS.length);
+    this.transceivers = KINDS.map((kind, at) => there[at] ?? connection.addTransceiver(kind, { direction: "recvonly" }));
     this.measured = new Measured();
     this.wantedAt = performance.now();
     this.told = false;
@@ -99,7 +100,6 @@ export class View {
   private prepare(connection: RTCPeerConnection): void {
     // What the windows showed stays written on them until the server says anew what they show.
     this.windows.forEach((window) => window.open(connection));
-    this.onChange();
   }
 
   private show(slots: SlotStatus[]): void {

@@ -24,8 +24,12 @@ export class ViewSet {
   choose(room: string | null): void {
     if (room === this.room && this.views.size > 0) return;
     this.room = room;
-    for (const view of this.list()) this.close(view);
+    const left = this.list();
+    this.views.clear();
+    this.emptySince.clear();
     this.update();
+    // What is wished for comes before what is not any more: closing a connection takes a browser a while.
+    setTimeout(() => left.forEach((view) => view.close()));
   }
 
   /** Opens, grows and closes views after what the directory knows; to be called when anything changed. */

@@ -1,0 +1,52 @@
+// A connection made ahead, with the offer of one window: making both takes a browser longer than everything after.
+
+export const CONFIGURATION = { bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" } as const;
+
+// Not while the pictures are awaited that the last one was for.
+const MADE_AFTER_MS = 1_000;
+// The addresses in the offer age, and a page may be open for days.
+const RENEWED_AFTER_MS = 300_000;
+
+/** Which kinds of section a window consists of, in this order. */
+export const KINDS = ["video", "audio"] as const;
+
+export class Spare {
+  private connection: RTCPeerConnection | null = null;
+  private timer = 0;
+
+  /** `wanted`: whether there is ever to be one. An idle page is not to use STUN and TURN servers. */
+  constructor(private readonly wanted: boolean) {
+    addEventListener("online", () => this.renew());
+    this.renew();
+  }
+
+  /** Another one is made later. Null while there is none. */
+  take(): RTCPeerConnection | null {
+    const { connection } = this;
+    this.connection = null;
+    this.renew();
+    return connection;
+  }
+
+  private renew(): void {
+    this.connection?.close();
+    this.connection = null;
+    clearTimeout(this.timer);
+    if (this.wanted) this.timer = window.setTimeout(() => void this.make(), MADE_AFTER_MS);
+  }
+
+  private async make(): Promise<void> {
+    const connection = new RTCPeerConnection(CONFIGURATION);
+    KINDS.forEach((kind) => connection.addTransceiver(kind, { direction: "recvonly" }));
+    try {
+      await connection.setLocalDescription();
+    } catch {
+      connection.close();
+      return;
+    }
+    // One may have been taken meanwhile, and the next one be due.
+    clearTimeout(this.timer);
+    this.connection = connection;
+    this.timer = window.setTimeout(() => this.renew(), RENEWED_AFTER_MS);
+  }
+}
