@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from sfu.media import rtcp, rtx, vp8
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 CARRIED: Final = (VIDEO_ORIENTATION, AUDIO_LEVEL)
 """Header extensions whose values go from producer to viewer, under the viewer's ids (RFC 8285)."""
+_INDEX: Final = attrgetter("index")
 _REMEMBERED: Final = 3  # stretches: who asks again for what came before two switches is too late
 
 
@@ -113,6 +115,7 @@ class Consumer:
         if self.producer is not None:
             self.producer.remove(self)
         self.producer = producer
+        self.start = 0  # no two producers' indexes compare
         self.started_after, self._attached_at = None, now
         if producer is not None:
             self._adapt(producer)
@@ -166,9 +169,10 @@ class Consumer:
             self.producer.leave_group(self, group)
         self._packets += group.packets
         self._octets += group.octets
-        self._next_sequence = group.highest + group.rewrite.sequence_offset + 1
-        self._last_time, self._last_at = group.last_time, group.last_at
-        self._last_picture = vp8.numbers(vp8.moved(group.last_payload, group.rewrite.pictures))
+        if group.highest:  # else it ended before its first packet was due, and what it would have followed stands
+            self._next_sequence = group.highest + group.rewrite.sequence_offset + 1
+            self._last_time, self._last_at = group.last_time, group.last_at
+            self._last_picture = vp8.numbers(vp8.moved(group.last_payload, group.rewrite.pictures))
 
     def _adapt(self, producer: Producer) -> None:
         codec = matching(producer.codec, self.codecs)
@@ -195,12 +199,14 @@ class Consumer:
         What comes before, or all of it if there is none, is counted in `drops` unless others still feed this slot.
         """
         position = next((at for at, p in enumerate(packets) if p.key and p.index >= producer.start), len(packets))
-        if self.group is None:
+        nothing_yet = self.group is None
+        began = position < len(packets) and self._open(producer, packets[position], now)
+        # one that overtook the key frame belongs to it all the same
+        rest = sorted([packet for packet in packets if packet.index >= self.start], key=_INDEX) if began else []
+        if nothing_yet:
             missed = Drop.CODEC if self._payload_type is None else Drop.WAITING_FOR_KEY_FRAME
-            self.drops[missed] += position
-        if position == len(packets) or not self._open(producer, packets[position], now):
-            return ()
-        return [packet for packet in packets[position:] if packet.index >= self.start]
+            self.drops[missed] += len(packets) - len(rest)
+        return rest
 
     def begin_replay(self, packets: Sequence[Packet], now: float, duration: float) -> Group | None:
         """Starts with the key frame `packets[0]`; all of them will be sent within `duration` seconds.

@@ -162,6 +162,8 @@ class Group:
         """`last` is the latest of a burst sent to any member; `now` in seconds of the loop's clock."""
         if last.index < self.highest:
             return  # a burst of nothing but late packets: what follows a switch must not go back to their time
+        if self.squeeze is not None:
+            last = self.squeeze.applied(last)
         self.highest = last.index
         self.last_time = last.media_time + self.rewrite.time_offset
         self.last_at = now
