@@ -62,7 +62,7 @@ class Consumer:
         self.pace: float | None = None
         """Bytes a second in which to send what is not live; None while nothing is known of the link."""
         self.start = 0
-        """Index of the packet from which on it gets what its group gets."""
+        """Index of the key frame that it began with."""
         self.drops: dict[Drop, int] = dict.fromkeys(Drop, 0)
         self.repairs = Retransmitter()
         self.started_after: float | None = None
@@ -221,14 +221,13 @@ class Consumer:
         self.producer.leave_waiting(self)
         return self.group
 
-    def join(self, start: int | None = None) -> None:
-        """Up to date: from `start` on it gets what all others like it get. A sparse one stays alone."""
+    def join(self, floor: int = 0) -> None:
+        """Up to date: from `floor` on it gets what all others like it get. A sparse one stays alone."""
         own, producer = self.group, self.producer
         if own is None or producer is None or self.sparse:
             return
-        if start is not None:
-            self.start = start
         group = producer.join_group(self, own.rewrite)
+        group.floor = max(group.floor, floor, self.start)
         group.continue_from(own)
         self.group = self._stretches[-1].group = group
         self._packets += own.packets - group.packets
@@ -273,6 +272,10 @@ class Consumer:
         self._packets -= len(packets)
         self._octets -= sum(len(packet.payload) for packet in packets)
 
+    def rewritten(self, packets: Sequence[Packet], now: float) -> list[bytes]:
+        """Late packets from its present stretch, as it must get them: a replay's have other times than its group's."""
+        return self._stretches[-1].rewritten(packets, now)
+
     def resend(self, sequences: Sequence[int], now: float, rtt: float) -> list[bytes]:
         """The packets, in plain text, to send for a NACK of these numbers (RFC 4585 section 6.2.1).
 
@@ -287,7 +290,7 @@ class Consumer:
             else:
                 self.repairs.unknown += 1
                 continue
-            plain = stretch.rewritten(packet, now)
+            (plain,) = stretch.rewritten((packet,), now)
             if self.repairs.allow(sequence, len(plain), now, rtt):
                 resent.append(self._renumbered(plain, stretch.payload_type))
         return resent

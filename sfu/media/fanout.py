@@ -55,7 +55,7 @@ class Fanout:
         self._turn = False
         self._timer: Handle | None = None
         self._egresses: dict[socket.socket, Egress] = {}
-        self._replays = Replays(scheduler, clock, self._send_own, self._pending)
+        self._replays = Replays(scheduler, clock, self._send_own, self._settle)
 
     def start(self, consumer: Consumer) -> None:
         """Starts a consumer that waits for a key frame from its producer's latest packets, if these will do."""
@@ -110,8 +110,13 @@ class Fanout:
         for egress in self._egresses.values():
             egress.flush()
 
-    def _pending(self, producer: Producer) -> Sequence[Packet]:
-        return [*self._held.get(producer, ()), *self._due.get(producer, ())]
+    def _settle(self, producer: Producer) -> None:
+        """Who starts now must not wonder what of the history groups have had: all of it."""
+        packets = [*self._held.pop(producer, ()), *self._due.pop(producer, ())]
+        now = self._clock()
+        for at in range(0, len(packets), MAX_BURST):
+            self._forward(producer, packets[at : at + MAX_BURST], now)
+        self._flush_egresses()
 
     def _forward(self, producer: Producer, packets: Sequence[Packet], now: float) -> None:
         waiting = tuple(producer.waiting)
@@ -147,7 +152,7 @@ class Fanout:
         """Something arrived after a key frame that it was sent before: it is not for those who began there."""
         for consumer in tuple(group.members):
             rest = [packet for packet in packets if packet.index >= consumer.start]
-            self._send(Audience((consumer,)), group.rewritten(rest, now))
+            self._send(Audience((consumer,)), consumer.rewritten(rest, now))
             consumer.missed([packet for packet in packets if packet.index < consumer.start], Drop.BEFORE_KEY_FRAME)
 
     def _send(self, audience: Audience, packets: Sequence[bytes]) -> None:

@@ -116,7 +116,7 @@ class Group:
         self.octets = 0
         """Bytes of payload (RFC 3550 section 6.4.1)."""
         self.floor = 0
-        """Index from which on every member takes packets: the latest of their key frames."""
+        """Index from which on every member takes the same: after the latest of their key frames, and their replays."""
         self.highest = 0
         """Index of the latest packet that was rewritten."""
         self.last_time = 0
@@ -130,7 +130,6 @@ class Group:
     def join(self, consumer: Consumer) -> None:
         """One more member."""
         self.members.append(consumer)
-        self.floor = max(self.floor, consumer.start)
         self._audience = None
 
     def leave(self, consumer: Consumer) -> None:

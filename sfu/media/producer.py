@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
 _RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
+_RESTARTS: Final = 0.5  # seconds between two restarts: each costs every viewer a key frame
 _ROUND_TRIP: Final = 0.1  # seconds to a camera and back; nothing that cameras say of themselves tells it
 _STALLED: Final = 1.0  # seconds without a packet: browsers stop upper layers when their own link is thin
 _MEASURED_OVER: Final = 1.0  # seconds
@@ -73,6 +74,8 @@ class Producer:
         self._ask_again = ask_again
         self._on_codec = on_codec
         self._highest = 0
+        self._after_jump = -1
+        self._restarted_at = float("-inf")
         self._spacing = 1.0
         self._last = (0, 0.0)
         self._wanted = False
@@ -81,6 +84,8 @@ class Producer:
     def negotiated(self, codecs: Sequence[Codec], extensions: Mapping[str, int]) -> None:
         """Takes over payload types and extension ids of a re-offer."""
         self._codecs = {codec.payload_type: codec for codec in codecs}
+        if self._codecs.get(self.codec.payload_type) == self.codec:
+            self._codecs[self.codec.payload_type] = self.codec  # the stream goes on: `receive` knows it by identity
         if self.extensions != extensions:
             self.extensions = extensions
             self._restart_consumers(self._highest + 1)
@@ -88,25 +93,25 @@ class Producer:
     def receive(self, packet: Packet, now: float) -> bool:
         """Takes in one packet, `now` in seconds of the loop's clock; False when it may not be forwarded.
 
-        A packet that comes twice, or later than anybody could use it, is `stale`.
+        A packet that comes twice, or later than anybody could use it, is `stale`, and so are strays: packets of another
+        SSRC right after it was changed, and numbers far from the stream's that no other follows.
         """
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
             self.drops["unknown_payload_type"] += 1
             return False
-        if packet.ssrc != self.ssrc or codec is not self.codec:
-            self._start_stream(packet, codec)
-        else:
-            self._unwrap(packet)
+        if not self._place(packet, codec, now):
+            self.drops["stale"] += 1
+            return False
         self.reception.received(packet.sequence, packet.media_time, now)
         self._measure_spacing(packet, now)
         packet.key = starts_key_frame(codec.name, packet.payload)
-        if packet.key and codec.kind == "video":
-            self.key_frames.key_frame(now)
-            self.gaps.key_frame(packet.index)
         if not self.history.add(packet, now):
             self.drops["stale"] += 1
             return False
+        if packet.key and codec.kind == "video":
+            self.key_frames.key_frame(now)
+            self.gaps.key_frame(packet.index)
         self.octets += len(packet.payload)
         self.heard_at = now
         self._look_for_gaps(packet.index, now)
@@ -134,8 +139,26 @@ class Producer:
             self._spacing += (now - at - self._spacing) * 0.1
         self._last = (packet.media_time, now)
 
+    def _place(self, packet: Packet, codec: Codec, now: float) -> bool:
+        """Gives a packet its index, in the present stream or as the first of a new one; False for a stray."""
+        jumps = False
+        if packet.ssrc == self.ssrc and codec is self.codec:
+            delta = sequence_delta(packet.sequence, self._highest & 0xFFFF)
+            packet.index = self._highest + delta
+            if -_RESTART <= delta <= _RESTART:
+                self._highest = max(self._highest, packet.index)
+                return True
+            after, self._after_jump = self._after_jump, packet.sequence + 1 & 0xFFFF
+            jumps = packet.sequence != after
+        if jumps or now < self._restarted_at + _RESTARTS:
+            return False
+        if self.ssrc is not None:
+            self._restarted_at = now
+        self._start_stream(packet, codec)
+        return True
+
     def _start_stream(self, packet: Packet, codec: Codec) -> None:
-        """A new SSRC or codec: nothing of what was sent before goes with it, and every consumer begins anew."""
+        """A new SSRC or codec, or a jump: nothing sent before goes with it, and every consumer begins anew."""
         if packet.ssrc != self.ssrc or codec.clock_rate != self.codec.clock_rate:
             self.ssrc = packet.ssrc
             self._clock = None
@@ -150,21 +173,12 @@ class Producer:
         if renamed:
             self._on_codec(self)
 
-    def _unwrap(self, packet: Packet) -> None:
-        delta = sequence_delta(packet.sequence, self._highest & 0xFFFF)
-        packet.index = self._highest + delta
-        if delta > 0:
-            self._highest = packet.index
-            if delta > _RESTART:
-                self.history.clear()
-                self.gaps.restart()
-                self._restart_consumers(packet.index)
-
     def _restart_consumers(self, start: int) -> None:
         self.start = start
         self._wanted = True
         for consumer in self.consumers:
-            consumer.restart()
+            if consumer.producer is self:  # else it still shows another layer, and waits here already
+                consumer.restart()
 
     def add(self, consumer: Consumer, now: float) -> None:
         """One more consumer; it waits for the next packet that starts a key frame, which is asked for if need be."""

@@ -32,7 +32,19 @@ class Scheduler(Protocol):
 class _Replay:
     """One consumer's way."""
 
-    __slots__ = ("consumer", "credit", "group", "packets", "position", "producer", "rate", "slide", "stepped_at")
+    __slots__ = (
+        "_sent",
+        "consumer",
+        "credit",
+        "end",
+        "group",
+        "packets",
+        "position",
+        "producer",
+        "rate",
+        "slide",
+        "stepped_at",
+    )
 
     def __init__(
         self, consumer: Consumer, producer: Producer, packets: Sequence[Packet], now: float, *, slide: bool
@@ -46,6 +58,9 @@ class _Replay:
         self.position = 0
         fast = max(_BYTES_PER_S, size / _SLOWEST)
         self.rate = fast if consumer.pace is None else min(fast, consumer.pace)
+        self.end = 0
+        """Index after the last packet that it sent."""
+        self._sent: set[int] = set()
         self.credit = 0.0
         self.stepped_at = now
         self.group = consumer.begin_replay(packets, now, size / self.rate)
@@ -75,9 +90,20 @@ class _Replay:
             count += 1
         return self._next(count)
 
+    def left(self) -> Sequence[Packet]:
+        """What came since the packets were taken from the history: later ones, and late ones."""
+        history = self.producer.history
+        later = history.since(self.end)
+        sent = self._sent
+        return later or [packet for packet in history.since(self.consumer.start) if packet.index not in sent]
+
     def _next(self, count: int) -> Sequence[Packet]:
         start, self.position = self.position, self.position + count
-        return self.packets[start : self.position]
+        packets = self.packets[start : self.position]
+        indexes = [packet.index for packet in packets]
+        self._sent.update(indexes)
+        self.end = max([self.end, *[index + 1 for index in indexes[-1:]]])
+        return packets
 
 
 def _size(packets: Sequence[Packet]) -> int:
@@ -92,13 +118,13 @@ class Replays:
         scheduler: Scheduler,
         clock: Callable[[], float],
         send: Callable[[Consumer, Sequence[Packet], float], None],
-        pending: Callable[[Producer], Sequence[Packet]],
+        settle: Callable[[Producer], None],
     ) -> None:
-        """`send` sends to one consumer in its own group; `pending` are packets that groups will get in a moment."""
+        """`send` sends to one consumer in its own group; `settle` sends to groups at once what waits for them."""
         self._scheduler = scheduler
         self._clock = clock
         self._send = send
-        self._pending = pending
+        self._settle = settle
         self._running: list[_Replay] = []
         self._stepping = False
 
@@ -110,7 +136,10 @@ class Replays:
         producer = consumer.producer
         if producer is None or consumer.group is not None or consumer.sparse:
             return
-        packets = self._settled(producer, producer.replayable())
+        self._settle(producer)
+        if consumer.group is not None:
+            return  # that was a key frame
+        packets = producer.replayable()
         if packets and (consumer.pace is None or _size(packets) <= consumer.pace * _BACKLOG):
             self._begin(consumer, producer, packets, slide=False)
         else:
@@ -124,7 +153,7 @@ class Replays:
         producer = consumer.producer
         if producer is None or any(replay.consumer is consumer for replay in self._running):
             return True
-        packets = self._settled(producer, producer.history.key_frame())
+        packets = producer.history.key_frame()
         if not packets or packets[0].index <= consumer.start:
             return False
         self._begin(consumer, producer, packets, slide=True)
@@ -139,14 +168,6 @@ class Replays:
             self._send(consumer, packets, now)
         self._running.append(replay)
         self._schedule()
-
-    def _settled(self, producer: Producer, packets: Sequence[Packet]) -> Sequence[Packet]:
-        """Those of `packets` that no group is about to get."""
-        pending = self._pending(producer)
-        if not pending:
-            return packets
-        first = min([packet.index for packet in pending])
-        return [packet for packet in packets if packet.index < first]
 
     def _schedule(self) -> None:
         if self._running and not self._stepping:
@@ -176,10 +197,12 @@ class Replays:
             return False
         if replay.slide:
             return True
-        following = replay.packets[-1].index + 1
-        newer = self._settled(replay.producer, replay.producer.history.since(following))
-        if newer:
-            replay.packets, replay.position = newer, 0
+        self._settle(replay.producer)
+        if not replay.alive:
+            return True
+        left = replay.left()
+        if left:
+            replay.packets, replay.position = left, 0
             return False
-        replay.consumer.join(following)
+        replay.consumer.join(replay.end)
         return True

@@ -5,6 +5,7 @@ Owns the way back from a number that the viewer saw to the packet that had it. N
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from sfu.media.group import Group
@@ -43,9 +44,9 @@ class Stretch:
         index = end + sequence_delta(sequence, (end + self._own.rewrite.sequence_offset) & 0xFFFF)
         return self.producer.history.get(index) if self.first <= index <= end else None
 
-    def rewritten(self, packet: Packet, now: float) -> bytes:
-        """`packet` as the viewer got it, in plain text; only the time of sending may differ."""
-        return self._own.rewritten((packet,), now)[0]
+    def rewritten(self, packets: Sequence[Packet], now: float) -> list[bytes]:
+        """The packets as the viewer got them, in plain text; only the time of sending may differ."""
+        return self._own.rewritten(packets, now)
 
     @property
     def payload_type(self) -> int:
