@@ -103,6 +103,7 @@ class Consumer:
         if agreed != (send.codecs, send.extensions, send.rtx):
             self.codecs, self._extensions = send.codecs, send.extensions
             self.restart()
+            self.forget()  # under its number a packet may not leave in another form than before
 
     # --- which producer
 

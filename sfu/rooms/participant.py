@@ -261,6 +261,7 @@ class Participant:
 
     def _end(self, producers: Iterable[Producer], now: float) -> None:
         for producer in producers:
+            producer.history.clear()  # viewers remember for a while whom they were shown
             for consumer in (*producer.consumers,):
                 if consumer.following is producer:
                     consumer.follow(None, now)

@@ -1,0 +1,129 @@
+"""What a camera does to its numbers, and what that costs those who watch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from sfu.media.fanout import Fanout
+from sfu.media.rtp import Packet
+from sfu.rtc.description import ABS_SEND_TIME, Send
+from tests.unit.test_consumer import DELTA, KEY, VP8, VP8_THERE, Camera, Viewer, Wire, deliver, numbers
+from tests.unit.test_consumer_machine import RTX, RTX_SSRC, SSRC, Time
+
+
+def sent(camera: Camera, sequence: int, now: float, *, ssrc: int = 7, payload: bytes = DELTA) -> bool:
+    """Whether the producer takes this packet in."""
+    return camera.producer.receive(Packet(True, 96, sequence, 9000, ssrc, payload), now)
+
+
+@pytest.mark.parametrize("jump", [3500, 20_000, -3500, -20_000])
+def test_numbers_that_jump_begin_anew_with_the_second_one_and_a_stray_changes_nothing(jump: int) -> None:
+    camera, viewer = Camera(), Viewer()
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY)])
+    (first,) = viewer.take()
+    there = camera.sequence + jump & 0xFFFF
+    assert not sent(camera, there, 1.0)
+    deliver(camera, [camera.packet(now=1.0)], 1.0)
+    assert numbers(viewer.take()) == [first.sequence + 1]
+    assert not sent(camera, there, 1.1)
+    assert sent(camera, there + 1, 1.1)
+    assert viewer.consumer.group is None
+    camera.sequence = there + 1
+    deliver(camera, [camera.packet(KEY, now=1.2)], 1.2)
+    assert numbers(viewer.take()) == [first.sequence + 2]
+
+
+def test_ssrcs_that_alternate_restart_viewers_twice_a_second_at_most() -> None:
+    camera = Camera()
+    camera.packet(KEY)
+    taken = [sent(camera, 500 + at // 3, at / 1000, ssrc=100 + at % 3) for at in range(1000)]
+    assert 300 < sum(taken) < 400
+    assert camera.producer.start >> 16 <= 2 + 2 * 3
+
+
+def test_a_layer_that_restarts_leaves_alone_who_only_waits_for_it() -> None:
+    present, better, viewer = Camera(), Camera(ssrc=8), Viewer()
+    viewer.attach(present, 0.0)
+    deliver(present, [present.packet(KEY)])
+    viewer.consumer.follow(better.producer, 0.0)
+    better.packet()
+    viewer.take()
+    deliver(present, [present.packet()])
+    assert len(viewer.take()) == 1
+    deliver(better, [better.packet(KEY)])
+    assert (len(viewer.take()), viewer.consumer.producer) == (1, better.producer)
+
+
+def test_a_re_offer_with_the_same_codecs_goes_unnoticed() -> None:
+    camera, viewer = Camera(), Viewer()
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY)])
+    camera.producer.negotiated((replace(VP8),), {})
+    deliver(camera, [camera.packet()])
+    assert len(viewer.take()) == 2
+
+
+def test_a_key_frame_that_comes_twice_answers_no_request() -> None:
+    camera = Camera()
+    packet = camera.packet(KEY)
+    camera.producer.request_key_frame(1.0)
+    assert not sent(camera, packet.sequence, 1.1, payload=KEY)
+    camera.producer.tick(1.6)
+    assert camera.asked == 2
+
+
+def test_a_slide_that_was_never_begun_leaves_no_trace_in_the_numbering() -> None:
+    camera, other, viewer, time = Camera(), Camera(ssrc=8), Viewer(), Time()
+    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
+    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    viewer.attach(camera, time.now)
+    deliver(camera, [camera.packet(KEY)], time.now)
+    (first,) = viewer.take()
+    viewer.consumer.set_sparse(True)
+    camera.packet(KEY)
+    assert fanout.slide(viewer.consumer)
+    viewer.consumer.set_sparse(False)
+    viewer.attach(other, time.now)
+    deliver(other, [other.packet(KEY)], time.now)
+    assert numbers(viewer.take()) == [first.sequence + 1]
+
+
+def test_what_overtook_the_key_frame_in_its_burst_comes_after_it() -> None:
+    camera, viewer = Camera(), Viewer()
+    camera.packet()
+    viewer.attach(camera, 0.0)
+    key, rest = camera.packet(KEY), camera.packet()
+    deliver(camera, [rest, key])
+    assert [packet.payload for packet in viewer.take()] == [KEY, DELTA]
+
+
+def test_nothing_from_before_a_re_offer_is_sent_again_in_another_form() -> None:
+    """Under one number and one key, two different packets would give the key stream away."""
+    camera, viewer = Camera(extensions={ABS_SEND_TIME: 3}), Viewer()
+    with_rtx = Send((VP8_THERE,), {ABS_SEND_TIME: 3}, SSRC, "w", "w-v", rtx={120: RTX}, rtx_ssrc=RTX_SSRC)
+    viewer.consumer.negotiated(with_rtx)
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY)])
+    (first,) = viewer.take()
+    assert len(viewer.consumer.resend([first.sequence], 1.0, 0.1)) == 1
+    viewer.consumer.negotiated(replace(with_rtx, rtx={}, rtx_ssrc=None))
+    assert viewer.consumer.resend([first.sequence], 2.0, 0.1) == []
+
+
+def test_a_late_packet_that_waits_does_not_hide_later_ones_from_who_starts() -> None:
+    camera, viewer, time = Camera(), Viewer(), Time()
+    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
+    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    key = camera.packet(KEY)
+    late = camera.sequence + 1
+    camera.sequence = late
+    later = [camera.packet(), camera.packet()]
+    fanout.push(camera.producer, camera.packet(sequence=late))
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    time.advance(1.0)
+    assert len({packet.sequence for packet in viewer.take()}) == len([key, late, *later])
