@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CARRIED: Final = (VIDEO_ORIENTATION, AUDIO_LEVEL)
 """Header extensions whose values go from producer to viewer, under the viewer's ids (RFC 8285)."""
 _INDEX: Final = attrgetter("index")
+_REPORTS: Final = 8  # sender reports: a viewer speaks of the last one that came
 _REMEMBERED: Final = 3  # stretches: who asks again for what came before two switches is too late
 
 
@@ -80,6 +81,7 @@ class Consumer:
         self._packets = self._octets = 0  # sent before the present group, less what that had sent before us
         self._stretches: deque[Stretch] = deque(maxlen=_REMEMBERED)
         self._attached_at = 0.0
+        self._told: deque[tuple[int, float]] = deque(maxlen=_REPORTS)  # by sender reports: LSR, and when
         self._next_sequence: int | None = None
         self._last_time = 0
         self._last_at = 0.0
@@ -312,6 +314,7 @@ class Consumer:
             return None
         self.reported = True
         ntp, media_time = moment
+        self._told.append((ntp >> 16 & 0xFFFF_FFFF, now))
         report = rtcp.SenderReport(
             ssrc=self.ssrc,
             ntp=ntp,
@@ -320,3 +323,12 @@ class Consumer:
             octets=self.octets & 0xFFFFFFFF,
         )
         return rtcp.sender_report(report, CNAME)
+
+    def round_trip(self, block: rtcp.ReportBlock, now: float) -> float | None:
+        """Seconds to the viewer and back, by its report that came at `now` (RFC 3550 section 6.4.1); None if untold.
+
+        By our own clock: what our sender reports tell is the camera's.
+        """
+        sent_at = next((at for lsr, at in self._told if lsr == block.lsr), None)
+        trip = -1.0 if sent_at is None else now - sent_at - block.dlsr / 65536
+        return trip if trip >= 0 else None

@@ -20,7 +20,6 @@ from sfu.rtc.description import Agreed
 from sfu.rtc.transport import Transport
 
 _ROUND_TRIP: Final = 0.1  # seconds, until the client's first report tells better
-_LONGEST_TRIP: Final = 10.0  # seconds; more is a report about something else
 _VIDEO_CLOCK: Final = 90_000
 _SHARE: Final = 0.8  # of what a thin link is thought to carry: the rest is for what is sent again
 _LEAST_BITRATE: Final = 100_000
@@ -66,7 +65,7 @@ class Downlink:
         self._transport = transport
         self._fanout = fanout
         self._on_sparse = on_sparse
-        self._report: bytes | None = None
+        self._report: tuple[bytes, float] | None = None  # and when it came
         self._news = False
         self._sent = 0
         self._replayed_at = self._slide_at = self._losing_until = float("-inf")
@@ -138,7 +137,7 @@ class Downlink:
     def on_rtcp(self, data: bytes, now: float) -> None:
         """One compound. Reports are only kept: they are read when somebody wants to know."""
         if data[1] == rtcp.RECEIVER_REPORT:
-            self._report = data
+            self._report = data, now
         for message in rtcp.parse(data, reports=False):
             if isinstance(message, rtcp.Nack):
                 self._on_nack(message, now)
@@ -171,13 +170,13 @@ class Downlink:
 
     # --- time
 
-    def tick(self, now: float, ntp: int) -> None:
-        """Called some times a second; `ntp` is when the latest report came, as 64-bit NTP."""
+    def tick(self, now: float) -> None:
+        """Called some times a second."""
         videos = [w for w in self.windows.values() if w.track is not None and w.consumer.kind == "video"]
         if not videos or not (self._news or self._report or any(w.undecided for w in videos)):
             return  # most viewers, most of the time
         self._news = False
-        self._read_report(now, ntp)
+        self._read_report(now)
         sent = sum(window.consumer.octets for window in self.windows.values())
         self.estimate.on_sent(max(0, sent - self._sent), now)
         self._sent = sent
@@ -220,25 +219,26 @@ class Downlink:
             self._slide_at = now + _SLIDE_PAUSE
             producer.request_key_frame(now)
 
-    def _read_report(self, now: float, ntp: int) -> None:
-        data, self._report = self._report, None
-        if data is None:
+    def _read_report(self, now: float) -> None:
+        report, self._report = self._report, None
+        if report is None:
             return
-        clock_rates = {consumer.ssrc: consumer.clock_rate or _VIDEO_CLOCK for consumer in self.consumers}
+        data, came_at = report
+        consumers = {consumer.ssrc: consumer for consumer in self.consumers}
         blocks = [
             block
             for message in rtcp.parse(data)
             if isinstance(message, rtcp.ReceiverReport)
             for block in message.reports
-            if block.ssrc in clock_rates
+            if block.ssrc in consumers
         ]
         if not blocks:
             return
-        trips = [trip for block in blocks if (trip := round_trip(block, ntp)) is not None]
+        trips = [trip for block in blocks if (trip := consumers[block.ssrc].round_trip(block, came_at)) is not None]
         if trips:
             self.round_trip = min(trips)
         self._measure_loss(sum(block.highest for block in blocks), sum(block.lost for block in blocks), now)
-        jitter = max(block.jitter / clock_rates[block.ssrc] for block in blocks)
+        jitter = max(block.jitter / (consumers[block.ssrc].clock_rate or _VIDEO_CLOCK) for block in blocks)
         self.estimate.on_report(self.loss, min(trips, default=None), jitter, now)
 
     def _measure_loss(self, highest: int, lost: int, now: float) -> None:
@@ -251,11 +251,3 @@ class Downlink:
         self.loss = min(max(0.0, (lost - lost_before) / expected), 1.0) if 0 < expected < _MAX_EXPECTED else 0.0
         if self.loss > _HEAVY_LOSS:
             self._losing_until = now + _LOSING
-
-
-def round_trip(block: rtcp.ReportBlock, ntp: int) -> float | None:
-    """Seconds, at `ntp` (64-bit NTP) when the report came (RFC 3550 section 6.4.1); None where it makes no sense."""
-    if not block.lsr:
-        return None
-    trip = ((ntp >> 16) - block.lsr - block.dlsr) & 0xFFFF_FFFF
-    return trip / 65536 if trip < _LONGEST_TRIP * 65536 else None

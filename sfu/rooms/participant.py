@@ -77,7 +77,6 @@ class Participant:
         self._offered_at = terms.clock()
         self._connected_at = 0.0
         self._report_at = 0.0
-        self._heard_at = 0
         self.uplink = Uplink(
             transport.send_rtcp,
             terms.ssrc(0),
@@ -193,8 +192,6 @@ class Participant:
                 if isinstance(message, rtcp.SenderReport):
                     self.uplink.on_sender_report(message, self._terms.ntp(), now)
         if self.downlink.windows:
-            # a report is read at the next tick, but how long it took is known only now
-            self._heard_at = self._terms.ntp() if data[1] == rtcp.RECEIVER_REPORT else self._heard_at
             self.downlink.on_rtcp(data, now)
 
     # --- time
@@ -212,7 +209,7 @@ class Participant:
                 report = consumer.sender_report(now)
                 if report is not None:
                     self.transport.send_rtcp(report)
-        self.downlink.tick(now, self._heard_at)
+        self.downlink.tick(now)
         if self.uplink.tracks:
             self._tick_uplink(now, due=due)
 
