@@ -136,9 +136,6 @@ class Replays:
         producer = consumer.producer
         if producer is None or consumer.group is not None or consumer.sparse:
             return
-        self._settle(producer)
-        if consumer.group is not None:
-            return  # that was a key frame
         packets = producer.replayable()
         if packets and (consumer.pace is None or _size(packets) <= consumer.pace * _BACKLOG):
             self._begin(consumer, producer, packets, slide=False)

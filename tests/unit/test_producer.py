@@ -127,3 +127,24 @@ def test_a_late_packet_that_waits_does_not_hide_later_ones_from_who_starts() -> 
     fanout.start(viewer.consumer)
     time.advance(1.0)
     assert len({packet.sequence for packet in viewer.take()}) == len([key, late, *later])
+
+
+@pytest.mark.parametrize("wait", [0.006, 1.0])
+def test_a_late_packet_reaches_who_was_replayed_past_its_place_with_the_time_of_its_frame(wait: float) -> None:
+    camera, viewer, time = Camera(), Viewer(), Time()
+    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
+    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    made = [camera.packet(KEY if at == 0 else DELTA + bytes(1000)) for at in range(100)]
+    missing = camera.sequence = camera.sequence + 1
+    camera.media_time = made[-1].media_time
+    made += [camera.packet(DELTA + bytes(1000)) for _ in range(100)]
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    time.advance(wait)
+    camera.media_time = made[99].media_time
+    fanout.push(camera.producer, camera.packet(sequence=missing))
+    time.advance(1.0)
+    got = {packet.sequence: packet.media_time for packet in viewer.take()}
+    place = min(got) + 100
+    assert len(got) == 201
+    assert got[place] == got[place - 1]
