@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfu.media import rtcp
@@ -332,6 +332,7 @@ def test_packets_of_a_paced_camera_wait_for_nothing() -> None:
     assert (len(viewer.take()), loop.later) == (1, [])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.integers(1, 4)), max_size=60), st.data())
 def test_no_order_of_switches_and_key_frames_makes_a_gap_or_a_repeat(
     steps: list[tuple[int, bool, int]], data: st.DataObject

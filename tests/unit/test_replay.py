@@ -1,0 +1,97 @@
+"""A viewer is brought from the latest key frame to live: how fast, how fairly, and what may come between."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from sfu.media.fanout import Fanout
+from tests.unit.test_consumer import DELTA, KEY, Camera, Viewer, Wire, numbers
+from tests.unit.test_consumer_machine import Time
+
+BODY = DELTA + bytes(1000)
+
+
+def fanned(time: Time) -> Fanout:
+    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
+    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    return fanout
+
+
+def filmed(packets: int, *, start: float = 0.0) -> Camera:
+    """A camera that has sent a key frame and so many packets less one since, 10 ms apart, and heeds no request."""
+    camera = Camera()
+    for number in range(packets):
+        camera.packet(KEY if number == 0 else BODY, now=start + number / 100)
+    return camera
+
+
+def test_a_viewer_has_the_key_frame_at_once_and_everything_within_half_a_second() -> None:
+    time, camera, viewer = Time(), filmed(400), Viewer()
+    fanout = fanned(time)
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    assert viewer.inbox
+    assert camera.asked == 0
+    time.advance(0.5)
+    got = viewer.take()
+    assert numbers(got) == list(range(got[0].sequence, got[0].sequence + 400))
+    assert viewer.consumer.group in camera.producer.groups.values()
+    times = [packet.media_time for packet in got]
+    assert times == sorted(times)
+    assert times[-1] - times[0] < 0.5 * 90_000  # four seconds, told as the time they took
+
+
+def test_a_hundred_at_once_all_have_a_first_picture_at_once_and_none_waits_for_ever() -> None:
+    time, camera = Time(), filmed(200)
+    fanout = fanned(time)
+    viewers = [Viewer() for _ in range(100)]
+    for viewer in viewers:
+        viewer.attach(camera, time.now)
+        fanout.start(viewer.consumer)
+    assert all(viewer.inbox for viewer in viewers)
+    time.advance(0.1)
+    assert sum(len(viewer.inbox) for viewer in viewers) < 13_000  # 20 steps take no more than they may
+    time.advance(2.0)
+    assert all(len(viewer.inbox) == 200 for viewer in viewers)
+
+
+def test_who_leaves_in_the_middle_gets_nothing_more() -> None:
+    time, camera, viewer = Time(), filmed(400), Viewer()
+    fanout = fanned(time)
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    time.advance(0.02)
+    viewer.attach(None, time.now)
+    had = len(viewer.inbox)
+    time.advance(1.0)
+    assert len(viewer.inbox) == had < 400
+    assert not camera.producer.groups
+
+
+def test_a_link_known_to_be_thin_waits_for_a_key_frame_instead() -> None:
+    time, camera, viewer = Time(), filmed(400), Viewer()
+    fanout = fanned(time)
+    viewer.consumer.pace = 30_000.0
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    assert not viewer.inbox
+    assert camera.asked == 1
+
+
+def test_slides_come_one_by_one_at_the_pace_of_the_link() -> None:
+    time, camera, viewer = Time(), Camera(), Viewer()
+    fanout = fanned(time)
+    for _ in range(2):
+        camera.packet(KEY + bytes(1000), now=time.now)
+    viewer.attach(camera, time.now)
+    viewer.consumer.set_sparse(True)
+    viewer.consumer.pace = 2_000.0
+    assert fanout.slide(viewer.consumer)
+    time.advance(1.0)
+    assert len(viewer.take()) == 1
+    assert not fanout.slide(viewer.consumer)
+    camera.packet(BODY, now=time.now)
+    camera.packet(KEY + bytes(1000), now=time.now)
+    assert fanout.slide(viewer.consumer)
+    time.advance(1.0)
+    assert len(viewer.take()) == 1

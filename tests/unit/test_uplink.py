@@ -1,0 +1,121 @@
+"""What a camera's packets lead to: producers, requests for what is missing, feedback; and what strays get."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from sfu.media import rtcp
+from sfu.media.rtp import extension_block
+from sfu.media.uplink import Uplink
+from sfu.rtc.codec import Codec
+from sfu.rtc.description import RID, TRANSPORT_CC, Agreed, Receive
+
+VP8 = Codec("VP8", 90_000, 1, 96, feedback=("nack", "nack pli", "transport-cc"))
+WIDE, LAYER, REPAIRED = 3, 4, 5
+
+
+class Wire:
+    """What the camera is told."""
+
+    def __init__(self, rids: tuple[str, ...] = ()) -> None:
+        self.said: list[rtcp.Message] = []
+        self.changes = 0
+        self.uplink = Uplink(self._hear, 1, max_bitrate=2_000_000, history_bytes=1 << 20, on_tracks=self._changed)
+        extensions = {TRANSPORT_CC: WIDE, RID: LAYER}
+        receive = Receive((VP8,), extensions, (), None, None, rtx={97: 96}, repairs={70: 7}, rids=rids)
+        section = Agreed(0, "v", True, "video", "UDP/TLS/RTP/SAVPF", ("96",), "recvonly", receive=receive)
+        self.uplink.negotiated([section])
+
+    def _hear(self, compound: bytes) -> None:
+        self.said += rtcp.parse(compound, reports=False)
+
+    def _changed(self) -> None:
+        self.changes += 1
+
+    def of(self, kind: type) -> list[rtcp.Message]:
+        return [message for message in self.said if isinstance(message, kind)]
+
+
+def packet(
+    sequence: int, *, payload: bytes = b"\x10\x01\x00", payload_type: int = 96, ssrc: int = 7, **values: bytes
+) -> bytes:
+    """An RTP packet; `wide` and `rid` are header extensions."""
+    ids = {"wide": WIDE, "rid": LAYER}
+    block = extension_block([(ids[name], value) for name, value in values.items()])
+    head = 0x9000 if block else 0x8000
+    return struct.pack(">HHII", head | payload_type, sequence, 3000 * sequence, ssrc) + block + payload
+
+
+def test_a_packet_reaches_its_producer_and_the_track_flows() -> None:
+    wire = Wire()
+    received = wire.uplink.receive(packet(1), 0.0)
+    assert received is not None
+    producer, taken = received
+    assert (producer, taken.sequence, wire.changes) == (wire.uplink.tracks["v"].main, 1, 1)
+    assert wire.uplink.flowing == {"v"}
+
+
+def test_missing_packets_are_asked_for_and_taken_from_an_rtx_packet() -> None:
+    wire = Wire()
+    for sequence in (1, 2, 4, 5, 6, 7):
+        assert wire.uplink.receive(packet(sequence), sequence / 100)
+    assert wire.of(rtcp.Nack) == [rtcp.Nack(7, (3,))]
+    repair = packet(900, payload=b"\x00\x03\x10\x01\x00", payload_type=97, ssrc=70)
+    received = wire.uplink.receive(repair, 0.2)
+    assert received is not None
+    assert (received[1].sequence, received[1].ssrc, received[1].payload) == (3, 7, b"\x10\x01\x00")
+    assert wire.uplink.receive(repair, 0.3) is None
+    assert next(wire.uplink.producers).drops["stale"] == 1
+
+
+@pytest.mark.parametrize("payload", [b"", b"\x00", b"\x00\x03"], ids=["padding", "cut", "empty"])
+def test_rtx_with_no_original_is_counted(payload: bytes) -> None:
+    wire = Wire()
+    wire.uplink.receive(packet(1), 0.0)
+    assert wire.uplink.receive(packet(900, payload=payload, payload_type=97, ssrc=70), 0.1) is None
+    assert wire.uplink.drops["rtx"] == 1
+
+
+def test_rtx_before_the_stream_itself_is_counted() -> None:
+    wire = Wire()
+    assert wire.uplink.receive(packet(900, payload=b"\x00\x03\x10\x01", payload_type=97, ssrc=70), 0.0) is None
+    assert wire.uplink.drops["rtx"] == 1
+
+
+def test_layers_are_told_apart_by_rid_and_one_never_offered_leads_nowhere() -> None:
+    wire = Wire(rids=("h", "l"))
+    high, low = (wire.uplink.tracks["v"].layer(rid) for rid in ("h", "l"))
+    assert [
+        (received := wire.uplink.receive(packet(1, ssrc=ssrc, rid=rid), 0.0)) and received[0]
+        for ssrc, rid in ((7, b"h"), (8, b"l"), (9, b"x"))
+    ] == [high, low, None]
+    assert wire.uplink.drops["no_section"] == 1
+
+
+def test_feedback_tells_each_arrival_once_in_50_ms() -> None:
+    wire = Wire()
+    for number in range(100):
+        wire.uplink.receive(packet(number, wide=struct.pack(">H", number)), number / 100)
+    told = wire.of(rtcp.TransportFeedback)
+    assert 15 <= len(told) <= 21
+    arrivals = [delta for feedback in told for delta in feedback.deltas if delta is not None]  # type: ignore[attr-defined]
+    assert 94 <= len(arrivals) <= 100
+
+
+def test_numbers_of_another_length_and_malformed_packets_do_nothing() -> None:
+    wire = Wire()
+    assert wire.uplink.receive(packet(1, wide=b"\x01"), 0.0)
+    assert not wire.of(rtcp.TransportFeedback)
+    assert wire.uplink.receive(b"\x80\x60", 0.0) is None
+    assert wire.uplink.drops["malformed_rtp"] == 1
+
+
+def test_a_silent_track_flows_no_more() -> None:
+    wire = Wire()
+    wire.uplink.receive(packet(1), 0.0)
+    wire.uplink.tick(9.0)
+    assert wire.uplink.flowing == {"v"}
+    wire.uplink.tick(10.5)
+    assert (wire.uplink.flowing, wire.changes) == (set(), 2)
