@@ -22,10 +22,11 @@ _RATE = 25
 _WIDTH, _HEIGHT = 320, 176
 _BLOCK = 12
 
-# A canvas of 640x352 whose texture drifts, as leaves and crowds do: the encoder needs the bits it gets.
+# A canvas of 640x352 (or `lens`) whose texture drifts, as leaves and crowds do: the encoder needs the bits it gets.
 CAMERA = """
 navigator.mediaDevices.getUserMedia = async () => {
-  const [width, height, block] = [640, 352, 24];
+  const [width, height] = window.lens ?? [640, 352];
+  const [wide, high] = [width * 0.0375, height * 24 / 352];
   const texture = new OffscreenCanvas(2 * width, height);
   const grain = texture.getContext('2d');
   const noise = grain.createImageData(2 * width, height);
@@ -39,9 +40,9 @@ navigator.mediaDevices.getUserMedia = async () => {
     for (let bit = 0; bit < 20; bit += 1) {
       const on = now >> bit & 1;
       pen.fillStyle = on ? 'white' : 'black';
-      pen.fillRect(bit * block, 0, block, block);
+      pen.fillRect(bit * wide, 0, wide, high);
       pen.fillStyle = on ? 'black' : 'white';
-      pen.fillRect(bit * block, block, block, block);
+      pen.fillRect(bit * wide, high, wide, high);
     }
     requestAnimationFrame(draw);
   };

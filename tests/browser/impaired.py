@@ -23,6 +23,7 @@ from sfu.signaling.mqtt import BrokerUrl
 from tests.browser import clocks
 from tests.browser.cameras import on_air
 from tests.browser.figures import TILE, Span, between, look, shown_at, span, watch
+from tests.browser.janus import JanusStage
 from tests.browser.pages import camera_page, opened, publisher, until_live, until_true
 from tests.impairment.link import Bursts, Line, Link
 from tests.impairment.relay import Relay
@@ -33,8 +34,9 @@ ROOM, CAMERA = "hall", "one"
 BAD = Line.both(Link(loss=0.02, delay=0.06, jitter=0.03))
 DISORDERLY = Line.both(Link(loss=0.02, delay=0.06, jitter=0.03, reorder=0.05))
 
-# The page's own offer, with the three layers that it may come to ask for itself.
+# The page's own offer with three layers, which Chromium sends of 960x540 and more.
 THREE_LAYERS = """
+window.lens = [960, 544];
 const add = RTCPeerConnection.prototype.addTransceiver;
 RTCPeerConnection.prototype.addTransceiver = function (track, init) {
   if (track.kind !== 'video') return add.call(this, track, init);
@@ -77,6 +79,10 @@ class Stage:
         await self.put_on(name, page, line)
         return page
 
+    def set(self, name: str, line: Line) -> None:
+        """Changes a line that somebody is on."""
+        self.relay.set(name, line)
+
     async def put_on(self, name: str, page: Page, line: Line) -> None:
         """All that the page sends and hears goes over one line."""
         self.relay.set(name, line, await page.evaluate(UFRAGS))
@@ -88,6 +94,13 @@ async def stage(browser: Browser, broker: BrokerUrl, *, seed: int = 1, **setting
     with Relay(seed=seed) as relay:
         async with serving(broker, **relay.settings, **{"media__codecs": "vp8", **settings}) as service:
             yield Stage(browser, service, relay)
+            await clear(browser)
+
+
+async def clear(browser: Browser) -> None:
+    """Closes all pages: cameras of an earlier scene would go on encoding, and seek their server."""
+    for context in browser.contexts:
+        await context.close()
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ class Shown:
         return self.span.decoded / self.sent
 
 
-async def bad_links(stage: Stage, seconds: float, line: Line = BAD, *, warm_up: float = 5.0) -> Shown:
+async def bad_links(stage: Stage | JanusStage, seconds: float, line: Line = BAD, *, warm_up: float = 5.0) -> Shown:
     """(a) Camera and viewer each on such a line, after the first `warm_up` seconds."""
     camera = await stage.camera(line)
     viewer = await stage.viewer("viewer", line)
@@ -124,16 +137,16 @@ class Recovery:
     recovered: float
 
 
-async def burst(stage: Stage, seconds: float, *, where: str = "viewer") -> Recovery:
+async def burst(stage: Stage | JanusStage, seconds: float, *, where: str = "viewer") -> Recovery:
     """(b) 10 % of packets lost in rows of 5 on one link, both directions, for some seconds."""
     clean = Line.both(Link(delay=0.02))
     await stage.camera(clean)
     viewer = await stage.viewer("viewer", clean)
     await asyncio.sleep(1)
-    stage.relay.set(where, Line.both(Link(delay=0.02, bursts=Bursts.of(0.1, 5))))
+    stage.set(where, Line.both(Link(delay=0.02, bursts=Bursts.of(0.1, 5))))
     during = await span(viewer, seconds)
     start = await look(viewer)
-    stage.relay.set(where, clean)
+    stage.set(where, clean)
     shown, steady = [start.at], start.at
     while (end := await look(viewer)).at - steady < 1500 and end.at - start.at < 15_000:
         shown += shown_at(end)
@@ -170,12 +183,12 @@ async def layers(stage: Stage, patience: float = 15.0) -> Layers:
     wide, thin = (Line().downwards(rate=rate, delay=0.02) for rate in (3e6, 4e5))
     await stage.camera(Line(), init=THREE_LAYERS)
     viewer = await stage.viewer("viewer", wide)
-    widest = (await reaches(viewer, lambda width: width >= 640, patience))[0]
+    widest = (await reaches(viewer, lambda width: width >= 960, patience))[0]
     before = await look(viewer)
-    stage.relay.set("viewer", thin)
+    stage.set("viewer", thin)
     small, down = await reaches(viewer, lambda width: width < widest, patience)
     await asyncio.sleep(3)
-    stage.relay.set("viewer", wide)
+    stage.set("viewer", wide)
     again, up = await reaches(viewer, lambda width: width >= widest, patience)
     return Layers(widest, small, again, down, up, between(before, await look(viewer)))
 

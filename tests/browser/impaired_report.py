@@ -8,7 +8,7 @@ import shutil
 import statistics
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
@@ -17,12 +17,14 @@ from sfu.signaling.mqtt import BrokerUrl
 from tests.brokers import Mosquitto
 from tests.browser import impaired
 from tests.browser.conftest import FLAGS
-from tests.browser.impaired import Joins, stage
+from tests.browser.impaired import Joins, Stage, clear, stage
+from tests.browser.janus import JanusStage, janus_stage
+from tests.impairment.link import Line
 from tests.programs import need
 
 
 def _say(scene: str, words: str) -> None:
-    sys.stdout.write(f"{scene:<22} {words}\n")
+    sys.stdout.write(f"{scene:<28} {words}\n")
     sys.stdout.flush()
 
 
@@ -36,19 +38,31 @@ def _spread(times: Sequence[float]) -> str:
 
 
 async def bad_links(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
-    lines = {"": impaired.BAD, " disorderly": impaired.DISORDERLY}
-    for name, line in lines.items():
-        for codec in ("vp8", "h264"):
-            async with stage(browser, broker, media__codecs=codec) as it:
+    """Good links first: what the machine itself costs."""
+    for codec in ("vp8", "h264"):
+        for name, line in {" good": Line(), "": impaired.BAD, " disorderly": impaired.DISORDERLY}.items():
+            async for server, it in _both(browser, broker, codec):
                 shown = await impaired.bad_links(it, seconds, line)
-                _say(f"bad {codec}{name}", f"{100 * shown.decoded_share:.1f} % of sent decoded; {shown.span.row}")
+                share = 100 * shown.decoded_share
+                _say(f"bad {codec}{name} {server}", f"{share:.1f} % of sent decoded; {shown.span.row}")
 
 
 async def burst(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
     for where in ("viewer", "camera"):
-        async with stage(browser, broker) as it:
+        async for server, it in _both(browser, broker, "vp8"):
             found = await impaired.burst(it, min(seconds, 5), where=where)
-            _say(f"burst at {where}", f"recovered after {found.recovered:.0f} ms; during: {found.during.row}")
+            _say(f"burst at {where} {server}", f"recovered after {found.recovered:.0f} ms; during: {found.during.row}")
+
+
+async def _both(browser: Browser, broker: BrokerUrl, codec: str) -> AsyncIterator[tuple[str, Stage | JanusStage]]:
+    """Our server first, then Janus if it is installed."""
+    async with stage(browser, broker, media__codecs=codec) as ours:
+        yield "sfu", ours
+    if shutil.which("janus"):
+        with tempfile.TemporaryDirectory() as directory:
+            async with janus_stage(browser, Path(directory), codec=codec) as theirs:
+                yield "janus", theirs
+                await clear(browser)
 
 
 async def slow(browser: Browser, broker: BrokerUrl, seconds: float) -> None:

@@ -19,7 +19,7 @@ from tests.impairment.link import Line
 from tests.impairment.wire import enlarged
 
 _ROOT = Path(__file__).parent.parent.parent
-_PATIENCE_S = 5.0
+_PATIENCE_S = 20.0
 
 Counters = dict[str, dict[str, dict[str, int]]]
 """Line's name -> "up", "down" (see `Impairment`) and "wire" -> counter -> packets."""

@@ -190,7 +190,8 @@ class Wire:
 
     def _upstream(self, home: str) -> socket.socket:
         sock = enlarged(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-        sock.bind((home, 0))
+        if self._server[0].startswith("127."):  # elsewhere the kernel chooses: Janus does not hear loopback
+            sock.bind((home, 0))
         sock.connect(self._server)
         return sock
 
