@@ -37,7 +37,7 @@ navigator.mediaDevices.getUserMedia = ({audio}) => open({audio, video: {width: 6
 """
 
 SELECTED_PAIR = """async () => {
-  const reports = await window.connections.at(-1).getStats();
+  const reports = await window.connections.findLast((it) => it.connectionState === 'connected').getStats();
   const transport = [...reports.values()].find((report) => report.type === 'transport');
   const pair = reports.get(transport.selectedCandidatePairId);
   return {local: reports.get(pair.localCandidateId), remote: reports.get(pair.remoteCandidateId)};
