@@ -33,14 +33,6 @@ async def test_pictures_are_as_old_as_the_two_links_make_them(chromium: Browser,
     assert 250 < old.age - fresh.age < 700  # the page may keep pictures for a while once their delay has jumped
 
 
-async def test_delay_and_jitter_alone_cost_no_picture(chromium: Browser, mosquitto: Start) -> None:
-    line = Line.both(Link(delay=0.06, jitter=0.03))
-    async with stage(chromium, mosquitto().url) as it:
-        await it.camera(line)
-        viewer = await it.viewer("viewer", line)
-        await unharmed(viewer)
-
-
 async def test_a_thin_line_is_its_viewers_own_trouble(chromium: Browser, mosquitto: Start) -> None:
     async with stage(chromium, mosquitto().url) as it:
         await it.camera(Line())
