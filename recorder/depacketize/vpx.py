@@ -9,6 +9,7 @@ from __future__ import annotations
 from recorder.depacketize.bits import Bits, BrokenError
 from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
 from recorder.units import CodecParameters
+from sfu.media import vp8
 from sfu.rtc.codec import Codec
 
 _VP8_START_CODE = b"\x9d\x01\x2a"
@@ -28,7 +29,7 @@ class Vp8:
 
     def add(self, payload: bytes) -> bool:
         """See `Format`."""
-        position = _vp8_descriptor(payload)
+        position = vp8.descriptor_length(payload)
         begins = payload[0] & 0x17 == 0x10  # S, and partition 0
         if begins != (not self._frame) or position >= len(payload):
             return False
@@ -105,21 +106,6 @@ class Vp9:
 def _kept(known: CodecParameters | None, found: CodecParameters) -> CodecParameters:
     """The same object for as long as nothing changes: recordings compare it at each key frame."""
     return known if known == found else found
-
-
-def _vp8_descriptor(payload: bytes) -> int:
-    """How long the payload descriptor is (RFC 7741 section 4.2)."""
-    if not payload[0] & 0x80 or len(payload) < 3:  # X
-        return 1
-    options = payload[1]
-    position = 2
-    if options & 0x80:  # I
-        position += 2 if payload[2] & 0x80 else 1
-    if options & 0x40:  # L
-        position += 1
-    if options & 0x30:  # T or K
-        position += 1
-    return position
 
 
 def _vp9_descriptor(payload: bytes) -> tuple[int, int]:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from sfu.media import vp8
+
 _H264_IDR, _H264_SPS, _H264_STAP_A, _H264_FU_A = 5, 7, 24, 28
 _H265_FIRST_IRAP, _H265_LAST_IRAP, _H265_VPS, _H265_SPS, _H265_AP, _H265_FU = 16, 21, 32, 33, 48, 49
 _AV1_SEQUENCE_HEADER = 1
@@ -70,18 +72,9 @@ def _aggregated(payload: bytes, position: int) -> Iterator[bytes]:
 def _vp8(payload: bytes) -> bool:
     if not payload or payload[0] & 0x1F != 0x10:  # S, and partition 0
         return False
-    position = 1
-    if payload[0] & 0x80:  # X
-        if len(payload) < 3:
-            return False
-        options = payload[1]
-        position = 2
-        if options & 0x80:  # I
-            position += 2 if payload[2] & 0x80 else 1
-        if options & 0x40:  # L
-            position += 1
-        if options & 0x30:  # T or K
-            position += 1
+    if payload[0] & 0x80 and len(payload) < 3:  # X
+        return False
+    position = vp8.descriptor_length(payload)
     return len(payload) > position and not payload[position] & 0x01
 
 

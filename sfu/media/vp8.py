@@ -1,4 +1,4 @@
-"""The numbers that VP8's payload descriptor gives to pictures (RFC 7741 section 4.2), and how to move them.
+"""VP8's payload descriptor (RFC 7741 section 4.2): how long it is, the numbers it gives to pictures, how to move them.
 
 Receivers order pictures by them, so one slot's must run on when another layer or camera feeds it. Never decodes, never
 keeps state, and any bytes give an answer.
@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 _EXTENDED: Final = 0x80  # X, in the first byte; I (PictureID present), in the second
 _LAYER: Final = 0x40  # L (TL0PICIDX present), in the second byte
+_TEMPORAL: Final = 0x30  # T or K, in the second byte
 _LONG: Final = 0x80  # M, before a PictureID of 15 bits
 
 
@@ -52,6 +53,20 @@ def offset(last: Numbers, following: Numbers) -> tuple[int, int]:
     pairs = zip(last, following, strict=True)
     picture, base = (0 if a is None or b is None else (a + 1 - b) & 0x7FFF for a, b in pairs)
     return picture, base & 0xFF
+
+
+def descriptor_length(payload: bytes) -> int:
+    """Bytes before the picture's data; 1 for a descriptor that is cut short. At least one byte is needed."""
+    if not payload[0] & _EXTENDED or len(payload) < 3:
+        return 1
+    options, position = payload[1], 2
+    if options & _EXTENDED:
+        position += 2 if payload[2] & _LONG else 1
+    if options & _LAYER:
+        position += 1
+    if options & _TEMPORAL:
+        position += 1
+    return position
 
 
 def _places(payload: bytes) -> tuple[int | None, bool, int | None]:
