@@ -188,8 +188,7 @@ class Downlink:
         if track is None:
             return
         producer, thin = self._aim(window, track, now)
-        present = consumer.producer
-        estimate = self.estimate.bitrate(now)
+        present, estimate = consumer.producer, self.carries
         # The slides, sent ever faster, show what the link carries: no need to try.
         thinner = estimate is not None and estimate < producer.bitrate * _SHARE
         sparse = thinner if consumer.sparse else thin and now < self._losing_until

@@ -102,8 +102,8 @@ class Fanout:
         bursts, self._due = self._due, {}
         now = self._clock()
         for producer, packets in bursts.items():
-            for at in range(0, len(packets), MAX_BURST):
-                self._forward(producer, packets[at : at + MAX_BURST], now)
+            for burst in _bursts(packets):
+                self._forward(producer, burst, now)
         self._flush_egresses()
 
     def _flush_egresses(self) -> None:
@@ -114,8 +114,8 @@ class Fanout:
         """Who starts now must not wonder what of the history groups have had: all of it."""
         packets = [*self._held.pop(producer, ()), *self._due.pop(producer, ())]
         now = self._clock()
-        for at in range(0, len(packets), MAX_BURST):
-            self._forward(producer, packets[at : at + MAX_BURST], now)
+        for burst in _bursts(packets):
+            self._forward(producer, burst, now)
         self._flush_egresses()
 
     def _forward(self, producer: Producer, packets: Sequence[Packet], now: float) -> None:
@@ -137,8 +137,8 @@ class Fanout:
 
     def _send_own(self, consumer: Consumer, packets: Sequence[Packet], now: float) -> None:
         """To one consumer in its own group, at once."""
-        for at in range(0, len(packets), MAX_BURST):
-            self._send_burst(consumer, packets[at : at + MAX_BURST], now)
+        for burst in _bursts(packets):
+            self._send_burst(consumer, burst, now)
         self._flush_egresses()
 
     def _send_burst(self, consumer: Consumer, packets: Sequence[Packet], now: float) -> None:
@@ -183,3 +183,8 @@ class Fanout:
             for name, count in egress.refused.items():
                 total[name] = total.get(name, 0) + count
         return total
+
+
+def _bursts(packets: Sequence[Packet]) -> list[Sequence[Packet]]:
+    """`packets` in parts that an egress can take."""
+    return [packets[at : at + MAX_BURST] for at in range(0, len(packets), MAX_BURST)]
