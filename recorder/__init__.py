@@ -2,7 +2,7 @@
 
 store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
 depacketize units preroll      packets -> whole frames; those of the last seconds
-timeline clocks                RTP times and sender reports -> one wall clock for a producer
+placement timeline clocks      RTP times and sender reports -> one wall clock for a producer
 recording actions              what goes into which segment (pure)
 muxer opus files writer        segments whose parts play once they are on disk
 repair cleaner                 after a crash; by age, bytes and free space

@@ -17,7 +17,6 @@ IMPLAUSIBLE: Final = 2 * US
 """Clocks that are this far apart did not drift there."""
 
 _BACK: Final = US // 5
-_WINDOW: Final = 10 * US
 _QUICK: Final = 0.1
 _CLOCK_PACE: Final = 0.001
 
@@ -65,9 +64,10 @@ class MediaAxis:
 
 
 class Floor:
-    """The least of what came in the last 10 to 20 seconds."""
+    """The least of what came in the last one or two `window_us`."""
 
-    def __init__(self) -> None:
+    def __init__(self, window_us: int = 10 * US) -> None:
+        self._window_us = window_us
         self._since: int | None = None
         self._recent = self._before = 0.0
 
@@ -78,9 +78,9 @@ class Floor:
 
     def add(self, value: float, now_us: int) -> None:
         """One more value."""
-        if self._since is None or now_us - self._since > 2 * _WINDOW:
+        if self._since is None or now_us - self._since > 2 * self._window_us:
             self._since, self._recent, self._before = now_us, value, value
-        elif now_us - self._since > _WINDOW:
+        elif now_us - self._since > self._window_us:
             self._since, self._before, self._recent = now_us, self._recent, value
         else:
             self._recent = min(self._recent, value)

@@ -10,6 +10,7 @@ by little: what is recorded never jumps unless the media did.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from recorder.clocks import IMPLAUSIBLE, JUMP, US, CameraClock, Floor, MediaAxis, WallClock, slewed
@@ -18,6 +19,7 @@ _NOISE: Final = US // 50
 """Reports that differ by more than this need a second one that agrees."""
 _PACE: Final = 0.002
 """Of small corrections, in us a us: clocks drift twenty times slower."""
+_RECENT: Final = US
 
 
 class Timeline:
@@ -44,8 +46,12 @@ class Track:
         self._tracks = tracks
         self._camera = camera
         self._wall = wall
+        self._clock_rate = clock_rate
         self._axis = MediaAxis(clock_rate)
         self._delays = Floor()
+        self._recent = Floor(_RECENT)
+        self._usual: float | None = None
+        """The least delay of late when a report was last believed."""
         self._extra = 0.0
         """By how much reports have put this track before its arrival."""
         self._shift: float | None = None
@@ -56,7 +62,14 @@ class Track:
         """The same by a report that nothing has confirmed yet."""
         self._early: tuple[int, int, int] | None = None
         """A report that came before the media times it speaks of."""
+        self._foreseen: float | None = None
+        """The least delay of units that `at` will be asked for."""
         self._last = 0
+
+    @property
+    def reported(self) -> bool:
+        """Whether a report tells where the track stands."""
+        return self._report is not None or self._early is not None
 
     def restart(self) -> None:
         """The next media time has nothing to do with the last one: a new SSRC."""
@@ -67,23 +80,37 @@ class Track:
         """At `ntp`, 64 bits by whatever clock the producer has, the track's media time was `media_time`."""
         self._take(ntp * US >> 32, media_time, int(now * US))
 
+    def foresee(self, arrivals: Sequence[tuple[int, float]]) -> None:
+        """(media time, when it came) of units that `at` will be asked for: the least delayed of them tells for all."""
+        axis = MediaAxis(self._clock_rate)
+        for number, (media_time, now) in enumerate(arrivals):
+            now_us = int(now * US)
+            if not axis.advance(media_time, now_us) and number:
+                return
+            delay = now_us - axis.position
+            self._foreseen = delay if self._foreseen is None else min(self._foreseen, delay)
+
     def at(self, media_time: int, *, now: float, wall_us: int) -> int:
         """When `media_time`, which arrives now, was taken: us of UTC since 1970, never less than the last answer."""
         now_us = int(now * US)
         before = self._axis.position
         if not self._axis.advance(media_time, now_us):
-            self._jumped()
+            self._jumped(now_us)
         position = self._axis.position
         self._delays.add(now_us - position, now_us)
+        self._recent.add(now_us - position, now_us)
         self._follow(self._target(position, now_us), position - before)
         self._last = max(self._last, position + int(self._shift or 0))
         return self._wall.name(self._last, now_us, wall_us)
 
-    def _jumped(self) -> None:
+    def _jumped(self, now_us: int) -> None:
         """Reports speak of media times that are gone; until the next one arrival tells, less what they had told."""
         if self._report is not None and self._shift is not None:
             self._extra = self._delays.least - self._shift
-        self._delays = Floor()
+        least, self._foreseen = self._foreseen, None
+        self._delays, self._recent = Floor(), Floor(_RECENT)
+        for delays in (self._delays, self._recent):
+            delays.add(now_us - self._axis.position if least is None else least, now_us)
         self._report = self._candidate = None
         early, self._early = self._early, None
         if early is not None:
@@ -115,17 +142,24 @@ class Track:
                 return
             self.correction = correction
         elif abs(change := found - self._report) > _NOISE:
-            if not self._confirmed(found):
+            if self._arrives_so(change):
+                self._shift = None if self._shift is None else self._shift + max(0, change)
+            elif not self._confirmed(found):
                 return
             if self._camera.was_set(transit - self.correction, change):
                 self.correction -= change
         self._report, self._candidate = found, None
+        self._usual = self._recent.least
         self._camera.reported(transit - self.correction, now_us)
 
     def _plausible(self, report: float) -> bool:
         """Whether a first report puts the track somewhere near where its packets arrive."""
         offset = self._camera.offset
         return offset is None or self._shift is None or abs(report + offset - self._shift) < IMPLAUSIBLE
+
+    def _arrives_so(self, change: float) -> bool:
+        """Whether packets come later or earlier by as much: media times left something out, or were set."""
+        return self._usual is not None and abs(self._recent.least - self._usual - change) <= _NOISE
 
     def _confirmed(self, found: int) -> bool:
         """Whether the report before said the same; it is remembered to be asked."""

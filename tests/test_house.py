@@ -93,6 +93,7 @@ PURE = [
     "recorder/depacketize/h26x.py",
     "recorder/depacketize/sps.py",
     "recorder/depacketize/vpx.py",
+    "recorder/placement.py",
     "recorder/preroll.py",
     "recorder/recording.py",
     "recorder/timeline.py",
