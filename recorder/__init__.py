@@ -7,4 +7,5 @@ recording actions              what goes into which segment (pure)
 muxer opus files writer        segments whose parts play once they are on disk
 repair cleaner                 after a crash; by age, bytes and free space
 reader export                  a span as one file
+playback hls picture walltime  what there is of a time, playlists of it, pictures from it
 """

@@ -85,7 +85,7 @@ def make_progressive(store: Store, segment: Segment) -> bool:
             before = layout_of(segment.path)
             if file is None or before.indexed or not before.end:
                 return False
-            with _scratch(store, segment.path.suffix) as path:
+            with scratch(store, segment.path.suffix) as path:
                 with Reader(segment.path) as reader:
                     title = f"{segment.room}/{segment.peer}"
                     with contextlib.closing(Copy(path, reader.streams, start_us=segment.start_us, title=title)) as copy:
@@ -166,7 +166,7 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _scratch(store: Store, suffix: str) -> Iterator[Path]:
+def scratch(store: Store, suffix: str) -> Iterator[Path]:
     """A file on the recordings' disk, locked so that repair leaves it alone, and gone afterwards."""
     directory = store.directory / SCRATCH
     directory.mkdir(parents=True, exist_ok=True)

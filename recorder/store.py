@@ -25,6 +25,7 @@ INDEX = ".index.json"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"(\d{2})-(\d{2})-(\d{2})\.(\d{3})Z(\.mp4|\.webm)")
+_ON_DISK = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]{0,254}")
 _MARK = ".protected"
 _LONGEST_NAME = 200  # of the 255 bytes of Linux, macOS and Windows: marks and copies add theirs
 
@@ -89,6 +90,21 @@ class Store:
         at += timedelta(hours=hour, minutes=minute, seconds=second, milliseconds=millisecond)
         start_us = (at - _EPOCH) // timedelta(microseconds=1)
         return Segment(start_us, "/".join(map(_unescaped, room)), _unescaped(peer), path)
+
+    def name(self, segment: Segment) -> str:
+        """What `find` finds it by: its path below the directory, with `/`; room/peer/day/name for names of topics."""
+        return segment.path.relative_to(self.directory).as_posix()
+
+    def find(self, name: str) -> Segment | None:
+        """The segment of that name; None for all else, whatever it is: nothing outside the directory is reached."""
+        levels = name.split("/")
+        if not all(_ON_DISK.fullmatch(level) for level in levels):
+            return None
+        segment = self.segment(self.directory.joinpath(*levels))
+        if segment is None or not segment.path.is_file():
+            return None
+        inside = segment.path.resolve() == self.directory.resolve().joinpath(*levels)  # no level is a symbolic link
+        return segment if inside else None
 
     def producers(self, room: str | None = None) -> list[tuple[str, str]]:
         """(room, peer) of all that was ever recorded in `room` and its sub-rooms, or anywhere; in order."""

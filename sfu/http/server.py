@@ -9,6 +9,7 @@ import errno
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiohttp import web
 
@@ -40,6 +41,16 @@ class PageInfo:
     """RTCIceServer dictionaries (W3C webrtc-pc section 4.2.3)."""
 
 
+class Part(Protocol):
+    """A part of the server that lives in a file of its own."""
+
+    def routes(self) -> Sequence[web.AbstractRouteDef]:
+        """What it answers."""
+
+    async def close(self) -> None:
+        """The server stops."""
+
+
 class HttpServer:
     """Serves one page and its resources on one address, from `start` to `stop`."""
 
@@ -55,10 +66,12 @@ class HttpServer:
         rooms: Callable[[], object],
         origins: Sequence[str] = (),
         frame_ancestors: Sequence[str] = ("*",),
+        parts: Sequence[Part] = (),
     ) -> None:
         """`port` 0 takes a free one. `ready`: the broker is connected. `metrics`: Prometheus text. `rooms`: JSON-ready.
 
         `origins` are pages of others that may use `/mqtt`; `frame_ancestors` are CSP sources that may frame `/embed`.
+        `parts` bring more routes; without a part its addresses are not found.
         """
         self._host = host
         self._port = port
@@ -68,6 +81,7 @@ class HttpServer:
         self._rooms = rooms
         self._origins = frozenset(origins)
         self._frame_ancestors = tuple(frame_ancestors)
+        self._parts = tuple(parts)
         self._assets = _find_assets()
         self.proxy = BrokerProxy(connect_broker)
         self._runner: web.AppRunner | None = None
@@ -117,12 +131,16 @@ class HttpServer:
                 web.get("/api/rooms", self._rooms_list),
             ]
         )
+        for part in self._parts:
+            application.add_routes(part.routes())
         application.on_response_prepare.append(_seal)
         application.on_shutdown.append(self._shut_door)
         return application
 
     async def _shut_door(self, _application: web.Application) -> None:
         await self.proxy.close()
+        for part in self._parts:
+            await part.close()
 
     async def _wall(self, request: web.Request) -> web.Response:
         return self._document(request, "wall", root="./", frame_ancestors=["'self'"])

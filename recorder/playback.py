@@ -1,0 +1,203 @@
+"""Playback: what a store's recordings are asked for by time, for whoever shows them.
+
+Owns the answers: who was recorded when, what is there of a span and what is not, playlists, pictures. Never changes a
+recording. Every call may take its time and belongs in a thread; several threads may call at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Final
+
+from recorder import hls, picture
+from recorder.export import export, scratch
+from recorder.files import being_written
+from recorder.index import Index, Span, layout_of
+from recorder.layout import LOST, Layout
+from recorder.reader import ReadError
+from recorder.store import Segment, Store
+
+_SHORTEST_GAP_US: Final = 1_000_000
+_EVER_US: Final = 1 << 62
+_LAYOUTS: Final = 200  # kept: 50 MB at most, if all are of ten minutes
+_SAVE_S: Final = 30.0
+_WRITTEN_LATELY_NS: Final = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All that is recorded of a producer: wall times, and bytes on disk."""
+
+    room: str
+    peer: str
+    days: tuple[date, ...]
+    start_us: int
+    end_us: int
+    bytes: int
+    recording: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A segment in a listing."""
+
+    span: Span
+    name: str
+    """What `Store.find` finds it by."""
+    writing: bool
+    protected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What there is of [start_us, end_us): segments whole, and the gaps between them, as (start, end)."""
+
+    start_us: int
+    end_us: int
+    entries: tuple[Entry, ...]
+    gaps: tuple[tuple[int, int], ...]
+
+
+def gaps(spans: Sequence[Span], since_us: int, until_us: int) -> list[tuple[int, int]]:
+    """The parts of [since_us, until_us) that no span covers, those shorter than a second left out."""
+    found = []
+    for span in sorted(spans, key=lambda span: span.start_us):
+        if span.start_us - since_us >= _SHORTEST_GAP_US:
+            found.append((since_us, min(span.start_us, until_us)))
+        since_us = max(since_us, span.end_us)
+    if until_us - since_us >= _SHORTEST_GAP_US:
+        found.append((since_us, until_us))
+    return found
+
+
+class Playback:
+    """`recording(room, peer)` tells whether a producer is being recorded now; by default its files do."""
+
+    def __init__(self, store: Store, *, recording: Callable[[str, str], bool] | None = None) -> None:
+        self.store = store
+        self._recording = recording
+        self._index = Index(store)
+        self._indexing = threading.Lock()
+        self._saved_at = time.monotonic()
+        self._layouts: OrderedDict[tuple[Path, int, int], Layout] = OrderedDict()
+
+    def overview(self, room: str | None = None) -> list[Overview]:
+        """Everyone who was ever recorded, or those in `room` and its sub-rooms; in order."""
+        return [found for producer in self.store.producers(room) if (found := self._overview(*producer)) is not None]
+
+    def listing(self, room: str, peer: str, since_us: int | None, until_us: int | None) -> Listing | None:
+        """A span of a producer; without an edge from its first moment, or to its last. None if it has none at all."""
+        if not self.store.days(room, peer):
+            return None
+        spans = self._spans(room, peer, since_us or 0, _EVER_US if until_us is None else until_us)
+        if since_us is None:
+            since_us = spans[0].start_us if spans else 0
+        if until_us is None:
+            until_us = max([since_us, *(span.end_us for span in spans)])
+        entries = [
+            Entry(span, self.store.name(span.segment), is_writing(span.segment), span.segment.protected)
+            for span in spans
+        ]
+        return Listing(since_us, until_us, tuple(entries), tuple(gaps(spans, since_us, until_us)))
+
+    def has(self, room: str, peer: str, since_us: int, until_us: int) -> bool:
+        """Whether anything of a producer was recorded in a span."""
+        return bool(self._spans(room, peer, since_us, until_us))
+
+    def playlist(
+        self, room: str, peer: str, since_us: int, until_us: int, *, url: Callable[[str], str], now_us: int
+    ) -> str | None:
+        """An HLS playlist of the fragmented MP4s of a span; `url` makes one of a segment's name. None without any.
+
+        It grows while the producer is recorded and the span has not passed.
+        """
+        spans = [span for span in self._spans(room, peer, since_us, until_us) if span.segment.path.suffix == ".mp4"]
+        files = [
+            hls.File(
+                url(self.store.name(span.segment)),
+                span.start_us,
+                self._layout(span.segment.path),
+                growing=is_writing(span.segment),
+            )
+            for span in spans
+        ]
+        growing = until_us > now_us and self._is_recorded(room, peer)
+        return hls.playlist(files, since_us, until_us, growing=growing)
+
+    def thumbnail(self, room: str, peer: str, at_us: int, width: int | None) -> tuple[bytes, bool] | None:
+        """JPEG of the key frame at or before a moment, and whether it will stay the same; None in a gap."""
+        for span in reversed(self._spans(room, peer, at_us, at_us + 1)):
+            with contextlib.suppress(ReadError, picture.PictureError):
+                return picture.jpeg_at(span.segment, at_us - span.start_us, width), not is_writing(span.segment)
+        return None
+
+    @contextlib.contextmanager
+    def clip(self, room: str, peer: str, since_us: int, until_us: int) -> Iterator[Path]:
+        """A clip of the span on the recordings' disk, gone afterwards. ExportError, MuxError, OSError."""
+        index = Index(self.store)  # it is at work for long, and the others would wait
+        webm = any(span.segment.path.suffix == ".webm" for span in index.spans(room, peer, since_us, until_us))
+        with scratch(self.store, ".webm" if webm else ".mp4") as path:
+            yield export(index, room, peer, since_us=since_us, until_us=until_us, target=path).path
+
+    def _overview(self, room: str, peer: str) -> Overview | None:
+        days = self.store.days(room, peer)
+        segments = self.store.segments(room, peer, 0, _EVER_US)
+        sizes = [_size(segment) for segment in segments]
+        spans = self._spans(room, peer, segments[-1].start_us, _EVER_US) if segments else []
+        if not spans:
+            return None
+        recorded = self._is_recorded(room, peer)
+        return Overview(room, peer, tuple(days), segments[0].start_us, spans[-1].end_us, sum(sizes), recorded)
+
+    def _is_recorded(self, room: str, peer: str) -> bool:
+        if self._recording is not None:
+            return self._recording(room, peer)
+        last = self.store.segments(room, peer, _EVER_US, _EVER_US)[-1:]
+        return any(map(is_writing, last))
+
+    def _spans(self, room: str, peer: str, since_us: int, until_us: int) -> list[Span]:
+        with self._indexing:
+            spans = self._index.spans(room, peer, since_us, until_us)
+            if time.monotonic() - self._saved_at > _SAVE_S:
+                self._index.save()
+                self._saved_at = time.monotonic()
+        return spans
+
+    def _layout(self, path: Path) -> Layout:
+        """A file's layout, remembered while neither its size nor its time of change differ."""
+        try:
+            stat = path.stat()
+        except OSError:
+            return LOST
+        key = (path, stat.st_size, stat.st_mtime_ns)
+        known = self._layouts.get(key)
+        if known is None:
+            known = layout_of(path)
+            with self._indexing:
+                self._layouts[key] = known
+                while len(self._layouts) > _LAYOUTS:
+                    self._layouts.popitem(last=False)
+        return known
+
+
+def is_writing(segment: Segment) -> bool:
+    """Whether it still grows. Only what changed lately is asked: for a moment asking keeps repair and clean-up away."""
+    try:
+        lately = time.time_ns() - segment.path.stat().st_mtime_ns < _WRITTEN_LATELY_NS
+        return lately and being_written(segment.path)
+    except OSError:
+        return False
+
+
+def _size(segment: Segment) -> int:
+    try:
+        return segment.path.stat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,325 @@
+"""Recordings over HTTP: lists, media by byte ranges, playlists, clips, thumbnails, protection.
+
+Owns the addresses, the JSON and the error answers (CONTRACT, "HTTP"). What is slow runs in a few threads of its own,
+never in the event loop; whoever comes when those have work enough is told to come back. Files are reached by
+`Store.find` alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO, Final, ParamSpec, TypeVar
+from urllib.parse import quote
+
+from aiohttp import web
+
+from recorder.export import ExportError
+from recorder.index import layout_of
+from recorder.muxer import MuxError
+from recorder.playback import Entry, Listing, Overview, Playback, is_writing
+from recorder.store import Segment
+from recorder.walltime import parse, rfc3339
+from sfu.http import headers
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_TYPES: Final = {".mp4": "video/mp4", ".webm": "video/webm"}
+_KEPT: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
+_FRESH: Final = {"Cache-Control": "no-store"}
+_LONGEST_PLAYLIST_US: Final = 86_400_000_000
+_CHUNK: Final = 256 * 1024
+_MEDIA: Final = "api/recordings/media/"
+
+
+class Refusal(Exception):  # noqa: N818 - it is an answer
+    """What a request is answered with instead."""
+
+    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.retry_after = retry_after
+
+    def response(self) -> web.Response:
+        """`{"error":{"code","message"}}`."""
+        extra = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
+        body = {"error": {"code": self.code, "message": str(self)}}
+        return web.json_response(body, status=self.status, headers={**_FRESH, **extra})
+
+
+class Lane:
+    """Threads for one kind of work, `threads` at once and `waiting` more in line; Refusal 503 beyond."""
+
+    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._most = threads + waiting
+        self._count = 0
+
+    @contextlib.asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place in the lane, held for as long as the caller needs one."""
+        if self._count >= self._most:
+            raise Refusal(503, "busy", "others are being served: try again", retry_after=2)
+        self._count += 1
+        try:
+            yield
+        finally:
+            self._count -= 1
+
+    async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Does `work` in a thread of the lane, for whoever holds a place."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
+
+    async def do(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Takes a place and does `work`."""
+        async with self.place():
+            return await self.run(work, *args, **kwargs)
+
+    def close(self) -> None:
+        """Forgets what waits; what is at work ends by itself."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+class Recordings:
+    """The routes of one store's recordings."""
+
+    def __init__(self, playback: Playback, *, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        self._playback = playback
+        self._wall_us = wall_us
+        self._looking = Lane("recordings", threads=3, waiting=60)
+        self._copying = Lane("exports", threads=2, waiting=0)
+
+    def routes(self) -> list[web.RouteDef]:
+        """For `web.Application.add_routes`."""
+        protected = "/api/recordings/protected/{name:.+}"
+        return [
+            web.get("/api/recordings", _answered(self._list)),
+            web.get(f"/{_MEDIA}{{name:.+}}", _answered(self._media)),
+            web.get("/api/recordings/hls/{room:.+}/{peer:[^/]+}.m3u8", _answered(self._playlist)),
+            web.get("/api/recordings/thumbnail", _answered(self._thumbnail)),
+            web.get("/api/recordings/export", _answered(self._export), allow_head=False),
+            web.put(protected, _answered(functools.partial(self._protect, on=True))),
+            web.delete(protected, _answered(functools.partial(self._protect, on=False))),
+        ]
+
+    async def close(self) -> None:
+        """Starts nothing more."""
+        self._looking.close()
+        self._copying.close()
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        room, peer = request.query.get("room"), request.query.get("peer")
+        if peer is None:
+            found = await self._looking.do(self._playback.overview, room)
+            return _json({"recordings": [_overview(entry) for entry in found]})
+        if room is None:
+            raise Refusal(400, "bad_request", "a peer is one of a room: room is missing")
+        since_us, until_us = _moment(request, "start"), _moment(request, "end")
+        if since_us is not None and until_us is not None and until_us < since_us:
+            raise Refusal(400, "bad_request", "end is before start")
+        listing = await self._looking.do(self._playback.listing, room, peer, since_us, until_us)
+        if listing is None:
+            raise Refusal(404, "room_not_found", f"nothing of {room}/{peer} was ever recorded")
+        return _json({"room": room, "peer": peer, **_listing(listing)})
+
+    async def _media(self, request: web.Request) -> web.StreamResponse:
+        segment = await self._segment(request)
+        content_type = {"Content-Type": _TYPES[segment.path.suffix]}
+        if not await self._looking.do(is_writing, segment):
+            return web.FileResponse(segment.path, chunk_size=_CHUNK, headers={**_KEPT, **content_type})
+        whole = await self._looking.do(lambda: layout_of(segment.path).end)
+        first, end = _range(request, whole)
+        status = 200 if (first, end) == (0, whole) and "Range" not in request.headers else 206
+        response = web.StreamResponse(status=status, headers={**_FRESH, **content_type, "Accept-Ranges": "bytes"})
+        if status == 206:
+            response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{whole}"
+        with await self._looking.do(segment.path.open, "rb") as file:
+            return await _send(request, response, file, first, end)
+
+    async def _playlist(self, request: web.Request) -> web.StreamResponse:
+        room, peer = request.match_info["room"], request.match_info["peer"]
+        since_us, until_us = _edges(request)
+        if until_us - since_us > _LONGEST_PLAYLIST_US:
+            raise Refusal(400, "bad_request", "a playlist holds a day at most")
+        # Relative to the playlist, whatever path of somebody's reverse proxy stands before it.
+        up = "../" * (request.rel_url.raw_path.count("/") - _MEDIA.count("/"))
+        text = await self._looking.do(
+            self._playback.playlist,
+            room,
+            peer,
+            since_us,
+            until_us,
+            url=lambda name: f"{up}media/{quote(name)}",
+            now_us=self._wall_us(),
+        )
+        if text is None:
+            raise Refusal(404, "not_found", f"no MP4 of {room}/{peer} was recorded in that time")
+        return web.Response(text=text, content_type="application/vnd.apple.mpegurl", headers=_FRESH)
+
+    async def _thumbnail(self, request: web.Request) -> web.StreamResponse:
+        at_us = _moment(request, "at")
+        if at_us is None:
+            raise Refusal(400, "bad_request", "at is missing")
+        room, peer, width = _wanted(request, "room"), _wanted(request, "peer"), _width(request)
+        found = await self._looking.do(self._playback.thumbnail, room, peer, at_us, width)
+        if found is None:
+            raise Refusal(404, "not_found", f"no picture of {room}/{peer} was recorded then")
+        picture, lasting = found
+        return web.Response(body=picture, content_type="image/jpeg", headers=_KEPT if lasting else _FRESH)
+
+    async def _export(self, request: web.Request) -> web.StreamResponse:
+        room, peer = _wanted(request, "room"), _wanted(request, "peer")
+        since_us, until_us = _edges(request)
+        async with self._copying.place():
+            try:
+                file, suffix = await self._copying.run(self._clip, room, peer, since_us, until_us)
+            except ExportError as error:
+                nothing = not await self._looking.do(self._playback.has, room, peer, since_us, until_us)
+                raise Refusal(*((404, "not_found") if nothing else (409, "conflict")), str(error)) from error
+            except MuxError as error:
+                raise Refusal(503, "unavailable", str(error), retry_after=60) from error
+            with file:
+                size = file.seek(0, 2)
+                name = f"{room.replace('/', '-')}-{peer}-{rfc3339(since_us).replace(':', '-')}{suffix}"
+                attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+                told = {**_FRESH, "Content-Type": _TYPES[suffix], "Content-Disposition": attachment}
+                return await _send(request, web.StreamResponse(headers=told), file, 0, size)
+
+    def _clip(self, room: str, peer: str, since_us: int, until_us: int) -> tuple[BinaryIO, str]:
+        """An open file that has no name any more: it is gone once it is closed, however this process ends."""
+        with self._playback.clip(room, peer, since_us, until_us) as path:
+            return path.open("rb"), path.suffix
+
+    async def _protect(self, request: web.Request, *, on: bool) -> web.StreamResponse:
+        if not headers.origin_allowed(request.headers.get("Origin"), host=request.host, allowed=()):
+            raise Refusal(403, "forbidden", "pages of this origin may not do that")
+        segment = await self._segment(request)
+        await self._looking.do(segment.protect, on)
+        return web.Response(status=204, headers=_FRESH)
+
+    async def _segment(self, request: web.Request) -> Segment:
+        segment = await self._looking.do(self._playback.store.find, request.match_info["name"])
+        if segment is None:
+            raise Refusal(404, "not_found", "no such recording")
+        return segment
+
+
+def _answered(handler: _Handler) -> _Handler:
+    async def answered(request: web.Request) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except Refusal as refusal:
+            return refusal.response()
+        except ConnectionError:  # the client went away
+            raise
+        except OSError as error:
+            return Refusal(503, "unavailable", error.strerror or str(error), retry_after=10).response()
+
+    return answered
+
+
+async def _send(
+    request: web.Request, response: web.StreamResponse, file: BinaryIO, at: int, end: int
+) -> web.StreamResponse:
+    """Bytes [at, end) of a file, read in threads."""
+    response.content_length = end - at
+    await response.prepare(request)
+    file.seek(at)
+    while at < end and request.method != "HEAD":
+        data = await asyncio.to_thread(file.read, min(_CHUNK, end - at))
+        if not data:
+            raise ConnectionError("the file became shorter")
+        await response.write(data)
+        at += len(data)
+    await response.write_eof()
+    return response
+
+
+def _range(request: web.Request, size: int) -> tuple[int, int]:
+    """The bytes [first, end) that a request asks for (RFC 9110 section 14.1.2); Refusal 416."""
+    unsatisfiable = Refusal(416, "bad_request", f"there are {size} bytes")
+    try:
+        wanted = request.http_range
+    except ValueError:
+        raise unsatisfiable from None
+    first, end, _ = slice(wanted.start, wanted.stop).indices(size)
+    if first >= end:
+        raise unsatisfiable
+    return first, end
+
+
+def _moment(request: web.Request, name: str) -> int | None:
+    text = request.query.get(name)
+    try:
+        return None if text is None else parse(text)
+    except ValueError as error:
+        raise Refusal(400, "bad_request", f"{name}: {error}") from None
+
+
+def _edges(request: web.Request) -> tuple[int, int]:
+    since_us, until_us = _moment(request, "start"), _moment(request, "end")
+    if since_us is None or until_us is None or until_us <= since_us:
+        raise Refusal(400, "bad_request", "start and end are needed, in this order")
+    return since_us, until_us
+
+
+def _wanted(request: web.Request, name: str) -> str:
+    text = request.query.get(name)
+    if not text:
+        raise Refusal(400, "bad_request", f"{name} is missing")
+    return text
+
+
+def _width(request: web.Request) -> int | None:
+    text = request.query.get("width")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and 16 <= int(text[:5]) <= 4096):
+        raise Refusal(400, "bad_request", "width: 16 to 4096 pixels")
+    return int(text)
+
+
+def _overview(entry: Overview) -> dict[str, Any]:
+    return {
+        "room": entry.room,
+        "peer": entry.peer,
+        "days": [day.isoformat() for day in entry.days],
+        "start": rfc3339(entry.start_us),
+        "end": rfc3339(entry.end_us),
+        "bytes": entry.bytes,
+        "recording": entry.recording,
+    }
+
+
+def _listing(listing: Listing) -> dict[str, Any]:
+    return {
+        "start": rfc3339(listing.start_us),
+        "end": rfc3339(listing.end_us),
+        "segments": [_entry(entry) for entry in listing.entries],
+        "gaps": [{"start": rfc3339(start), "end": rfc3339(end)} for start, end in listing.gaps],
+    }
+
+
+def _entry(entry: Entry) -> dict[str, Any]:
+    segment = entry.span.segment
+    return {
+        "start": rfc3339(segment.start_us),
+        "end": rfc3339(entry.span.end_us),
+        "bytes": entry.span.size,
+        "url": _MEDIA + quote(entry.name),
+        "protected": entry.protected,
+        "writing": entry.writing,
+        "type": _TYPES[segment.path.suffix],
+    }
+
+
+def _json(data: object) -> web.Response:
+    return web.json_response(data, headers=_FRESH)
