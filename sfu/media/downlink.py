@@ -29,6 +29,7 @@ _MAX_EXPECTED: Final = 100_000  # packets between two reports; more is a new str
 _HEAVY_LOSS: Final = 0.1
 _LOSING: Final = 3.0  # seconds for which heavy loss proves that a link is too thin, whatever made it look so
 _DRAINED: Final = 1.2  # seconds after which a queue that was too much for a link has left it
+_OLD_NEWS: Final = 1.5  # seconds for which a client that has moved still tells of what it lost on its way
 _REPLAY_PAUSE: Final = 1.0  # seconds between two replays for a viewer that cannot decode what it gets
 
 
@@ -69,7 +70,8 @@ class Downlink:
         self._news = False
         self._sent = 0
         self._replayed_at = self._slide_at = self._losing_until = float("-inf")
-        self._counted = (float("-inf"), 0, 0)
+        self._deaf_until = float("-inf")
+        self._counted: tuple[float, int, int] | None = (float("-inf"), 0, 0)
 
     @property
     def consumers(self) -> list[Consumer]:
@@ -116,6 +118,23 @@ class Downlink:
         window.consumer.set_sparse(False)
         window.consumer.attach(None if track is None else self._aim(window, track, now)[0], now)
         self._fanout.start(window.consumer)
+
+    def moved(self, now: float) -> None:
+        """The client has come to another network: nothing is known of it, and what the old one swallowed is past."""
+        if now < self._deaf_until:
+            return  # it went on to a better path of the new network
+        self.estimate = LinkEstimate()
+        self._news = True
+        self._counted, self._deaf_until = None, now + _OLD_NEWS
+        self._losing_until = float("-inf")
+        for window in self.windows.values():
+            window.choice = LayerChoice()
+            consumer = window.consumer
+            if consumer.kind == "video" and consumer.producer is not None and not consumer.sparse:
+                self._replayed_at = now
+                consumer.restart()
+                consumer.forget()  # or all that was lost would be sent again before anything new
+                self._fanout.start(consumer)
 
     def _aim(self, window: Window, track: IncomingTrack, now: float) -> tuple[Producer, bool]:
         """The layer to show, and whether its key frames are all that the link carries."""
@@ -220,7 +239,7 @@ class Downlink:
 
     def _read_report(self, now: float) -> None:
         report, self._report = self._report, None
-        if report is None:
+        if report is None or now < self._deaf_until:
             return
         data, came_at = report
         consumers = {consumer.ssrc: consumer for consumer in self.consumers}
@@ -242,6 +261,8 @@ class Downlink:
 
     def _measure_loss(self, highest: int, lost: int, now: float) -> None:
         """Over a second or more: the share that a report tells itself may be that of a handful of packets."""
+        if self._counted is None:
+            self._counted = now, highest, lost
         at, highest_before, lost_before = self._counted
         if now - at < _MEASURED_OVER:
             return

@@ -57,6 +57,11 @@ class Uplink:
         """Of all layers of all tracks."""
         return (producer for track in self.tracks.values() for producer in track.producers)
 
+    @property
+    def heard_at(self) -> float:
+        """When the latest packet of any track came, in seconds of the loop's clock."""
+        return max((track.heard_at for track in self.tracks.values()), default=float("-inf"))
+
     # --- negotiation
 
     def negotiated(self, sections: Iterable[Agreed]) -> list[Producer]:

@@ -20,7 +20,7 @@ from sfu.media.track import IncomingTrack
 from sfu.media.uplink import Uplink
 from sfu.rooms.room import SlotSpec, SlotState, Source, Track
 from sfu.rtc import sdp
-from sfu.rtc.description import Description, Local, Negotiated, TransportParameters
+from sfu.rtc.description import CNAME, Description, Local, Negotiated, TransportParameters
 from sfu.rtc.negotiation import negotiate
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling.messages import SlotStatus, SourceStatus, Tracks
@@ -31,6 +31,8 @@ _log = logging.getLogger(__name__)
 _REPORT: Final = 1.0  # seconds between reports in both directions (RFC 3550 section 6.2, reduced minimum)
 _EARLY_REPORT: Final = 0.2  # the same during the first seconds: browsers raise their bitrate fastest then
 _EARLY: Final = 3.0
+_SETTLED: Final = 1.0  # seconds after which a client that uses another path has moved: before, it was choosing
+_QUIET: Final = 0.25  # seconds without a packet after which a camera's viewers hear something from us instead
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ class Participant:
         )
         self.downlink = Downlink(transport, fanout, on_sparse=lambda: self.on_sparse(self))
         transport.on_connected = self._on_transport_connected
+        transport.agent.on_moved = self._on_moved
         transport.on_rtp = self._guarded(self._on_rtp)
         transport.on_rtcp = self._guarded(self._on_rtcp)
         transport.on_closed = lambda reason: self.on_closed(self, reason)
@@ -220,6 +223,14 @@ class Participant:
         for producer in self.uplink.producers:
             for consumer in tuple(producer.waiting):
                 self._fanout.start(consumer)  # it may have been late to learn that the camera heeds no request
+        if now - self.uplink.heard_at > _QUIET:
+            self._reassure_viewers()
+
+    def _reassure_viewers(self) -> None:
+        """To whom nothing at all comes for a while, the way to us is dead; not so if only the camera paused."""
+        viewers = {c.transport: c.ssrc for producer in self.uplink.producers for c in producer.consumers}
+        for transport, ssrc in viewers.items():
+            transport.send_rtcp(rtcp.compound(rtcp.receiver_report(ssrc, (), CNAME)))
 
     def drop_counts(self) -> Counter[str]:
         """Packets dropped so far, by reason, in both directions."""
@@ -255,6 +266,11 @@ class Participant:
         self._connected_at = self._report_at = self._terms.clock()
         self.connected_after = self._connected_at - self._offered_at
         self.on_connected(self)
+
+    def _on_moved(self) -> None:
+        now = self._terms.clock()
+        if self.connected_after is not None and now - self._connected_at > _SETTLED:
+            self.downlink.moved(now)
 
     def _end(self, producers: Iterable[Producer], now: float) -> None:
         for producer in producers:

@@ -73,6 +73,8 @@ class IceAgent(ABC):
         """`clock()` of the last authenticated check or datagram from a proven address."""
         self.drops: Counter[str] = Counter()
         self.on_connected: Callable[[], None] = _ignore
+        self.on_moved: Callable[[], None] = _ignore
+        """The peer is reached by another path than before."""
         self.on_datagram: Callable[[bytes], None] = _ignore
         self.on_closed: Callable[[str], None] = _ignore
         self._port = port
@@ -156,10 +158,13 @@ class IceAgent(ABC):
             self._started_at = self.heard_at = self._clock()
 
     def _selected(self, path: Path | None) -> None:
+        moved = path != self.path
         self.path = path
         if not self.connected:
             self.connected = True
             self.on_connected()
+        elif moved:
+            self.on_moved()
 
     def _end(self, reason: str) -> None:
         """It happened: off the port at once, so that nothing more is heard, then the owner is told, once."""

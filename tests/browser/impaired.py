@@ -287,18 +287,23 @@ async def crowding(service: Service, viewers: int) -> AsyncIterator[None]:
         await until(lambda: len(service.server.participants) <= before + 1, 20)
 
 
-async def wifi_to_lte(stage: Stage, *, restart: bool = True) -> float:
-    """(f) The viewer's address changes; ms without a picture."""
+async def moves(stage: Stage, count: int, *, leaving: bool = True) -> list[float]:
+    """(f) The viewer's address changes, again and again; ms without a picture each time.
+
+    `leaving`: the old address is dead, as after a change from Wi-Fi to LTE; else it is a NAT's that changed.
+    """
     line = Line.both(Link(delay=0.02))
     await stage.camera(line)
     viewer = await stage.viewer("viewer", line)
-    await asyncio.sleep(2)
-    before = await look(viewer)
-    stage.relay.move("viewer")
-    if restart:
-        await viewer.evaluate("connections.filter((it) => it.connectionState === 'connected').at(-1).restartIce()")
-    await asyncio.sleep(8)
-    return between(before, await look(viewer)).gap
+    gaps = []
+    for _ in range(count):
+        await asyncio.sleep(2)
+        await stage.put_on("viewer", viewer, line)  # the connection's way may be another one since the last time
+        before = await look(viewer)
+        (stage.relay.leave if leaving else stage.relay.move)("viewer")
+        await asyncio.sleep(5)
+        gaps.append(between(before, await look(viewer)).gap)
+    return gaps
 
 
 def p95(times: Sequence[float]) -> float:

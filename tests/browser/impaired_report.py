@@ -92,11 +92,11 @@ async def crowd(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
         _say("joins beside 100", _joins(await impaired.joins_in_a_crowd(it, 8 if seconds >= 60 else 3, 100)))
 
 
-async def move(browser: Browser, broker: BrokerUrl, _: float) -> None:
-    for restart in (False, True):
+async def move(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
+    for leaving in (True, False):
         async with stage(browser, broker) as it:
-            gap = await impaired.wifi_to_lte(it, restart=restart)
-            _say(f"new address{' + restart' if restart else ''}", f"{gap:.0f} ms without a picture")
+            gaps = await impaired.moves(it, 10 if seconds >= 60 else 5, leaving=leaving)
+        _say("new network" if leaving else "new address", f"without a picture for {_spread(gaps)} of {len(gaps)}")
 
 
 SCENES: dict[str, Callable[[Browser, BrokerUrl, float], Awaitable[None]]] = {

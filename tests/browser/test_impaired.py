@@ -85,6 +85,15 @@ async def test_a_viewer_starts_with_what_was_before_it_came(chromium: Browser, m
     assert statistics.median(found.behind) < 100, found
 
 
+async def test_a_viewer_who_comes_to_another_network_seeks_a_new_way_at_once(
+    chromium: Browser, mosquitto: Start
+) -> None:
+    """From the old addresses nothing gets through any more, and nothing tells the browser so."""
+    async with stage(chromium, mosquitto().url) as it:
+        (gap,) = await impaired.moves(it, 1)
+    assert gap < 4000
+
+
 async def test_a_viewers_layer_falls_with_its_link(chromium: Browser, mosquitto: Start) -> None:
     """From 3 Mbit/s to 400 kbit/s; a broken picture would not tell the time."""
     async with stage(chromium, mosquitto().url) as it:

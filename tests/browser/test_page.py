@@ -346,3 +346,23 @@ async def test_a_window_of_a_clean_link_slowly_gives_up_what_it_kept(scene: Scen
     falling = [target or 0 for target in targets[33:]]
     assert all(0 <= earlier - later <= 50 for earlier, later in itertools.pairwise(falling))
     assert targets[-1] is None
+
+
+async def test_a_way_is_dead_once_nothing_came_for_long_enough(scene: Scene) -> None:
+    page = await scene.open()
+
+    async def silences(*looks: tuple[int | None, bool]) -> list[float]:
+        """When the way would be given up, with a look each 0.2 s."""
+        timed = [[*look, 200 * number] for number, look in enumerate(looks)]
+        times: list[float] = await page.evaluate("(looks) => __sfu.silences(600, looks)", timed)
+        return times
+
+    def quiet(looks: int, of: int | None = 7) -> list[tuple[int | None, bool]]:
+        return [(of, False)] * looks
+
+    assert await silences(*[(number, False) for number in range(20)]) == []
+    assert await silences(*quiet(20, None)) == [], "nothing was to be expected"
+    assert await silences(*quiet(20)) == [600], "once"
+    assert await silences(*quiet(5), *quiet(5, 8)) == [600, 1600], "another address has died"
+    assert await silences(*quiet(5), (8, True), *quiet(10, 8)) == [600, 2200], "it came to life again by itself"
+    assert await page.evaluate("__sfu.silences(600, [[1, false, 0], [1, false, 9000], [2, false, 9200]])") == []

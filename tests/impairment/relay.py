@@ -68,6 +68,10 @@ class Relay:
         """The client comes from another address from now on, and hears nothing that is sent to the old one."""
         self._order("move", name)
 
+    def leave(self, name: str) -> None:
+        """The addresses that the client has now are dead: it has left that network and must come from new ones."""
+        self._order("leave", name)
+
     def counters(self) -> Counters:
         found: Counters = self._order("counters")
         return found

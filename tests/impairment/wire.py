@@ -56,6 +56,8 @@ class _Client:
         self.ufrag = ufrag
         self.path = path
         self.upstream = upstream
+        self.gone = False
+        """Whether it has left this address."""
 
 
 class Wire:
@@ -122,6 +124,15 @@ class Wire:
                 client.upstream = self._upstream(home)
                 self._read_from(client.upstream, self._from_server(client, client.upstream))
 
+    def order_leave(self, name: str) -> None:
+        """Both ways are lost from now on, until the client comes from addresses of another network."""
+        path = self._paths[name]
+        path.moves += 1
+        for client in self._clients.values():
+            if client.path is path and not client.gone:
+                client.gone = True
+                self._readers[client.upstream.fileno()] = _discard(client.upstream, path)
+
     def order_counters(self) -> dict[str, dict[str, dict[str, int]]]:
         return {name: path.counters() for name, path in self._paths.items()}
 
@@ -135,6 +146,9 @@ class Wire:
             except BlockingIOError:
                 return
             client = self._clients.get(address) or self._welcome(data, address)
+            if client.gone:
+                client.path.faults["from_old_address"] += 1
+                continue
             self._carry(client.path.up, len(data), client.path, client.upstream, data, None)
 
     def _from_server(self, client: _Client, upstream: socket.socket) -> Callable[[], None]:

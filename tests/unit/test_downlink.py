@@ -131,6 +131,27 @@ def test_heavy_loss_that_a_low_estimate_explains_makes_a_slide_show_and_its_end_
     assert watching.turned_sparse == 2
 
 
+def test_who_has_moved_starts_anew_and_what_the_way_swallowed_makes_no_slide_show() -> None:
+    watching = Watching()
+    for _ in range(20):
+        watching.film()
+    watching.end.take()
+    watching.downlink.moved(watching.time.now)
+    watching.time.advance(0.1)
+    again = watching.end.take()
+    assert again[0].payload == KEY, "the latest key frame, at once"
+    watching.downlink.moved(watching.time.now)  # to a better path of the new network
+    for second in range(4):
+        for _ in range(90):
+            watching.film(DELTA + bytes(1200))
+        watching.camera.producer.tick(watching.time.now)
+        watching.say(rtcp.remb(9, 150_000, [SSRC]))
+        watching.report(80, 110 + 90 * second)
+        watching.time.advance(0.2)
+    assert watching.downlink.sparse == frozenset()
+    assert sum(packet.payload == KEY for packet in watching.end.take()) == 0, "once is enough"
+
+
 def test_hostile_estimates_and_reports_do_no_harm() -> None:
     watching = Watching()
     for bitrate in (0, 1, 1 << 60):

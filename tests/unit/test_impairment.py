@@ -183,6 +183,18 @@ def test_a_client_that_moved_is_heard_from_elsewhere_and_deaf_at_its_old_address
         assert relay.counters()["client-0"]["wire"] == {"to_old_address": 1, "moves": 1}
 
 
+def test_a_client_that_left_its_network_is_heard_from_new_addresses_alone(server: socket.socket) -> None:
+    with relayed(server) as relay, udp("127.0.0.1") as wifi, udp("127.0.0.1") as lte:
+        wifi.sendto(b"wifi", (relay.host, relay.port))
+        _, home = server.recvfrom(100)
+        relay.leave("client-0")
+        server.sendto(b"to wifi", home)
+        wifi.sendto(b"wifi again", (relay.host, relay.port))
+        lte.sendto(b"lte", (relay.host, relay.port))
+        assert server.recv(100) == b"lte"
+        assert relay.counters()["client-0"]["wire"] == {"to_old_address": 1, "from_old_address": 1, "moves": 1}
+
+
 def test_it_carries_5000_packets_a_second_and_adds_next_to_nothing(
     server: socket.socket, record_property: Callable[[str, object], None]
 ) -> None:

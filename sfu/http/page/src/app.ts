@@ -8,7 +8,9 @@ import { element } from "./dom.js";
 import { Header } from "./header.js";
 import { exposeHooks } from "./hooks.js";
 import { LoginDialog, rememberedLogin } from "./login.js";
+import { onNetworkChange } from "./network.js";
 import { Publishing } from "./publishing.js";
+import type { Session } from "./session.js";
 import { Spare } from "./spare.js";
 import { ViewSet } from "./viewset.js";
 import { Wall } from "./wall.js";
@@ -59,7 +61,10 @@ class App {
   private connectParts(login: LoginDialog): void {
     this.broker.onStatus = (status) => {
       if (status === "refused") login.ask();
-      if (status === "connected") setTimeout(() => this.update(), SETTLE_MS);
+      if (status === "connected") {
+        this.sessions().forEach((session) => session.repeat());
+        setTimeout(() => this.update(), SETTLE_MS);
+      }
       this.describe();
     };
     this.directory.onChange = () => this.update();
@@ -80,11 +85,14 @@ class App {
   private listen(): void {
     // A browser that takes a new `#room` for a step in its history says so at once, the other event waits its turn.
     for (const name of ["popstate", "hashchange"]) addEventListener(name, () => this.views.choose(roomOfAddress()));
-    addEventListener("pagehide", () => {
-      this.views.goodbye();
-      this.publishing?.publisher?.session.goodbye();
-    });
+    addEventListener("pagehide", () => this.sessions().forEach((session) => session.goodbye()));
+    onNetworkChange(() => this.sessions().forEach((session) => session.moved()));
     addEventListener("pageshow", (event) => event.persisted && location.reload());
+  }
+
+  private sessions(): Session[] {
+    const own = this.publishing?.publisher?.session;
+    return [...this.views.sessions(), ...(own ? [own] : [])];
   }
 
   private update(): void {

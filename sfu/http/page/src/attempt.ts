@@ -78,6 +78,19 @@ export class Attempt {
     if (this.offerAgain) await this.offer();
   }
 
+  /** Seeks a new way to the server (ICE restart, RFC 8445 section 9); what still comes by the old one goes on. */
+  async restart(): Promise<void> {
+    if (this.closed || this.connectedAt === null) return;
+    this.connection.restartIce();
+    await this.offer();
+  }
+
+  /** Says again what the server may not have heard. */
+  repeat(): void {
+    const { signalingState, localDescription } = this.connection;
+    if (this.offered && signalingState === "have-local-offer") this.publish("offer", localDescription!.sdp);
+  }
+
   async candidate(data: Envelope["data"]): Promise<void> {
     if (this.closed || !this.connection.remoteDescription) return;
     await this.connection.addIceCandidate(data as RTCIceCandidateInit | null).catch(() => undefined);
@@ -112,6 +125,7 @@ export class Attempt {
     } else if (state === "failed") {
       this.events.onLost("failed");
     } else if (state === "disconnected") {
+      void this.restart();
       this.disconnectedTimer = window.setTimeout(() => this.events.onLost("disconnected"), DISCONNECTED_FOR_MS);
     }
   }

@@ -3,6 +3,7 @@
 import mqtt, { type MqttClient } from "mqtt";
 
 import { randomId } from "./ids.js";
+import { onNetworkChange } from "./network.js";
 
 export type BrokerStatus = "connecting" | "connected" | "away" | "refused";
 
@@ -16,6 +17,7 @@ export type Handler = (topic: string, payload: Uint8Array) => void;
 const FIRST_RETRY_MS = 500;
 const LONGEST_RETRY_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 10_000;
+const ANSWER_WITHIN_MS = 1_000;
 // MQTT 3.1.1 section 3.2.2.3 (4, 5) and MQTT 5 section 3.2.2.2 (134, 135): who we are is the problem.
 const LOGIN_REFUSALS = new Set([4, 5, 134, 135]);
 
@@ -36,8 +38,8 @@ export class Broker {
     private readonly url: string,
     private login: Login | null = null,
   ) {
-    // A phone that wakes up or finds its network again should not sit out a back-off.
-    addEventListener("online", () => this.hurry());
+    // A phone that wakes up or comes to another network should not sit out a back-off.
+    onNetworkChange(() => this.prove());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.hurry());
   }
 
@@ -78,6 +80,18 @@ export class Broker {
     if (this.status !== "connected" || !this.client) return false;
     this.client.publish(topic, payload, { qos: 1 });
     return true;
+  }
+
+  /** Connects anew unless the broker is heard at once: the way to it may have died together with another. */
+  prove(): void {
+    const { client } = this;
+    if (!client || this.status !== "connected") {
+      this.hurry();
+      return;
+    }
+    const timer = window.setTimeout(() => this.client === client && this.connect(), ANSWER_WITHIN_MS);
+    client.once("packetreceive", () => clearTimeout(timer));
+    client.sendPing();
   }
 
   private connected(client: MqttClient): void {

@@ -4,6 +4,7 @@ import { Cushion, type Way } from "./cushion.js";
 import type { Publishing } from "./publishing.js";
 import { contains } from "./rooms.js";
 import type { Session } from "./session.js";
+import { Silence } from "./silence.js";
 import type { Tile } from "./tile.js";
 import type { ViewSet } from "./viewset.js";
 import type { Wall } from "./wall.js";
@@ -34,6 +35,11 @@ export function exposeHooks({ wall, views, publishing, health }: Parts): void {
       cushion: (looks: [Way, number][]) => {
         const cushion = new Cushion();
         return looks.map(([way, now]) => cushion.update(way, now));
+      },
+      /** Of the looks [bytes, mending, at ms] those at which a way would be given up that may be silent for so long. */
+      silences: (patience: number, looks: [number | null, boolean, number][]) => {
+        const silence = new Silence(patience);
+        return looks.filter((look) => silence.look(...look)).map(([, , now]) => now);
       },
     },
   });

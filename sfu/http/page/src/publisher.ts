@@ -3,6 +3,10 @@
 import type { PublishRequest } from "./config.js";
 import { randomId } from "./ids.js";
 import { Session, type Surroundings } from "./session.js";
+import { Watch } from "./watch.js";
+
+// The server reports once a second.
+const PATIENCE_MS = 2_500;
 
 /** Codec names in lower case that this browser can send. */
 export function sendableCodecs(): string[] {
@@ -31,6 +35,8 @@ export class Publisher {
   readonly session: Session;
   onChange: () => void = () => undefined;
 
+  private readonly watch: Watch;
+
   constructor(
     around: Surroundings,
     readonly request: PublishRequest & { peer: string },
@@ -39,12 +45,14 @@ export class Publisher {
     const place = { room: request.room, role: "pub" as const, peer: request.peer };
     this.session = new Session(around, place, (connection) => this.prepare(connection));
     this.session.onPhase = () => this.onChange();
+    this.watch = new Watch(() => this.session.attempt?.connection ?? null, PATIENCE_MS, () => this.session.moved());
     for (const track of stream.getTracks()) track.onended = () => this.stop();
     this.session.update();
   }
 
   stop(): void {
     this.stream.getTracks().forEach((track) => track.stop());
+    this.watch.stop();
     this.session.close();
   }
 

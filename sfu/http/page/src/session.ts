@@ -67,6 +67,16 @@ export class Session {
     void this.attempt?.offer();
   }
 
+  /** The way to the server seems to be dead, or may soon be: another one is sought. */
+  moved(): void {
+    if (this.phase === "connected" && this.around.directory.serverOnline !== false) void this.attempt?.restart();
+  }
+
+  /** To be called when the broker is back. */
+  repeat(): void {
+    this.attempt?.repeat();
+  }
+
   select(mid: string, peer: string | null, room?: string, track?: string): void {
     if (!this.attempt) return;
     this.publish("select", { mid, peer, ...(room && { room }), ...(track && { track }) }, this.attempt.session);

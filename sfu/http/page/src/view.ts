@@ -5,8 +5,11 @@ import type { SlotStatus } from "./messages.js";
 import { Measured, Monitor } from "./monitor.js";
 import { Session, type Surroundings } from "./session.js";
 import { KINDS } from "./spare.js";
+import { Watch } from "./watch.js";
 
 export const MAX_WINDOWS = 16;
+// To a viewer of cameras that all stand still the server says several times a second that it is there.
+const PATIENCE_MS = 600;
 
 /** One video section and one audio section of the offer, shown together: window k of the answer. */
 export class Window {
@@ -39,6 +42,11 @@ export class Window {
     return this.video?.source ?? this.audio?.source ?? null;
   }
 
+  /** Whether something comes here all the time: not on a thin link, nor in a codec that cannot be shown. */
+  get flows(): boolean {
+    return [this.video, this.audio].some((slot) => slot?.source && !slot.reason);
+  }
+
   open(connection: RTCPeerConnection): void {
     const there = connection.getTransceivers().slice(this.index * KINDS.length);
     this.transceivers = KINDS.map((kind, at) => there[at] ?? connection.addTransceiver(kind, { direction: "recvonly" }));
@@ -67,6 +75,7 @@ export class View {
   onChange: () => void = () => undefined;
 
   private readonly monitor: Monitor;
+  private readonly watch: Watch;
 
   constructor(around: Surroundings, readonly room: string, windows: number) {
     this.addWindows(windows);
@@ -74,6 +83,7 @@ export class View {
     this.session.onPhase = () => this.onChange();
     this.session.onTracks = (slots) => this.show(slots);
     this.monitor = new Monitor(() => this.session.attempt?.connection ?? null, this.windows);
+    this.watch = new Watch(() => this.watched(), PATIENCE_MS, () => this.session.moved());
   }
 
   /** Makes room for `cameras`; windows are never taken away, for the server may fill them again. */
@@ -87,7 +97,13 @@ export class View {
 
   close(): void {
     this.monitor.stop();
+    this.watch.stop();
     this.session.close();
+  }
+
+  /** The connection, if the server has something to send. */
+  private watched(): RTCPeerConnection | null {
+    return (this.windows.some((window) => window.flows) && this.session.attempt?.connection) || null;
   }
 
   private addWindows(wanted: number): Window[] {

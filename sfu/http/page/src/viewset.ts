@@ -1,7 +1,7 @@
 // Which views the page holds: one on the chosen room, or one on each top-level room that has cameras.
 
 import { topLevel } from "./rooms.js";
-import type { Surroundings } from "./session.js";
+import type { Session, Surroundings } from "./session.js";
 import { View } from "./view.js";
 
 // Each view is a connection; a wall of more top-level rooms than this asks for choosing one.
@@ -50,8 +50,8 @@ export class ViewSet {
     return Math.max(0, known - this.list().reduce((sum, view) => sum + view.windows.length, 0));
   }
 
-  goodbye(): void {
-    this.list().forEach((view) => view.session.goodbye());
+  sessions(): Session[] {
+    return this.list().map((view) => view.session);
   }
 
   private wantedRooms(): string[] {
