@@ -1,11 +1,15 @@
-"""Recordings of producers as MP4 and WebM: the map of the house. The tap that will feed its parts is not here yet.
+"""Recordings of producers as MP4 and WebM: the map of the house. One more consumer of the relay, which never notices.
 
-store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
+terms duties manager           settings, modes and words -> who is recorded, and what is told of it
+tap                            a producer's packets into a bounded queue
+worker reel                    the recorder's thread: from the queue to the files, a reel for each producer
+reorder assembly               packets in order -> units at their wall times
 depacketize units preroll      packets -> whole frames; those of the last seconds
 placement timeline clocks      RTP times and sender reports -> one wall clock for a producer
 recording actions              what goes into which segment (pure)
-muxer opus files writer        segments whose parts play once they are on disk
-repair cleaner                 after a crash; by age, bytes and free space
+segments writer muxer opus files  segments whose parts play once they are on disk
+store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
+keeper repair cleaner          after a crash; by age, bytes and free space
 reader export                  a span as one file
 playback hls picture walltime  what there is of a time, playlists of it, pictures from it
 """

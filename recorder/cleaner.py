@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
 from recorder.files import being_written
 from recorder.store import Segment, Store
 from sfu.signaling.topics import contains
+
+_SHARE: Final = 10
 
 
 class Reason(StrEnum):
@@ -173,6 +176,13 @@ class Cleaner:
             except OSError:
                 continue
             yield Held(segment, _end_us(segment, stat.st_mtime_ns), stat.st_size, segment.protected)
+
+
+def fitting(policy: Policy, directory: Path) -> Policy:
+    """The policy with at most a tenth of the directory's disk to be left free: more would leave small ones no room."""
+    home = next((parent for parent in (directory, *directory.absolute().parents) if parent.is_dir()), None)
+    total = policy.free * _SHARE if home is None else shutil.disk_usage(home).total
+    return replace(policy, free=min(policy.free, total // _SHARE))
 
 
 def _end_us(segment: Segment, changed_ns: int) -> int:

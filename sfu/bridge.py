@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -36,14 +36,37 @@ class Outbox:
         """One event of a room."""
         self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY)
 
+    def tell(self, room: str, event: Mapping[str, Any]) -> None:
+        """The same, as JSON."""
+        self.event(room, json.dumps(event).encode())
+
     def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
-        """State, availability and viewers of a room, retained; None clears all three."""
-        words: tuple[bytes | None, ...] = (None, None, None)
+        """State, availability, viewers and recording of a room, retained; None clears all four."""
+        topics = self.topics
+        places = (topics.state, topics.availability, topics.viewers, topics.recordings)
+        words: tuple[bytes | None, ...] = (None,) * len(places)
         if state is not None:
-            available = "online" if state["live"] else "offline"
-            words = (json.dumps(state).encode(), available.encode(), str(state["viewers"]).encode())
-        for topic, word in zip((self.topics.state, self.topics.availability, self.topics.viewers), words, strict=True):
+            available = b"online" if state["live"] else b"offline"
+            recording = b"ON" if state["recording"] else b"OFF"
+            words = (json.dumps(state).encode(), available, str(state["viewers"]).encode(), recording)
+        for topic, word in zip(places, words, strict=True):
             self.link.set_state(topic(room), word)
+
+
+@dataclass(frozen=True, slots=True)
+class Chronicle:
+    """The recorder's words: what changes a room's state goes through the rooms, which also tell of it."""
+
+    outbox: Outbox
+    note: Callable[..., None]
+
+    def recording(self, room: str, peer: str, on: bool, event: dict[str, Any]) -> None:
+        """A peer is being recorded from now on, or not any more."""
+        self.note(room, peer, on=on, event=event)
+
+    def event(self, room: str, event: dict[str, Any]) -> None:
+        """Something else happened to a recording of the room."""
+        self.outbox.tell(room, event)
 
 
 def info(

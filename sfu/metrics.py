@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -22,14 +22,38 @@ from sfu.signaling.topics import Role
 _ROLES: Final = tuple(role.value for role in Role)
 
 
+class Recordings(Protocol):
+    """What the recorder counts."""
+
+    @property
+    def active(self) -> int:
+        """Producers that are recorded now."""
+
+    @property
+    def octets(self) -> int:
+        """Bytes written."""
+
+    def drops(self) -> Mapping[str, int]:
+        """Packets and units not recorded, by reason."""
+
+    def failures(self) -> Mapping[str, int]:
+        """Recordings that failed, by reason."""
+
+    def deletions(self) -> Mapping[str, int]:
+        """Segments deleted, by reason."""
+
+
 class Metrics(Collector):
     """What `/metrics` shows."""
 
-    def __init__(self, server: RoomServer, fanout: Fanout, port: UdpPort, link: BrokerLink) -> None:
+    def __init__(
+        self, server: RoomServer, fanout: Fanout, port: UdpPort, link: BrokerLink, recordings: Recordings
+    ) -> None:
         self._server = server
         self._fanout = fanout
         self._port = port
         self._link = link
+        self._recordings = recordings
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
@@ -54,6 +78,16 @@ class Metrics(Collector):
         bitrates, sparse = self._rooms()
         yield _gauge("sfu_room_bitrate", "bit/s that cameras of a room send, of late", bitrates, "room")
         yield _gauge("sfu_room_slide_shows", "windows that get key frames alone, by the room watched", sparse, "room")
+
+        yield from self._of_recordings()
+
+    def _of_recordings(self) -> Iterable[Metric]:
+        recordings = self._recordings
+        yield GaugeMetricFamily("sfu_recordings", "producers being recorded now", value=recordings.active)
+        yield CounterMetricFamily("sfu_recordings_written_bytes", "bytes written to segments", value=recordings.octets)
+        yield _counter("sfu_recordings_dropped", "packets and units not recorded", recordings.drops(), "reason")
+        yield _counter("sfu_recordings_failures", "recordings that failed", recordings.failures(), "reason")
+        yield _counter("sfu_recordings_deleted", "segments deleted", recordings.deletions(), "reason")
 
     def _repairs(self) -> Mapping[str, int]:
         """Those of sessions that have ended are kept by the server."""

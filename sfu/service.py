@@ -1,7 +1,8 @@
 """The service: every part made, started in order, supervised, and ended in order.
 
-Start: embedded broker (if any), UDP port, rooms, broker link, HTTP. End, within 5 s: peers told and transports closed,
-room state and `offline` published, link, HTTP, port, broker. The broker's absence delays nothing but signalling.
+Start: embedded broker (if any), UDP port, rooms, broker link, recordings, HTTP. End, within 5 s: recordings finished,
+peers told and transports closed, room state and `offline` published, link, HTTP, port, broker. The broker's absence
+delays nothing but signalling, a missing disk nothing but recording.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final
 
+from recorder.manager import Recordings
+from recorder.terms import Terms as RecordingTerms
 from sfu import bridge
 from sfu.http.server import HttpServer, PageInfo
 from sfu.media.fanout import Fanout
@@ -30,10 +33,11 @@ from sfu.rtc.udp import UdpPort
 from sfu.settings import EMBEDDED, Settings, SettingsError
 from sfu.signaling.broker import EmbeddedBroker
 from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
-from sfu.signaling.topics import BridgeRequest, Leaf, TopicError, Topics, parse_legacy
+from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, TopicError, Topics, parse_legacy
 
 _log = logging.getLogger(__name__)
 
+_SWITCHES: Final = {b"ON": True, b"OFF": False}
 _NTP_EPOCH: Final = 2_208_988_800  # seconds from 1900 to 1970
 
 
@@ -101,13 +105,18 @@ class Service:
             ),
             same_peer=settings.same_peer,
         )
+        self._outbox = bridge.Outbox(self.link, self.topics)
         self.server = self._make_server(loop)
-        self.metrics = Metrics(self.server, self.fanout, self.port, self.link)
+        self.recordings = self._make_recordings(loop)
+        self.metrics = Metrics(self.server, self.fanout, self.port, self.link, self.recordings)
         self._stack.push_async_callback(self._end_http)  # after the farewells, which browsers hear through this door
         self._run(self.link.run(), "broker link")
         self._stack.push_async_callback(self._end_link)
         self._stack.push_async_callback(self.server.close)
         self._run(self.server.run(), "rooms")
+        self.recordings.start()
+        self._stack.push_async_callback(self.recordings.close)
+        self._run(self.recordings.run(), "recordings")
         await self._start_http()
         info = bridge.info(
             clientid=self.clientid,
@@ -171,12 +180,21 @@ class Service:
         return RoomServer(
             self.clientid,
             self.rooms,
-            bridge.Outbox(self.link, self.topics),
+            self._outbox,
             self.fanout,
             terms,
             new_transport=new_transport,
             messages_per_window=self.settings.limits.messages,
         )
+
+    def _make_recordings(self, loop: asyncio.AbstractEventLoop) -> Recordings:
+        try:
+            terms = RecordingTerms.of(self.settings.recording.model_dump())
+        except ValueError as error:
+            raise SettingsError(f"recording.rooms: {error}") from error
+        recordings = Recordings(terms, bridge.Chronicle(self._outbox, self.server.note_recording), loop.time)
+        self.server.on_uplink = lambda leaf, uplink: recordings.uplink(leaf.room, leaf.peer, uplink)
+        return recordings
 
     def _make_agents(self, loop: asyncio.AbstractEventLoop) -> AgentFactory:
         media = self.settings.media
@@ -250,6 +268,8 @@ class Service:
         elif isinstance(target, BridgeRequest):
             response = bridge.refusal(target, message.payload)
             self.link.publish(self.topics.response(target.command), response)
+        elif isinstance(target, RecordingSwitch) and message.payload in _SWITCHES:
+            self.recordings.switch(target.room, _SWITCHES[message.payload])
         else:
             self.server.counters["outside_grammar"] += 1
 

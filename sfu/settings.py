@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
@@ -32,8 +32,11 @@ PREFIX: Final = "SFU_"
 SECRETS: Final = Path("/run/secrets")
 EMBEDDED: Final = "embedded"
 
-_RATE_UNITS: Final = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)B?")
+_RATE_UNITS: Final = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
+_TIME_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?")
+_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw])\s*)+")
+_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
 _RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s|bps)?")
 
 
@@ -79,9 +82,26 @@ def _bytes(value: object) -> object:
     return int(float(match[1]) * _RATE_UNITS[match[2]])
 
 
+def _seconds(value: object) -> object:
+    """`1h30m` and 5400 mean the same."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if _DURATION.fullmatch(text) is None:
+        raise ValueError("a duration looks like 500ms, 90s, 10m, 1h30m or 30d")
+    return sum(float(number) * _TIME_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 BitRate = Annotated[int, BeforeValidator(_bit_rate)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
+Seconds = Annotated[float, BeforeValidator(_seconds)]
+Mode = Literal["off", "on_demand", "always", "event"]
+
+
+def _said(text: str) -> Any:
+    """A default as a person would write it; it is validated like any other value."""
+    return text
 
 
 class _Part(BaseModel):
@@ -122,6 +142,46 @@ class Limits(_Part):
     messages: int = Field(100, ge=10, description="signalling messages per leaf in 10 s")
 
 
+class RoomRecording(_Part):
+    """What one room, with its sub-rooms, has otherwise: `always segment=5m keep=90d keep_bytes=50GB preroll=10s`."""
+
+    mode: Mode | None = None
+    segment: Annotated[Seconds, Field(ge=1)] | None = None
+    preroll: Annotated[Seconds, Field(ge=0, le=300)] | None = None
+    keep: Annotated[Seconds, Field(gt=0)] | None = None
+    keep_bytes: Annotated[Bytes, Field(gt=0)] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        """Words: the mode by itself, the others with their names."""
+        if not isinstance(value, str):
+            return value
+        pairs = (word.partition("=") for word in value.split())
+        return {name if equals else "mode": said if equals else name for name, equals, said in pairs}
+
+
+Rooms = Annotated[dict[str, RoomRecording], NoDecode, BeforeValidator(_table)]
+
+
+class Recording(_Part):
+    """Which producers are recorded, where to, and what is kept."""
+
+    dir: Path = Field(Path("recordings"), description="directory of all recordings")
+    mode: Mode = Field("on_demand", description="when: always; on_demand and event wait for ON on recordings/set")
+    segment: Seconds = Field(_said("10m"), ge=1, description="length of a file, which ends with the next key frame")
+    preroll: Seconds = Field(_said("0s"), ge=0, le=300, description="with mode event: what came so long before ON")
+    sync: Seconds = Field(_said("5s"), ge=0, description="how much a loss of power may cost")
+    keep: Annotated[Seconds, Field(gt=0)] | None = Field(None, description="age at which a file is deleted, e.g. 30d")
+    keep_bytes: Annotated[Bytes, Field(gt=0)] | None = Field(None, description="most bytes of all files, e.g. 500GB")
+    keep_free: Bytes = Field(_said("1GB"), ge=0, description="space to leave free, a tenth of a small disk at most")
+    on_full: Literal["free", "pause"] = Field("free", description="on a full disk: oldest files go, or recording waits")
+    rooms: Rooms = Field(
+        {}, description="rooms that differ, with their sub-rooms: site/gate=always keep=90d,lobby=off (in TOML a table)"
+    )
+    progressive: bool = Field(False, description="give finished files an index at their front, off the hot path")
+
+
 class Settings(BaseSettings):
     """Everything that can be set."""
 
@@ -145,6 +205,7 @@ class Settings(BaseSettings):
     tls: Tls = Field(default_factory=lambda: Tls.model_validate({}), description="")
     media: Media = Field(default_factory=lambda: Media.model_validate({}), description="")
     limits: Limits = Field(default_factory=lambda: Limits.model_validate({}), description="")
+    recording: Recording = Field(default_factory=lambda: Recording.model_validate({}), description="")
 
 
 def load(

@@ -7,7 +7,7 @@ media; what it says to its camera leaves through the callables that its particip
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from sfu.media.codecs import starts_key_frame
 from sfu.media.feedback import Reception
@@ -32,6 +32,16 @@ HISTORY_BYTES: Final = 8 << 20
 """Most memory that a producer's latest packets take, unless the settings say otherwise."""
 
 
+class Tap(Protocol):
+    """Somebody who takes a producer's packets as they are, without being sent anything: a recording."""
+
+    def packet(self, producer: Producer, packet: Packet, now: float) -> None:
+        """One packet came, late ones too, with its index. Must be quick and never raise."""
+
+    def report(self, producer: Producer, ntp: int, media_time: int, now: float) -> None:
+        """At `ntp` (64-bit NTP) the track's media time was `media_time`."""
+
+
 class Producer:
     """One incoming track of one participant."""
 
@@ -54,6 +64,7 @@ class Producer:
         """Those of them that need a key frame first."""
         self.groups: dict[Rewrite, Group] = {}
         """All others, by what they need rewritten."""
+        self.taps: tuple[Tap, ...] = ()
         self.start = 0
         """Index of the first packet of the present stream."""
         self.ssrc: int | None = None
@@ -115,6 +126,8 @@ class Producer:
         self.octets += len(packet.payload)
         self.heard_at = now
         self._look_for_gaps(packet.index, now)
+        for tap in self.taps:
+            tap.packet(self, packet, now)
         return True
 
     def _look_for_gaps(self, index: int, now: float) -> None:
@@ -258,6 +271,8 @@ class Producer:
     def clock_told(self, ntp: int, media_time: int, now: float) -> None:
         """A sender report: at `ntp` (64-bit NTP, on our wall clock) the track's media time was `media_time`."""
         self._clock = (now, ntp, media_time)
+        for tap in self.taps:
+            tap.report(self, ntp, media_time, now)
 
     def moment(self, now: float) -> tuple[int, int] | None:
         """The present as (64-bit NTP, media time) by the last sender report; None before the first one."""

@@ -107,13 +107,16 @@ class Participant:
         self.downlink.negotiated(negotiated.sections, now)
         return negotiated
 
-    def continues(self, description: Description) -> bool:
-        """Whether an offer can be a re-offer of this session: the same certificate speaks (RFC 8842 section 5.1)."""
-        return self._remote is not None and self._remote.fingerprints == description.fingerprints
+    def renegotiates(self, client: tuple[str, str | None], description: Description) -> bool:
+        """Whether an offer is a re-offer of this session: the same certificate speaks (RFC 8842 section 5.1).
 
-    def same_ice(self, description: Description) -> bool:
-        """Whether an offer has this session's ICE credentials, the only sign of a legacy peer's re-offer."""
-        return self._remote is not None and self._remote.ufrag == description.ufrag
+        A v2 peer says so by its session besides, a legacy peer only by its ICE credentials.
+        """
+        remote = self._remote
+        if client != (self.clientid, self.session) or remote is None:
+            return False
+        same_ice = remote.ufrag == description.ufrag
+        return remote.fingerprints == description.fingerprints and (self.session is not None or same_ice)
 
     async def gather(self, negotiated: Negotiated) -> None:
         """Local candidates for the answer; for an ICE restart new credentials first (RFC 8839 section 4.4.1.1.1)."""

@@ -77,6 +77,7 @@ class Rooms:
         self._same_peer = same_peer
         self._members: dict[Leaf, _Member] = {}
         self._rooms: dict[str, _Room] = {}
+        self._recorded: set[tuple[str, str]] = set()
 
     def admit(self, leaf: Leaf) -> tuple[Leaf, ...]:
         """Whether a new session on `leaf` may be answered; changes nothing.
@@ -220,6 +221,17 @@ class Rooms:
             else:
                 del self._rooms[name].producers[producer.leaf]
 
+    def set_recording(self, room: str, peer: str, *, on: bool, event: dict[str, Any]) -> Change:
+        """What `peer` sends to `room` is being recorded from now on, or not any more; `event` tells of it."""
+        recorded = self._recorded | {(room, peer)} if on else self._recorded - {(room, peer)}
+        change = Change(rooms=set(_lineage(room)) if recorded != self._recorded else set(), events=[(room, event)])
+        self._recorded = recorded
+        return change
+
+    def recording(self, room: str) -> bool:
+        """Whether anything in the room or below it is being recorded."""
+        return any(contains(room, recorded) for recorded, _ in self._recorded)
+
     def slots(self, leaf: Leaf) -> tuple[SlotState, ...]:
         """What each slot of `leaf` shows. KeyError if it is not here."""
         return self._members[leaf].wall.states
@@ -248,7 +260,7 @@ class Rooms:
             "live": bool(producers),
             "producers": [_entry(producer, room) for producer in producers.values()],
             "viewers": self.viewers(room),
-            "recording": False,
+            "recording": self.recording(room),
         }
 
 

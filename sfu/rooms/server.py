@@ -20,18 +20,19 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from sfu.media.fanout import Fanout
 from sfu.media.track import IncomingTrack
+from sfu.media.uplink import Uplink
 from sfu.rooms.limits import WINDOW, EarlyCandidates, MessageRates
 from sfu.rooms.participant import Participant, Terms
 from sfu.rooms.publication import Outbox, Publication
 from sfu.rooms.room import Change, RoomError, Rooms, SlotState, Source
 from sfu.rtc import sdp
-from sfu.rtc.description import Description, Negotiated, SdpError
+from sfu.rtc.description import Negotiated, SdpError
 from sfu.rtc.transport import Transport
 from sfu.signaling import messages
 from sfu.signaling.messages import (
@@ -79,6 +80,8 @@ class RoomServer:
         self.repairs: Counter[str] = Counter()
         """What became of lost packets in sessions that have ended."""
         self.participants: dict[Leaf, Participant] = {}
+        self.on_uplink: Callable[[Leaf, Uplink | None], None] = lambda _, __: None
+        """What comes from a leaf has changed; None: nothing comes any more."""
         self._clientid = clientid
         self._rooms = rooms
         self._outbox = outbox
@@ -183,7 +186,7 @@ class RoomServer:
     def _negotiate(self, leaf: Leaf, client: tuple[str, str | None], text: str) -> None:
         description = sdp.parse(text)
         current = self.participants.get(leaf)
-        if current is not None and _is_reoffer(current, client, description):
+        if current is not None and current.renegotiates(client, description):
             participant = current
             negotiated = participant.negotiate(text, description)
         else:
@@ -238,9 +241,14 @@ class RoomServer:
 
     # --- what changes
 
+    def note_recording(self, room: str, peer: str, *, on: bool, event: dict[str, Any]) -> None:
+        """A recording of a peer's tracks began or ended: its rooms' state says so from now on."""
+        self._publication.note(self._rooms.set_recording(room, peer, on=on, event=event))
+
     def _on_tracks(self, participant: Participant) -> None:
         if self.participants.get(participant.leaf) is participant:
             self._apply(self._rooms.set_tracks(participant.leaf, participant.tracks()))
+            self.on_uplink(participant.leaf, participant.uplink)
 
     def _on_sparse(self, participant: Participant) -> None:
         self._send_tracks(participant, self._rooms.slots(participant.leaf))
@@ -280,6 +288,7 @@ class RoomServer:
         self.counters[f"ended_{reason or 'bye'}"] += 1
         self.drops.update(participant.drop_counts())
         self.repairs.update(participant.repair_counts())
+        self.on_uplink(leaf, None)
         participant.detach()
         if reason is not None and participant.session is not None:
             self._send(leaf, participant.session, Bye(reason))
@@ -336,10 +345,3 @@ class RoomServer:
         self._publication.publish()
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=2.0)
-
-
-def _is_reoffer(current: Participant, client: tuple[str, str | None], description: Description) -> bool:
-    """A v2 peer says so by its session, a legacy peer by its ICE credentials; both by their certificate."""
-    if (current.clientid, current.session) != client or not current.continues(description):
-        return False
-    return current.session is not None or current.same_ice(description)

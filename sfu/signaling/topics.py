@@ -65,6 +65,13 @@ class BridgeRequest:
     command: str
 
 
+@dataclass(frozen=True, slots=True)
+class RecordingSwitch:
+    """Whether a room is to be recorded: `<base>/<room>/recordings/set`."""
+
+    room: str
+
+
 def valid_room(text: str) -> bool:
     """Whether `text` is a room: a path of 1 to 4 levels, none of them a reserved word."""
     levels = text.split("/")
@@ -118,20 +125,21 @@ class Topics:
 
     def subscriptions(self) -> tuple[str, ...]:
         """Every filter the server subscribes; no signalling topic is matched by two of them."""
-        depths = ("/".join("+" * levels) for levels in range(1, MAX_ROOM_LEVELS + 1))
+        depths = ["/".join("+" * levels) for levels in range(1, MAX_ROOM_LEVELS + 1)]
         leaves = (f"{self.base}/{depth}/{role}/+" for depth in depths for role in Role)
-        return (*leaves, f"{self.base}/bridge/request/#", *self.legacy)
+        switches = (f"{self.base}/{depth}/recordings/set" for depth in depths)
+        return (*leaves, *switches, f"{self.base}/bridge/request/#", *self.legacy)
 
     def states(self) -> tuple[str, ...]:
-        """Filters that match the state of every room."""
-        return tuple(self.state("/".join("+" * levels)) for levels in range(1, MAX_ROOM_LEVELS + 1))
+        """Filters that match the state of every room, and whether it is recorded, which is two levels deeper."""
+        return tuple(self.state("/".join("+" * levels)) for levels in range(1, MAX_ROOM_LEVELS + 3))
 
     def room_of_state(self, topic: str) -> str | None:
-        """The room whose state `topic` holds; None for every other topic, `bridge/state` among them."""
-        room = topic.removeprefix(self.base + "/").removesuffix("/state")
-        return room if topic == self.state(room) and valid_room(room) else None
+        """The room whose state, of recording too, `topic` holds; None for every other topic, `bridge/state` say."""
+        room = topic.removeprefix(self.base + "/").removesuffix("/state").removesuffix("/recordings")
+        return room if topic in (self.state(room), self.recordings(room)) and valid_room(room) else None
 
-    def parse(self, topic: str) -> Leaf | BridgeRequest | None:
+    def parse(self, topic: str) -> Leaf | BridgeRequest | RecordingSwitch | None:
         """What an incoming topic means; None for everything outside the grammar.
 
         A leaf with a legacy topic lives there alone: on its ordinary topic nobody would see the answers.
@@ -144,6 +152,9 @@ class Topics:
         command = rest.removeprefix("bridge/request/")
         if command != rest:
             return BridgeRequest(command) if _COMMAND.fullmatch(command) else None
+        room = rest.removesuffix("/recordings/set")
+        if room != rest:
+            return RecordingSwitch(room) if valid_room(room) else None
         try:
             leaf = Leaf.parse(rest)
         except TopicError:
@@ -168,6 +179,10 @@ class Topics:
     def viewers(self, room: str) -> str:
         """Retained integer."""
         return f"{self.base}/{room}/viewers"
+
+    def recordings(self, room: str) -> str:
+        """Retained `ON` while anything in the room is being recorded, else `OFF`."""
+        return f"{self.base}/{room}/recordings/state"
 
     def event(self, room: str) -> str:
         """JSON events, never retained."""

@@ -78,13 +78,13 @@ def test_the_state_of_a_room_is_told_from_every_other_topic() -> None:
     topics = Topics("home/sfu")
     assert topics.room_of_state("home/sfu/front/state") == "front"
     assert topics.room_of_state("home/sfu/a/b/c/d/state") == "a/b/c/d"
+    assert topics.room_of_state("home/sfu/a/b/c/d/recordings/state") == "a/b/c/d"
     for topic in (
         topics.bridge_state,
         "home/sfu/front/pub/state",  # a camera with that name
         "home/sfu/front/availability",
-        "home/sfu/front/recordings/state",
         "home/sfu/state",
         "front/state",
     ):
         assert topics.room_of_state(topic) is None, topic
-    assert len(topics.states()) == 4
+    assert len(topics.states()) == 6

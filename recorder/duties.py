@@ -1,0 +1,100 @@
+"""What is to be recorded: modes by the settings, words from `recordings/set`.
+
+Owns the decision for every room (pure). Never knows who is there, and never records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+from sfu.signaling.topics import contains
+
+
+class Mode(StrEnum):
+    """How a room's recordings begin."""
+
+    OFF = "off"
+    """Never."""
+    ALWAYS = "always"
+    """With each producer, until somebody says OFF."""
+    ON_DEMAND = "on_demand"
+    """When somebody says ON."""
+    EVENT = "event"
+    """The same; what came just before is part of it."""
+
+
+class Duty(StrEnum):
+    """What to do with a producer."""
+
+    NOTHING = "nothing"
+    REMEMBER = "remember"
+    """Keep the last seconds in memory."""
+    RECORD = "record"
+
+
+_TABLE: Final[Mapping[Mode, Mapping[bool | None, Duty]]] = {
+    # by what was said last: nothing, ON, OFF
+    Mode.OFF: {None: Duty.NOTHING, True: Duty.NOTHING, False: Duty.NOTHING},
+    Mode.ALWAYS: {None: Duty.RECORD, True: Duty.RECORD, False: Duty.NOTHING},
+    Mode.ON_DEMAND: {None: Duty.NOTHING, True: Duty.RECORD, False: Duty.NOTHING},
+    Mode.EVENT: {None: Duty.REMEMBER, True: Duty.RECORD, False: Duty.REMEMBER},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a room is recorded; `segment` and `preroll` in seconds."""
+
+    mode: Mode = Mode.ON_DEMAND
+    segment: float = 600.0
+    preroll: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The rule of all rooms, and those of rooms with one of their own, which holds for their sub-rooms too."""
+
+    all: Rule = Rule()
+    rooms: Mapping[str, Rule] = field(default_factory=dict)
+
+    def of(self, room: str) -> Rule:
+        """The nearest one."""
+        return self.rooms.get(_nearest(room, self.rooms) or "", self.all)
+
+
+class Switches:
+    """What was said on `recordings/set`: for a room and, as a room contains them, its sub-rooms.
+
+    The latest word counts: one for a room takes back what was said for those below it before.
+    """
+
+    def __init__(self, rules: Rules, *, most: int = 1000) -> None:
+        """`most`: room names are anybody's to invent; beyond it the oldest words are forgotten."""
+        self._rules = rules
+        self._said: dict[str, bool] = {}
+        self._most = most
+
+    def say(self, room: str, on: bool) -> None:
+        """ON or OFF."""
+        for below in [name for name in self._said if contains(room, name)]:
+            del self._said[below]
+        self._said[room] = on
+        if len(self._said) > self._most:
+            del self._said[next(iter(self._said))]
+
+    def duty(self, room: str) -> Duty:
+        """What to do with the producers of exactly this room."""
+        said = self._said.get(_nearest(room, self._said) or "")
+        rule = self._rules.of(room)
+        duty = _TABLE[rule.mode][said]
+        return Duty.NOTHING if duty is Duty.REMEMBER and not rule.preroll else duty
+
+
+def _nearest(room: str, among: Mapping[str, object]) -> str | None:
+    """The room itself or the nearest one above it that is among these."""
+    while room and room not in among:
+        room = room.rpartition("/")[0]
+    return room or None

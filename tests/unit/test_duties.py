@@ -1,0 +1,68 @@
+"""Duties: the table of modes and words, rooms that contain rooms, a bound on what strangers can make us remember."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from recorder.duties import Duty, Mode, Rule, Rules, Switches
+from recorder.terms import Terms
+from sfu.settings import Recording
+
+ROOMS = ["a", "a/b", "a/b/c", "ab", "d"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "nothing", "on", "off"),
+    [
+        (Mode.OFF, Duty.NOTHING, Duty.NOTHING, Duty.NOTHING),
+        (Mode.ALWAYS, Duty.RECORD, Duty.RECORD, Duty.NOTHING),
+        (Mode.ON_DEMAND, Duty.NOTHING, Duty.RECORD, Duty.NOTHING),
+        (Mode.EVENT, Duty.REMEMBER, Duty.RECORD, Duty.REMEMBER),
+    ],
+)
+def test_each_mode_heeds_words_in_its_way(mode: Mode, nothing: Duty, on: Duty, off: Duty) -> None:
+    switches = Switches(Rules(Rule(mode, preroll=5.0)))
+    assert switches.duty("a") is nothing
+    switches.say("a", True)
+    assert switches.duty("a") is on
+    switches.say("a", False)
+    assert switches.duty("a") is off
+
+
+def test_without_a_pre_roll_there_is_nothing_to_remember() -> None:
+    assert Switches(Rules(Rule(Mode.EVENT))).duty("a") is Duty.NOTHING
+
+
+@given(st.lists(st.tuples(st.sampled_from(ROOMS), st.booleans())), st.sampled_from(ROOMS))
+def test_the_latest_word_for_a_room_or_one_above_it_counts(said: list[tuple[str, bool]], room: str) -> None:
+    switches = Switches(Rules())
+    for name, on in said:
+        switches.say(name, on)
+    heard = [on for name, on in said if room == name or room.startswith(f"{name}/")]
+    assert switches.duty(room) is (Duty.RECORD if heard and heard[-1] else Duty.NOTHING)
+
+
+def test_the_oldest_words_are_forgotten() -> None:
+    switches = Switches(Rules(), most=2)
+    for room in ("a", "d", "e"):
+        switches.say(room, True)
+    assert [switches.duty(room) for room in ("a", "d", "e")] == [Duty.NOTHING, Duty.RECORD, Duty.RECORD]
+
+
+def test_a_room_s_settings_hold_below_it_and_lack_nothing_that_stands_above() -> None:
+    rooms = {"site": "always segment=1m keep=1d", "site/gate": "preroll=10s keep_bytes=5GB", "lobby": "off"}
+    terms = Terms.of(Recording.model_validate({"rooms": rooms, "keep": "30d"}).model_dump())
+    assert terms.rules.of("site/gate/north") == Rule(Mode.ALWAYS, 60.0, 10.0)
+    assert terms.rules.of("site/yard") == Rule(Mode.ALWAYS, 60.0, 0.0)
+    assert terms.rules.of("hall") == Rule(Mode.ON_DEMAND, 600.0, 0.0)
+    assert terms.rules.of("lobby").mode is Mode.OFF
+    assert terms.policy.age("site/gate") == 86_400
+    assert terms.policy.age("hall") == 30 * 86_400
+    assert terms.policy.rooms["site/gate"].size == 5_000_000_000
+
+
+def test_a_name_that_is_no_room_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no room"):
+        Terms.of(Recording.model_validate({"rooms": {"../etc": "always"}}).model_dump())
