@@ -124,8 +124,9 @@ class Screen:
 
     async def missed_nothing(self, lens: Lens, *mids: str) -> None:
         """From the first packet of `lens` to some sent from now on, all have arrived, once, in order, numbered so."""
-        for mid in mids or ("v0",):
-            await self.sees(lens, mid, ahead=20)
+        mids = mids or ("v0",)
+        await asyncio.gather(*[self.sees(lens, mid, ahead=20) for mid in mids])
+        for mid in mids:
             numbers = [number for name, number in self.received[mid] if name == lens.name]
             assert numbers == list(range(numbers[0], numbers[-1] + 1)), (mid, numbers)
             steps = {(b - a) & 0xFFFF for a, b in itertools.pairwise(self.sequences[mid])}

@@ -1,13 +1,23 @@
-"""Fixtures for all tests."""
+"""Fixtures for all tests, and how many examples Hypothesis tries: few, for it tries others each time.
 
+`HYPOTHESIS_PROFILE=long python -m pytest tests/unit` tries a thousand where a test names no number of its own.
+"""
+
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.brokers import Mosquitto
 from tests.programs import need
 from tests.waiting import PATIENCE_S
+
+# A deadline would fail on a busy machine.
+settings.register_profile("short", max_examples=30, deadline=None)
+settings.register_profile("long", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
 
 @pytest.fixture(autouse=True)

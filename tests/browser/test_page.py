@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
 from sfu.http.assets import STATIC
@@ -61,7 +62,7 @@ async def serving(broker: Mosquitto) -> AsyncIterator[HttpServer]:
         await http.stop()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def scene(chromium: Browser, mosquitto: Callable[..., Mosquitto]) -> AsyncIterator[Scene]:
     broker = mosquitto()
     async with serving(broker) as http, stand_in(broker.port) as server:

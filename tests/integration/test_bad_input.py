@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from sfu.rtc.agent import Limits
 from sfu.service import Service
 from sfu.signaling.messages import MAX_PAYLOAD, ErrorCode
 from tests.brokers import Mosquitto, Proxy
@@ -371,10 +372,11 @@ async def test_junk_on_the_media_port_is_counted_and_never_answered(scene: Scene
 
 
 async def test_a_half_open_session_ends_by_itself_and_is_told(scene: Scene) -> None:
-    """10 s after the answer nobody has connected: the place is free again."""
+    """Some time after the answer nobody has connected: the place is free again."""
     async with calling(scene.eve, "front/view/eve") as eve:
         eve.say("offer", await eve.make_offer())
         await until(lambda: eve.answers)
+        scene.service.server.participants[eve.leaf].transport.agent.limits = Limits(half_open=1.0)
         await until(lambda: scene.counted("ended_timeout") == 1)
         await until(lambda: any(getattr(body, "reason", None) == "timeout" for body in eve.heard))
 

@@ -20,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from pylibsrtp import _binding as srtp
 
+from sfu.rtc.agent import Limits
 from sfu.rtc.native import MAX_DATAGRAM
 from sfu.rtc.udp import UdpPort
 from sfu.service import Service
@@ -266,6 +267,9 @@ async def test_half_of_40_viewers_are_killed_and_the_others_do_not_notice(mosqui
         finally:
             crowd.send_signal(signal.SIGKILL)
             await crowd.wait()
+        for leaf, participant in at.service.server.participants.items():
+            if leaf.peer.startswith("crowd-"):
+                participant.transport.agent.limits = Limits(silence=3.0)  # of which 30 s would prove no more
         for screen in staying:
             await screen.missed_nothing(lens)
         await until(lambda: at.counted("sfu_participants", role="view") == 21, 60)

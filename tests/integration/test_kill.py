@@ -78,7 +78,7 @@ def lost_us(directory: Path, case: str, seconds: float) -> int:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_kill_costs_the_last_second_at_most(case: str, tmp_path: Path) -> None:
-    seconds = random.Random(case).uniform(1.5, 4.0)
+    seconds = random.Random(case).uniform(1.2, 2.4)
     assert lost_us(tmp_path, case, seconds) <= MOST_LOST_US
 
 

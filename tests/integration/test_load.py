@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sfu.cli import app
+from sfu.peers.load import run
 from sfu.peers.load.plan import Plan
 from sfu.peers.load.require import parse
 from sfu.peers.load.run import Wishes, load
@@ -21,10 +22,17 @@ from tests.serving import serving
 Start = Callable[..., Mosquitto]
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pauses that make figures steady: none are wanted here."""
+    monkeypatch.setattr(run, "_SETTLE_S", 0.2)
+    monkeypatch.setattr(run, "_INTERVAL", 0.1)
+
+
 async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start, tmp_path: Path) -> None:
     """Two cameras in one room, viewers on both, by `select`; the demands hold, the files are written."""
     broker, complaints = mosquitto(), []
-    plan = Plan(publishers=2, viewers=6, bitrate=400_000, seconds=3)
+    plan = Plan(publishers=2, viewers=6, bitrate=400_000, seconds=1.5)
     wishes = Wishes(
         requirements=parse("delivered>=0.99,corrupt=0,joined>=100%,duplicated=0"),
         json_file=tmp_path / "load.json",

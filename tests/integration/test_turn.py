@@ -9,7 +9,7 @@ import pytest
 from sfu.rtc.agent import TurnServer
 from tests.associations import End, client_end, connect, exchange, ports, rtp, server_end
 from tests.brokers import free_port
-from tests.cast import filming, watching
+from tests.cast import Lens, filming, watching
 from tests.coturn import coturn, shut, turn_settings
 from tests.serving import serving
 from tests.waiting import until
@@ -85,7 +85,7 @@ async def test_what_a_whole_server_forwards_through_its_relay_all_arrives(tmp_pa
         shut(service)
         url = service.broker_url
         async with (
-            filming(url, "hall/pub/one") as lens,
+            filming(url, "hall/pub/one", lens=Lens(burst=4)) as lens,
             watching(url, "hall/view/a") as (screen, _),
             watching(url, "hall/view/b") as (other, _),
         ):

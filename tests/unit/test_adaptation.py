@@ -5,6 +5,7 @@ Six seeds each, half of them with 2 % random loss and 30 ms of jitter.
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 from statistics import median
 
@@ -16,6 +17,7 @@ SEEDS = range(6)
 THIN_AT = 20.0
 
 
+@cache
 def stepped(says: str, thin: float, *, padded: bool = False) -> list[Viewer]:
     """3 Mbit/s, then 400 kbit/s for `thin` seconds, then 3 Mbit/s."""
 

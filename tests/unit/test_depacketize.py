@@ -451,7 +451,7 @@ _PAYLOADS = st.binary(max_size=30) | st.builds(
 
 
 @pytest.mark.parametrize("name", [*VIDEO, *AUDIO])
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(
     sent=st.lists(
         st.tuples(_PAYLOADS, st.booleans(), st.integers(-1, 2), st.integers(0, 1)),
