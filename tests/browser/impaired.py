@@ -178,8 +178,8 @@ class Layers:
     whole: Span
 
 
-async def layers(stage: Stage, patience: float = 15.0) -> Layers:
-    """(d) A camera with three layers, and a viewer whose link is 3 Mbit/s, 400 kbit/s and 3 Mbit/s again."""
+async def layers(stage: Stage, patience: float = 15.0, *, again: bool = True) -> Layers:
+    """(d) A camera with three layers, and a viewer whose link is 3 Mbit/s, 400 kbit/s and, if `again`, 3 Mbit/s."""
     wide, thin = (Line().downwards(rate=rate, delay=0.02) for rate in (3e6, 4e5))
     await stage.camera(Line(), init=THREE_LAYERS)
     viewer = await stage.viewer("viewer", wide)
@@ -188,9 +188,11 @@ async def layers(stage: Stage, patience: float = 15.0) -> Layers:
     stage.set("viewer", thin)
     small, down = await reaches(viewer, lambda width: width < widest, patience)
     await asyncio.sleep(3)
-    stage.set("viewer", wide)
-    again, up = await reaches(viewer, lambda width: width >= widest, patience)
-    return Layers(widest, small, again, down, up, between(before, await look(viewer)))
+    wider, up = small, math.nan
+    if again:
+        stage.set("viewer", wide)
+        wider, up = await reaches(viewer, lambda width: width >= widest, patience)
+    return Layers(widest, small, wider, down, up, between(before, await look(viewer)))
 
 
 async def reaches(viewer: Page, good: Any, patience: float) -> tuple[int, float]:

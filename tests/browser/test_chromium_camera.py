@@ -95,7 +95,7 @@ async def test_a_codec_of_the_settings_is_sent_and_decodes_without_a_freeze(
         (shown,) = await until_live(viewer, "hall/one")
         record_property("first_picture_after_answer_ms", shown["firstFrameAt"] - shown["answeredAt"])
         record_property("first_picture_after_offer_ms", shown["firstFrameAt"] - (await started_at(viewer)))
-        tile = await steady(viewer, 150)
+        tile = await steady(viewer, 90)
         assert tile["video"]["mimeType"].lower() == f"video/{codec}"
         assert tile["codec"].lower() == codec
         assert tile["packetsLost"] == 0

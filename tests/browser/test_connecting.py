@@ -27,7 +27,7 @@ RTCPeerConnection.prototype.setRemoteDescription = async function (description) 
   window.times.done ??= performance.now();
 };
 """
-TRIES = 20
+TRIES = 12
 
 
 async def test_chromium_is_connected_within_50_ms_of_the_answer(

@@ -52,12 +52,12 @@ def relay_only(turn: TurnServer) -> dict[str, object]:
 
 
 async def played(chromium: Browser, service: Service, configuration: dict[str, object] | None = None) -> list[Pair]:
-    """A Chromium's camera on another's wall for 100 pictures, nothing lost; the pairs that camera and viewer use."""
+    """A Chromium's camera on another's wall for 50 pictures, nothing lost; the pairs that camera and viewer use."""
     init = CONNECTIONS % json.dumps(configuration or {})
     camera = await camera_page(chromium, service, "hall", "one", init=init)
     viewer = await opened(chromium, service, "#hall", init=init)
     await until_live(viewer, "hall/one")
-    _, (tile,) = await decoded(viewer, 100)
+    _, (tile,) = await decoded(viewer, 50)
     assert (tile["packetsLost"], tile["audio"]["packetsLost"]) == (0, 0)
     assert not any(agent.drops["no_path"] for agent in agents(service))
     return [await selected_pair(page) for page in (camera, viewer)]
