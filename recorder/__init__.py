@@ -11,5 +11,6 @@ segments writer muxer opus files  segments whose parts play once they are on dis
 store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
 keeper repair cleaner          after a crash; by age, bytes and free space
 reader export                  a span as one file
-playback hls picture walltime  what there is of a time, playlists of it, pictures from it
+playback listing hls picture   what there is of a time, playlists of it, pictures from it
+walltime cli                   times as people write them; the console script
 """

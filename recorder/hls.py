@@ -37,7 +37,8 @@ class _Segment:
     size: int
     start_us: int
     end_us: int
-    key: bool
+    key_us: int | None
+    """The key frame that it begins with."""
 
 
 def playlist(files: Sequence[File], since_us: int, until_us: int, *, growing: bool) -> str | None:
@@ -61,7 +62,7 @@ def playlist(files: Sequence[File], since_us: int, until_us: int, *, growing: bo
         "#EXT-X-VERSION:7",
         f"#EXT-X-TARGETDURATION:{max(longest, _TARGET_S) if growing else longest}",
         f"#EXT-X-PLAYLIST-TYPE:{'EVENT' if growing else 'VOD'}",
-        *(["#EXT-X-INDEPENDENT-SEGMENTS"] if all(segment.key for segment in segments) else []),
+        *(["#EXT-X-INDEPENDENT-SEGMENTS"] if all(segment.key_us is not None for segment in segments) else []),
     ]
     return "\n".join([*head, *lines, *([] if growing else ["#EXT-X-ENDLIST"]), ""])
 
@@ -83,7 +84,7 @@ def _wanted(file: File, since_us: int, until_us: int, *, whole: bool) -> Iterato
     """The segments of a file that overlap the span, and those before them back to one with a key frame."""
     since_us, until_us = since_us - file.start_us, until_us - file.start_us
     segments = [s for s in _segments(file.layout.parts, whole=whole) if s.start_us < until_us]
-    before = [number for number, s in enumerate(segments) if s.key and s.start_us <= since_us]
+    before = [number for number, s in enumerate(segments) if s.key_us is not None and s.key_us <= since_us]
     first = before[-1] if before else 0
     if segments and segments[-1].end_us > since_us:
         yield from segments[first:]
@@ -105,4 +106,4 @@ def _segments(parts: Sequence[Part], *, whole: bool) -> Iterator[_Segment]:
 
 def _joined(parts: Sequence[Part], end_us: int) -> _Segment:
     first, last = parts[0], parts[-1]
-    return _Segment(first.offset, last.offset + last.size - first.offset, first.start_us, end_us, first.key)
+    return _Segment(first.offset, last.offset + last.size - first.offset, first.start_us, end_us, first.key_us)

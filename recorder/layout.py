@@ -17,15 +17,20 @@ Read = Callable[[int, int], bytes]
 class Part:
     """One fragment (`moof` and `mdat`) or one cluster: what reached the disk together.
 
-    `offset` and `size` in bytes; `start_us` and `end_us` in media time since the segment's start. `key`: a decoder
-    can start here.
+    `offset` and `size` in bytes; the others in media time since the segment's start. `key_us`: that of the key frame
+    with which its video begins, maybe after sound; None if a decoder cannot start here.
     """
 
     offset: int
     size: int
     start_us: int
     end_us: int
-    key: bool
+    key_us: int | None
+
+    @property
+    def key(self) -> bool:
+        """Whether a decoder can start here."""
+        return self.key_us is not None
 
 
 @dataclass(frozen=True, slots=True)

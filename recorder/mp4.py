@@ -101,13 +101,17 @@ def _part(read: Read, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part |
         return None
     if not runs or any(run.data_end > data.end - moof.offset for run in runs):
         return None
-    video = [run for run in runs if run.video]
+    start_us = min(run.start_us for run in runs)
+    if any(track.video for track in tracks.values()):
+        key_us = next((run.start_us if run.key else None for run in runs if run.video), None)
+    else:
+        key_us = start_us
     return Part(
         offset=moof.offset,
         size=data.end - moof.offset,
-        start_us=min(run.start_us for run in runs),
+        start_us=start_us,
         end_us=max(run.end_us for run in runs),
-        key=video[0].key if video else not any(track.video for track in tracks.values()),
+        key_us=key_us,
     )
 
 

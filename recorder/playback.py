@@ -10,9 +10,7 @@ import contextlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,60 +19,14 @@ from recorder.export import export, scratch
 from recorder.files import being_written
 from recorder.index import Index, Span, layout_of
 from recorder.layout import LOST, Layout
+from recorder.listing import Entry, Listing, Overview, gaps
 from recorder.reader import ReadError
 from recorder.store import Segment, Store
 
-_SHORTEST_GAP_US: Final = 1_000_000
 _EVER_US: Final = 1 << 62
 _LAYOUTS: Final = 200  # kept: 50 MB at most, if all are of ten minutes
 _SAVE_S: Final = 30.0
 _WRITTEN_LATELY_NS: Final = 60_000_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Overview:
-    """All that is recorded of a producer: wall times, and bytes on disk."""
-
-    room: str
-    peer: str
-    days: tuple[date, ...]
-    start_us: int
-    end_us: int
-    bytes: int
-    recording: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A segment in a listing."""
-
-    span: Span
-    name: str
-    """What `Store.find` finds it by."""
-    writing: bool
-    protected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What there is of [start_us, end_us): segments whole, and the gaps between them, as (start, end)."""
-
-    start_us: int
-    end_us: int
-    entries: tuple[Entry, ...]
-    gaps: tuple[tuple[int, int], ...]
-
-
-def gaps(spans: Sequence[Span], since_us: int, until_us: int) -> list[tuple[int, int]]:
-    """The parts of [since_us, until_us) that no span covers, those shorter than a second left out."""
-    found = []
-    for span in sorted(spans, key=lambda span: span.start_us):
-        if span.start_us - since_us >= _SHORTEST_GAP_US:
-            found.append((since_us, min(span.start_us, until_us)))
-        since_us = max(since_us, span.end_us)
-    if until_us - since_us >= _SHORTEST_GAP_US:
-        found.append((since_us, until_us))
-    return found
 
 
 class Playback:
@@ -105,7 +57,7 @@ class Playback:
             Entry(span, self.store.name(span.segment), is_writing(span.segment), span.segment.protected)
             for span in spans
         ]
-        return Listing(since_us, until_us, tuple(entries), tuple(gaps(spans, since_us, until_us)))
+        return Listing(room, peer, since_us, until_us, tuple(entries), tuple(gaps(spans, since_us, until_us)))
 
     def has(self, room: str, peer: str, since_us: int, until_us: int) -> bool:
         """Whether anything of a producer was recorded in a span."""
@@ -147,14 +99,14 @@ class Playback:
             yield export(index, room, peer, since_us=since_us, until_us=until_us, target=path).path
 
     def _overview(self, room: str, peer: str) -> Overview | None:
-        days = self.store.days(room, peer)
+        days = tuple(day.isoformat() for day in self.store.days(room, peer))
         segments = self.store.segments(room, peer, 0, _EVER_US)
         sizes = [_size(segment) for segment in segments]
         spans = self._spans(room, peer, segments[-1].start_us, _EVER_US) if segments else []
         if not spans:
             return None
         recorded = self._is_recorded(room, peer)
-        return Overview(room, peer, tuple(days), segments[0].start_us, spans[-1].end_us, sum(sizes), recorded)
+        return Overview(room, peer, days, segments[0].start_us, spans[-1].end_us, sum(sizes), recorded)
 
     def _is_recorded(self, room: str, peer: str) -> bool:
         if self._recording is not None:

@@ -101,7 +101,7 @@ def _kind(stream: Stream) -> Kind:
 
 def _pieces(layout: Layout, since_us: int, until_us: int | None) -> list[tuple[int, int]]:
     """(offset, size) of the header and of the parts from the last key frame that begins one before `since_us`."""
-    keys = [part for part in layout.parts if part.key and part.start_us <= since_us]
+    keys = [part for part in layout.parts if part.key_us is not None and part.key_us <= since_us]
     first = keys[-1] if keys else layout.parts[0]
     wanted = [
         part for part in layout.parts if part.offset >= first.offset and (until_us is None or part.start_us < until_us)

@@ -68,14 +68,17 @@ def _part(read: Read, element: _Element, scale: int, video: frozenset[int]) -> P
     blocks = list(_blocks(cluster))
     if not blocks or _span(cluster) != len(cluster):
         return None
-    first = next((block for block in blocks if block.track in video), None)
     times = [block.ticks * scale // 1000 for block in blocks]
+    key_us = None if video else min(times)
+    first = next((block for block in blocks if block.track in video), None)
+    if first is not None and first.key:
+        key_us = first.ticks * scale // 1000
     return Part(
         offset=element.offset,
         size=element.end - element.offset,
         start_us=min(times),
         end_us=max(times) + _frame_us(blocks, scale),
-        key=first.key if first is not None else not video,
+        key_us=key_us,
     )
 
 

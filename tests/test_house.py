@@ -112,6 +112,7 @@ PURE = [
     "sfu/peers/load/tally.py",
     "recorder/hls.py",
     "recorder/layout.py",
+    "recorder/listing.py",
     "recorder/mp4.py",
     "recorder/webm.py",
     "recorder/opus.py",
@@ -133,7 +134,7 @@ ONLY = {
     "cffi": {"sfu/rtc/egress.py", "sfu/rtc/ingress.py", "sfu/rtc/native.py", "sfu/rtc/intake.py"},
     "prometheus_client": {"sfu/metrics.py"},
     "pygal": {"sfu/peers/load/report.py"},
-    "rich": {"sfu/peers/load/progress.py", "sfu/peers/load/table.py"},
+    "rich": {"sfu/peers/load/progress.py", "sfu/peers/load/table.py", "recorder/cli.py"},
 }
 
 

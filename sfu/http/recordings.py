@@ -13,15 +13,16 @@ import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, BinaryIO, Final, ParamSpec, TypeVar
+from typing import BinaryIO, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
 
 from recorder.export import ExportError
 from recorder.index import layout_of
+from recorder.listing import TYPES, Entry
 from recorder.muxer import MuxError
-from recorder.playback import Entry, Listing, Overview, Playback, is_writing
+from recorder.playback import Playback, is_writing
 from recorder.store import Segment
 from recorder.walltime import parse, rfc3339
 from sfu.http import headers
@@ -30,7 +31,6 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
-_TYPES: Final = {".mp4": "video/mp4", ".webm": "video/webm"}
 _KEPT: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 _FRESH: Final = {"Cache-Control": "no-store"}
 _LONGEST_PLAYLIST_US: Final = 86_400_000_000
@@ -88,7 +88,7 @@ class Lane:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
-class Recordings:
+class RecordingsApi:
     """The routes of one store's recordings."""
 
     def __init__(self, playback: Playback, *, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
@@ -119,7 +119,7 @@ class Recordings:
         room, peer = request.query.get("room"), request.query.get("peer")
         if peer is None:
             found = await self._looking.do(self._playback.overview, room)
-            return _json({"recordings": [_overview(entry) for entry in found]})
+            return _json({"recordings": [entry.json() for entry in found]})
         if room is None:
             raise Refusal(400, "bad_request", "a peer is one of a room: room is missing")
         since_us, until_us = _moment(request, "start"), _moment(request, "end")
@@ -128,11 +128,11 @@ class Recordings:
         listing = await self._looking.do(self._playback.listing, room, peer, since_us, until_us)
         if listing is None:
             raise Refusal(404, "room_not_found", f"nothing of {room}/{peer} was ever recorded")
-        return _json({"room": room, "peer": peer, **_listing(listing)})
+        return _json(listing.json(_where))
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
         segment = await self._segment(request)
-        content_type = {"Content-Type": _TYPES[segment.path.suffix]}
+        content_type = {"Content-Type": TYPES[segment.path.suffix]}
         if not await self._looking.do(is_writing, segment):
             return web.FileResponse(segment.path, chunk_size=_CHUNK, headers={**_KEPT, **content_type})
         whole = await self._looking.do(lambda: layout_of(segment.path).end)
@@ -190,7 +190,7 @@ class Recordings:
                 size = file.seek(0, 2)
                 name = f"{room.replace('/', '-')}-{peer}-{rfc3339(since_us).replace(':', '-')}{suffix}"
                 attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-                told = {**_FRESH, "Content-Type": _TYPES[suffix], "Content-Disposition": attachment}
+                told = {**_FRESH, "Content-Type": TYPES[suffix], "Content-Disposition": attachment}
                 return await _send(request, web.StreamResponse(headers=told), file, 0, size)
 
     def _clip(self, room: str, peer: str, since_us: int, until_us: int) -> tuple[BinaryIO, str]:
@@ -287,38 +287,8 @@ def _width(request: web.Request) -> int | None:
     return int(text)
 
 
-def _overview(entry: Overview) -> dict[str, Any]:
-    return {
-        "room": entry.room,
-        "peer": entry.peer,
-        "days": [day.isoformat() for day in entry.days],
-        "start": rfc3339(entry.start_us),
-        "end": rfc3339(entry.end_us),
-        "bytes": entry.bytes,
-        "recording": entry.recording,
-    }
-
-
-def _listing(listing: Listing) -> dict[str, Any]:
-    return {
-        "start": rfc3339(listing.start_us),
-        "end": rfc3339(listing.end_us),
-        "segments": [_entry(entry) for entry in listing.entries],
-        "gaps": [{"start": rfc3339(start), "end": rfc3339(end)} for start, end in listing.gaps],
-    }
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    segment = entry.span.segment
-    return {
-        "start": rfc3339(segment.start_us),
-        "end": rfc3339(entry.span.end_us),
-        "bytes": entry.span.size,
-        "url": _MEDIA + quote(entry.name),
-        "protected": entry.protected,
-        "writing": entry.writing,
-        "type": _TYPES[segment.path.suffix],
-    }
+def _where(entry: Entry) -> dict[str, str]:
+    return {"url": _MEDIA + quote(entry.name)}
 
 
 def _json(data: object) -> web.Response:

@@ -22,7 +22,7 @@ from recorder.playback import Playback
 from recorder.store import SCRATCH, Segment, Store
 from recorder.walltime import rfc3339
 from recorder.writer import SegmentWriter
-from sfu.http.recordings import Recordings
+from sfu.http.recordings import RecordingsApi
 from sfu.http.server import HttpServer, PageInfo
 from tests.programs import need
 from tests.recorded import START_US, complaints, record, tracks_of, units
@@ -66,7 +66,7 @@ async def start() -> AsyncIterator[Start]:
             ready=lambda: True,
             metrics=lambda: b"",
             rooms=dict,
-            parts=[Recordings(Playback(store), **wishes)],
+            parts=[RecordingsApi(Playback(store), **wishes)],
         )
         await server.start()
         servers.append(server)

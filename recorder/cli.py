@@ -1,0 +1,238 @@
+"""The console script `recorder`: recordings by room and time, clips of them, what a crash left.
+
+Owns its words and exit codes (0 done, 1 failed, 2 wrong usage). Never speaks to a server: the directory tells all.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from recorder.listing import Entry, Listing, Overview
+from recorder.store import Store
+from recorder.walltime import parse_near, rfc3339
+
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+
+app = typer.Typer(
+    name="recorder",
+    help="Finds, cuts and repairs recordings.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Directory = Annotated[
+    Path, typer.Option("--dir", envvar="SFU_RECORDING__DIR", help="directory of the recordings", show_default=True)
+]
+Peer = Annotated[str | None, typer.Option(help="the camera's id; needed where the room has several")]
+_TIMES: Final = "2026-11-23T07:00:00Z, 07:00 (UTC), -10m, now"
+DEFAULT_DIRECTORY: Final = Path("recordings")
+_PIPE_WIDTH: Final = 400  # characters
+
+
+def _show_version(wanted: bool) -> None:  # typer's callback
+    if wanted:
+        typer.echo(version("mqtt-sfu"))
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Finds, cuts and repairs recordings."""
+
+
+@app.command("list")
+def list_recordings(
+    room: Annotated[str | None, typer.Argument(help="room, with its sub-rooms; all if left out")] = None,
+    peer: Annotated[str | None, typer.Option(help="only this camera")] = None,
+    *,
+    since: Annotated[str | None, typer.Option("--from", help=f"segments and gaps from then on: {_TIMES}")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="and up to then; now, if left out")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="as one JSON object")] = False,
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
+    """Who was recorded and when; with --from or --to, segment by segment with the gaps between them."""
+    from recorder.playback import Playback  # noqa: PLC0415  # --help must not load media libraries
+
+    playback = Playback(_store(directory))
+    found = [entry for entry in playback.overview(room) if peer in (None, entry.peer)]
+    if since is None and until is None:
+        _print_json({"recordings": [entry.json() for entry in found]}) if as_json else _print_overview(found)
+        return
+    since_us, until_us = _span(since, until or "now")
+    listings = [playback.listing(entry.room, entry.peer, since_us, until_us) for entry in found]
+    there = [listing for listing in listings if listing is not None and listing.entries]
+    if as_json:
+        _print_json({"recordings": [listing.json(lambda entry: _path(directory, entry)) for listing in there]})
+    else:
+        _print_listings(there)
+
+
+@app.command()
+def export(
+    room: Annotated[str, typer.Argument(help="room, e.g. frontdoor or site/gate")],
+    peer: Peer = None,
+    *,
+    since: Annotated[str, typer.Option("--from", help=f"begin at the key frame before: {_TIMES}")],
+    until: Annotated[str, typer.Option("--to", help="end")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="file to write: .mp4, or .webm if the video is VP8")],
+    directory: Directory = DEFAULT_DIRECTORY,
+) -> None:
+    """Copies a span into one file that plays anywhere; nothing is encoded again."""
+    from recorder import export as exports  # noqa: PLC0415
+    from recorder.index import Index  # noqa: PLC0415
+    from recorder.muxer import MuxError  # noqa: PLC0415
+
+    store = _store(directory)
+    since_us, until_us = _span(since, until)
+    wanted = peer if peer is not None else _only_peer(store, room)
+    try:
+        clip = exports.export(Index(store), room, wanted, since_us=since_us or 0, until_us=until_us, target=output)
+    except (exports.ExportError, MuxError, OSError) as error:
+        _fail(str(error), FAILED)
+    typer.echo(str(clip.path))
+    for piece in clip.pieces:
+        start, end = rfc3339(piece.start_us), rfc3339(piece.start_us + piece.duration_us)
+        typer.echo(f"  at {_clock(piece.at_us)}: {start} to {end}", err=True)
+
+
+@app.command()
+def repair(directory: Directory = DEFAULT_DIRECTORY) -> None:
+    """Finishes what a crash left: torn tails are cut off, what cannot be saved is moved aside, nothing is deleted."""
+    from recorder.index import Index  # noqa: PLC0415
+    from recorder.repair import repair as repaired  # noqa: PLC0415
+
+    store = _store(directory)
+    failed = False
+    for done in repaired(store, Index(store)):
+        if done.error is not None:
+            failed = True
+            typer.echo(f"{done.path}: {done.error}", err=True)
+            continue
+        cut = [f"{done.cut} bytes cut off"] if done.cut else []
+        aside = [f"moved to {done.aside}" if not cut else f"kept in {done.aside}"] if done.aside else []
+        typer.echo(f"{done.path}: {', '.join([*cut, *aside])}")
+    raise typer.Exit(FAILED if failed else 0)
+
+
+def _store(directory: Path) -> Store:
+    if not directory.is_dir():
+        _fail(f"there is no directory {directory}: see --dir", FAILED)
+    return Store(directory)
+
+
+def _only_peer(store: Store, room: str) -> str:
+    peers = [peer for found, peer in store.producers(room) if found == room]
+    if not peers:
+        _fail(f"nothing of {room} is recorded in {store.directory}", FAILED)
+    if len(peers) > 1:
+        _fail(f"--peer: {room} has {', '.join(peers)}", WRONG_USAGE)
+    return peers[0]
+
+
+def _span(since: str | None, until: str) -> tuple[int | None, int]:
+    now_us = time.time_ns() // 1000
+    try:
+        since_us, until_us = None if since is None else parse_near(since, now_us), parse_near(until, now_us)
+    except ValueError as error:
+        _fail(str(error), WRONG_USAGE)
+    if since_us is not None and until_us <= since_us:
+        _fail(f"{rfc3339(until_us)} is not after {rfc3339(since_us)}", WRONG_USAGE)
+    return since_us, until_us
+
+
+def _path(directory: Path, entry: Entry) -> dict[str, str]:
+    return {"path": str(directory / entry.name)}
+
+
+def _print_overview(found: Sequence[Overview]) -> None:
+    table = _table("room", "peer", "from", "to", "days", "size", "")
+    for entry in found:
+        mark = "recording" if entry.recording else ""
+        start, end = _second(entry.start_us), _second(entry.end_us)
+        table.add_row(entry.room, entry.peer, start, end, str(len(entry.days)), _size(entry.bytes), mark)
+    _print_table(table)
+
+
+def _print_listings(listings: Sequence[Listing]) -> None:
+    table = _table("room", "peer", "from", "to", "lasts", "size", "")
+    for listing in listings:
+        rows: list[tuple[int, int, Entry | None]] = [(*edges, None) for edges in listing.gaps]
+        rows += [(entry.span.start_us, entry.span.end_us, entry) for entry in listing.entries]
+        for start_us, end_us, entry in sorted(rows, key=lambda row: row[0]):
+            times = (_second(start_us), _second(end_us), _clock(end_us - start_us))
+            told = ("", "gap") if entry is None else (_size(entry.span.size), _marks(entry))
+            table.add_row(listing.room, listing.peer, *times, *told, style="dim" if entry is None else None)
+    _print_table(table)
+
+
+def _marks(entry: Entry) -> str:
+    marks = {"recording": entry.writing, "protected": entry.protected}
+    return ", ".join(mark for mark, on in marks.items() if on)
+
+
+def _table(*columns: str) -> Table:
+    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for column in table.columns[4:6]:
+        column.justify = "right"
+    for column in table.columns[2:]:
+        column.no_wrap = True
+    return table
+
+
+def _print_table(table: Table) -> None:
+    """A pipe gets whole lines, however long."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    if table.row_count:
+        console.print(table)
+    else:
+        typer.echo("nothing is recorded there", err=True)
+
+
+def _print_json(data: object) -> None:
+    typer.echo(json.dumps(data, indent=2))
+
+
+def _size(size: int) -> str:
+    amount, unit = float(size), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+
+
+def _second(at_us: int) -> str:
+    return f"{rfc3339(at_us)[:19]}Z"
+
+
+def _clock(us: int) -> str:
+    """Hours, minutes, seconds."""
+    seconds = us // 1_000_000
+    return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(message, err=True)
+    raise typer.Exit(code)
+
+
+def main() -> None:
+    """The console script."""
+    app()
