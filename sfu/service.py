@@ -18,8 +18,10 @@ from dataclasses import replace
 from typing import Any, Final
 
 from recorder.manager import Recordings
+from recorder.playback import Playback
 from recorder.terms import Terms as RecordingTerms
 from sfu import bridge
+from sfu.http.recordings import RecordingsApi
 from sfu.http.server import HttpServer, PageInfo
 from sfu.media.fanout import Fanout
 from sfu.metrics import Metrics
@@ -233,6 +235,7 @@ class Service:
             rooms=lambda: figures.of_rooms(self.rooms, self.server.participants, asyncio.get_running_loop().time()),
             origins=self.settings.origins,
             frame_ancestors=self.settings.frame_ancestors,
+            parts=[RecordingsApi(Playback(self.recordings.store, recording=self.recordings.recording))],
         )
         await self.http.start()
 
