@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from recorder.actions import AskKeyFrame
@@ -23,6 +22,7 @@ from recorder.segments import Disk, Finished
 from recorder.store import Segment, Store
 from recorder.tap import Feed
 from recorder.terms import Terms
+from recorder.walltime import rfc3339
 from recorder.worker import Worker
 from sfu.media.uplink import Uplink
 
@@ -188,7 +188,7 @@ class Recordings:
                 feed.request_key_frame()
             case Started():
                 self._on.add(source)
-                self._log_and_tell(source, True, {"type": "recording_started", "start": instant(told.start_us)})
+                self._log_and_tell(source, True, {"type": "recording_started", "start": rfc3339(told.start_us)})
             case Stopped():
                 self._on.discard(source)
                 self._log_and_tell(source, False, {"type": "recording_stopped", "reason": told.reason})
@@ -204,7 +204,7 @@ class Recordings:
 
     def _on_finished(self, source: _Source, finished: Finished) -> None:
         room, peer = source
-        event = {"peer": peer, **self._described(finished.segment), "end": instant(finished.end_us)}
+        event = {"peer": peer, **self._described(finished.segment), "end": rfc3339(finished.end_us)}
         self._tell(room, {"type": "segment", **event, "bytes": finished.size})
         self._keeper.finished(finished.segment)
 
@@ -233,13 +233,7 @@ class Recordings:
 
     def _described(self, segment: Segment) -> dict[str, Any]:
         path = segment.path.relative_to(self.store.directory)
-        return {"start": instant(segment.start_us), "file": path.as_posix()}
+        return {"start": rfc3339(segment.start_us), "file": path.as_posix()}
 
     def _tell(self, room: str, event: dict[str, Any]) -> None:
         self._audience.event(room, event)
-
-
-def instant(wall_us: int) -> str:
-    """RFC 3339 in UTC, with milliseconds."""
-    at = datetime.fromtimestamp(wall_us // 1000 / 1000, UTC)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")

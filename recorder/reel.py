@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from recorder.actions import Action, AskKeyFrame, Close, Cut, Open, Write
-from recorder.assembly import Assembly, Come, Report
+from recorder.assembly import Assembly, Report
 from recorder.duties import Rule
 from recorder.muxer import MuxError
 from recorder.preroll import Preroll
 from recorder.recording import Recording
 from recorder.reorder import Arrival
 from recorder.segments import Disk, Finished, Segments
+from recorder.units import Moment
 from sfu.rtc.codec import Kind
 
 RETRY: Final = 2.0
@@ -84,7 +85,7 @@ class Reel:
         self._rule = rule
         self._expected = tuple(expected)
         self._tell = tell
-        self._assembly = Assembly()
+        self._assembly = Assembly(expected)
         self._preroll = Preroll(int(rule.preroll * 1e6)) if rule.preroll else None
         self._segments = Segments(disk, *source)
         self._recording: Recording | None = None
@@ -109,27 +110,27 @@ class Reel:
             total.update({reason.value: count for reason, count in recording.drops.items()})
         return total
 
-    def record(self, on: bool, now: float) -> None:
+    def record(self, on: bool, now: float, epoch_us: int) -> None:
         """From now on the producer is recorded, with what the pre-roll remembers; or not any more."""
         if on and not self._wanted:
             self._wanted = True
             self._begin()
-            remembered = [] if self._preroll is None else self._preroll.replay()
-            self._push([Come(moment, now) for moment in remembered])
+            if self._preroll is not None:
+                self._push(self._preroll.replay(), now)
         elif self._wanted and not on:
-            self._end("stopped", now)
+            self.close("stopped", now, epoch_us)
 
     def take(self, items: Iterable[Arrival | Report], epoch_us: int) -> None:
         """What came, in order. `epoch_us`: the wall time at which the monotonic clock stood at 0."""
         for item in items:
             if isinstance(item, Report):
-                self._assembly.report(item)
+                self._push(self._assembly.report(item), item.now)
             else:
-                self._push(self._assembly.take(item, epoch_us))
+                self._push(self._assembly.take(item, epoch_us), item.now)
 
     def tick(self, now: float, epoch_us: int) -> None:
         """Called some times a second: packets that do not come, silence, durability, another try."""
-        self._push(self._assembly.expired(now, epoch_us))
+        self._push(self._assembly.expired(now, epoch_us), now)
         if self._recording is not None:
             self._do(self._recording.tick(now=now), now)
         elif self._wanted and now >= self._retry_at:
@@ -142,9 +143,13 @@ class Reel:
             self._fail(error, now)
 
     def close(self, reason: str, now: float, epoch_us: int) -> None:
-        """The producer is gone, or we are."""
-        self._push(self._assembly.flush(epoch_us))
-        self._end(reason, now)
+        """Nothing more is wanted: what waits is written, whatever it waits for."""
+        self._push(self._assembly.flush(epoch_us), now)
+        self._wanted = False
+        self._fault = None
+        if self._recording is not None:
+            self._do(self._recording.close(), now, reason)
+        self._forget_recording()
 
     def abandon(self, message: str) -> None:
         """After a bug: what is on the disk stays, and no more comes."""
@@ -161,15 +166,8 @@ class Reel:
         except OSError:  # trying tells what is wrong
             return True
 
-    def _end(self, reason: str, now: float) -> None:
-        self._wanted = False
-        self._fault = None
-        if self._recording is not None:
-            self._do(self._recording.close(), now, reason)
-        self._forget_recording()
-
-    def _push(self, come: Sequence[Come]) -> None:
-        for moment, now in come:
+    def _push(self, moments: Iterable[Moment], now: float) -> None:
+        for moment in moments:
             if self._recording is not None:
                 actions = self._recording.push(moment.track, moment.unit, moment.wall_us, now=now)
                 if actions:

@@ -116,7 +116,7 @@ class Worker:
         """Whether the reel has ended."""
         for item in items:
             if isinstance(item, Record):
-                reel.record(item.on, now)
+                reel.record(item.on, now, epoch_us)
             elif isinstance(item, End):
                 reel.close(item.reason, now, epoch_us)
                 return True

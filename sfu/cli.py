@@ -107,12 +107,16 @@ def demo(
     http: Annotated[str, typer.Option(envvar="SFU_HTTP", help="host:port of the page; port 0 takes a free one")] = (
         "127.0.0.1:8080"
     ),
+    *,
+    record: Annotated[bool, typer.Option("--record", help="record all of them, into SFU_RECORDING__DIR")] = False,
 ) -> None:
     """Everything on this machine: broker, server, cameras, web page; prints the page's address when pictures flow."""
     from sfu.demo import run_demo  # noqa: PLC0415
 
     async def run(stop: asyncio.Event) -> int:
-        return await run_demo(source=source, cameras=cameras, seconds=seconds, http=http, stop=stop, say=typer.echo)
+        return await run_demo(
+            source=source, cameras=cameras, seconds=seconds, http=http, record=record, stop=stop, say=typer.echo
+        )
 
     _run(run, "warning")
 

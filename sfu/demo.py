@@ -24,11 +24,14 @@ async def run_demo(
     cameras: int,
     seconds: float | None,
     http: str,
+    record: bool = False,
     stop: asyncio.Event,
     say: Callable[[str], None],
 ) -> int:
     """Runs until `stop` or for `seconds`; exit code 0, or 1 when no picture flows within 30 s."""
     chosen = {"http": http, "embedded_port": 0, "media.port": 0, "log_level": "warning", "broker": settings.EMBEDDED}
+    if record:
+        chosen["recording.mode"] = "always"
     async with Service(settings.load(command_line=chosen)) as service, asyncio.TaskGroup() as group:
         ending = asyncio.Event()
         for number in range(1, cameras + 1):
@@ -49,6 +52,8 @@ async def run_demo(
                 return 1
             say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {service.http.url if service.http else ''}")
             say(f"room {ROOM} on {service.broker_url}")
+            if record:
+                say(f"recordings in {service.recordings.store.directory.absolute()}")
             await _until(stop, seconds)
         finally:
             ending.set()

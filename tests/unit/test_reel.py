@@ -1,0 +1,193 @@
+"""Reels: packets become files that play, whatever the disk does meanwhile, and what is told is what happens."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from recorder.actions import AskKeyFrame
+from recorder.assembly import Report
+from recorder.duties import Rule
+from recorder.files import DiskFile
+from recorder.reel import RETRY, Failed, Fault, Reel, Started, Stopped, Told
+from recorder.reorder import Arrival
+from recorder.segments import Disk, Finished
+from recorder.store import Store
+from sfu.media.rtp import Packet
+from sfu.peers.frames import OPUS
+from sfu.peers.packetize import PAYLOADS
+from sfu.rtc.codec import Codec
+from tests.recorded import START_US, complaints, probed, units
+
+H264 = Codec("H264", 90_000, 1, 102, (("packetization-mode", "1"),), ("nack", "nack pli"))
+NOW = 1000.0
+EPOCH_US = START_US - int(NOW * 1e6)
+
+
+def arrivals(*, seconds: int = 4, audio: bool = True, at: float = NOW) -> Iterator[Arrival]:
+    """The test picture and tone as a camera sends them from `at` on."""
+    index = {"video": 0, "audio": 0}
+    for unit in units("H264", audio=audio, seconds=seconds):
+        codec = H264 if unit.kind == "video" else OPUS
+        payloads = PAYLOADS[codec.name](unit.data)
+        for number, payload in enumerate(payloads):
+            media_time = unit.pts_us * codec.clock_rate // 1_000_000
+            packet = Packet(number == len(payloads) - 1, codec.payload_type, 0, media_time, 1, payload)
+            index[unit.kind] += 1
+            packet.index = index[unit.kind]
+            yield Arrival(unit.kind, packet, codec, at + unit.pts_us / 1e6)
+
+
+class Disks:
+    """Files that the test can make fail."""
+
+    def __init__(self, directory: Path) -> None:
+        self.error: int | None = None
+        self.room = True
+        self.disk = Disk(Store(directory), create=self._create, has_room=lambda: self.room)
+
+    def _create(self, path: Path) -> DiskFile:
+        disks = self
+
+        class File(DiskFile):
+            def append(self, data: bytes) -> None:
+                if disks.error is not None:
+                    raise OSError(disks.error, "no")
+                super().append(data)
+
+        return File(path)
+
+
+@pytest.fixture
+def disks(tmp_path: Path) -> Disks:
+    return Disks(tmp_path)
+
+
+def reel_of(disks: Disks, told: list[Told], rule: Rule | None = None) -> Reel:
+    return Reel(("yard", "cam"), ("video", "audio"), disks.disk, rule or Rule(), tell=told.append)
+
+
+def said(told: list[Told]) -> list[Told]:
+    return [word for word in told if not isinstance(word, AskKeyFrame)]
+
+
+def files(disks: Disks) -> list[Path]:
+    return sorted(segment.path for segment in disks.disk.store.walk())
+
+
+def test_what_comes_is_written_and_what_is_told_is_true(disks: Disks) -> None:
+    told: list[Told] = []
+    reel = reel_of(disks, told)
+    reel.record(True, NOW, EPOCH_US)
+    for arrival in arrivals():
+        reel.take([arrival], EPOCH_US)
+        assert bool(said(told)) == bool(files(disks) and files(disks)[0].stat().st_size)
+    reel.close("left", NOW + 4, EPOCH_US)
+    started, finished, stopped = said(told)
+    assert isinstance(finished, Finished)
+    assert started == Started(finished.segment.start_us)
+    assert stopped == Stopped("left")
+    assert abs(finished.end_us - finished.segment.start_us - 4_000_000) < 60_000
+    assert finished.size == reel.octets == finished.segment.path.stat().st_size
+    assert complaints(finished.segment.path) == ""
+    seen = probed(finished.segment.path)
+    assert (len(seen["video"].times), len(seen["audio"].times) > 190) == (100, True)
+
+
+def test_a_recording_shorter_than_a_part_is_told_of_too(disks: Disks) -> None:
+    told: list[Told] = []
+    reel = reel_of(disks, told)
+    reel.record(True, NOW, EPOCH_US)
+    reel.take([arrival for arrival in arrivals() if arrival.now < NOW + 0.7], EPOCH_US)
+    reel.record(False, NOW + 0.7, EPOCH_US)
+    assert [type(word) for word in said(told)] == [Started, Finished, Stopped]
+    assert complaints(files(disks)[0]) == ""
+
+
+def test_the_pre_roll_is_part_of_what_an_event_records(disks: Disks) -> None:
+    told: list[Told] = []
+    reel = reel_of(disks, told, Rule(preroll=2.0))
+    packets = list(arrivals())
+    reel.take([arrival for arrival in packets if arrival.now < NOW + 3.5], EPOCH_US)
+    assert not files(disks)
+    reel.record(True, NOW + 3.5, EPOCH_US)
+    reel.take([arrival for arrival in packets if arrival.now >= NOW + 3.5], EPOCH_US)
+    reel.close("left", NOW + 4, EPOCH_US)
+    started = said(told)[0]
+    assert isinstance(started, Started)
+    assert abs(started.start_us - (START_US + 1_000_000)) < 60_000  # the key frame before
+    assert complaints(files(disks)[0]) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "fault"),
+    [(errno.ENOSPC, Fault.DISK_FULL), (errno.EROFS, Fault.UNWRITABLE), (errno.EIO, Fault.UNWRITABLE)],
+)
+def test_a_disk_that_fails_is_told_of_once_and_tried_again(disks: Disks, error: int, fault: Fault) -> None:
+    told: list[Told] = []
+    reel = reel_of(disks, told)
+    reel.record(True, NOW, EPOCH_US)
+
+    def live(start: float) -> None:
+        for arrival in arrivals(at=start):
+            reel.take([replace(arrival, packet=moved(arrival.packet, start))], EPOCH_US)
+            reel.tick(arrival.now, EPOCH_US)
+
+    live(NOW)
+    assert [type(word) for word in said(told)] == [Started]
+    disks.error, disks.room = error, False
+    live(NOW + 4)
+    live(NOW + 8)
+    assert [type(word) for word in said(told)] == [Started, Finished, Failed, Stopped]
+    failed = said(told)[2]
+    assert isinstance(failed, Failed)
+    assert failed.fault is fault
+    assert said(told)[3] == Stopped("failed")
+    disks.error, disks.room = None, True
+    live(NOW + 12)
+    reel.close("left", NOW + 16, EPOCH_US)
+    assert [type(word) for word in said(told)[4:]] == [Started, Finished, Stopped]
+    finished = said(told)[5]
+    assert isinstance(finished, Finished)
+    assert finished.end_us - finished.segment.start_us >= 4_000_000 - (RETRY + 1.1) * 1e6  # the next key frame after it
+    assert [complaints(path) for path in files(disks)] == ["", ""]
+    assert reel.refusals[fault] >= 1
+    assert reel.drops()["paused"] > 0
+
+
+def moved(packet: Packet, start: float) -> Packet:
+    """The same packet of the same stream, later."""
+    seconds = round(start - NOW)
+    rate = H264.clock_rate if packet.payload_type == H264.payload_type else OPUS.clock_rate
+    later = replace(packet, media_time=packet.media_time + seconds * rate)
+    later.index = packet.index + seconds * 1000
+    return later
+
+
+def test_a_bug_ends_it_and_leaves_what_is_on_the_disk(disks: Disks) -> None:
+    told: list[Told] = []
+    reel = reel_of(disks, told)
+    reel.record(True, NOW, EPOCH_US)
+    reel.take(list(arrivals()), EPOCH_US)
+    reel.abandon("boom")
+    assert [type(word) for word in said(told)] == [Started, Finished, Failed, Stopped]
+    reel.take(list(arrivals(at=NOW + 4)), EPOCH_US)
+    assert len(files(disks)) == 1
+    assert complaints(files(disks)[0]) == ""
+
+
+def test_reports_put_the_first_frames_in_step_though_they_come_before_them(disks: Disks) -> None:
+    told: list[Told] = []
+    reel = reel_of(disks, told)
+    reel.record(True, NOW, EPOCH_US)
+    reel.take([Report("video", 5 << 32, 0, NOW), Report("audio", 5 << 32, 4800, NOW)], EPOCH_US)
+    reel.take(list(arrivals()), EPOCH_US)
+    reel.close("left", NOW + 4, EPOCH_US)
+    seen = probed(files(disks)[0])
+    # sound of media time 0 was taken 100 ms before the picture's: the segment begins with the sound that goes with it
+    assert abs(seen["audio"].times[0] - seen["video"].times[0]) < 0.025
+    assert len(seen["audio"].times) <= 196
