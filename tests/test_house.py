@@ -57,6 +57,7 @@ PURE = [
     "sfu/media/rtcp.py",
     "sfu/media/codecs.py",
     "sfu/media/vp8.py",
+    "sfu/media/sizes.py",
     "sfu/media/keyframes.py",
     "sfu/media/history.py",
     "sfu/media/gaps.py",

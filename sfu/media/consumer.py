@@ -133,6 +133,7 @@ class Consumer:
         self.following = producer
         if producer is not None:
             producer.add(self, now)
+            producer.request_key_frame(now)  # who shows something is started from no history
 
     def restart(self) -> None:
         """Begins anew at the producer's next start: a new codec, a camera's new SSRC, a jump in its numbers."""

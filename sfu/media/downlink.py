@@ -6,16 +6,17 @@ does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Final
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, NamedTuple
 
 from sfu.media import rtcp
 from sfu.media.bandwidth import LinkEstimate
 from sfu.media.consumer import Consumer
 from sfu.media.fanout import Fanout
-from sfu.media.layers import KEY_FRAMES, LayerChoice
+from sfu.media.layers import KEY_FRAMES, LayerChoice, layer_for_window
 from sfu.media.producer import Producer
-from sfu.media.track import IncomingTrack
+from sfu.media.sizes import Size
+from sfu.media.track import IncomingTrack, Layer
 from sfu.rtc.description import Agreed
 from sfu.rtc.transport import Transport
 
@@ -41,14 +42,35 @@ class Window:
         self.track: IncomingTrack | None = None
         self.wanted: str | None = None
         """The highest layer that the viewer asked for, by rid; None for the best."""
+        self.size: Size | None = None
+        """Its width and height in pixels of the viewer's screen; None while untold."""
         self.choice = LayerChoice()
         self.repeat_at: float | None = None
         """When to ask for one more key frame of a lower layer, in seconds of the loop's clock."""
+
+    def most(self, layers: Sequence[Layer]) -> int | None:
+        """The highest of these layers that the viewer wants and that its window can show; None for no bound."""
+        asked = next((at for at, (_, rid, _) in enumerate(layers) if rid == self.wanted), None)
+        bounds = [] if self.wanted is None or asked is None else [asked]
+        if self.size is not None and len(layers) > 1:
+            fitting = layer_for_window(self.size, [producer.size() for producer, _, _ in layers])
+            bounds += [] if fitting is None else [fitting]
+        return min(bounds, default=None)
 
     @property
     def undecided(self) -> bool:
         """Whether time alone may change what is shown."""
         return self.consumer.sparse or (self.track is not None and len(self.track.rids) > 1)
+
+
+class _Aim(NamedTuple):
+    """The layer to show."""
+
+    producer: Producer
+    thin: bool
+    """Whether its key frames are all that the link carries."""
+    enough: bool
+    """Whether it is as much as the viewer wants, whatever its link carries."""
 
 
 class Downlink:
@@ -107,6 +129,12 @@ class Downlink:
             window.wanted = rid
             self._news = True
 
+    def resize(self, mid: str, size: Size) -> None:
+        """The viewer's window of this slot has this size now: no layer is sent that it cannot show."""
+        if (window := self.windows.get(mid)) is not None:
+            window.size = size
+            self._news = True
+
     def show(self, mid: str, track: IncomingTrack | None, now: float) -> None:
         """Puts a track in a slot, or nothing: at once from its latest packets where these are kept."""
         window = self.windows.get(mid)
@@ -116,7 +144,7 @@ class Downlink:
             return
         window.track, window.choice = track, LayerChoice()
         window.consumer.set_sparse(False)
-        window.consumer.attach(None if track is None else self._aim(window, track, now)[0], now)
+        window.consumer.attach(None if track is None else self._aim(window, track, now).producer, now)
         self._fanout.start(window.consumer)
 
     def moved(self, now: float) -> None:
@@ -136,10 +164,9 @@ class Downlink:
                 consumer.forget()  # or all that was lost would be sent again before anything new
                 self._fanout.start(consumer)
 
-    def _aim(self, window: Window, track: IncomingTrack, now: float) -> tuple[Producer, bool]:
-        """The layer to show, and whether its key frames are all that the link carries."""
+    def _aim(self, window: Window, track: IncomingTrack, now: float) -> _Aim:
         layers = track.layers(now)
-        wanted = next((at for at, (_, rid, _) in enumerate(layers) if rid == window.wanted), None)
+        wanted = window.most(layers)
         estimate = self.carries = self.estimate.bitrate(now)
         videos = sum(1 for other in self.windows.values() if other.track is not None and other.consumer.kind == "video")
         index = window.choice.update(
@@ -147,9 +174,9 @@ class Downlink:
             self.estimate.congested,
             [bitrate for _, _, bitrate in layers],
             now,
-            wanted=None if window.wanted is None else wanted,
+            wanted=wanted,
         )
-        return layers[max(index, 0)][0], index == KEY_FRAMES
+        return _Aim(layers[max(index, 0)][0], index == KEY_FRAMES, index == wanted)
 
     # --- what the client says
 
@@ -206,7 +233,7 @@ class Downlink:
         track, consumer = window.track, window.consumer
         if track is None:
             return
-        producer, thin = self._aim(window, track, now)
+        producer, thin, enough = self._aim(window, track, now)
         present, estimate = consumer.producer, self.carries
         # The slides, sent ever faster, show what the link carries: no need to try.
         thinner = estimate is not None and estimate < producer.bitrate * _SHARE
@@ -217,8 +244,8 @@ class Downlink:
             if window.repeat_at is not None and now >= window.repeat_at:
                 window.repeat_at = None
                 producer.request_key_frame(now)  # the first one met a full queue
-        elif present is not None and present.bitrate < producer.bitrate:
-            consumer.follow(producer, now)  # the present picture goes on until the better one is there
+        elif present is not None and (enough or present.bitrate < producer.bitrate):
+            consumer.follow(producer, now)  # the present picture goes on until the other one is there
         else:
             consumer.attach(producer, now)  # what the link does not carry is in the way of what it does
             consumer.forget()

@@ -186,19 +186,15 @@ def _below(present: int, estimate: int | None, flowing: dict[int, int]) -> int:
     return KEY_FRAMES if _short(estimate, flowing[lower[0]], _SHORTFALL_OF_LOWEST) else lower[0]
 
 
-def layer_for_window(
-    width: float, height: float, pixel_ratio: float, sizes: Sequence[tuple[int, int] | None]
-) -> int | None:
+def layer_for_window(window: tuple[int, int], sizes: Sequence[tuple[int, int] | None]) -> int | None:
     """The lowest layer that fills a window without visible enlargement; None if no layer is known to, so no cap.
 
-    The window is in CSS pixels, of which `pixel_ratio` device pixels make one; the picture is fitted into it whole.
-    `sizes` are the layers' width and height as shown, lowest first, None where unknown. Senseless numbers cap nothing.
+    `window` is its width and height in pixels of the screen, into which the picture is fitted whole; `sizes` are those
+    of the layers, lowest first, None where unknown. Long sides are compared with long ones: phones turn pictures.
     """
-    if not (width >= 0 and height >= 0 and pixel_ratio > 0):
-        return None
     for index, size in enumerate(sizes):
         if size is None or min(size) <= 0:
             continue
-        if min(width / size[0], height / size[1]) * pixel_ratio <= _MAX_ENLARGEMENT:
+        if min(max(window) / max(size), min(window) / min(size)) <= _MAX_ENLARGEMENT:
             return index
     return None

@@ -16,6 +16,7 @@ from sfu.media.group import Group, Rewrite
 from sfu.media.history import History
 from sfu.media.keyframes import KeyFrameRequests
 from sfu.media.rtp import Packet, sequence_delta
+from sfu.media.sizes import Size, picture_size
 from sfu.rtc.codec import Codec
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Producer:
         self.heard_at = float("-inf")
         """When the latest packet came, in seconds of the loop's clock."""
         self._measured = (0.0, 0)
+        self._size: Size | None = None
+        self._sized_at = -1  # index of the key frame that told
         self.drops = {"unknown_payload_type": 0, "stale": 0}
         self._codecs = {codec.payload_type: codec for codec in codecs}
         self._ask_key_frame = ask_key_frame
@@ -210,6 +213,14 @@ class Producer:
             return ()
         size = sum([len(packet.payload) for packet in packets])
         return packets if size <= _SHORT or not self.key_frames.heeded else ()
+
+    def size(self) -> Size | None:
+        """Of its pictures; None while no key frame has told."""
+        key = self.history.start()
+        if key is not None and key.index != self._sized_at:
+            self._sized_at = key.index
+            self._size = picture_size(self.codec.name, key.payload) or self._size
+        return self._size
 
     def remove(self, consumer: Consumer) -> None:
         """No more packets for `consumer`."""

@@ -12,6 +12,9 @@ from sfu.media.producer import Producer
 from sfu.rtc.codec import Codec
 from sfu.rtc.description import Receive
 
+Layer = tuple[Producer, str | None, int | None]
+"""With rid, and bitrate in bit/s: 1 until measured, None while nothing comes."""
+
 
 class IncomingTrack:
     """What one section brings."""
@@ -62,8 +65,8 @@ class IncomingTrack:
         """The layers by rid."""
         return self._producers
 
-    def layers(self, now: float) -> Sequence[tuple[Producer, str | None, int | None]]:
-        """All layers, the lowest first, with rid and bitrate in bit/s: 1 until measured, None while nothing comes.
+    def layers(self, now: float) -> Sequence[Layer]:
+        """All layers, the lowest first.
 
         Those that never came are last: browsers start with the lowest.
         """

@@ -45,6 +45,7 @@ from sfu.signaling.messages import (
     Offer,
     Select,
     SignalError,
+    Sizes,
 )
 from sfu.signaling.topics import Leaf, Role
 
@@ -150,6 +151,9 @@ class RoomServer:
             self._end(leaf, None)
         elif isinstance(body, Select):
             self._on_select(participant, body)
+        elif isinstance(body, Sizes):
+            for mid, size in body.windows.items():
+                participant.downlink.resize(mid, size)
 
     def _speaker(self, leaf: Leaf, envelope: Envelope) -> Participant | None:
         """The participant whose session a message belongs to; strays are counted."""

@@ -16,6 +16,7 @@ MAX_PAYLOAD = 64 * 1024
 MAX_NAME = 64
 _MAX_WORDS = 1024
 _MAX_SLOTS = 64
+_MAX_PIXELS = 100_000
 _MAX_RETRY_S = 86_400
 
 
@@ -270,7 +271,34 @@ class Select:
         return {"mid": self.mid, "peer": self.peer} | {name: value for name, value in optional.items() if value}
 
 
-Body = Offer | Answer | Candidate | Bye | ErrorNotice | Tracks | Select
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Peer to server: how large some of its windows are, in pixels of its screen; 0 for one out of sight."""
+
+    type: ClassVar[str] = "sizes"
+    windows: Mapping[str, tuple[int, int]]
+    """Width and height by mid."""
+
+    @classmethod
+    def read(cls, data: object) -> Self:
+        """From the message's `data`."""
+        slots = read_object(data, "data").get("slots")
+        if not isinstance(slots, list) or len(slots) > _MAX_SLOTS:
+            raise bad_request(f"slots must be a list of at most {_MAX_SLOTS}")
+        items = [read_object(slot, "slot") for slot in slots]
+        return cls(
+            {
+                read_text(item.get("mid"), "mid", MAX_NAME): (_pixels(item.get("width")), _pixels(item.get("height")))
+                for item in items
+            }
+        )
+
+    def write(self) -> object:
+        """The message's `data`."""
+        return {"slots": [{"mid": mid, "width": size[0], "height": size[1]} for mid, size in self.windows.items()]}
+
+
+Body = Offer | Answer | Candidate | Bye | ErrorNotice | Tracks | Select | Sizes
 
 
 def read_object(value: object, name: str) -> dict[str, object]:
@@ -278,6 +306,12 @@ def read_object(value: object, name: str) -> dict[str, object]:
     if not isinstance(value, dict):
         raise bad_request(f"{name} must be an object")
     return value
+
+
+def _pixels(value: object) -> int:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _MAX_PIXELS:
+        raise bad_request(f"width and height must be 0 to {_MAX_PIXELS}")
+    return round(value)
 
 
 def read_text(value: object, name: str, limit: int) -> str:

@@ -23,6 +23,7 @@ from sfu.signaling.bodies import (
     Offer,
     Select,
     SignalError,
+    Sizes,
     SlotStatus,
     SourceStatus,
     Tracks,
@@ -44,6 +45,7 @@ __all__ = [
     "Offer",
     "Select",
     "SignalError",
+    "Sizes",
     "SlotStatus",
     "SourceStatus",
     "Tracks",
@@ -56,7 +58,7 @@ _SESSION = re.compile(r"[\x21-\x7e]{8,64}")
 _MAX_TOKEN = 4096
 
 _BODIES: Mapping[str, type[Body]] = {
-    body.type: body for body in (Offer, Answer, Candidate, Bye, ErrorNotice, Tracks, Select)
+    body.type: body for body in (Offer, Answer, Candidate, Bye, ErrorNotice, Tracks, Select, Sizes)
 }
 # What asks for something; the rest tells, and gets no error back.
 _ANSWERABLE = frozenset((Offer.type, Select.type))

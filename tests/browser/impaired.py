@@ -195,6 +195,32 @@ async def layers(stage: Stage, patience: float = 15.0, *, again: bool = True) ->
     return Layers(widest, small, wider, down, up, between(before, await look(viewer)))
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """Widths shown in a small window and in a large one; s until the larger picture was there."""
+
+    small: int
+    large: int
+    up: float
+
+
+async def windows(stage: Stage, patience: float = 10.0) -> Fitted:
+    """(d) A camera with three layers, and a viewer who makes the window small and large again."""
+    await stage.camera(Line(), init=THREE_LAYERS)
+    viewer = await stage.viewer("viewer", Line())
+    await reaches(viewer, lambda width: width >= 960, patience)
+    return await resized(viewer, patience)
+
+
+async def resized(viewer: Page, patience: float) -> Fitted:
+    await viewer.set_viewport_size({"width": 320, "height": 260})
+    small, _ = await reaches(viewer, lambda width: width < 960, patience)
+    await asyncio.sleep(1)
+    await viewer.set_viewport_size({"width": 960, "height": 640})
+    large, up = await reaches(viewer, lambda width: width >= 960, patience)
+    return Fitted(small, large, up)
+
+
 async def reaches(viewer: Page, good: Any, patience: float) -> tuple[int, float]:
     """The picture's width once it is `good`, and the s that it took; as it is when `patience` is over."""
     start = time.monotonic()

@@ -82,6 +82,12 @@ async def layers(browser: Browser, broker: BrokerUrl, _: float) -> None:
         _say("layers 3M 400k 3M", f"{words}; {found.whole.row}")
 
 
+async def windows(browser: Browser, broker: BrokerUrl, _: float) -> None:
+    async with stage(browser, broker) as it:
+        found = await impaired.windows(it)
+        _say("window small, large", f"{found.small} px -> {found.large} px in {found.up:.1f} s")
+
+
 async def joins(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
     async with stage(browser, broker, media__codecs="h264") as it:
         _say("joins", _joins(await impaired.joins(it, 50 if seconds >= 60 else 10)))
@@ -100,7 +106,7 @@ async def move(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
 
 
 SCENES: dict[str, Callable[[Browser, BrokerUrl, float], Awaitable[None]]] = {
-    scene.__name__: scene for scene in (bad_links, burst, slow, layers, joins, crowd, move)
+    scene.__name__: scene for scene in (bad_links, burst, slow, layers, windows, joins, crowd, move)
 }
 
 

@@ -94,6 +94,12 @@ async def test_a_viewer_who_comes_to_another_network_seeks_a_new_way_at_once(
     assert gap < 4000
 
 
+async def test_a_small_window_is_sent_small_pictures(chromium: Browser, mosquitto: Start) -> None:
+    async with stage(chromium, mosquitto().url) as it:
+        found = await impaired.windows(it)
+    assert found.small < 960 == found.large, found
+
+
 async def test_a_viewers_layer_falls_with_its_link(chromium: Browser, mosquitto: Start) -> None:
     """From 3 Mbit/s to 400 kbit/s; a broken picture would not tell the time."""
     async with stage(chromium, mosquitto().url) as it:

@@ -357,3 +357,14 @@ def test_no_order_of_switches_and_key_frames_makes_a_gap_or_a_repeat(
     for packet, following in itertools.pairwise(got):
         assert (following.sequence - packet.sequence) & 0xFFFF == 1
         assert 0 < (following.media_time - packet.media_time) & 0xFFFFFFFF < 1 << 31
+
+
+def test_another_layer_is_asked_for_a_key_frame_though_its_latest_is_kept() -> None:
+    low, high, viewer = Camera(), Camera(), Viewer()
+    for camera in (low, high):
+        deliver(camera, [camera.packet(KEY)])
+    viewer.attach(low, 0.0)
+    deliver(low, [low.packet(KEY)])
+    asked = high.asked
+    viewer.consumer.follow(high.producer, 1.0)
+    assert high.asked == asked + 1

@@ -19,6 +19,7 @@ from sfu.signaling.messages import (
     Offer,
     Select,
     SignalError,
+    Sizes,
     SlotStatus,
     SourceStatus,
     Tracks,
@@ -71,6 +72,13 @@ EXAMPLES: list[tuple[Body, dict[str, Any]]] = [
     (
         Select("0", "cam", "site/gate", "1", "h"),
         {"type": "select", "data": {"mid": "0", "peer": "cam", "room": "site/gate", "track": "1", "layer": "h"}},
+    ),
+    (
+        Sizes({"0": (640, 360), "2": (0, 0)}),
+        {
+            "type": "sizes",
+            "data": {"slots": [{"mid": "0", "width": 640, "height": 360}, {"mid": "2", "width": 0, "height": 0}]},
+        },
     ),
 ]
 

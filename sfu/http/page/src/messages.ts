@@ -1,6 +1,6 @@
 // The signalling messages of the contract: JSON in, JSON out, nothing remembered. Pure.
 
-export type SignalType = "offer" | "answer" | "candidate" | "bye" | "error" | "tracks" | "select";
+export type SignalType = "offer" | "answer" | "candidate" | "bye" | "error" | "tracks" | "select" | "sizes";
 
 export interface Envelope {
   clientid: string;
@@ -22,6 +22,11 @@ export interface SlotStatus {
   kind: "audio" | "video";
   source: Source | null;
   reason?: string;
+}
+
+export interface Size {
+  width: number;
+  height: number;
 }
 
 export interface SignalError {

@@ -82,6 +82,11 @@ export class Session {
     this.publish("select", { mid, peer, ...(room && { room }), ...(track && { track }) }, this.attempt.session);
   }
 
+  /** False: nobody is there to hear it. */
+  tellSizes(slots: unknown): boolean {
+    return this.phase === "connected" && this.publish("sizes", { slots }, this.attempt!.session);
+  }
+
   close(): void {
     if (this.phase === "closed") return;
     this.goodbye();
@@ -181,8 +186,8 @@ export class Session {
     return Math.random() * Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures);
   }
 
-  private publish(type: Envelope["type"], data: unknown, session: string): void {
-    this.around.broker.publish(this.topic, dump({ clientid: this.place.peer, type, data, session }));
+  private publish(type: Envelope["type"], data: unknown, session: string): boolean {
+    return this.around.broker.publish(this.topic, dump({ clientid: this.place.peer, type, data, session }));
   }
 
   private setPhase(phase: Phase): void {

@@ -58,6 +58,7 @@ export class Tile {
       element("div", { class: "tools" }, ...tools),
     );
     this.video.onresize = () => this.node.classList.toggle("upright", this.video.videoHeight > this.video.videoWidth);
+    new ResizeObserver(() => this.measure()).observe(this.video);
     this.watchFrames();
   }
 
@@ -109,6 +110,11 @@ export class Tile {
     this.countFrames(now);
     this.describe();
     this.setState(this.judge(now), reasonWords(video?.reason, video?.source?.codec));
+  }
+
+  private measure(): void {
+    const pixels = (length: number): number => Math.round(length * devicePixelRatio);
+    this.window.resize({ width: pixels(this.video.clientWidth), height: pixels(this.video.clientHeight) });
   }
 
   private describe(): void {

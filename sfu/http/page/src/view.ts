@@ -1,9 +1,10 @@
 // A viewer of one room and its sub-rooms: windows that the server fills, switches and empties.
 
 import { randomId } from "./ids.js";
-import type { SlotStatus } from "./messages.js";
+import type { Size, SlotStatus } from "./messages.js";
 import { Measured, Monitor } from "./monitor.js";
 import { Session, type Surroundings } from "./session.js";
+import { Sizes } from "./sizes.js";
 import { KINDS } from "./spare.js";
 import { Watch } from "./watch.js";
 
@@ -19,6 +20,7 @@ export class Window {
   measured = new Measured();
   /** When somebody began to wait for what is to be seen here, in ms of performance.now(). */
   wantedAt = 0;
+  size: Size | null = null;
 
   private transceivers: RTCRtpTransceiver[] = [];
   private told = false;
@@ -47,6 +49,12 @@ export class Window {
     return [this.video, this.audio].some((slot) => slot?.source && !slot.reason);
   }
 
+  /** On the screen, in its pixels. */
+  resize(size: Size): void {
+    this.size = size;
+    this.view.sizes.changed();
+  }
+
   open(connection: RTCPeerConnection): void {
     const there = connection.getTransceivers().slice(this.index * KINDS.length);
     this.transceivers = KINDS.map((kind, at) => there[at] ?? connection.addTransceiver(kind, { direction: "recvonly" }));
@@ -72,6 +80,7 @@ function camera(source: SlotStatus["source"]): string {
 export class View {
   readonly windows: Window[] = [];
   readonly session: Session;
+  readonly sizes: Sizes;
   onChange: () => void = () => undefined;
 
   private readonly monitor: Monitor;
@@ -80,7 +89,8 @@ export class View {
   constructor(around: Surroundings, readonly room: string, windows: number) {
     this.addWindows(windows);
     this.session = new Session(around, { room, role: "view", peer: randomId() }, (connection) => this.prepare(connection));
-    this.session.onPhase = () => this.onChange();
+    this.sizes = new Sizes(this.windows, (slots) => this.session.tellSizes(slots));
+    this.session.onPhase = () => this.phaseChanged();
     this.session.onTracks = (slots) => this.show(slots);
     this.monitor = new Monitor(() => this.session.attempt?.connection ?? null, this.windows);
     this.watch = new Watch(() => this.watched(), PATIENCE_MS, () => this.session.moved());
@@ -98,12 +108,18 @@ export class View {
   close(): void {
     this.monitor.stop();
     this.watch.stop();
+    this.sizes.stop();
     this.session.close();
   }
 
   /** The connection, if the server has something to send. */
   private watched(): RTCPeerConnection | null {
     return (this.windows.some((window) => window.flows) && this.session.attempt?.connection) || null;
+  }
+
+  private phaseChanged(): void {
+    if (this.session.phase === "connected") this.sizes.forget();
+    this.onChange();
   }
 
   private addWindows(wanted: number): Window[] {
@@ -120,6 +136,7 @@ export class View {
 
   private show(slots: SlotStatus[]): void {
     this.windows.forEach((window) => window.fill(slots));
+    this.sizes.changed();
     this.onChange();
   }
 }
