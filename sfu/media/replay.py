@@ -20,6 +20,7 @@ _SLOWEST: Final = 0.4  # seconds that a replay takes at most: a second later the
 _BACKLOG: Final = 0.5  # seconds that a replay may take on a link whose pace is known: else a key frame comes sooner
 _AT_ONCE: Final = 48  # packets of a key frame that leave in one go: a socket's usual buffer holds three times as many
 _STEP_PACKETS: Final = 600  # of all replays together: about 2 ms of work
+_TAIL: Final = 16  # packets that leave at once at the end: left to the next step, they would have successors by then
 
 
 class Scheduler(Protocol):
@@ -89,6 +90,10 @@ class _Replay:
             self.credit -= len(packet.payload)
             count += 1
         return self._next(count)
+
+    def rest(self) -> Sequence[Packet]:
+        """All that it has, at once."""
+        return self._next(len(self.packets) - self.position)
 
     def left(self) -> Sequence[Packet]:
         """What came since the packets were taken from the history: later ones, and late ones."""
@@ -184,11 +189,11 @@ class Replays:
                 left -= len(packets)
                 if packets:
                     self._send(replay.consumer, packets, now)
-                if not self._caught_up(replay):
+                if not self._caught_up(replay, now):
                     self._running.append(replay)
         self._schedule()
 
-    def _caught_up(self, replay: _Replay) -> bool:
+    def _caught_up(self, replay: _Replay, now: float) -> bool:
         """Whether nothing is left that groups will not get; the consumer is then one of a group, or shows its slide."""
         if replay.position < len(replay.packets):
             return False
@@ -197,9 +202,10 @@ class Replays:
         self._settle(replay.producer)
         if not replay.alive:
             return True
-        left = replay.left()
-        if left:
+        while left := replay.left():
             replay.packets, replay.position = left, 0
-            return False
+            if len(left) > _TAIL:
+                return False
+            self._send(replay.consumer, replay.rest(), now)
         replay.consumer.join(replay.end)
         return True

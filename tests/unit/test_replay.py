@@ -95,3 +95,17 @@ def test_slides_come_one_by_one_at_the_pace_of_the_link() -> None:
     assert fanout.slide(viewer.consumer)
     time.advance(1.0)
     assert len(viewer.take()) == 1
+
+
+def test_a_viewer_is_soon_one_of_the_group_though_packets_come_faster_than_steps() -> None:
+    time, camera, viewer = Time(), filmed(100), Viewer()
+    fanout = fanned(time)
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    for _ in range(150):
+        time.advance(0.003)
+        fanout.push(camera.producer, camera.packet(BODY, now=time.now))
+    assert viewer.consumer.group in camera.producer.groups.values()
+    time.advance(0.01)
+    got = numbers(viewer.take())
+    assert got == list(range(got[0], got[0] + 250))
