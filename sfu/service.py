@@ -26,6 +26,7 @@ from sfu.http.server import HttpServer, PageInfo
 from sfu.media.fanout import Fanout
 from sfu.metrics import Metrics
 from sfu.rooms import figures
+from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.participant import Terms
 from sfu.rooms.room import Limits, Rooms
 from sfu.rooms.server import RoomServer
@@ -162,6 +163,10 @@ class Service:
 
     def _make_server(self, loop: asyncio.AbstractEventLoop) -> RoomServer:
         media = self.settings.media
+        try:
+            bitrates = RoomBitrates(media.max_bitrate, media.room_bitrates)
+        except ValueError as error:
+            raise SettingsError(f"media.room_bitrates: {error}") from error
         certificate = Certificate.generate()
         agents = self._make_agents(loop)
 
@@ -171,7 +176,7 @@ class Service:
 
         terms = Terms(
             preference=tuple(name.lower() for name in media.codecs),
-            max_bitrate=media.max_bitrate,
+            bitrates=bitrates,
             history_bytes=media.history,
             session_id=lambda: secrets.randbits(62),
             ssrc=_slot_ssrcs(),

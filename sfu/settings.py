@@ -14,7 +14,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
@@ -72,6 +81,20 @@ def _bit_rate(value: object) -> object:
     return int(float(match[1]) * _RATE_UNITS[match[2]])
 
 
+def _bit_rates(value: object) -> object:
+    """`2M`, or `300k-2M` with what is the least."""
+    if not isinstance(value, str):
+        return (0, value) if isinstance(value, int) else value
+    least, dash, most = value.partition("-")
+    return (_bit_rate(least), _bit_rate(most)) if dash else (0, _bit_rate(least))
+
+
+def _in_order(rates: tuple[int, int]) -> tuple[int, int]:
+    if rates[0] > rates[1]:
+        raise ValueError("the least bit rate is above the most")
+    return rates
+
+
 def _bytes(value: object) -> object:
     """`8MB` and 8000000 mean the same."""
     if not isinstance(value, str):
@@ -94,6 +117,8 @@ def _seconds(value: object) -> object:
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 BitRate = Annotated[int, BeforeValidator(_bit_rate)]
+BitRates = Annotated[tuple[int, int], BeforeValidator(_bit_rates), AfterValidator(_in_order)]
+RoomBitRates = Annotated[dict[str, BitRates], NoDecode, BeforeValidator(_table)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Mode = Literal["off", "on_demand", "always", "event"]
@@ -124,6 +149,10 @@ class Media(_Part):
     announce: Words = Field((), description="addresses put in candidates; empty: the machine's own, loopback included")
     codecs: Words = Field(("h264", "vp8", "vp9", "av1"), description="what producers are asked to send, best first")
     max_bitrate: BitRate = Field(4_000_000, gt=0, description="bit/s that one camera is asked to stay below")
+    room_bitrates: RoomBitRates = Field(
+        {},
+        description="the same for rooms with their sub-rooms, and what to ask for at least: site/gate=1M,hall=300k-2M",
+    )
     history: Bytes = Field(8_000_000, ge=100_000, description="most memory for a producer's latest packets")
     stun: str = Field("", description="stun:host:port when the server itself is behind NAT (then a full ICE agent)")
     turn: str = Field("", description="turn:host:port for the same")

@@ -52,6 +52,7 @@ PURE = [
     "sfu/rooms/slots.py",
     "sfu/rooms/tracks.py",
     "sfu/rooms/limits.py",
+    "sfu/rooms/bitrates.py",
     "sfu/rooms/figures.py",
     "sfu/media/rtp.py",
     "sfu/media/rtcp.py",

@@ -6,7 +6,7 @@ does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from sfu.media import rtcp
@@ -129,10 +129,10 @@ class Downlink:
             window.wanted = rid
             self._news = True
 
-    def resize(self, mid: str, size: Size) -> None:
-        """The viewer's window of this slot has this size now: no layer is sent that it cannot show."""
-        if (window := self.windows.get(mid)) is not None:
-            window.size = size
+    def resize(self, sizes: Mapping[str, Size]) -> None:
+        """The viewer's windows of these slots have these sizes now: no layer is sent that one cannot show."""
+        for mid in sizes.keys() & self.windows.keys():
+            self.windows[mid].size = sizes[mid]
             self._news = True
 
     def show(self, mid: str, track: IncomingTrack | None, now: float) -> None:

@@ -6,6 +6,8 @@ never reads a clock: `now` comes in, in seconds.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from sfu.media.rtcp import ReportBlock
 from sfu.media.rtp import time_delta
 
@@ -14,11 +16,18 @@ _MAX_MISORDER = 100
 _MAX_TRANSIT_STEP_S = 5.0
 """A media time that steps further against the clock is a new timeline, not jitter."""
 
-_FLOOR = 150_000
 _HEAVY_LOSS = 0.10
 _LIGHT_LOSS = 0.02
 _GROWTH_PER_S = 1.08
 _MAX_GROWTH_S = 10.0
+
+
+class Bitrates(NamedTuple):
+    """The bounds, in bit/s, of what one camera is asked to send, all its video tracks together."""
+
+    least: int
+    """However many packets get lost."""
+    most: int
 
 
 class Reception:
@@ -118,9 +127,9 @@ class BitrateCeiling:
     loss-based controller of draft-ietf-rmcat-gcc-02 section 6.
     """
 
-    def __init__(self, maximum: int) -> None:
-        self.bitrate = maximum
-        self._maximum = maximum
+    def __init__(self, bounds: Bitrates) -> None:
+        self.bitrate = bounds.most
+        self._bounds = bounds
         self._updated_at: float | None = None
 
     def update(self, loss: float, now: float) -> int:
@@ -132,5 +141,5 @@ class BitrateCeiling:
             bitrate *= 1 - loss / 2
         elif loss < _LIGHT_LOSS:
             bitrate *= _GROWTH_PER_S**elapsed
-        self.bitrate = min(max(int(bitrate), _FLOOR), self._maximum)
+        self.bitrate = min(max(int(bitrate), self._bounds.least), self._bounds.most)
         return self.bitrate

@@ -12,7 +12,7 @@ from typing import Final
 from sfu.media import rtcp, rtp, rtx
 from sfu.media.arrivals import Arrivals
 from sfu.media.demux import Demux, Route
-from sfu.media.feedback import BitrateCeiling
+from sfu.media.feedback import BitrateCeiling, Bitrates
 from sfu.media.producer import Producer
 from sfu.media.rtp import Packet
 from sfu.media.track import IncomingTrack
@@ -30,11 +30,11 @@ class Uplink:
         send: Callable[[bytes], None],
         ssrc: int,
         *,
-        max_bitrate: int,
+        bitrates: Bitrates,
         history_bytes: int,
         on_tracks: Callable[[], None],
     ) -> None:
-        """`send` takes RTCP compounds, which come from `ssrc`; `max_bitrate` in bit/s for all video together."""
+        """`send` takes RTCP compounds, which come from `ssrc`."""
         self.tracks: dict[str, IncomingTrack] = {}
         self.flowing: set[str] = set()
         """The mids of the tracks from which packets come."""
@@ -44,8 +44,8 @@ class Uplink:
         self._history_bytes = history_bytes
         self._on_tracks = on_tracks
         self._demux = Demux()
-        self._max_bitrate = max_bitrate
-        self._ceiling = BitrateCeiling(max_bitrate)
+        self._most = bitrates.most
+        self._ceiling = BitrateCeiling(bitrates)
         self._transport_wide: int | None = None
         self._arrivals = Arrivals()
         self._feedback_at = 0.0
@@ -189,7 +189,7 @@ class Uplink:
         if video:
             worst = max((block.fraction_lost / 256 for block in blocks if block.ssrc in video), default=0.0)
             # a camera with transport-wide feedback finds out itself what its link carries
-            ceiling = self._max_bitrate if self._transport_wide is not None else self._ceiling.update(worst, now)
+            ceiling = self._most if self._transport_wide is not None else self._ceiling.update(worst, now)
             parts.append(rtcp.remb(self._ssrc, ceiling, video))
         self._send(rtcp.compound(*parts))
 

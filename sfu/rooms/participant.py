@@ -18,6 +18,7 @@ from sfu.media.fanout import Fanout
 from sfu.media.producer import Producer
 from sfu.media.track import IncomingTrack
 from sfu.media.uplink import Uplink
+from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.room import SlotSpec, SlotState, Source, Track
 from sfu.rtc import sdp
 from sfu.rtc.description import CNAME, Description, Local, Negotiated, TransportParameters
@@ -40,8 +41,7 @@ class Terms:
     """What all participants of one server have in common."""
 
     preference: tuple[str, ...]
-    max_bitrate: int
-    """bit/s that one camera is asked to stay below, all its video tracks together."""
+    bitrates: RoomBitrates
     history_bytes: int
     """Most memory that the latest packets of one producer take."""
     session_id: Callable[[], int]
@@ -82,7 +82,7 @@ class Participant:
         self.uplink = Uplink(
             transport.send_rtcp,
             terms.ssrc(0),
-            max_bitrate=terms.max_bitrate,
+            bitrates=terms.bitrates.of(leaf.room),
             history_bytes=terms.history_bytes,
             on_tracks=lambda: self.on_tracks(self),
         )

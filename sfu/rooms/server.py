@@ -152,8 +152,7 @@ class RoomServer:
         elif isinstance(body, Select):
             self._on_select(participant, body)
         elif isinstance(body, Sizes):
-            for mid, size in body.windows.items():
-                participant.downlink.resize(mid, size)
+            participant.downlink.resize(body.windows)
 
     def _speaker(self, leaf: Leaf, envelope: Envelope) -> Participant | None:
         """The participant whose session a message belongs to; strays are counted."""

@@ -76,6 +76,14 @@ def test_tables_are_pairs_or_json(text: str, monkeypatch: pytest.MonkeyPatch) ->
     assert load().legacy_topics == {"webrtcphone": "lobby/join/phone"}
 
 
+def test_rooms_may_have_bit_rates_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SFU_MEDIA__ROOM_BITRATES", "site/gate=1M,hall=300k-2.5M")
+    assert load().media.room_bitrates == {"site/gate": (0, 1_000_000), "hall": (300_000, 2_500_000)}
+    monkeypatch.setenv("SFU_MEDIA__ROOM_BITRATES", "hall=3M-2M")
+    with pytest.raises(SettingsError, match="least"):
+        load()
+
+
 def test_every_setting_says_what_it_means() -> None:
     assert all(text for _, _, text in describe())
     assert "SFU_MEDIA__PORT" in {name for name, _, _ in describe()}

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from sfu.media import rtcp
+from sfu.media.feedback import Bitrates
 from sfu.media.rtp import extension_block
 from sfu.media.uplink import Uplink
 from sfu.rtc.codec import Codec
@@ -22,7 +23,9 @@ class Wire:
     def __init__(self, rids: tuple[str, ...] = ()) -> None:
         self.said: list[rtcp.Message] = []
         self.changes = 0
-        self.uplink = Uplink(self._hear, 1, max_bitrate=2_000_000, history_bytes=1 << 20, on_tracks=self._changed)
+        self.uplink = Uplink(
+            self._hear, 1, bitrates=Bitrates(150_000, 2_000_000), history_bytes=1 << 20, on_tracks=self._changed
+        )
         extensions = {TRANSPORT_CC: WIDE, RID: LAYER}
         receive = Receive((VP8,), extensions, (), None, None, rtx={97: 96}, repairs={70: 7}, rids=rids)
         section = Agreed(0, "v", True, "video", "UDP/TLS/RTP/SAVPF", ("96",), "recvonly", receive=receive)
