@@ -7,7 +7,8 @@ reorder assembly               packets in order -> units at their wall times
 depacketize units preroll      packets -> whole frames; those of the last seconds
 placement timeline clocks      RTP times and sender reports -> one wall clock for a producer
 recording actions              what goes into which segment (pure)
-segments writer muxer opus files  segments whose parts play once they are on disk
+segments writer muxer files     segments whose parts play once they are on disk
+fragments opus                 what of them FFmpeg does not write; telephone sound as Opus
 store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
 keeper repair cleaner          after a crash; by age, bytes and free space
 reader export                  a span as one file

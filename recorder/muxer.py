@@ -1,7 +1,8 @@
 """Containers: encoded units in, the bytes of MP4 and WebM files out. The only file that writes with PyAV.
 
-Owns the options that make a file survive its writer: parts of at most a second, each playable as soon as it is
-written. Never encodes video, never opens a file for a recording that runs (`recorder.files` does), never waits.
+Owns what makes a file survive its writer: parts of at most a second, each playable as soon as it is written. WebM is
+FFmpeg's; so is an MP4's header, which `recorder.fragments` goes on from. Never encodes video, never opens a file for a
+recording that runs (`recorder.files` does), never waits.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
+from recorder.fragments import Fragments, Run, with_lengths
 from recorder.opus import CODECS as TELEPHONY
 from recorder.opus import ToOpus
 from recorder.units import CodecParameters
@@ -27,19 +29,16 @@ PART_US = 1_000_000
 _VIDEO = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "av1"}
 _AUDIO = TELEPHONY | {"opus"}
 _CONFIGURATION = {"H264": b"avcC\x01", "H265": b"hvcC\x01", "AV1": b"av1C\x81"}  # box and version
-_MP4 = {
-    # frag_discont and avoid_negative_ts keep a late track's start: without them its first sample is moved to 0.
-    "movflags": "empty_moov+default_base_moof+frag_keyframe+frag_discont",
-    "avoid_negative_ts": "make_non_negative",
-    "frag_duration": str(PART_US),
-    "min_frag_duration": str(PART_US // 5),  # a stream of nothing but key frames
-}
-_WEBM = {"cluster_time_limit": str(PART_US // 1000)}
-_BOTH = {
+_MP4 = {"movflags": "empty_moov+default_base_moof"}
+_WEBM = {
+    "cluster_time_limit": str(PART_US // 1000),
     "flush_packets": "1",
     "max_interleave_delta": "1",  # us; a silent track must not hold back the others (default 10 s)
 }
+_SHORTEST_US = PART_US // 5  # of a part that a key frame ends: a stream may be nothing else
+_MOST_WAITING = 256  # units of sound before the first picture
 _LONGEST_US = {True: 1_000_000, False: 120_000}  # a frame's guessed duration: video, audio (RFC 6716 section 2.1.4)
+_RATE: dict[Kind, int] = {"video": 90_000, "audio": 48_000}  # ticks a second in MP4; WebM's are milliseconds
 _FIRST_US = {True: 40_000, False: 20_000}
 
 
@@ -72,46 +71,52 @@ class _Sink:
         return data
 
 
-class _Line:
-    """One track's way into the container: clock ticks that always rise, and a guess how long a frame lasts."""
+class _Pace:
+    """One track's clock ticks, which always rise, and a guess how long its last unit goes on."""
 
-    __slots__ = ("_last", "_lasts", "_longest", "_rate", "_video", "nudged", "stream", "to_opus")
+    __slots__ = ("_last", "_longest", "_rate", "_video", "lasts", "nudged")
 
-    def __init__(self, stream: Stream, rate: int, *, video: bool, to_opus: ToOpus | None) -> None:
-        stream.time_base = Fraction(1, rate)  # which FFmpeg keeps; packets without one of their own are in it
-        self.stream = stream
-        self.to_opus = to_opus
+    def __init__(self, rate: int, *, video: bool) -> None:
         self.nudged = 0
+        self.lasts = _FIRST_US[video] * rate // 1_000_000
         self._video = video
         self._rate = rate
         self._last: int | None = None
-        self._lasts = _FIRST_US[video] * rate // 1_000_000
         self._longest = _LONGEST_US[video] * rate // 1_000_000
 
     @property
     def lasts_us(self) -> int:
-        """The guess for the last unit."""
-        return self._lasts * 1_000_000 // self._rate
+        """The guess in microseconds."""
+        return self.lasts * 1_000_000 // self._rate
 
-    def packet(self, pts_us: int, data: bytes, *, key: bool, duration_us: int | None = None) -> av.Packet[Any]:
-        """The unit as FFmpeg takes it; one that does not come after the last is moved to the next tick."""
+    def ticks(self, pts_us: int, duration_us: int | None = None) -> int:
+        """When the next unit begins; one that does not come after the last is moved to the next tick."""
         ticks = (pts_us * self._rate + 500_000) // 1_000_000
-        if self._last is not None:
-            if ticks <= self._last:
-                ticks = self._last + 1
+        last = self._last
+        if last is not None:
+            if ticks <= last:
+                ticks = last + 1
                 self.nudged += 1
-            self._lasts = min(ticks - self._last, self._longest)
+            self.lasts = min(ticks - last, self._longest)
+        if duration_us is not None:
+            self.lasts = duration_us * self._rate // 1_000_000
         self._last = ticks
+        return ticks
+
+    def packet(
+        self, stream: Stream, pts_us: int, data: bytes, *, key: bool, duration_us: int | None = None
+    ) -> av.Packet[Any]:
+        """The unit as FFmpeg takes it, for a stream whose time base is this clock."""
         packet = av.Packet(data)
-        packet.stream = self.stream
-        packet.pts = packet.dts = ticks
-        packet.duration = self._lasts if duration_us is None else duration_us * self._rate // 1_000_000
+        packet.stream = stream
+        packet.pts = packet.dts = self.ticks(pts_us, duration_us)
+        packet.duration = self.lasts
         packet.is_keyframe = key or not self._video
         return packet
 
 
 class Muxer:
-    """One file's container. Not safe for two threads at once; `write` runs FFmpeg without the interpreter's lock.
+    """One file's container. Not safe for two threads at once.
 
     `start_us` is the wall time of media time 0 in microseconds since 1970; `title` goes into the metadata. The first
     unit of a video track must be a key frame with its parameter sets, H.264 and H.265 in Annex B form; until it comes
@@ -121,69 +126,124 @@ class Muxer:
 
     def __init__(self, tracks: Sequence[CodecParameters], *, start_us: int, title: str) -> None:
         self.suffix = suffix([track.codec for track in tracks])
-        mp4 = self.suffix == ".mp4"
-        self._sink = _Sink()
-        self._header: bytes | None = None
-        self._needed = [_CONFIGURATION[track.codec] for track in tracks if track.codec in _CONFIGURATION]
+        self._form = (_Fragmented if self.suffix == ".mp4" else _Clusters)(tracks, _metadata(start_us, title))
+        self._to_opus = {track.kind: ToOpus(track.codec) for track in tracks if track.codec in TELEPHONY}
         self._closed = False
-        self._out = av.open(
-            self._sink, "w", format=self.suffix[1:], options=_BOTH | (_MP4 if mp4 else _WEBM), buffer_size=1 << 16
-        )
-        self._out.metadata.update(_metadata(start_us, title))
-        with _refusals("tracks"):
-            self._lines = {track.kind: self._line(track, mp4=mp4) for track in tracks}
-
-    def _line(self, track: CodecParameters, *, mp4: bool) -> _Line:
-        video = track.kind == "video"
-        stream = _add_video(self._out, track) if video else _add_audio(self._out, track)
-        rate = (90_000 if video else 48_000) if mp4 else 1000
-        to_opus = ToOpus(track.codec) if track.codec in TELEPHONY else None
-        return _Line(stream, rate, video=video, to_opus=to_opus)
 
     @property
     def nudged(self) -> int:
         """Units that did not come after the one before them and were moved by a tick."""
-        return sum(line.nudged for line in self._lines.values())
+        return sum(pace.nudged for pace in self._form.paces.values())
 
     def write(self, kind: Kind, pts_us: int, data: bytes, *, key: bool, duration_us: int | None = None) -> bytes:
         """The parts that closed with this unit, whole; mostly empty.
 
         `pts_us` counts from the segment's start; `duration_us` is None where only the next unit's time tells. MuxError
-        when FFmpeg refuses the unit.
+        when the unit fits no container.
         """
-        line = self._lines[kind]
-        try:
-            if line.to_opus is None:
-                self._out.mux_one(line.packet(pts_us, data, key=key, duration_us=duration_us))
-            else:
-                for at, packet in line.to_opus.convert(pts_us, data):
-                    self._out.mux_one(line.packet(at, packet, key=True))
-        except (av.FFmpegError, ValueError) as error:
-            raise MuxError(f"{kind}: {error}") from error
-        return self._take() if self._sink.chunks else b""
+        if kind not in self._to_opus:
+            return self._form.write(kind, pts_us, data, key, duration_us)
+        with _refusals(kind):
+            packets = list(self._to_opus[kind].convert(pts_us, data))
+        return b"".join(self._form.write(kind, at, packet, True, None) for at, packet in packets)
 
     def close(self) -> bytes:
         """The last part and the file's end; empty when nothing was written, or the second time. MuxError as above."""
         if self._closed:
             return b""
         self._closed = True
-        with _refusals("close"):
-            self._out.close()
-        return (self._header or b"") + self._sink.take()
+        return self._form.close()
 
-    def _take(self) -> bytes:
-        """What FFmpeg wrote. The header comes alone, with the first unit, and waits for the first part.
 
-        FFmpeg writes one without the decoder's configuration too, if a first unit lacks it: no player opens that file.
-        """
+class _Clusters:
+    """WebM: FFmpeg writes a cluster as one part."""
+
+    def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
+        self.paces: dict[Kind, _Pace] = {track.kind: _Pace(1000, video=track.kind == "video") for track in tracks}
+        self._sink = _Sink()
+        self._out, self._streams = _opened(self._sink, "webm", tracks, metadata)
+        self._header: bytes | None = None
+
+    def write(self, kind: Kind, pts_us: int, data: bytes, key: bool, duration_us: int | None) -> bytes:
+        """See `Muxer`."""
+        packet = self.paces[kind].packet(self._streams[kind], pts_us, data, key=key, duration_us=duration_us)
+        with _refusals(kind):
+            self._out.mux_one(packet)
+        if not self._sink.chunks:
+            return b""
         data = self._sink.take()
-        if self._header is None:
-            if not all(box in data for box in self._needed):
-                raise MuxError("the first unit of the video lacks its parameter sets")
+        if self._header is None:  # comes alone, with the first unit, and waits for the first part
             self._header = data
             return b""
         header, self._header = self._header, b""
         return header + data
+
+    def close(self) -> bytes:
+        """See `Muxer`."""
+        with _refusals("close"):
+            self._out.close()
+        return (self._header or b"") + self._sink.take()
+
+
+class _Fragmented:
+    """MP4: a header by FFmpeg, made from the first unit, then fragments."""
+
+    def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
+        self.paces: dict[Kind, _Pace] = {
+            track.kind: _Pace(_RATE[track.kind], video=track.kind == "video") for track in tracks
+        }
+        self._tracks = tracks
+        self._metadata = metadata
+        self._runs = {track.kind: Run(number, video=track.kind == "video") for number, track in enumerate(tracks, 1)}
+        self._nal = {track.kind for track in tracks if track.codec in ("H264", "H265")}
+        self._needed: Kind = "video" if "video" in self.paces else "audio"
+        self._waiting: list[tuple[Kind, int, bytes, bool, int | None]] = []
+        self._fragments: Fragments | None = None
+        self._header = b""
+        self._since_us = 0
+        """When the open part began."""
+
+    def write(self, kind: Kind, pts_us: int, data: bytes, key: bool, duration_us: int | None) -> bytes:
+        """See `Muxer`."""
+        fragments = self._fragments
+        if fragments is None:
+            if kind != self._needed:
+                if len(self._waiting) < _MOST_WAITING:
+                    self._waiting.append((kind, pts_us, data, key, duration_us))
+                return b""
+            fragments = self._begin(kind, pts_us, data)
+        open_us = pts_us - self._since_us
+        part = b""
+        if open_us >= PART_US or (key and kind == "video" and open_us >= _SHORTEST_US):
+            part = self._take(fragments)
+            self._since_us = pts_us
+        self._add(kind, pts_us, data, key, duration_us)
+        return part
+
+    def close(self) -> bytes:
+        """See `Muxer`."""
+        if self._fragments is None:
+            return b""
+        return self._take(self._fragments) + self._fragments.index()
+
+    def _add(self, kind: Kind, pts_us: int, data: bytes, key: bool, duration_us: int | None) -> None:
+        pieces = with_lengths(data) if kind in self._nal else [data]
+        if not pieces:
+            raise MuxError(f"{kind}: not in Annex B")
+        self._runs[kind].add(self.paces[kind].ticks(pts_us, duration_us), pieces, key=key)
+
+    def _take(self, fragments: Fragments) -> bytes:
+        header, self._header = self._header, b""
+        return header + fragments.take([self.paces[kind].lasts for kind in self._runs])
+
+    def _begin(self, kind: Kind, pts_us: int, data: bytes) -> Fragments:
+        self._header = _mp4_header(self._tracks, self._metadata, kind, data)
+        self._fragments = Fragments(len(self._header), list(self._runs.values()))
+        self._since_us = pts_us
+        waiting, self._waiting = self._waiting, []
+        for unit in waiting:
+            self._add(*unit)
+        return self._fragments
 
 
 class Copy:
@@ -199,19 +259,20 @@ class Copy:
             options = {"movflags": "faststart"} if mp4 else {"cues_to_front": "1"}
             self._out = av.open(str(path), "w", format=path.suffix[1:], options=options)
             self._out.metadata.update(_metadata(start_us, title))
-            self._lines: dict[Kind, _Line] = {}
+            self._lines: dict[Kind, tuple[Stream, _Pace]] = {}
             for kind, template in streams.items():
-                rate = (90_000 if kind == "video" else 48_000) if mp4 else 1000
+                rate = _RATE[kind] if mp4 else 1000
                 stream = self._out.add_stream_from_template(template, opaque=True)
-                self._lines[kind] = _Line(stream, rate, video=kind == "video", to_opus=None)
+                stream.time_base = Fraction(1, rate)
+                self._lines[kind] = stream, _Pace(rate, video=kind == "video")
 
     def write(self, kind: Kind, pts_us: int, data: bytes, *, key: bool) -> int:
         """Adds a unit as a container had it; how long it lasts, in microseconds, as far as one can tell."""
-        packet = self._lines[kind].packet(pts_us, data, key=key)
-        lasts_us = self._lines[kind].lasts_us
+        stream, pace = self._lines[kind]
+        packet = pace.packet(stream, pts_us, data, key=key)
         with _refusals(kind):
             self._out.mux_one(packet)
-        return lasts_us
+        return pace.lasts_us
 
     def close(self) -> None:
         """Writes the index."""
@@ -232,6 +293,39 @@ def _metadata(start_us: int, title: str) -> dict[str, str]:
     """MP4 keeps whole seconds as its creation time; `date` keeps all."""
     start = datetime.fromtimestamp(start_us / 1e6, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     return {"creation_time": start, "date": start, "title": title}
+
+
+def _opened(
+    sink: _Sink, form: str, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]
+) -> tuple[OutputContainer, dict[Kind, Stream]]:
+    """A container of these tracks that writes to `sink`."""
+    mp4 = form == "mp4"
+    with _refusals("tracks"):
+        out = av.open(sink, "w", format=form, options=_MP4 if mp4 else _WEBM, buffer_size=1 << 16)
+        out.metadata.update(metadata)
+        streams: dict[Kind, Stream] = {}
+        for track in tracks:
+            stream = _add_video(out, track) if track.kind == "video" else _add_audio(out, track)
+            stream.time_base = Fraction(1, _RATE[track.kind] if mp4 else 1000)  # which FFmpeg keeps
+            streams[track.kind] = stream
+    return out, streams
+
+
+def _mp4_header(tracks: Sequence[CodecParameters], metadata: Mapping[str, str], kind: Kind, data: bytes) -> bytes:
+    """`ftyp` and `moov` of a file whose first unit is `data`.
+
+    FFmpeg writes one without the decoder's configuration too, if the unit lacks it: no player opens that file.
+    """
+    sink = _Sink()
+    out, streams = _opened(sink, "mp4", tracks, metadata)
+    with _refusals(kind):
+        out.mux_one(_Pace(_RATE[kind], video=kind == "video").packet(streams[kind], 0, data, key=True))
+        header = sink.take()
+        out.close()
+    needed = [_CONFIGURATION[track.codec] for track in tracks if track.codec in _CONFIGURATION]
+    if not all(box in header for box in needed):
+        raise MuxError("the first unit of the video lacks its parameter sets")
+    return header
 
 
 def _add_video(out: OutputContainer, track: CodecParameters) -> Stream:

@@ -66,7 +66,7 @@ class Feed:
         replay = remembered(producers, since=max(since, now - _OLDEST))
         for kind, producer in producers.items():
             told = producer.moment(producer.heard_at)
-            if replay and told is not None:
+            if told is not None:
                 self.items.append(Report(kind, *told, producer.heard_at))
         self.items.extend(replay)
         self._put += sum(_size(arrival) for arrival in replay)

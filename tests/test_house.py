@@ -112,6 +112,7 @@ PURE = [
     "sfu/peers/load/results.py",
     "sfu/peers/load/spread.py",
     "sfu/peers/load/tally.py",
+    "recorder/fragments.py",
     "recorder/hls.py",
     "recorder/layout.py",
     "recorder/listing.py",
