@@ -21,8 +21,6 @@ class Audience:
     """Some consumers as they are now."""
 
     def __init__(self, consumers: Sequence[Consumer]) -> None:
-        self.paths = [consumer.transport.agent.path for consumer in consumers]
-        """Of each; while they stay these very ones, all else here holds."""
         self.relayed: list[Consumer] = []
         """Their selected pair is relayed by a TURN server: no address of ours to batch for."""
         self.unkeyed: list[Consumer] = []
@@ -30,8 +28,8 @@ class Audience:
         self.batches: list[tuple[Targets, list[Consumer]]] = []
         """All others: targets and, in the same order, the consumers behind them."""
         alike: dict[tuple[socket.socket, int], list[tuple[Path, SrtpContext, Consumer]]] = {}
-        for consumer, path in zip(consumers, self.paths, strict=True):
-            keys = consumer.transport.sender
+        for consumer in consumers:
+            path, keys = consumer.transport.agent.path, consumer.transport.sender
             if keys is None:
                 self.unkeyed.append(consumer)
             elif path is None:

@@ -147,6 +147,12 @@ class Downlink:
         window.consumer.attach(None if track is None else self._aim(window, track, now).producer, now)
         self._fanout.start(window.consumer)
 
+    def rerouted(self) -> None:
+        """The transport leads elsewhere, or has other keys."""
+        for window in self.windows.values():
+            if window.consumer.group is not None:
+                window.consumer.group.rerouted()
+
     def moved(self, now: float) -> None:
         """The client has come to another network: nothing is known of it, and what the old one swallowed is past."""
         if now < self._deaf_until:

@@ -137,14 +137,16 @@ class Group:
         self.members.remove(consumer)
         self._audience = None
 
+    def rerouted(self) -> None:
+        """A member's transport leads elsewhere, or has other keys."""
+        self._audience = None
+
     @property
     def audience(self) -> Audience:
-        """The members, sorted for sending; kept until one of them moves to another path."""
-        known = self._audience
-        if known is None or known.paths != [member.transport.agent.path for member in self.members]:
-            known = Audience(self.members)
-            self._audience = None if known.unkeyed else known  # keys come without a word to us
-        return known
+        """The members, sorted for sending."""
+        if self._audience is None:
+            self._audience = Audience(self.members)
+        return self._audience
 
     def rewritten(self, packets: Sequence[Packet], now: float) -> list[bytes]:
         """The packets as every member gets them at `now` (seconds of the loop's clock), in plain text."""

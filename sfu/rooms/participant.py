@@ -89,6 +89,7 @@ class Participant:
         self.downlink = Downlink(transport, fanout, on_sparse=lambda: self.on_sparse(self))
         transport.on_connected = self._on_transport_connected
         transport.agent.on_moved = self._on_moved
+        transport.on_route = self.downlink.rerouted
         transport.on_rtp = self._guarded(self._on_rtp)
         transport.on_rtcp = self._guarded(self._on_rtcp)
         transport.on_closed = lambda reason: self.on_closed(self, reason)

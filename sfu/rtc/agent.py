@@ -73,6 +73,8 @@ class IceAgent(ABC):
         """`clock()` of the last authenticated check or datagram from a proven address."""
         self.drops: Counter[str] = Counter()
         self.on_connected: Callable[[], None] = _ignore
+        self.on_path: Callable[[], None] = _ignore
+        """`path` is another one, the first one or none."""
         self.on_moved: Callable[[], None] = _ignore
         """The peer is reached by another path than before."""
         self.on_datagram: Callable[[bytes], None] = _ignore
@@ -160,6 +162,7 @@ class IceAgent(ABC):
     def _selected(self, path: Path | None) -> None:
         moved = path != self.path
         self.path = path
+        self.on_path()
         if not self.connected:
             self.connected = True
             self.on_connected()
@@ -177,6 +180,7 @@ class IceAgent(ABC):
         self._over = True
         self.connected = False
         self.path = None
+        self.on_path()
         self.on_datagram = _ignore
         for address in self._addresses:
             self._port.invalidate(address, self)

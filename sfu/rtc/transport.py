@@ -164,6 +164,8 @@ class Transport:
         """Decrypts; None as `sender`."""
         self.drops: Counter[str] = Counter()
         self.on_connected: Callable[[], None] = _ignore
+        self.on_route: Callable[[], None] = _ignore
+        """What is sent from now on goes another way, under other keys, or nowhere."""
         self.on_rtp: Callable[[bytes], None] = _ignore
         self.on_rtcp: Callable[[bytes], None] = _ignore
         self.on_closed: Callable[[str], None] = _ignore
@@ -176,7 +178,8 @@ class Transport:
         self._early: list[bytes] = []
         self._handshake: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
-        agent.on_connected = self._on_path
+        agent.on_connected = self._on_ice_connected
+        agent.on_path = self._on_path
         agent.on_datagram = self._on_datagram
         agent.on_closed = self._end
         self._dtls.on("statechange", self._on_dtls_state)
@@ -256,6 +259,9 @@ class Transport:
             self.drops["unkeyed"] += 1
 
     def _on_path(self) -> None:
+        self.on_route()
+
+    def _on_ice_connected(self) -> None:
         if self._handshake is None and self.state == TransportState.CONNECTING:
             self._handshake = asyncio.create_task(self._shake_hands(), name="dtls handshake")
             self._handshake.add_done_callback(self._on_handshake_over)
@@ -270,6 +276,7 @@ class Transport:
         if self._dtls.state == "connected" and self.state == TransportState.CONNECTING:
             self.receiver, self.sender = self._dtls.sessions()
             self.state = TransportState.CONNECTED
+            self.on_route()
             self.on_connected()
             early, self._early = self._early, []
             for data in early:
@@ -315,3 +322,4 @@ class Transport:
         await self.agent.close()
         self._dtls.remove_all_listeners()
         self.sender = self.receiver = None
+        self.on_route()

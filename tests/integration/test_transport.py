@@ -114,7 +114,7 @@ async def test_a_peer_that_never_comes_is_given_up():
 async def test_a_peer_that_connects_but_never_shakes_hands_is_given_up():
     async with ports() as (server_port, client_port):
         server, client = server_end(server_port, limits=Limits(half_open=1.5)), client_end(client_port)
-        client.transport._on_path = client.agent.on_connected = lambda: None
+        client.transport._on_ice_connected = client.agent.on_connected = lambda: None
         await introduce(server, client)
         await until(lambda: server.agent.connected)
         await until(lambda: server.closed)
