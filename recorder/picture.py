@@ -18,6 +18,8 @@ from recorder.reader import Reader
 from recorder.store import Segment
 
 _QUALITY: Final = "4"  # of FFmpeg's 2 (best) to 31
+_SMALLER: Final = (1280, 960, 640, 480, 320, 160)  # pixels wide
+_DECODERS: Final = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "libdav1d"}
 _LARGEST: Final = 7680
 
 
@@ -37,9 +39,15 @@ def jpeg_at(segment: Segment, at_us: int, width: int | None = None) -> bytes:
     raise PictureError(f"{segment.path} has no key frame there")
 
 
-def jpeg_of(codec: str, data: bytes, width: int | None = None) -> bytes:
-    """A key frame by itself: `codec` as FFmpeg names it, parameter sets in the data. PictureError."""
-    return _jpeg(_decoded(cast("VideoCodecContext", CodecContext.create(codec, "r")), data), width)
+def jpegs_of(codec: str, data: bytes, *, most: int) -> tuple[bytes, bytes]:
+    """A key frame with its parameter sets, `codec` by its RTP name: in full, and in `most` bytes. PictureError."""
+    frame = _decoded(cast("VideoCodecContext", CodecContext.create(_DECODERS[codec], "r")), data)
+    full = small = _jpeg(frame, None)
+    for width in _SMALLER:
+        if len(small) <= most:
+            break
+        small = _jpeg(frame, width)
+    return full, small
 
 
 def _decoded(context: VideoCodecContext, data: bytes) -> VideoFrame:

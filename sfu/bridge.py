@@ -40,8 +40,14 @@ class Outbox:
         """The same, as JSON."""
         self.event(room, json.dumps(event).encode())
 
+    def snapshot(self, room: str, picture: bytes, url: str | None) -> None:
+        """A picture of the room, and where there is a larger one."""
+        self.link.publish(self.topics.snapshot(room), picture, expiry_s=_EXPIRY)
+        if url is not None:
+            self.link.set_state(self.topics.snapshot_url(room), url.encode())
+
     def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
-        """State, availability, viewers and recording of a room, retained; None clears all four."""
+        """State, availability, viewers and recording of a room, retained; None clears all that is."""
         topics = self.topics
         places = (topics.state, topics.availability, topics.viewers, topics.recordings)
         words: tuple[bytes | None, ...] = (None,) * len(places)
@@ -51,6 +57,8 @@ class Outbox:
             words = (json.dumps(state).encode(), available, str(state["viewers"]).encode(), recording)
         for topic, word in zip(places, words, strict=True):
             self.link.set_state(topic(room), word)
+        if state is None:
+            self.link.set_state(topics.snapshot_url(room), None)
 
 
 @dataclass(frozen=True, slots=True)

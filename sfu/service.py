@@ -19,14 +19,17 @@ from typing import Any, Final
 
 from recorder.manager import Recordings
 from recorder.playback import Playback
+from recorder.snapshots import Snapshots
 from recorder.terms import Terms as RecordingTerms
 from sfu import bridge
 from sfu.http.recordings import RecordingsApi
 from sfu.http.server import HttpServer, PageInfo
+from sfu.http.snapshots import SnapshotsApi
 from sfu.media.fanout import Fanout
 from sfu.metrics import Metrics
 from sfu.rooms import figures
 from sfu.rooms.bitrates import RoomBitrates
+from sfu.rooms.cameras import first_camera
 from sfu.rooms.participant import Terms
 from sfu.rooms.room import Limits, Rooms
 from sfu.rooms.server import RoomServer
@@ -36,11 +39,12 @@ from sfu.rtc.udp import UdpPort
 from sfu.settings import EMBEDDED, Settings, SettingsError
 from sfu.signaling.broker import EmbeddedBroker
 from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
-from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, TopicError, Topics, parse_legacy
+from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, SnapshotButton, TopicError, Topics, parse_legacy
 
 _log = logging.getLogger(__name__)
 
 _SWITCHES: Final = {b"ON": True, b"OFF": False}
+_PRESS: Final = b"PRESS"
 _NTP_EPOCH: Final = 2_208_988_800  # seconds from 1900 to 1970
 
 
@@ -111,6 +115,10 @@ class Service:
         self._outbox = bridge.Outbox(self.link, self.topics)
         self.server = self._make_server(loop)
         self.recordings = self._make_recordings(loop)
+        self.snapshots = Snapshots(
+            lambda room, peer: first_camera(self.server.participants.values(), room, peer, loop.time()), loop.time
+        )
+        self._stack.push_async_callback(self.snapshots.close)
         self.metrics = Metrics(self.server, self.fanout, self.port, self.link, self.recordings)
         self._stack.push_async_callback(self._end_http)  # after the farewells, which browsers hear through this door
         self._run(self.link.run(), "broker link")
@@ -240,7 +248,10 @@ class Service:
             rooms=lambda: figures.of_rooms(self.rooms, self.server.participants, asyncio.get_running_loop().time()),
             origins=self.settings.origins,
             frame_ancestors=self.settings.frame_ancestors,
-            parts=[RecordingsApi(Playback(self.recordings.store, recording=self.recordings.recording))],
+            parts=[
+                RecordingsApi(Playback(self.recordings.store, recording=self.recordings.recording)),
+                SnapshotsApi(self.snapshots.take),
+            ],
         )
         await self.http.start()
 
@@ -278,8 +289,16 @@ class Service:
             self.link.publish(self.topics.response(target.command), response)
         elif isinstance(target, RecordingSwitch) and message.payload in _SWITCHES:
             self.recordings.switch(target.room, _SWITCHES[message.payload])
+        elif isinstance(target, SnapshotButton) and message.payload == _PRESS:
+            self.snapshots.press(target.room, self._tell_snapshot)
         else:
             self.server.counters["outside_grammar"] += 1
+
+    def _tell_snapshot(self, room: str, picture: bytes) -> None:
+        """Its URL is another each time: what shows pictures by URL asks again when it changes."""
+        path = f"api/rooms/{room}/snapshot.jpg?at={time.time_ns() // 1_000_000}"
+        url = None if self.http is None else self.http.url + path
+        self._outbox.snapshot(room, picture, url)
 
     def _websocket(self) -> str | None:
         """A broker reached over WebSockets alone has no TCP listener for our door: browsers go there themselves."""

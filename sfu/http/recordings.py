@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Final, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -26,32 +26,15 @@ from recorder.playback import Playback, is_writing
 from recorder.store import Segment
 from recorder.walltime import parse, rfc3339
 from sfu.http import headers
+from sfu.http.answers import FRESH, Refusal, answered
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
-_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _KEPT: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
-_FRESH: Final = {"Cache-Control": "no-store"}
 _LONGEST_PLAYLIST_US: Final = 86_400_000_000
 _CHUNK: Final = 256 * 1024
 _MEDIA: Final = "api/recordings/media/"
-
-
-class Refusal(Exception):  # noqa: N818 - it is an answer
-    """What a request is answered with instead."""
-
-    def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
-        self.retry_after = retry_after
-
-    def response(self) -> web.Response:
-        """`{"error":{"code","message"}}`."""
-        extra = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
-        body = {"error": {"code": self.code, "message": str(self)}}
-        return web.json_response(body, status=self.status, headers={**_FRESH, **extra})
 
 
 class Lane:
@@ -101,13 +84,13 @@ class RecordingsApi:
         """For `web.Application.add_routes`."""
         protected = "/api/recordings/protected/{name:.+}"
         return [
-            web.get("/api/recordings", _answered(self._list)),
-            web.get(f"/{_MEDIA}{{name:.+}}", _answered(self._media)),
-            web.get("/api/recordings/hls/{room:.+}/{peer:[^/]+}.m3u8", _answered(self._playlist)),
-            web.get("/api/recordings/thumbnail", _answered(self._thumbnail)),
-            web.get("/api/recordings/export", _answered(self._export), allow_head=False),
-            web.put(protected, _answered(functools.partial(self._protect, on=True))),
-            web.delete(protected, _answered(functools.partial(self._protect, on=False))),
+            web.get("/api/recordings", answered(self._list)),
+            web.get(f"/{_MEDIA}{{name:.+}}", answered(self._media)),
+            web.get("/api/recordings/hls/{room:.+}/{peer:[^/]+}.m3u8", answered(self._playlist)),
+            web.get("/api/recordings/thumbnail", answered(self._thumbnail)),
+            web.get("/api/recordings/export", answered(self._export), allow_head=False),
+            web.put(protected, answered(functools.partial(self._protect, on=True))),
+            web.delete(protected, answered(functools.partial(self._protect, on=False))),
         ]
 
     async def close(self) -> None:
@@ -138,7 +121,7 @@ class RecordingsApi:
         whole = await self._looking.do(lambda: layout_of(segment.path).end)
         first, end = _range(request, whole)
         status = 200 if (first, end) == (0, whole) and "Range" not in request.headers else 206
-        response = web.StreamResponse(status=status, headers={**_FRESH, **content_type, "Accept-Ranges": "bytes"})
+        response = web.StreamResponse(status=status, headers={**FRESH, **content_type, "Accept-Ranges": "bytes"})
         if status == 206:
             response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{whole}"
         with await self._looking.do(segment.path.open, "rb") as file:
@@ -162,7 +145,7 @@ class RecordingsApi:
         )
         if text is None:
             raise Refusal(404, "not_found", f"no MP4 of {room}/{peer} was recorded in that time")
-        return web.Response(text=text, content_type="application/vnd.apple.mpegurl", headers=_FRESH)
+        return web.Response(text=text, content_type="application/vnd.apple.mpegurl", headers=FRESH)
 
     async def _thumbnail(self, request: web.Request) -> web.StreamResponse:
         at_us = _moment(request, "at")
@@ -173,7 +156,7 @@ class RecordingsApi:
         if found is None:
             raise Refusal(404, "not_found", f"no picture of {room}/{peer} was recorded then")
         picture, lasting = found
-        return web.Response(body=picture, content_type="image/jpeg", headers=_KEPT if lasting else _FRESH)
+        return web.Response(body=picture, content_type="image/jpeg", headers=_KEPT if lasting else FRESH)
 
     async def _export(self, request: web.Request) -> web.StreamResponse:
         room, peer = _wanted(request, "room"), _wanted(request, "peer")
@@ -190,7 +173,7 @@ class RecordingsApi:
                 size = file.seek(0, 2)
                 name = f"{room.replace('/', '-')}-{peer}-{rfc3339(since_us).replace(':', '-')}{suffix}"
                 attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-                told = {**_FRESH, "Content-Type": TYPES[suffix], "Content-Disposition": attachment}
+                told = {**FRESH, "Content-Type": TYPES[suffix], "Content-Disposition": attachment}
                 return await _send(request, web.StreamResponse(headers=told), file, 0, size)
 
     def _clip(self, room: str, peer: str, since_us: int, until_us: int) -> tuple[BinaryIO, str]:
@@ -203,27 +186,13 @@ class RecordingsApi:
             raise Refusal(403, "forbidden", "pages of this origin may not do that")
         segment = await self._segment(request)
         await self._looking.do(segment.protect, on)
-        return web.Response(status=204, headers=_FRESH)
+        return web.Response(status=204, headers=FRESH)
 
     async def _segment(self, request: web.Request) -> Segment:
         segment = await self._looking.do(self._playback.store.find, request.match_info["name"])
         if segment is None:
             raise Refusal(404, "not_found", "no such recording")
         return segment
-
-
-def _answered(handler: _Handler) -> _Handler:
-    async def answered(request: web.Request) -> web.StreamResponse:
-        try:
-            return await handler(request)
-        except Refusal as refusal:
-            return refusal.response()
-        except ConnectionError:  # the client went away
-            raise
-        except OSError as error:
-            return Refusal(503, "unavailable", error.strerror or str(error), retry_after=10).response()
-
-    return answered
 
 
 async def _send(
@@ -292,4 +261,4 @@ def _where(entry: Entry) -> dict[str, str]:
 
 
 def _json(data: object) -> web.Response:
-    return web.json_response(data, headers=_FRESH)
+    return web.json_response(data, headers=FRESH)

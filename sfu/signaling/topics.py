@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 MAX_ROOM_LEVELS = 4
 RESERVED = frozenset(
@@ -72,6 +73,13 @@ class RecordingSwitch:
     room: str
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotButton:
+    """A picture of a room is wanted: `<base>/<room>/snapshot/set`."""
+
+    room: str
+
+
 def valid_room(text: str) -> bool:
     """Whether `text` is a room: a path of 1 to 4 levels, none of them a reserved word."""
     levels = text.split("/")
@@ -106,6 +114,12 @@ def parse_legacy(setting: Mapping[str, str]) -> Mapping[str, Leaf]:
     return legacy
 
 
+_ROOM_COMMANDS: Final[Mapping[str, type[RecordingSwitch | SnapshotButton]]] = {
+    "recordings/set": RecordingSwitch,
+    "snapshot/set": SnapshotButton,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Topics:
     """All topics of one server: `base` (one or more levels) and the legacy topics it also serves.
@@ -127,8 +141,8 @@ class Topics:
         """Every filter the server subscribes; no signalling topic is matched by two of them."""
         depths = ["/".join("+" * levels) for levels in range(1, MAX_ROOM_LEVELS + 1)]
         leaves = (f"{self.base}/{depth}/{role}/+" for depth in depths for role in Role)
-        switches = (f"{self.base}/{depth}/recordings/set" for depth in depths)
-        return (*leaves, *switches, f"{self.base}/bridge/request/#", *self.legacy)
+        commands = (f"{self.base}/{depth}/{word}" for depth in depths for word in _ROOM_COMMANDS)
+        return (*leaves, *commands, f"{self.base}/bridge/request/#", *self.legacy)
 
     def states(self) -> tuple[str, ...]:
         """Filters that match the state of every room, and whether it is recorded, which is two levels deeper."""
@@ -139,7 +153,7 @@ class Topics:
         room = topic.removeprefix(self.base + "/").removesuffix("/state").removesuffix("/recordings")
         return room if topic in (self.state(room), self.recordings(room)) and valid_room(room) else None
 
-    def parse(self, topic: str) -> Leaf | BridgeRequest | RecordingSwitch | None:
+    def parse(self, topic: str) -> Leaf | BridgeRequest | RecordingSwitch | SnapshotButton | None:
         """What an incoming topic means; None for everything outside the grammar.
 
         A leaf with a legacy topic lives there alone: on its ordinary topic nobody would see the answers.
@@ -152,9 +166,10 @@ class Topics:
         command = rest.removeprefix("bridge/request/")
         if command != rest:
             return BridgeRequest(command) if _COMMAND.fullmatch(command) else None
-        room = rest.removesuffix("/recordings/set")
-        if room != rest:
-            return RecordingSwitch(room) if valid_room(room) else None
+        for word, meaning in _ROOM_COMMANDS.items():
+            room = rest.removesuffix(f"/{word}")
+            if room != rest:
+                return meaning(room) if valid_room(room) else None
         try:
             leaf = Leaf.parse(rest)
         except TopicError:
@@ -183,6 +198,14 @@ class Topics:
     def recordings(self, room: str) -> str:
         """Retained `ON` while anything in the room is being recorded, else `OFF`."""
         return f"{self.base}/{room}/recordings/state"
+
+    def snapshot(self, room: str) -> str:
+        """JPEG, never retained."""
+        return f"{self.base}/{room}/snapshot"
+
+    def snapshot_url(self, room: str) -> str:
+        """Retained URL of the latest one."""
+        return f"{self.base}/{room}/snapshot/url"
 
     def event(self, room: str) -> str:
         """JSON events, never retained."""

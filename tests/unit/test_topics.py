@@ -8,7 +8,9 @@ from sfu.signaling.topics import (
     RESERVED,
     BridgeRequest,
     Leaf,
+    RecordingSwitch,
     Role,
+    SnapshotButton,
     TopicError,
     Topics,
     contains,
@@ -128,11 +130,20 @@ def test_bridge_requests_carry_their_command() -> None:
     assert TOPICS.response("rooms") == "sfu/bridge/response/rooms"
 
 
+def test_rooms_are_told_what_to_do() -> None:
+    assert TOPICS.parse("sfu/site/gate/recordings/set") == RecordingSwitch("site/gate")
+    assert TOPICS.parse("sfu/site/gate/snapshot/set") == SnapshotButton("site/gate")
+    assert TOPICS.parse("sfu/bridge/snapshot/set") is None
+    assert TOPICS.parse("sfu/a/b/c/d/e/snapshot/set") is None
+
+
 def test_the_servers_own_topics() -> None:
     topics = Topics("home/sfu")
     assert topics.state("site/gate") == "home/sfu/site/gate/state"
     assert topics.availability("a") == "home/sfu/a/availability"
     assert topics.viewers("a") == "home/sfu/a/viewers"
+    assert topics.snapshot("a") == "home/sfu/a/snapshot"
+    assert topics.snapshot_url("a") == "home/sfu/a/snapshot/url"
     assert topics.event("a") == "home/sfu/a/event"
     assert topics.bridge_state == "home/sfu/bridge/state"
     assert topics.bridge_info == "home/sfu/bridge/info"

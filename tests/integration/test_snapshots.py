@@ -1,0 +1,52 @@
+"""Snapshots as users get them: a button over MQTT, a picture over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from tests.brokers import Mosquitto
+from tests.cast import wire
+from tests.integration.test_recordings import camera
+from tests.media import make_file
+from tests.serving import serving
+from tests.unit.test_snapshots import size
+from tests.waiting import until
+
+
+async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:
+    url = mosquitto().url
+    source = make_file(tmp_path / "source.mp4", audio=None, options={"bf": "0"})
+    async with (
+        wire(url) as home,
+        serving(url, recording__dir=tmp_path / "recordings", recording__mode="off") as service,
+        camera(url, "site/gate/pub/cam1", source),
+        aiohttp.ClientSession() as client,
+    ):
+        await until(lambda: home.json("sfu/site/state").get("live"))
+        home.publish("sfu/site/snapshot/set", "PRESS")
+        await until(lambda: "sfu/site/snapshot/url" in home.latest)
+        assert size(home.latest["sfu/site/snapshot"]) == (320, 180)
+        assert service.http is not None
+        for address, status in (
+            (home.latest["sfu/site/snapshot/url"].decode(), 200),
+            (f"{service.http.url}api/rooms/site/gate/snapshot.jpg?peer=cam1", 200),
+            (f"{service.http.url}api/rooms/site/snapshot.jpg?peer=cam2", 404),
+            (f"{service.http.url}api/rooms/yard/snapshot.jpg", 404),
+            (f"{service.http.url}api/rooms/bridge/snapshot.jpg", 404),
+        ):
+            async with client.get(address) as response:
+                assert response.status == status, address
+                if status == 200:
+                    assert response.headers["Content-Type"] == "image/jpeg"
+                    assert size(await response.read()) == (320, 180)
+                else:
+                    code = "room_not_found" if "bridge" in urlsplit(address).path else "not_found"
+                    assert (await response.json())["error"]["code"] == code
+    async with wire(url) as home:
+        await home.drained()
+        assert "sfu/site/snapshot" not in home.retained
+        assert "sfu/site/snapshot/url" in home.retained

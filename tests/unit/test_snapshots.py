@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import io
+
+import av
+import pytest
+
+from recorder import picture, snapshots
+from recorder.snapshots import Busy, NoCamera, Shot, SnapshotError, Snapshots
+from sfu.media.producer import Producer
+from tests.unit.test_consumer import Camera
+from tests.unit.test_depacketize import WAYS, Way, codec
+from tests.waiting import until
+
+
+class Filmed(Camera):
+    """A camera that sends really encoded frames, the first of them a key frame."""
+
+    def __init__(self, way: Way) -> None:
+        super().__init__((codec(way.codec),))
+        self.frames = [way.payloads(data, key) for data, key in way.frames()]
+
+    def send(self, frame: int) -> None:
+        self.send_packets(frame, 0, len(self.frames[frame]))
+
+    def send_packets(self, frame: int, first: int, end: int, *, later: int = 0) -> None:
+        """Some packets of a frame, sent so many seconds later than it should be."""
+        payloads = self.frames[frame]
+        for number in range(first, end):
+            self.media_time = frame * 3600 + later * 90_000
+            self.packet(payloads[number], marker=number == len(payloads) - 1)
+
+
+def taking(*cameras: Camera) -> Snapshots:
+    """The room is the camera's number."""
+
+    def find(room: str, _: str | None) -> Producer | None:
+        return cameras[int(room)].producer if int(room) < len(cameras) else None
+
+    return Snapshots(find, asyncio.get_running_loop().time)
+
+
+def size(jpeg: bytes) -> tuple[int, int]:
+    with av.open(io.BytesIO(jpeg)) as container:
+        (shown,) = container.decode(video=0)
+        return shown.width, shown.height
+
+
+VP8 = WAYS["vp8"]
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+async def test_a_key_frame_of_any_codec_becomes_a_picture(way: Way) -> None:
+    camera = Filmed(way)
+    camera.send(0)
+    camera.send(1)
+    shot = await taking(camera).take("0")
+    assert size(shot.full) == (320, 192)
+    assert camera.asked == 0
+
+
+async def test_however_many_ask_a_picture_is_taken_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_AGAIN", 0.2)
+    camera = Filmed(VP8)
+    camera.send(0)
+    snaps = taking(camera)
+    first, second = await asyncio.gather(snaps.take("0"), snaps.take("0"))
+    assert first is second is await snaps.take("0")
+    await asyncio.sleep(0.25)
+    assert await snaps.take("0") is not first
+
+
+async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_AGAIN", 0.0)
+    monkeypatch.setattr(snapshots, "_WAIT", 0.2)
+    camera = Filmed(VP8)
+    camera.send(0)
+    snaps = taking(camera)
+    young = await snaps.take("0")
+    for frame in range(1, 10):
+        camera.send(frame)
+    camera.send_packets(11, 0, 1, later=3)
+    assert camera.asked == 0
+    assert (await snaps.take("0")).full == young.full
+    assert camera.asked == 1
+    monkeypatch.setattr(snapshots, "_WAIT", 30.0)
+    task = asyncio.create_task(snaps.take("0"))
+    for _ in range(5):  # until it looks for another key frame
+        await asyncio.sleep(0)
+    last = len(camera.frames[10]) - 1
+    camera.send_packets(10, 0, last, later=4)
+    await asyncio.sleep(0.1)
+    assert not task.done(), "half of a key frame is none"
+    camera.send_packets(10, last, last + 1, later=4)
+    assert (await task).full != young.full
+
+
+async def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(snapshots, "_WAIT", 0.2)
+    snaps = taking(*(Camera() for _ in range(9)))
+    tasks = [asyncio.create_task(snaps.take(str(number))) for number in range(8)]
+    await asyncio.sleep(0)
+    with pytest.raises(Busy):
+        await snaps.take("8")
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(result, SnapshotError) for result in results), "none of them sends anything"
+    with pytest.raises(NoCamera):
+        await snaps.take("9")
+
+
+async def test_a_button_that_is_held_down_is_pressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    camera = Filmed(VP8)
+    camera.send(0)
+    snaps = taking(camera)
+    told: list[tuple[str, bytes]] = []
+    for _ in range(5):
+        snaps.press("0", lambda room, jpeg: told.append((room, jpeg)))
+    snaps.press("7", lambda room, jpeg: told.append((room, jpeg)))
+    await until(lambda: told)
+    assert [room for room, _ in told] == ["0"]
+    await snaps.close()
+
+
+def test_a_picture_fits_where_it_must() -> None:
+    full, small = picture.jpegs_of("VP8", _key_frame(), most=10_500)
+    assert size(full) == (320, 192)
+    assert size(small) == (160, 96)
+    assert len(small) <= 10_500 < len(full)
+    with pytest.raises(picture.PictureError):
+        picture.jpegs_of("VP8", b"nonsense", most=1)
+
+
+def _key_frame() -> bytes:
+    camera = Filmed(VP8)
+    camera.send(0)
+    return b"".join(packet.payload[1:] for packet in camera.producer.history.key_frame())
+
+
+async def test_closing_ends_what_waits() -> None:
+    snaps = taking(Camera())
+    task: asyncio.Task[Shot] = asyncio.create_task(snaps.take("0"))
+    await asyncio.sleep(0)
+    await snaps.close()
+    with pytest.raises(asyncio.CancelledError):
+        await task
