@@ -109,8 +109,8 @@ class Worker:
                 reel.tick(now, epoch_us)
         except Exception as error:  # noqa: BLE001  # the task boundary of a recording
             _log.exception("%s/%s: internal error", feed.room, feed.peer)
-            self._forget(feed, reel)
             reel.abandon(repr(error))
+            self._forget(feed, reel)
 
     def _walk(self, reel: Reel, items: list[Item], now: float, epoch_us: int) -> bool:
         """Whether the reel has ended."""

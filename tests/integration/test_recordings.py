@@ -5,16 +5,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from recorder.index import layout_of
+from recorder.reel import Reel
 from recorder.store import Segment, Store
-from recorder.walltime import rfc3339
-from sfu.peers.publish import publish
-from sfu.signaling.mqtt import BrokerUrl
+from recorder.walltime import parse, rfc3339
 from tests.brokers import Mosquitto
-from tests.cast import Wire, wire
+from tests.cast import Wire, filming, watching, wire
+from tests.integration.test_process import sfu
+from tests.kill_recordings import MOST_LOST_S, arguments, camera, cameras, killed, newest
 from tests.media import make_file
 from tests.recorded import complaints, probed
 from tests.serving import serving
@@ -23,56 +32,249 @@ from tests.waiting import until
 StartMosquitto = Callable[..., Mosquitto]
 
 
-@contextlib.asynccontextmanager
-async def camera(url: BrokerUrl, leaf: str, source: Path) -> AsyncIterator[None]:
-    """`sfu publish` of a file, for ever."""
-    room, _, peer = leaf.rpartition("/pub/")
-    stop = asyncio.Event()
-    task = asyncio.create_task(
-        publish(room, str(source), peer_id=peer, loop=True, broker=url, stop=stop, report=lambda _: None)
-    )
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_file(tmp_path_factory.mktemp("source") / "source.mp4", options={"bf": "0"})
 
 
 def events(home: Wire, room: str) -> list[dict[str, Any]]:
+    """Those of recordings."""
     topic = f"sfu/{room}/event"
     told = [json.loads(message.payload) for message in home.heard or () if message.topic == topic]
     return [event for event in told if event["type"].startswith(("recording", "segment"))]
+
+
+def kinds(home: Wire, room: str) -> list[str]:
+    return [event["type"] for event in events(home, room)]
 
 
 def segments(directory: Path) -> list[Segment]:
     return sorted(Store(directory).walk(), key=lambda segment: segment.start_us)
 
 
-async def test_on_and_off_over_mqtt(mosquitto: StartMosquitto, tmp_path: Path) -> None:
+async def switched(home: Wire, room: str, word: str) -> None:
+    """Returns when what is said is so."""
+    home.publish(f"sfu/{room}/recordings/set", word)
+    await until(lambda: home.latest.get(f"sfu/{room}/recordings/state") == word.encode())
+
+
+async def test_on_and_off_over_mqtt(mosquitto: StartMosquitto, tmp_path: Path, source: Path) -> None:
     url = mosquitto().url
-    source = make_file(tmp_path / "source.mp4", options={"bf": "0"})
-    directory = tmp_path / "recordings"
-    async with wire(url) as home, serving(url, recording__dir=directory), camera(url, "front/pub/cam1", source):
-        await until(lambda: home.json("sfu/front/state").get("live"))
-        await until(lambda: home.latest.get("sfu/front/recordings/state") == b"OFF")
-        home.publish("sfu/front/recordings/set", "ON")
-        await until(lambda: home.latest["sfu/front/recordings/state"] == b"ON")
-        assert home.json("sfu/front/state")["recording"]
-        await asyncio.sleep(1)
-        home.publish("sfu/front/recordings/set", "OFF")
-        await until(lambda: home.latest["sfu/front/recordings/state"] == b"OFF")
-        await until(lambda: len(events(home, "front")) == 3)
+    async with wire(url) as home, serving(url, recording__dir=tmp_path) as service:
+        async with camera(url, "front/pub/cam1", source):
+            await until(lambda: home.latest.get("sfu/front/recordings/state") == b"OFF")
+            await until(lambda: home.json("sfu/front/state").get("live"))
+            assert not service.recordings.recording("front", "cam1")
+            said_us = time.time_ns() // 1000
+            await switched(home, "front", "ON")
+            await until(lambda: home.json("sfu/front/state")["recording"])
+            assert service.recordings.recording("front", "cam1")
+            await switched(home, "front", "OFF")
+            await until(lambda: len(events(home, "front")) == 3)
+            assert service.recordings.octets == sum(segment.path.stat().st_size for segment in segments(tmp_path))
         started, told, stopped = events(home, "front")
-        (segment,) = segments(directory)
-        assert complaints(segment.path) == ""
-        seen = probed(segment.path)
-        assert {kind: stream.codec for kind, stream in seen.items()} == {"video": "h264", "audio": "opus"}
+        (segment,) = segments(tmp_path)
         assert [event["type"] for event in (started, told, stopped)] == [
             "recording_started",
             "segment",
             "recording_stopped",
         ]
         assert told["start"] == started["start"] == rfc3339(segment.start_us)
-        assert told["bytes"] == segment.path.stat().st_size
-        assert directory / told["file"] == segment.path
+        assert parse(told["start"]) < said_us, "begins with the key frame before ON"
+        assert (told["bytes"], tmp_path / told["file"]) == (segment.path.stat().st_size, segment.path)
         assert stopped["reason"] == "stopped"
+        assert complaints(segment.path) == ""
+        seen = probed(segment.path)
+        assert {kind: stream.codec for kind, stream in seen.items()} == {"video": "h264", "audio": "opus"}
+        await until(lambda: not home.json("sfu/front/state")["live"])
+        assert len(events(home, "front")) == 3
+
+
+async def test_a_room_s_switch_is_its_sub_rooms_and_what_was_retained_is_not_heard(
+    mosquitto: StartMosquitto, tmp_path: Path, source: Path
+) -> None:
+    url = mosquitto().url
+    async with wire(url) as home:
+        home.link.set_state("sfu/site/gate/recordings/set", b"ON")
+        await home.drained()
+        async with serving(url, recording__dir=tmp_path), camera(url, "site/gate/pub/cam1", source):
+            await until(lambda: home.json("sfu/site/gate/state").get("live"))
+            home.publish("sfu/site/recordings/set", "maybe")
+            await switched(home, "site", "ON")
+            await until(lambda: home.latest["sfu/site/gate/recordings/state"] == b"ON")
+            assert kinds(home, "site/gate") == ["recording_started"]
+            assert kinds(home, "site") == []
+            await switched(home, "site/gate", "OFF")
+            await until(lambda: home.latest["sfu/site/recordings/state"] == b"OFF")
+
+
+async def test_what_is_told_survives_the_broker_and_ends_with_the_server(
+    mosquitto: StartMosquitto, tmp_path: Path, source: Path
+) -> None:
+    broker = mosquitto()
+    async with camera(broker.url, "front/pub/cam1", source):
+        async with serving(broker.url, recording__dir=tmp_path, recording__mode="always"):
+            async with wire(broker.url) as home:
+                await until(lambda: home.latest.get("sfu/front/recordings/state") == b"ON")
+            broker.kill()
+            broker.restart()
+            async with wire(broker.url) as home:
+                await until(lambda: home.latest.get("sfu/front/recordings/state") == b"ON")
+        async with wire(broker.url) as home:
+            await until(lambda: home.retained.get("sfu/front/recordings/state") == b"OFF")
+    (segment,) = segments(tmp_path)
+    assert complaints(segment.path) == ""
+
+
+async def test_two_producers_a_camera_that_comes_and_goes_and_viewers_who_notice_nothing(
+    mosquitto: StartMosquitto, tmp_path: Path, source: Path
+) -> None:
+    url = mosquitto().url
+    async with (
+        wire(url) as home,
+        serving(url, recording__dir=tmp_path, recording__mode="always"),
+        filming(url, "yard/pub/lens") as lens,
+        watching(url, "yard/view/anna") as (screen, _),
+    ):
+        await until(lambda: home.json("sfu/yard/state").get("live"))
+        for session in range(1, 3):
+            async with camera(url, "yard/pub/cam1", source):
+                await until(lambda: kinds(home, "yard").count("recording_started") >= session)  # noqa: B023
+            await until(lambda: kinds(home, "yard").count("recording_stopped") >= session)  # noqa: B023
+        await screen.missed_nothing(lens, "v0", "a0")
+    of_camera = [segment for segment in segments(tmp_path) if segment.peer == "cam1"]
+    assert len(of_camera) == 2
+    assert [complaints(segment.path) for segment in of_camera] == ["", ""]
+
+
+async def test_a_directory_that_cannot_be_written_is_told_of_and_used_once_it_can(
+    mosquitto: StartMosquitto, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recorder.reel.RETRY", 0.1)
+    url = mosquitto().url
+    directory = tmp_path / "recordings"
+    directory.write_text("a file is in the way")
+    async with (
+        wire(url) as home,
+        serving(url, recording__dir=directory, recording__mode="always") as service,
+        camera(url, "front/pub/cam1", source),
+        watching(url, "front/view/anna"),
+    ):
+        await until(lambda: events(home, "front"))
+        (failed,) = events(home, "front")
+        assert (failed["type"], failed["peer"], failed["reason"]) == ("recording_failed", "cam1", "unwritable")
+        assert str(directory) in failed["message"]
+        await until(lambda: service.recordings.failures()["unwritable"] > 2)
+        assert home.latest["sfu/front/recordings/state"] == b"OFF"
+        assert len(events(home, "front")) == 1
+        directory.unlink()
+        await until(lambda: home.latest["sfu/front/recordings/state"] == b"ON")
+        shutil.rmtree(directory)  # gone while it is written: what comes next has a directory again
+        await switched(home, "front", "OFF")
+        await switched(home, "front", "ON")
+    assert [complaints(segment.path) for segment in segments(directory)] == [""]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """8 MB."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(directory)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("needs the right to mount")
+    yield directory
+    subprocess.run(["umount", "-l", str(directory)], check=True)
+
+
+@pytest.mark.parametrize("on_full", ["free", "pause"])
+async def test_a_full_disk_costs_old_recordings_or_pauses_and_viewers_nothing(
+    mosquitto: StartMosquitto, small_disk: Path, source: Path, on_full: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recorder.reel.RETRY", 0.1)
+    monkeypatch.setattr("recorder.keeper.NEED", 1_000_000)
+    monkeypatch.setattr("recorder.manager.NEED", 1_000_000)
+    url = mosquitto().url
+    async with (
+        wire(url) as home,
+        serving(url, recording__dir=small_disk, recording__keep_free=0, recording__on_full=on_full) as service,
+        camera(url, "front/pub/cam1", source),
+        filming(url, "hall/pub/lens") as lens,
+        watching(url, "hall/view/anna") as (screen, _),
+    ):
+        await until(lambda: home.json("sfu/front/state").get("live"))
+        old = Store(small_disk).new("front", "cam1", 1_000_000_000, ".mp4").path
+        old.parent.mkdir(parents=True)
+        old.write_bytes(bytes(4_000_000))
+        await switched(home, "front", "ON")
+        filler = small_disk / "filler"
+        with contextlib.suppress(OSError):
+            filler.write_bytes(bytes(8_000_000))
+        if on_full == "pause":
+            await until(lambda: "recording_stopped" in kinds(home, "front"))
+            await until(lambda: home.latest["sfu/front/recordings/state"] == b"OFF")
+            assert old.exists()
+            filler.unlink()
+        await until(lambda: kinds(home, "front").count("recording_started") == 2)
+        assert kinds(home, "front").count("recording_failed") == 1
+        (failed,) = [event for event in events(home, "front") if event["type"] == "recording_failed"]
+        assert failed["reason"] == "disk_full"
+        assert old.exists() == (on_full == "pause")
+        assert kinds(home, "front").count("segment_deleted") == (0 if on_full == "pause" else 1)
+        assert service.recordings.deletions()["free"] == (0 if on_full == "pause" else 1)
+        await switched(home, "front", "OFF")
+        await screen.missed_nothing(lens, "v0", "a0")
+    assert [complaints(segment.path) for segment in segments(small_disk) if segment.path != old] == ["", ""]
+
+
+async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
+    mosquitto: StartMosquitto,
+    tmp_path: Path,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("recorder.manager._AGAIN", 0.1)
+    take, bugs = Reel.take, [True]
+
+    def buggy(reel: Reel, *args: Any) -> None:
+        if bugs:
+            bugs.pop()
+            raise ZeroDivisionError
+        take(reel, *args)
+
+    url = mosquitto().url
+    async with (
+        wire(url) as home,
+        serving(url, recording__dir=tmp_path) as service,
+        camera(url, "front/pub/cam1", source),
+    ):
+        await until(lambda: home.json("sfu/front/state").get("live"))
+        monkeypatch.setattr(Reel, "take", buggy)
+        await switched(home, "front", "ON")
+        assert kinds(home, "front") == ["recording_failed", "recording_started"]
+        assert service.recordings.failures()["internal"] == 1
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_after_a_kill_files_are_whole_and_sigterm_finishes_them(
+    mosquitto: StartMosquitto, tmp_path: Path
+) -> None:
+    """More kills by hand: `python -m tests.kill_recordings`."""
+    url = mosquitto().url
+    directory = tmp_path / "recordings"
+    async with cameras(url, tmp_path):
+        lost = await killed(url, directory, 0.6)
+        assert max(lost.values()) <= MOST_LOST_S, lost
+        before = set(newest(directory).values())
+        async with wire(url) as home, sfu(*arguments(url, directory)) as process:
+            await until(lambda: kinds(home, "yard").count("recording_started") == 2)
+            at = time.time()
+            process.signal(signal.SIGTERM)
+            assert await process.ended() == 0
+            assert time.time() - at < 5
+            await until(lambda: home.latest["sfu/yard/recordings/state"] == b"OFF")
+            assert kinds(home, "yard").count("segment") == kinds(home, "yard").count("recording_stopped") == 2
+    for segment in set(newest(directory).values()) - before:
+        assert at - (segment.start_us + layout_of(segment.path).duration_us) / 1e6 < 0.3
+        assert await asyncio.to_thread(complaints, segment.path) == ""

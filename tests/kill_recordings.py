@@ -1,0 +1,126 @@
+"""A server that records, killed at random moments: its files are repaired by the next one, and lose 1.1 s at most.
+
+By hand: `python -m tests.kill_recordings --times 50 [--seed 1]`; prints what each kill cost each camera.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from recorder.index import layout_of
+from recorder.store import Segment, Store
+from sfu.peers.publish import publish
+from sfu.signaling.mqtt import BrokerUrl
+from tests.brokers import Mosquitto
+from tests.integration.test_process import sfu
+from tests.media import make_file
+from tests.programs import need
+from tests.recorded import complaints
+from tests.waiting import until
+
+MOST_LOST_S = 1.1
+CAMERAS = {"both": "libx264", "sound": None}
+"""By peer: the encoder of the picture, None for sound alone."""
+
+
+@contextlib.asynccontextmanager
+async def camera(url: BrokerUrl, leaf: str, source: Path) -> AsyncIterator[None]:
+    """`sfu publish` of a file, for ever."""
+    room, _, peer = leaf.rpartition("/pub/")
+    stop = asyncio.Event()
+    task = asyncio.create_task(
+        publish(room, str(source), peer_id=peer, loop=True, broker=url, stop=stop, report=lambda _: None)
+    )
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+@contextlib.asynccontextmanager
+async def cameras(url: BrokerUrl, directory: Path) -> AsyncIterator[None]:
+    """One of each kind in the room `yard`."""
+    async with contextlib.AsyncExitStack() as stack:
+        for peer, encoder in CAMERAS.items():
+            source = make_file(directory / f"{peer}.mp4", video=encoder, options={"bf": "0"} if encoder else None)
+            await stack.enter_async_context(camera(url, f"yard/pub/{peer}", source))
+        yield
+
+
+def arguments(url: BrokerUrl, directory: Path) -> tuple[str, ...]:
+    """Of `sfu serve`, to record everything."""
+    return ("--broker", str(url), "--set", "recording.mode=always", "--set", f"recording.dir={directory}")
+
+
+def newest(directory: Path) -> dict[str, Segment]:
+    """The last segment of each camera."""
+    segments = sorted(Store(directory).walk(), key=lambda segment: segment.start_us)
+    return {segment.peer: segment for segment in segments}
+
+
+async def killed(url: BrokerUrl, directory: Path, seconds: float) -> dict[str, float]:
+    """Seconds that each camera's recording lacks at its end, after a kill so long after both were being recorded."""
+    before = set(newest(directory).values())
+    async with sfu(*arguments(url, directory)) as process:
+        await until(lambda: len(set(newest(directory).values()) - before) == len(CAMERAS))
+        await asyncio.sleep(seconds)
+        at = time.time()
+        process.signal(signal.SIGKILL)
+        await process.ended()
+    left = newest(directory)
+    async with sfu(*arguments(url, directory)) as process:
+        await until(lambda: "serving" in process.log and all(_whole(segment) for segment in left.values()))
+        process.signal(signal.SIGTERM)
+        assert await process.ended() == 0, process.log
+    heard = [await asyncio.to_thread(complaints, segment.path) for segment in Store(directory).walk()]
+    assert heard == [""] * len(heard)
+    assert set(left) == set(CAMERAS)
+    return {peer: at - (segment.start_us + layout_of(segment.path).duration_us) / 1e6 for peer, segment in left.items()}
+
+
+def _whole(segment: Segment) -> bool:
+    return layout_of(segment.path).end == segment.path.stat().st_size
+
+
+async def _main(times: int, seed: int) -> None:
+    chance = random.Random(seed)
+    lost: dict[str, list[float]] = {peer: [] for peer in CAMERAS}
+    with tempfile.TemporaryDirectory() as temporary:
+        root = Path(temporary)
+        broker = Mosquitto(need("mosquitto"), root)
+        async with cameras(broker.url, root):
+            for number in range(times):
+                seconds = chance.uniform(0.2, 4.0)
+                found = await killed(broker.url, root / "recordings", seconds)
+                for peer, missing in found.items():
+                    lost[peer].append(missing)
+                told = ", ".join(f"{peer} {missing:.3f} s" for peer, missing in found.items())
+                _say(f"{number + 1:3} killed after {seconds:.2f} s, lost: {told}")
+        broker.stop()
+    for peer, all_lost in lost.items():
+        _say(f"{peer}: {times} kills, lost median {statistics.median(all_lost):.3f} s, most {max(all_lost):.3f} s")
+        assert max(all_lost) <= MOST_LOST_S
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--times", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=1)
+    asked = parser.parse_args()
+    asyncio.run(_main(asked.times, asked.seed))
