@@ -64,13 +64,23 @@ class Playback:
         return bool(self._spans(room, peer, since_us, until_us))
 
     def playlist(
-        self, room: str, peer: str, since_us: int, until_us: int, *, url: Callable[[str], str], now_us: int
+        self,
+        room: str,
+        peer: str,
+        since_us: int,
+        until_us: int,
+        *,
+        url: Callable[[str], str],
+        now_us: int,
+        webm: bool = False,
     ) -> str | None:
         """An HLS playlist of the fragmented MP4s of a span; `url` makes one of a segment's name. None without any.
 
-        It grows while the producer is recorded and the span has not passed.
+        It grows while the producer is recorded and the span has not passed. `webm`: WebM's clusters too, which no
+        player of HLS knows, for one that hands them to Media Source Extensions.
         """
-        spans = [span for span in self._spans(room, peer, since_us, until_us) if span.segment.path.suffix == ".mp4"]
+        held = {".mp4", ".webm"} if webm else {".mp4"}
+        spans = [span for span in self._spans(room, peer, since_us, until_us) if span.segment.path.suffix in held]
         files = [
             hls.File(
                 url(self.store.name(span.segment)),

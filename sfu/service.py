@@ -241,6 +241,7 @@ class Service:
                 version=bridge.VERSION,
                 websocket=self._websocket(),
                 ice_servers=self._ice_servers(),
+                recordings=True,
             ),
             connect_broker=self._connect_broker,
             ready=lambda: self.link.connected,

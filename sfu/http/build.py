@@ -73,8 +73,11 @@ def _install(work: Path) -> None:
 def _esbuild(work: Path) -> None:
     arguments = [
         str(work / "node_modules" / "esbuild" / "bin" / "esbuild"),
-        "src/app.ts",
-        "src/app.css",
+        "app=src/app.ts",
+        "app=src/app.css",
+        # Loaded when first wanted: a bundle without anything in common, for a shared one would delay the wall.
+        "recordings=src/recordings/main.ts",
+        "recordings=src/recordings/recordings.css",
         "--bundle",
         "--minify",
         "--format=esm",

@@ -142,6 +142,7 @@ class RecordingsApi:
             until_us,
             url=lambda name: f"{up}media/{quote(name)}",
             now_us=self._wall_us(),
+            webm=request.query.get("webm") == "1",
         )
         if text is None:
             raise Refusal(404, "not_found", f"no MP4 of {room}/{peer} was recorded in that time")

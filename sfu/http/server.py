@@ -39,6 +39,8 @@ class PageInfo:
     """A `ws(s)://` URL of the broker's own WebSocket listener; None: through our `/mqtt`."""
     ice_servers: Sequence[Mapping[str, object]] = ()
     """RTCIceServer dictionaries (W3C webrtc-pc section 4.2.3)."""
+    recordings: bool = False
+    """Whether there is an API of recordings, so that the page offers to show them."""
 
 
 class Part(Protocol):
@@ -179,6 +181,7 @@ class HttpServer:
                 "base": page.base,
                 "websocket": page.websocket or "mqtt",
                 "ice_servers": list(page.ice_servers),
+                "recordings": page.recordings,
             }
         )
 

@@ -1,5 +1,6 @@
 // Puts the page together: broker, directory, views, wall, header; and passes changes on from one to the next.
 
+import { Archive } from "./archive.js";
 import { Broker } from "./broker.js";
 import { type Config, embedded, fetchConfig, publishOfAddress, roomOfAddress } from "./config.js";
 import { Directory } from "./directory.js";
@@ -25,7 +26,8 @@ class App {
   private readonly broker: Broker;
   private readonly directory: Directory;
   private readonly views: ViewSet;
-  private readonly wall = new Wall(embedded() ? 0 : undefined);
+  private readonly wall: Wall;
+  private readonly archive: Archive | null;
   private readonly publishing: Publishing | null;
   private readonly header: Header | null;
   private readonly empty: Empty;
@@ -40,7 +42,10 @@ class App {
     this.views = new ViewSet(around);
     this.publishing = embedded() ? null : new Publishing(around, this.directory);
     const goLive = (): void => this.publishing?.open(this.views.room);
-    this.header = embedded() ? null : new Header(goLive);
+    this.archive = this.openArchive(config);
+    this.wall = new Wall(embedded() ? 0 : undefined, (room) => this.directory.recording(room), this.archive);
+    const recordings = this.archive && ((): void => this.archive?.open(null));
+    this.header = embedded() ? null : new Header(goLive, recordings);
     this.empty = new Empty(embedded() ? null : goLive);
   }
 
@@ -54,8 +59,20 @@ class App {
     this.broker.connect();
     this.views.choose(roomOfAddress());
     this.publishAsAsked();
-    const { wall, views, publishing } = this;
-    exposeHooks({ wall, views, publishing, health: () => this.health() });
+    this.archive?.follow();
+    const { wall, views, publishing, archive } = this;
+    exposeHooks({ wall, views, publishing, archive, health: () => this.health() });
+  }
+
+  /** The bare player has none: it is live pictures in a frame of somebody else's. */
+  private openArchive({ base, recordings }: Config): Archive | null {
+    if (!recordings || embedded()) return null;
+    const archive = new Archive({
+      recording: (room) => this.directory.recording(room),
+      record: (room, on) => this.broker.publish(`${base}/${room}/recordings/set`, on ? "ON" : "OFF"),
+    });
+    archive.onLive = ({ room, peer }) => this.wall.present(room, peer);
+    return archive;
   }
 
   private connectParts(login: LoginDialog): void {

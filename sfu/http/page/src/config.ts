@@ -9,6 +9,8 @@ export interface Config {
   /** Absolute URL of the broker's WebSocket. */
   websocket: string;
   iceServers: RTCIceServer[];
+  /** Whether the server keeps recordings, and plays them. */
+  recordings: boolean;
 }
 
 export async function fetchConfig(): Promise<Config> {
@@ -23,6 +25,7 @@ export async function fetchConfig(): Promise<Config> {
     base: given.base,
     websocket: websocket.href,
     iceServers: given.ice_servers,
+    recordings: given.recordings === true,
   };
 }
 
@@ -30,8 +33,13 @@ export async function fetchConfig(): Promise<Config> {
 export function roomOfAddress(): string | null {
   const room = embedded()
     ? decodeURIComponent(location.pathname.slice(new URL("embed/", document.baseURI).pathname.length))
-    : decodeURIComponent(location.hash.slice(1));
+    : decodeURIComponent(place());
   return validRoom(room) ? room : null;
+}
+
+/** The part of the wall's address that names a room; recordings have theirs behind it (`archive.ts`). */
+export function place(): string {
+  return location.hash.slice(1).split("?")[0]!;
 }
 
 export function embedded(): boolean {

@@ -12,6 +12,7 @@ export interface Producer {
 
 export interface RoomState {
   live: boolean;
+  recording: boolean;
   viewers: number;
   producers: Producer[];
 }
@@ -48,6 +49,10 @@ export class Directory {
     return count;
   }
 
+  recording(room: string): boolean {
+    return this.rooms.get(room)?.recording === true;
+  }
+
   private readState(topic: string, payload: Uint8Array): void {
     const room = topic.slice(this.base.length + 1, -"/state".length);
     if (room === "bridge") {
@@ -80,5 +85,5 @@ function parseState(payload: Uint8Array): RoomState | null {
   const value = parseJson(payload);
   if (!isRecord(value)) return null;
   const producers = Array.isArray(value.producers) ? (value.producers as Producer[]) : [];
-  return { live: value.live === true, viewers: Number(value.viewers) || 0, producers };
+  return { live: value.live === true, recording: value.recording === true, viewers: Number(value.viewers) || 0, producers };
 }

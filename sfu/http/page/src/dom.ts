@@ -28,19 +28,25 @@ const PATHS = {
   figures: "M5 19v-5M10 19V9M15 19v-7M20 19V5",
   stop: "M6 6h12v12H6z",
   noPicture: "M3 3l18 18M10 5h3.5A2.5 2.5 0 0 1 16 7.5v3l5-3v9M16 16.5a2.5 2.5 0 0 1-2.5 2.5h-8A2.5 2.5 0 0 1 3 16.5v-9A2.5 2.5 0 0 1 5.5 5",
+  recordings: "M12 4.5a7.5 7.5 0 1 1-7.2 5.4M4.5 4.5v5.4h5.4M12 8v4.3l3 1.8",
   audio: "M12 4a2.5 2.5 0 0 1 2.5 2.5v5a2.5 2.5 0 0 1-5 0v-5A2.5 2.5 0 0 1 12 4zM6.5 11.5a5.5 5.5 0 0 0 11 0M12 17v3",
 };
 
 export type IconName = keyof typeof PATHS;
 
 export function icon(name: IconName): SVGSVGElement {
+  return drawing(PATHS[name]);
+}
+
+/** An icon of the one path `d`, in a field of 24 by 24. */
+export function drawing(d: string): SVGSVGElement {
   const namespace = "http://www.w3.org/2000/svg";
   const svg = document.createElementNS(namespace, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
   svg.setAttribute("aria-hidden", "true");
   svg.classList.add("icon");
   const path = document.createElementNS(namespace, "path");
-  path.setAttribute("d", PATHS[name]);
+  path.setAttribute("d", d);
   svg.append(path);
   return svg;
 }

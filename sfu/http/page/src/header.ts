@@ -11,7 +11,8 @@ export class Header {
   private readonly publish: HTMLButtonElement;
   private drawn = "";
 
-  constructor(onPublish: () => void) {
+  /** `onRecordings` null: there are none to be shown. */
+  constructor(onPublish: () => void, onRecordings: (() => void) | null) {
     const label = element("span", { class: "label" }, "Go live");
     this.publish = element(
       "button",
@@ -20,7 +21,10 @@ export class Header {
       label,
     );
     const home = element("a", { href: "#", class: "home", "aria-label": "All rooms" }, icon("camera"));
-    this.node = element("header", { class: "bar" }, home, this.path, this.status, this.publish);
+    const ways = onRecordings
+      ? [element("button", { type: "button", class: "to-recordings", "aria-label": "Recordings", click: onRecordings }, icon("recordings"), element("span", { class: "label" }, "Recordings"))]
+      : [];
+    this.node = element("header", { class: "bar" }, home, this.path, this.status, ...ways, this.publish);
   }
 
   set health([health, words]: [Health, string]) {

@@ -1,5 +1,6 @@
 // window.__sfu: what tests and curious people may ask the page. Never used by the page itself.
 
+import type { Archive } from "./archive.js";
 import { Cushion, type Way } from "./cushion.js";
 import type { Publishing } from "./publishing.js";
 import { contains } from "./rooms.js";
@@ -13,10 +14,11 @@ export interface Parts {
   wall: Wall;
   views: ViewSet;
   publishing: Publishing | null;
+  archive: Archive | null;
   health(): unknown;
 }
 
-export function exposeHooks({ wall, views, publishing, health }: Parts): void {
+export function exposeHooks({ wall, views, publishing, archive, health }: Parts): void {
   const viewOf = (mid: string, room?: string) =>
     views.list().find((view) => contains(view.room, room ?? view.room) && view.windows.some((it) => it.mid === mid));
   Object.assign(window, {
@@ -31,6 +33,7 @@ export function exposeHooks({ wall, views, publishing, health }: Parts): void {
       stop: () => publishing?.stop(),
       publisher: () => publisherStats(publishing),
       health,
+      recordings: () => archive?.report() ?? null,
       /** What a window would keep of a way that was [so, at ms], step by step. */
       cushion: (looks: [Way, number][]) => {
         const cushion = new Cushion();

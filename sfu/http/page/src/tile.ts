@@ -1,6 +1,8 @@
 // One window on the screen: its picture, what is to be said about it, and its three buttons.
 
+import type { Archive } from "./archive.js";
 import { element, icon, iconButton, relabel } from "./dom.js";
+import { Menu } from "./menu.js";
 import { Overlay } from "./overlay.js";
 import { shortName } from "./rooms.js";
 import type { Window } from "./view.js";
@@ -15,6 +17,7 @@ const SLIDES_STALLED_AFTER_MS = 20_000;
 export interface TileActions {
   enlarge(tile: Tile): void;
   sound(tile: Tile): void;
+  recording(room: string): boolean;
 }
 
 export class Tile {
@@ -30,6 +33,7 @@ export class Tile {
   private framesMovedAt = 0;
   private readonly title = element("span", { class: "camera" });
   private readonly place = element("span", { class: "place" });
+  private readonly sign = element("span", { class: "rec-sign", title: "Being recorded" });
   private readonly note = element("span", { class: "note" });
   private readonly overlay = new Overlay();
   private readonly message = element("p", { class: "message" });
@@ -37,23 +41,26 @@ export class Tile {
   private readonly symbol = element("div", { class: "symbol" });
   private readonly soundButton: HTMLButtonElement;
   private readonly sizeButton: HTMLButtonElement;
+  private readonly menu: Menu | null;
 
   constructor(
     readonly window: Window,
-    actions: TileActions,
+    private readonly actions: TileActions,
+    archive: Archive | null,
   ) {
     this.video.muted = true;
     this.soundButton = iconButton("soundOff", "Turn sound on (m)", () => actions.sound(this), "sound");
     this.sizeButton = iconButton("enlarge", "Enlarge (Enter)", () => actions.enlarge(this));
     const figures = iconButton("figures", "Figures (i)", () => (this.figures = !this.figures));
-    const tools = [this.soundButton, figures, this.sizeButton];
+    this.menu = archive && new Menu(archive, () => window.source);
+    const tools: Node[] = [...(this.menu ? [this.menu.node] : []), this.soundButton, figures, this.sizeButton];
     if (document.fullscreenEnabled) tools.push(iconButton("fullscreen", "Full screen (f)", () => this.fullscreen()));
     this.node = element(
       "article",
       { class: "tile", tabindex: "0", click: () => actions.enlarge(this) },
       this.video,
       element("div", { class: "veil", role: "status" }, this.symbol, this.message, this.detail),
-      element("div", { class: "caption" }, element("span", { class: "dot" }), this.title, this.place, this.note),
+      element("div", { class: "caption" }, element("span", { class: "dot" }), this.title, this.place, this.sign, this.note),
       this.overlay.node,
       element("div", { class: "tools" }, ...tools),
     );
@@ -107,6 +114,8 @@ export class Tile {
     this.place.textContent = source ? source.room : "";
     this.soundButton.hidden = !audio?.source;
     setText(this.note, noteWords(video?.reason));
+    setText(this.sign, source && this.actions.recording(source.room) ? "REC" : "");
+    this.menu?.update();
     this.countFrames(now);
     this.describe();
     this.setState(this.judge(now), reasonWords(video?.reason, video?.source?.codec));

@@ -1,5 +1,6 @@
 // The tiles of all views on the screen: their grid, the enlarged one, the one that sounds, and the keys.
 
+import type { Archive } from "./archive.js";
 import { element } from "./dom.js";
 import { bestGrid } from "./layout.js";
 import { Tile } from "./tile.js";
@@ -16,7 +17,12 @@ export class Wall {
   private enlarged: Tile | null = null;
   private columns = 1;
 
-  constructor(private readonly gap = GAP) {
+  /** `archive` null: nothing is said of recordings but that they are made. */
+  constructor(
+    private readonly gap = GAP,
+    private readonly recording: (room: string) => boolean = () => false,
+    private readonly archive: Archive | null = null,
+  ) {
     new ResizeObserver(() => this.arrange()).observe(this.node);
     document.addEventListener("keydown", (event) => this.key(event));
     setInterval(() => this.refresh(), 1_000);
@@ -41,12 +47,18 @@ export class Wall {
     // A moved video pauses: tiles are put where they belong once, and stay.
     windows.forEach((window, index) => {
       if (this.tiles.has(window)) return;
-      const tile = new Tile(window, { enlarge: (it) => this.toggle(it), sound: (it) => this.sound(it) });
+      const tile = new Tile(window, { enlarge: (it) => this.toggle(it), sound: (it) => this.sound(it), recording: this.recording }, this.archive);
       this.tiles.set(window, tile);
       const after = windows.slice(index + 1).find((later) => this.tiles.has(later));
       this.node.insertBefore(tile.node, (after && this.tiles.get(after)?.node) ?? null);
     });
     this.refresh();
+  }
+
+  /** Enlarges the tile of a camera, if there is one. */
+  present(room: string, peer: string): void {
+    const tile = this.shown().find(({ window: { source } }) => source?.room === room && source.peer === peer);
+    if (tile) this.enlarge(tile);
   }
 
   private refresh(): void {

@@ -1,0 +1,115 @@
+// The way from the wall to the recordings: their code is loaded when first wanted, and the address remembers the moment.
+
+import { place } from "./config.js";
+import { element } from "./dom.js";
+import type { Camera } from "./recordings/catalogue.js";
+import type { View } from "./recordings/main.js";
+
+type Bundle = typeof import("./recordings/main.js");
+
+const FIELD = "recordings";
+const MOMENT = "at";
+
+export interface Recorder {
+  recording(room: string): boolean;
+  /** False: the broker is away, and nobody was asked. */
+  record(room: string, on: boolean): boolean;
+}
+
+export class Archive {
+  /** Goes to the live picture of a camera. */
+  onLive: (camera: Camera) => void = () => undefined;
+
+  private view: View | null = null;
+  private bundle: Promise<Bundle> | null = null;
+  private opening = 0;
+
+  constructor(readonly recorder: Recorder) {
+    for (const name of ["popstate", "hashchange"]) addEventListener(name, () => this.follow());
+  }
+
+  /** Opens what the address asks for, closes what it does not. */
+  follow(): void {
+    const wanted = wish();
+    if (!wanted) this.close();
+    else if (!this.view) void this.show(wanted.camera, wanted.time);
+  }
+
+  /** A step forward in the browser's history: its back button leads here again. */
+  open(camera: Camera | null): void {
+    history.pushState({ from: "wall" }, "", address(camera, null));
+    void this.show(camera, null);
+  }
+
+  /** Whoever points at the way in will soon want what is behind it. */
+  prepare(): void {
+    this.load().catch(() => (this.bundle = null));
+  }
+
+  /** For tests and the curious; null while no recordings are shown. */
+  report(): Record<string, unknown> | null {
+    return this.view?.report() ?? null;
+  }
+
+  private async show(camera: Camera | null, time: number | null): Promise<void> {
+    const opening = (this.opening += 1);
+    const { open } = await this.load();
+    if (opening !== this.opening || this.view) return;
+    this.view = open(camera, time, {
+      recording: (room) => this.recorder.recording(room),
+      onMoment: (it, at) => history.replaceState(history.state, "", address(it, at)),
+      onClose: (live) => this.closed(live),
+    });
+  }
+
+  private close(): void {
+    this.opening += 1;
+    const { view } = this;
+    this.view = null;
+    view?.close();
+  }
+
+  private closed(live: boolean): void {
+    const { view } = this;
+    this.view = null;
+    // Closed by the address having changed: there is nothing to go back from.
+    if (!view) return;
+    if (history.state?.from === "wall") history.back();
+    else history.replaceState(null, "", `#${place()}`);
+    if (live && view.camera) this.onLive(view.camera);
+  }
+
+  private load(): Promise<Bundle> {
+    this.bundle ??= loaded();
+    return this.bundle;
+  }
+}
+
+function wish(): { camera: Camera | null; time: number | null } | null {
+  const [, query] = location.hash.split("?");
+  const fields = new URLSearchParams(query ?? "");
+  const name = fields.get(FIELD);
+  if (name === null) return null;
+  const slash = name.lastIndexOf("/");
+  const time = Date.parse(fields.get(MOMENT) ?? "");
+  return {
+    camera: slash > 0 ? { room: name.slice(0, slash), peer: name.slice(slash + 1) } : null,
+    time: Number.isNaN(time) ? null : time,
+  };
+}
+
+function address(camera: Camera | null, time: number | null): string {
+  const name = camera ? `${camera.room}/${camera.peer}` : "";
+  const moment = time === null ? "" : `&${MOMENT}=${new Date(time).toISOString().slice(0, 19)}Z`;
+  return `#${place()}?${FIELD}=${name}${moment}`;
+}
+
+/** From beside this very file, in this very version. */
+async function loaded(): Promise<Bundle> {
+  const url = (name: string): string => new URL(`${name}${new URL(import.meta.url).search}`, import.meta.url).href;
+  const styled = new Promise((resolve) => {
+    document.head.append(element("link", { rel: "stylesheet", href: url("recordings.css"), load: resolve, error: resolve }));
+  });
+  const [bundle] = await Promise.all([import(url("recordings.js")) as Promise<Bundle>, styled]);
+  return bundle;
+}

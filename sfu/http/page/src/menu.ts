@@ -1,0 +1,101 @@
+// A tile's menu about recordings: the way to them, and the switch that starts and stops them.
+
+import type { Archive } from "./archive.js";
+import { element, icon, iconButton } from "./dom.js";
+import type { Camera } from "./recordings/catalogue.js";
+import { shortName } from "./rooms.js";
+
+const PATIENCE_MS = 6_000;
+
+export class Menu {
+  readonly node: HTMLElement;
+  private readonly opener: HTMLButtonElement;
+  private readonly list: HTMLElement;
+  private readonly words = element("span");
+  private readonly toggle: HTMLButtonElement;
+  private wanted: boolean | null = null;
+  private problem = "";
+  private timer = 0;
+
+  constructor(
+    private readonly archive: Archive,
+    private readonly camera: () => Camera | null,
+  ) {
+    this.opener = iconButton("recordings", "Recordings", () => this.open(this.list.hidden === true));
+    this.opener.setAttribute("aria-haspopup", "menu");
+    const show = element("button", { type: "button", role: "menuitem", click: () => this.show() }, icon("recordings"), "Recordings");
+    this.toggle = element(
+      "button",
+      { type: "button", role: "menuitemcheckbox", click: () => this.switch() },
+      element("span", { class: "lamp" }),
+      this.words,
+    );
+    this.list = element("div", { class: "menu", role: "menu", hidden: true, click: (event) => event.stopPropagation() }, show, this.toggle);
+    this.node = element("div", { class: "menu-place", keydown: (event) => this.key(event as KeyboardEvent) }, this.opener, this.list);
+    this.node.addEventListener("pointerenter", () => this.archive.prepare());
+    this.node.addEventListener("focusout", (event) => {
+      if (!this.node.contains(event.relatedTarget as Node | null)) this.open(false);
+    });
+  }
+
+  update(): void {
+    const camera = this.camera();
+    if (!camera || this.list.hidden) return;
+    const recording = this.archive.recorder.recording(camera.room);
+    if (recording === this.wanted) this.wanted = null;
+    this.toggle.setAttribute("aria-checked", String(recording));
+    // Disabled in fact it would lose the focus, and the menu would close.
+    this.toggle.setAttribute("aria-disabled", String(this.wanted !== null));
+    const words = this.problem || this.doing(recording, camera.room);
+    if (this.words.textContent !== words) this.words.textContent = words;
+  }
+
+  private doing(recording: boolean, room: string): string {
+    if (this.wanted !== null) return this.wanted ? "Starting" : "Stopping";
+    return `${recording ? "Stop recording" : "Record"} ${shortName(room)}`;
+  }
+
+  private open(open: boolean): void {
+    this.problem = "";
+    this.list.hidden = !open;
+    this.opener.setAttribute("aria-expanded", String(open));
+    this.update();
+    if (open) this.list.querySelector("button")?.focus();
+  }
+
+  private show(): void {
+    this.open(false);
+    this.archive.open(this.camera());
+  }
+
+  private switch(): void {
+    const camera = this.camera();
+    if (!camera || this.wanted !== null) return;
+    const wanted = !this.archive.recorder.recording(camera.room);
+    const asked = this.archive.recorder.record(camera.room, wanted);
+    this.wanted = asked ? wanted : null;
+    this.problem = asked ? "" : "The broker is away";
+    this.update();
+    clearTimeout(this.timer);
+    this.timer = window.setTimeout(() => {
+      if (this.wanted === null) return;
+      this.wanted = null;
+      this.problem = "The server did not follow";
+      this.update();
+    }, PATIENCE_MS);
+  }
+
+  private key(event: KeyboardEvent): void {
+    if (this.list.hidden) return;
+    event.stopPropagation();
+    const items = [...this.list.querySelectorAll("button")];
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (event.key === "Escape") {
+      this.open(false);
+      this.opener.focus();
+    } else if (step) {
+      event.preventDefault();
+      items[(items.indexOf(document.activeElement as HTMLButtonElement) + step + items.length) % items.length]?.focus();
+    }
+  }
+}

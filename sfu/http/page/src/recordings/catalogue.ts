@@ -1,0 +1,84 @@
+// The server's recordings over HTTP: which cameras, what of a day, thumbnails, clips, protection. Never plays.
+
+import { parsePlaylist, type Part } from "./playlist.js";
+import type { Segment, Span } from "./spans.js";
+
+export interface Camera {
+  room: string;
+  peer: string;
+}
+
+export interface Recorded extends Camera, Span {
+  recording: boolean;
+  /** UTC days with recordings, as `2026-11-23`. */
+  days: string[];
+}
+
+/** The server said no; `message` is its own words. */
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+const ROOT = "api/recordings";
+
+/** Every camera of which there is anything. Refused with 404: this server keeps no recordings. */
+export async function cameras(): Promise<Recorded[]> {
+  const { recordings } = await (await ask(ROOT)).json();
+  return recordings.map((it: Recorded & { start: unknown }) => ({ ...it, ...span(it) }));
+}
+
+export async function segments(camera: Camera, within: Span): Promise<Segment[]> {
+  const found = await (await ask(`${ROOT}?${query(camera, within)}`)).json();
+  return found.segments.map((it: Segment & { start: unknown }) => ({ ...it, ...span(it) }));
+}
+
+export async function parts({ room, peer }: Camera, { start, end }: Span, signal: AbortSignal): Promise<Part[]> {
+  const span = new URLSearchParams({ start: iso(start), end: iso(end), webm: "1" });
+  const response = await ask(`${ROOT}/hls/${room}/${encodeURIComponent(peer)}.m3u8?${span}`, { signal });
+  return parsePlaylist(await response.text(), response.url);
+}
+
+export async function bytes(url: string, offset: number, size: number, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+  const response = await ask(url, { signal, headers: { Range: `bytes=${offset}-${offset + size - 1}` } });
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+export function thumbnailUrl(camera: Camera, at: number, width: number): string {
+  return `${ROOT}/thumbnail?${new URLSearchParams({ ...names(camera), at: iso(at), width: String(width) })}`;
+}
+
+export function exportUrl(camera: Camera, within: Span): string {
+  return `${ROOT}/export?${query(camera, within)}`;
+}
+
+export async function protect(segment: Segment, on: boolean): Promise<void> {
+  await ask(segment.url.replace(`${ROOT}/media/`, `${ROOT}/protected/`), { method: on ? "PUT" : "DELETE" });
+}
+
+export function iso(time: number): string {
+  return new Date(time).toISOString();
+}
+
+async function ask(url: string, options: RequestInit = {}): Promise<Response> {
+  const response = await fetch(url, options);
+  if (response.ok) return response;
+  const told = await response.json().catch(() => null);
+  throw new Refused(response.status, String(told?.error?.message ?? response.statusText));
+}
+
+function span(given: { start: unknown; end: unknown }): Span {
+  return { start: Date.parse(String(given.start)), end: Date.parse(String(given.end)) };
+}
+
+function query(camera: Camera, { start, end }: Span): string {
+  return new URLSearchParams({ ...names(camera), start: iso(start), end: iso(end) }).toString();
+}
+
+function names({ room, peer }: Camera): Record<string, string> {
+  return { room, peer };
+}

@@ -1,0 +1,62 @@
+// A span to download: chosen on the bar, told in words, fetched as one file.
+
+import { element } from "../dom.js";
+import { type Camera, exportUrl } from "./catalogue.js";
+import { clock, lengthWords, sizeWords } from "./format.js";
+import { button, symbol } from "./icons.js";
+import { bytesOf, type Segment, type Span } from "./spans.js";
+
+const FIRST_MS = 60_000;
+export const SHORTEST_MS = 1_000;
+
+export class Clip {
+  readonly node: HTMLElement;
+  span: Span | null = null;
+  onChange: () => void = () => undefined;
+
+  private readonly begin: HTMLButtonElement;
+  private readonly words = element("span", { class: "clip-words", role: "status" });
+  private readonly link: HTMLAnchorElement;
+  private readonly chosen: HTMLElement;
+
+  constructor(begin: () => void) {
+    this.begin = element("button", { type: "button", class: "act wide", title: "Cut a clip (c)", click: begin }, symbol("scissors"), "Clip");
+    this.link = element("a", { class: "act wide primary", download: "" }, symbol("download"), element("span", { class: "label" }, "Download"));
+    this.chosen = element("div", { class: "clip", hidden: true }, this.words, this.link, button("close", "No clip", () => this.set(null)));
+    this.node = element("div", { class: "clipping" }, this.begin, this.chosen);
+  }
+
+  /** From `at` on, or the last minute before `end` where there is no more. */
+  open(at: number | null, end: number): void {
+    if (at === null) return;
+    const last = Math.max(at + SHORTEST_MS, Math.min(at + FIRST_MS, end));
+    this.set({ start: Math.min(at, last - Math.min(FIRST_MS, SHORTEST_MS * 10)), end: last });
+  }
+
+  set(span: Span | null): void {
+    this.span = span;
+    this.onChange();
+  }
+
+  /** The playhead as the clip's beginning or end; the other end goes along where it must. */
+  mark(edge: "start" | "end", at: number): void {
+    const { start, end } = this.span ?? { start: at, end: at };
+    if (edge === "start") this.set({ start: at, end: end > at + SHORTEST_MS ? end : at + FIRST_MS });
+    else this.set({ start: start < at - SHORTEST_MS ? start : at - FIRST_MS, end: at });
+  }
+
+  show(camera: Camera | null, segments: readonly Segment[]): void {
+    const { span } = this;
+    this.begin.hidden = span !== null;
+    this.begin.disabled = segments.length === 0;
+    this.chosen.hidden = span === null;
+    if (!span || !camera) return;
+    const bytes = bytesOf(segments, span);
+    this.words.textContent = bytes
+      ? `${clock(span.start)} – ${clock(span.end)} · ${lengthWords(span.end - span.start)}, about ${sizeWords(bytes)}`
+      : "Nothing was recorded there";
+    this.link.classList.toggle("off", bytes === 0);
+    if (bytes) this.link.href = exportUrl(camera, span);
+    else this.link.removeAttribute("href");
+  }
+}

@@ -1,0 +1,242 @@
+// Fills a video element's MediaSource with recorded parts (W3C Media Source Extensions) as playing needs them.
+
+import { Axis } from "./axis.js";
+import { bytes, type Camera } from "./catalogue.js";
+import { kindsOf, mimeOf } from "./codecs.js";
+import { type Part, segmentStart } from "./playlist.js";
+import { Reel } from "./reel.js";
+import { sortBlocks } from "./webm.js";
+
+// Any moment that is ever sought must lie before the end: 57 days on either side of the first.
+const DURATION_S = 1e7;
+const BEHIND_S = 30;
+const AHEAD_S = 12;
+// A source buffer of Chromium holds 150 MB.
+const MOST_AHEAD = 30e6;
+
+/** iPhones have the managed one alone. */
+const Source = (window as { ManagedMediaSource?: typeof MediaSource }).ManagedMediaSource ?? window.MediaSource;
+
+export const supported = Source !== undefined;
+
+/** `edge`: what comes next is yet to be recorded. `broken`: another feed has to go on at `resumeAt`. */
+export type Condition = "loading" | "edge" | "end" | "broken" | "failed";
+
+export class Feed {
+  condition: Condition = "loading";
+  /** Wall time of a part that does not play in one go with those before it; or that which follows one that plays not at all. */
+  resumeAt = 0;
+
+  private readonly axis: Axis;
+  private readonly source = new Source!();
+  private readonly opened: Promise<unknown>;
+  private buffer: SourceBuffer | null = null;
+  private mime = "";
+  private header: { url: string; data: Uint8Array<ArrayBuffer> } | null = null;
+  private headed = "";
+  private running = new AbortController();
+  private strider: { reel: Reel; signal: AbortSignal } | null = null;
+  private work: Promise<unknown> = Promise.resolve();
+  private wake: () => void = () => undefined;
+  private bytesPerSecond = 0;
+
+  /** `origin`: the first wall time to be sought. */
+  constructor(
+    private readonly video: HTMLVideoElement,
+    private readonly camera: Camera,
+    private readonly origin: number,
+  ) {
+    this.axis = new Axis(origin - (DURATION_S / 2) * 1_000);
+    this.opened = new Promise((resolve) => this.source.addEventListener("sourceopen", resolve, { once: true }));
+    video.disableRemotePlayback = true;
+    video.src = URL.createObjectURL(this.source);
+  }
+
+  close(): void {
+    this.running.abort();
+    this.wake();
+    URL.revokeObjectURL(this.video.src);
+  }
+
+  reaches(wall: number): boolean {
+    return Math.abs(wall - this.origin) < (DURATION_S / 2 - 86_400) * 1_000;
+  }
+
+  /** To be called when the video has moved on: more may be wanted. */
+  poke(): void {
+    this.wake();
+  }
+
+  wall(media: number): number {
+    return this.axis.wall(media);
+  }
+
+  /** Where the video can go on when it has come to the end of what is buffered in one piece. */
+  after(media: number): number | null {
+    const { buffered } = this.video;
+    for (let index = 0; index < buffered.length; index += 1) {
+      if (buffered.start(index) > media + 0.01) return buffered.start(index);
+    }
+    return null;
+  }
+
+  /** Moves the video to `wall` or the next recorded moment after it; false: nothing was recorded since. */
+  async seek(wall: number): Promise<boolean> {
+    const there = this.strider ? null : this.buffered(wall);
+    if (there !== null) {
+      this.video.currentTime = there;
+      return true;
+    }
+    return this.restart(async (signal) => {
+      await this.empty();
+      const reel = new Reel(this.camera, wall, signal);
+      const first = await this.take(reel, signal);
+      if (!first) return false;
+      this.video.currentTime = this.axis.media(Math.max(wall, first.start)) ?? 0;
+      void this.fill(reel, signal);
+      return true;
+    });
+  }
+
+  /** Moves the video to the first part that ends after `wall` and was not shown yet, and fetches nothing else; null: none is left. */
+  async stride(wall: number): Promise<Part | null> {
+    if (!this.strider) {
+      await this.restart(async () => {
+        await this.empty();
+        return true;
+      });
+      const { signal } = this.running;
+      this.strider = { reel: new Reel(this.camera, wall, signal), signal };
+    }
+    const { reel, signal } = this.strider;
+    const taken = (this.work = this.take(reel, signal, wall));
+    const part = await taken;
+    if (part) this.video.currentTime = (this.axis.media(part.start) ?? 0) + 0.001;
+    return part;
+  }
+
+  /** One thing at a time: what runs is told to end, and waited for. */
+  private async restart(task: (signal: AbortSignal) => Promise<boolean>): Promise<boolean> {
+    this.running.abort();
+    this.wake();
+    const { signal } = (this.running = new AbortController());
+    await this.work.catch(() => undefined);
+    signal.throwIfAborted();
+    this.strider = null;
+    this.condition = "loading";
+    const work = task(signal);
+    this.work = work;
+    return work;
+  }
+
+  private buffered(wall: number): number | null {
+    const media = this.axis.media(wall);
+    if (media === null) return null;
+    const { buffered } = this.video;
+    for (let index = 0; index < buffered.length; index += 1) {
+      if (buffered.start(index) <= media && media < buffered.end(index) - 0.1) return media;
+    }
+    return null;
+  }
+
+  private async fill(reel: Reel, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      while (!signal.aborted && !this.hungry()) await new Promise<void>((resolve) => (this.wake = resolve));
+      const taken = (this.work = this.take(reel, signal).then((part) => part && this.trim().then(() => part)));
+      try {
+        if (!(await taken)) this.condition = "end";
+        else continue;
+      } catch (error) {
+        if (!signal.aborted && this.condition !== "broken") this.condition = "failed";
+      }
+      return;
+    }
+  }
+
+  /** Puts the reel's next part into the buffer; null after the last. */
+  private async take(reel: Reel, signal: AbortSignal, from?: number): Promise<Part | null> {
+    reel.onEdge = () => (this.condition = "edge");
+    const part = await reel.next(from);
+    if (!part) return null;
+    this.condition = "loading";
+    const [header, data] = await Promise.all([this.headerOf(part, signal), bytes(part.url, part.offset, part.size, signal)]);
+    signal.throwIfAborted();
+    try {
+      await this.put(part, header, data);
+    } catch (error) {
+      console.warn(`cannot play ${part.url}`, error);
+      this.condition = "broken";
+      this.resumeAt = this.bytesPerSecond ? part.start : part.end;
+      throw error;
+    }
+    this.bytesPerSecond = (part.size / (part.end - part.start)) * 1_000;
+    return part;
+  }
+
+  private async headerOf({ header: { url, offset, size } }: Part, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+    if (this.header?.url !== url) this.header = { url, data: await bytes(url, offset, size, signal) };
+    return this.header.data;
+  }
+
+  private async put(part: Part, header: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<void> {
+    const buffer = await this.prepare(mimeOf(header));
+    if (this.mime.startsWith("video/webm")) sortBlocks(data);
+    const offset = this.axis.put(part.start, part.end, segmentStart(part.url));
+    if (Math.abs(buffer.timestampOffset - offset) > 1e-6) buffer.timestampOffset = offset;
+    if (this.headed !== part.url) await this.append(buffer, header);
+    this.headed = part.url;
+    await this.append(buffer, data);
+  }
+
+  private async prepare(mime: string): Promise<SourceBuffer> {
+    await this.opened;
+    if (!this.buffer) {
+      this.source.duration = DURATION_S;
+      this.buffer = this.source.addSourceBuffer(mime);
+    } else if (mime !== this.mime) {
+      if (kindsOf(mime) !== kindsOf(this.mime)) throw new Error("a source buffer keeps its tracks");
+      this.buffer.changeType(mime);
+    }
+    this.mime = mime;
+    return this.buffer;
+  }
+
+  private async append(buffer: SourceBuffer, data: Uint8Array<ArrayBuffer>): Promise<void> {
+    buffer.appendBuffer(data);
+    await settled(buffer);
+    if (this.video.error) throw this.video.error;
+  }
+
+  private hungry(): boolean {
+    const { buffered, currentTime, playbackRate } = this.video;
+    if (buffered.length === 0) return true;
+    const ahead = buffered.end(buffered.length - 1) - currentTime;
+    return ahead < AHEAD_S || (ahead < AHEAD_S * playbackRate && ahead * this.bytesPerSecond < MOST_AHEAD);
+  }
+
+  private async trim(): Promise<void> {
+    const { buffer } = this;
+    const end = this.video.currentTime - BEHIND_S;
+    if (!buffer || buffer.buffered.length === 0 || buffer.buffered.start(0) > end - BEHIND_S) return;
+    buffer.remove(0, end);
+    await settled(buffer);
+  }
+
+  private async empty(): Promise<void> {
+    this.axis.clear();
+    this.headed = "";
+    if (!this.buffer) return;
+    this.buffer.abort();
+    this.buffer.remove(0, Infinity);
+    await settled(this.buffer);
+  }
+}
+
+/** Rejects when the bytes were refused. */
+async function settled(buffer: SourceBuffer): Promise<void> {
+  if (!buffer.updating) return;
+  await new Promise<void>((resolve, reject) => {
+    buffer.addEventListener("error", () => reject(new Error("the browser refused these bytes")), { once: true });
+    buffer.addEventListener("updateend", () => resolve(), { once: true });
+  });
+}

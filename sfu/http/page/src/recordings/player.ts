@@ -1,0 +1,248 @@
+// Plays a camera's recordings by wall time: any moment, any speed, over cuts and gaps by itself. Knows nothing of the screen.
+
+import type { Camera } from "./catalogue.js";
+import { Feed } from "./feed.js";
+import { GAP_MS, type Span } from "./spans.js";
+
+export const SPEEDS = [1, 2, 4, 8, 16] as const;
+export type Speed = (typeof SPEEDS)[number];
+
+export type Status = "idle" | "loading" | "ready" | "gap" | "edge" | "end" | "failed";
+
+const TICK_MS = 50;
+const GAP_SHOWN_MS = 1_400;
+// Sound that runs faster is no use to anybody.
+const AUDIBLE = 2;
+// Slower than this share of its speed, playing becomes striding.
+const LEAST_PACE = 0.75;
+const LATE_AFTER_MS = 2_000;
+const STRIDE_MS = 80;
+const HAVE_FUTURE_DATA = 3;
+const MOST_BREAKS = 20;
+
+export class Player {
+  readonly video: HTMLVideoElement;
+  status: Status = "idle";
+  playing = false;
+  /** Key frames alone are shown, for the browser decodes no faster. */
+  striding = false;
+  /** What is being jumped over while the status is `gap`. */
+  gap: Span | null = null;
+  onChange: () => void = () => undefined;
+
+  private feed: Feed | null = null;
+  private camera: Camera | null = null;
+  private sought = 0;
+  private seeks = 0;
+  private breaks = 0;
+  private pace: { since: number; wall: number } | null = null;
+  private rate: Speed = 1;
+  private silent = true;
+  private readonly timer: number;
+
+  constructor(video: HTMLVideoElement) {
+    this.video = video;
+    this.timer = window.setInterval(() => this.tick(), TICK_MS);
+  }
+
+  close(): void {
+    clearInterval(this.timer);
+    this.choose(null);
+  }
+
+  choose(camera: Camera | null): void {
+    this.camera = camera;
+    this.playing = false;
+    this.drop();
+    this.set("idle");
+  }
+
+  /** Wall time of the picture that is shown, or that is on its way. */
+  get wall(): number {
+    const { feed, status, video } = this;
+    return feed && (status === "ready" || status === "edge" || status === "end") ? feed.wall(video.currentTime) : this.sought;
+  }
+
+  get speed(): Speed {
+    return this.rate;
+  }
+
+  set speed(speed: Speed) {
+    this.rate = speed;
+    this.pace = null;
+    if (this.striding) void this.seek(this.wall);
+    this.apply();
+    this.onChange();
+  }
+
+  get muted(): boolean {
+    return this.silent;
+  }
+
+  set muted(muted: boolean) {
+    this.silent = muted;
+    this.apply();
+    this.onChange();
+  }
+
+  play(): void {
+    this.playing = true;
+    if (this.striding || this.status === "failed" || this.status === "end") void this.seek(this.wall);
+    this.apply();
+    this.onChange();
+  }
+
+  pause(): void {
+    this.playing = false;
+    this.video.pause();
+    if (this.status === "gap" && this.gap) void this.seek(this.gap.end);
+    this.onChange();
+  }
+
+  /** To `wall`, or to the next recorded moment after it. */
+  async seek(wall: number): Promise<void> {
+    if (!this.camera) return;
+    if (!this.feed?.reaches(wall) || this.feed.condition === "broken" || this.video.error) this.thread(wall);
+    const seek = (this.seeks += 1);
+    this.sought = wall;
+    this.gap = null;
+    this.pace = null;
+    this.striding = false;
+    this.set("loading");
+    try {
+      const found = await this.feed!.seek(wall);
+      if (seek !== this.seeks) return;
+      if (!found) this.set("end");
+      this.apply();
+    } catch (error) {
+      if (seek !== this.seeks) return;
+      if (!this.skipBroken()) this.set("failed");
+    }
+  }
+
+  private thread(wall: number): void {
+    this.drop();
+    this.feed = new Feed(this.video, this.camera!, wall);
+  }
+
+  private drop(): void {
+    this.seeks += 1;
+    this.feed?.close();
+    this.feed = null;
+    this.video.removeAttribute("src");
+    this.video.load();
+  }
+
+  private apply(): void {
+    const { video } = this;
+    video.defaultPlaybackRate = video.playbackRate = this.rate;
+    video.muted = this.silent || this.rate > AUDIBLE;
+    if (!this.playing || this.status === "gap") return video.pause();
+    void video.play().catch(() => {
+      // Without a click no sound: play on in silence rather than not at all.
+      if (video.paused && !video.muted && this.playing) this.muted = true;
+    });
+  }
+
+  private tick(): void {
+    const { feed, video } = this;
+    if (!feed || this.striding || this.status === "gap" || this.status === "failed") return;
+    feed.poke();
+    if (video.seeking || video.readyState < 2) {
+      if (this.status === "loading" && feed.condition === "broken") this.skipBroken();
+      return;
+    }
+    if (video.readyState < HAVE_FUTURE_DATA && this.playing) return this.starved(feed);
+    this.breaks = 0;
+    this.set("ready");
+    if (this.playing && this.rate > AUDIBLE && this.late(performance.now())) void this.stride();
+  }
+
+  /** Whether the browser, or the way to it, has for two seconds not kept up with the speed. */
+  private late(now: number): boolean {
+    const { wall } = this;
+    this.pace ??= { since: now, wall };
+    const elapsed = now - this.pace.since;
+    if (elapsed < LATE_AFTER_MS) return false;
+    const late = wall - this.pace.wall < elapsed * this.rate * LEAST_PACE;
+    this.pace = null;
+    return late;
+  }
+
+  /** Shows key frames alone, as far apart as the speed wants them. */
+  private async stride(): Promise<void> {
+    const { feed, seeks, rate } = this;
+    this.striding = true;
+    this.video.pause();
+    let [since, from, end] = [performance.now(), this.wall, this.wall];
+    const going = (): boolean => seeks === this.seeks && this.playing && this.rate === rate;
+    try {
+      while (going()) {
+        const wall = from + (performance.now() - since) * rate;
+        const part = await feed!.stride(wall);
+        if (!part) return this.ended(seeks);
+        const early = part.start - wall;
+        if (part.start - end >= GAP_MS && early > 0) [since, from] = [performance.now(), part.start];
+        else await sleep(Math.max(STRIDE_MS, early / rate));
+        end = part.end;
+      }
+    } catch {
+      if (seeks === this.seeks && !this.skipBroken()) this.set("failed");
+    }
+  }
+
+  private ended(seeks: number): void {
+    if (seeks !== this.seeks) return;
+    this.playing = false;
+    this.set("end");
+    this.onChange();
+  }
+
+  /** The picture on the screen is the last that is buffered in one piece. */
+  private starved(feed: Feed): void {
+    const { currentTime } = this.video;
+    const next = feed.after(currentTime);
+    if (next !== null) {
+      const hole = { start: feed.wall(currentTime), end: feed.wall(next) };
+      if (hole.end - hole.start >= GAP_MS) this.showGap(hole, next);
+      else this.video.currentTime = next;
+    } else if (feed.condition !== "broken" || !this.skipBroken()) {
+      if (feed.condition === "end") this.ended(this.seeks);
+      else this.set(feed.condition === "broken" ? "failed" : feed.condition);
+    }
+  }
+
+  private showGap(gap: Span, next: number): void {
+    this.gap = gap;
+    this.sought = gap.end;
+    this.set("gap");
+    this.apply();
+    const seek = this.seeks;
+    setTimeout(() => {
+      if (seek !== this.seeks || this.status !== "gap") return;
+      this.gap = null;
+      this.video.currentTime = next;
+      this.set("loading");
+      this.apply();
+    }, GAP_SHOWN_MS);
+  }
+
+  /** A file with other tracks needs a source buffer of its own; one that does not play even then is left out. */
+  private skipBroken(): boolean {
+    const { feed } = this;
+    if (feed?.condition !== "broken") return false;
+    if ((this.breaks += 1) > MOST_BREAKS) return false;
+    void this.seek(feed.resumeAt);
+    return true;
+  }
+
+  private set(status: Status): void {
+    if (this.status === status) return;
+    this.status = status;
+    this.onChange();
+  }
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}

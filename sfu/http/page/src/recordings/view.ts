@@ -1,0 +1,358 @@
+// The recordings of one camera at a time: picture, bar, day, and what may be done with them. Puts the parts together.
+
+import { element } from "../dom.js";
+import { Bar } from "./bar.js";
+import { type Camera, cameras, protect, type Recorded, Refused, segments } from "./catalogue.js";
+import { Clip } from "./clip.js";
+import { Controls } from "./controls.js";
+import { Days } from "./days.js";
+import { supported } from "./feed.js";
+import { clock, dayName } from "./format.js";
+import { button, redraw, symbol } from "./icons.js";
+import { Player } from "./player.js";
+import { dayOf } from "./scale.js";
+import { at, neighbour, type Segment, type Span, stretches } from "./spans.js";
+import { Thumbnails } from "./thumbnails.js";
+import { type Words, words } from "./words.js";
+
+const REFRESH_MS = 5_000;
+const ZOOM = 0.5;
+// "The latest" begins a little before the end, so that there is something to see.
+const LATEST_MS = 10_000;
+
+/** What the page around tells and wants to know. */
+export interface Around {
+  /** Whether the cameras of a room are being recorded right now. */
+  recording(room: string): boolean;
+  /** The picture is of this moment: for the address. */
+  onMoment(camera: Camera, time: number): void;
+  onClose(live: boolean): void;
+}
+
+export class View {
+  readonly node: HTMLDialogElement;
+  readonly player: Player;
+  camera: Camera | null = null;
+  list: Segment[] = [];
+
+  private known: Recorded[] = [];
+  private recorded: Span[] = [];
+  private day = dayOf(Date.now());
+  private trouble: "none" | "missing" | "away" | "loading" = "loading";
+  private readonly timers: number[];
+
+  private readonly bar = new Bar();
+  private readonly days = new Days();
+  private readonly thumbnails = new Thumbnails();
+  private readonly clip = new Clip(() => this.cut());
+  private readonly controls: Controls;
+  private readonly choice = element("select", { class: "which", "aria-label": "Camera", change: () => this.chooseAt(this.choice.selectedIndex) });
+  private readonly sign = element("span", { class: "rec-sign", role: "status" });
+  private readonly time = element("time", { class: "clock" });
+  private readonly date = element("span", { class: "date-words" });
+  private readonly card = element("div", { class: "card", role: "status", hidden: true });
+  private readonly lock: HTMLButtonElement;
+
+  constructor(private readonly around: Around) {
+    const video = element("video", { playsinline: true, "aria-label": "Recording" });
+    this.player = new Player(video);
+    this.controls = new Controls(this.player, {
+      toggle: () => this.toggle(),
+      step: (by) => this.step(by),
+      jump: (way) => this.jump(way),
+    });
+    this.lock = button("unlocked", "Keep this segment", () => void this.keep());
+    const live = element("button", { type: "button", class: "to-live", click: () => this.close(true) }, symbol("back"), "Live");
+    this.node = element(
+      "dialog",
+      { class: "recordings", "aria-label": "Recordings", cancel: (event) => this.cancel(event), keydown: (event) => this.key(event as KeyboardEvent) },
+      element("header", { class: "recordings-bar" }, live, this.choice, this.sign, this.days.node),
+      element("div", { class: "stage", click: () => this.toggle() }, video, this.card),
+      element(
+        "div",
+        { class: "deck" },
+        element("div", { class: "row" }, element("div", { class: "moment" }, this.time, this.date), this.controls.node),
+        this.bar.node,
+        element("div", { class: "row tail" }, this.zooms(), this.lock, this.clip.node),
+      ),
+    );
+    this.bar.node.append(this.thumbnails.node);
+    this.listen();
+    this.timers = [window.setInterval(() => void this.refresh(), REFRESH_MS), window.setInterval(() => this.follow(), 100)];
+  }
+
+  async open(camera: Camera | null, time: number | null): Promise<void> {
+    this.node.showModal();
+    this.bar.slider.focus({ preventScroll: true });
+    this.draw();
+    await this.learn();
+    const wanted = camera ?? this.known[0] ?? null;
+    if (wanted) await this.choose(wanted, time);
+    this.draw();
+  }
+
+  /** `live`: the wall is wanted, not just the end of this. */
+  close(live = false): void {
+    if (!this.node.isConnected) return;
+    this.timers.forEach((timer) => clearInterval(timer));
+    this.player.close();
+    this.node.close();
+    this.node.remove();
+    this.around.onClose(live);
+  }
+
+  /** To a moment of this camera, on whatever day; from there it plays on if it played. */
+  async seek(time: number): Promise<void> {
+    const day = dayOf(time);
+    if (day.start !== this.day.start) await this.load(day);
+    this.bar.moveTo(time, true);
+    await this.player.seek(time);
+  }
+
+  report(): Record<string, unknown> {
+    const { bar, camera, list, player } = this;
+    const { wall, status, playing, speed, striding } = player;
+    const frames = player.video.getVideoPlaybackQuality().totalVideoFrames;
+    return { camera, segments: list, shown: bar.shown, wall, status, playing, speed, striding, frames };
+  }
+
+  private listen(): void {
+    const { bar, player } = this;
+    player.onChange = () => this.draw();
+    player.video.addEventListener("seeked", () => this.camera && !player.playing && this.around.onMoment(this.camera, player.wall));
+    bar.onScrub = (time, done) => this.scrub(time, done);
+    bar.onHover = (time, x) => this.preview(time, x);
+    bar.onClip = (clip) => this.clip.set(clip);
+    this.clip.onChange = () => this.draw();
+    this.days.onChoose = (day) => void this.chooseDay(day);
+  }
+
+  private zooms(): HTMLElement {
+    return element(
+      "div",
+      { class: "zooms", role: "group", "aria-label": "Zoom" },
+      button("closer", "Closer (+)", () => this.bar.zoom(ZOOM)),
+      button("farther", "Farther (-)", () => this.bar.zoom(1 / ZOOM)),
+    );
+  }
+
+  /** Which cameras there are, and until when. */
+  private async learn(): Promise<void> {
+    try {
+      this.known = await cameras();
+      this.trouble = "none";
+    } catch (error) {
+      this.trouble = error instanceof Refused && error.status === 404 ? "missing" : "away";
+    }
+  }
+
+  private chooseAt(index: number): void {
+    const camera = this.known[index];
+    if (camera) void this.choose(camera, null);
+  }
+
+  private async choose(camera: Camera, time: number | null): Promise<void> {
+    this.camera = camera;
+    this.clip.span = null;
+    this.player.choose(camera);
+    const known = this.of(camera);
+    const moment = time ?? (known ? Math.max(known.start, known.end - LATEST_MS) : Date.now());
+    await this.load(dayOf(moment));
+    this.bar.moveTo(moment, true);
+    if (known && supported) {
+      this.player.play();
+      await this.player.seek(moment);
+    }
+  }
+
+  private async chooseDay(day: Span): Promise<void> {
+    await this.load(day);
+    const first = this.list[0];
+    if (first) await this.player.seek(Math.max(first.start, day.start));
+    else this.player.choose(this.camera);
+  }
+
+  private async load(day: Span): Promise<void> {
+    this.day = day;
+    await this.refill();
+    this.draw();
+  }
+
+  private async refill(): Promise<void> {
+    const { camera, day } = this;
+    if (!camera) return;
+    try {
+      const list = this.of(camera) ? await segments(camera, day) : [];
+      if (camera !== this.camera || day !== this.day) return;
+      this.list = list;
+      this.recorded = stretches(list);
+      this.trouble = "none";
+    } catch (error) {
+      this.trouble = error instanceof Refused && error.status < 500 ? "none" : "away";
+    }
+  }
+
+  private async refresh(): Promise<void> {
+    const unknown = this.known.length === 0;
+    if (unknown || this.day.end > Date.now()) await Promise.all([this.learn(), this.refill()]);
+    if (unknown && this.known.length > 0 && !this.player.playing) await this.choose(this.camera ?? this.known[0]!, null);
+    // Whatever it was, it may be over: a server that restarted, a link that is back.
+    if (this.player.status === "failed" && this.player.playing) this.player.play();
+    this.draw();
+  }
+
+  private of(camera: Camera): Recorded | null {
+    return this.known.find((it) => it.room === camera.room && it.peer === camera.peer) ?? null;
+  }
+
+  /** The moment on the screen; null while there is none. */
+  private now(): number | null {
+    return this.player.status === "idle" ? null : this.player.wall;
+  }
+
+  private toggle(): void {
+    if (this.player.playing) this.player.pause();
+    else if (this.list.length > 0) this.player.play();
+  }
+
+  private step(by: number): void {
+    const now = this.now();
+    if (now !== null) void this.seek(now + by);
+  }
+
+  private jump(way: 1 | -1): void {
+    const now = this.now();
+    const target = now === null ? null : neighbour(this.recorded, now, way);
+    if (target !== null) void this.seek(target);
+  }
+
+  private scrub(time: number, done: boolean): void {
+    this.bar.moveTo(time, false);
+    this.showTime(time);
+    if (done) void this.seek(time);
+  }
+
+  private preview(time: number | null, x: number): void {
+    if (time === null || !this.camera || this.list.length === 0) return this.thumbnails.hide();
+    const { shown, slider } = this.bar;
+    const size = { width: slider.clientWidth, length: shown.end - shown.start };
+    this.thumbnails.show(this.camera, time, x, size, at(this.recorded, time));
+  }
+
+  private follow(): void {
+    const now = this.now();
+    if (now === null || this.bar.scrubbing) return;
+    if (now >= this.day.end && this.player.playing) void this.load(dayOf(now));
+    this.bar.moveTo(now, this.player.playing);
+    this.showTime(now);
+    this.showLock();
+  }
+
+  private showTime(time: number): void {
+    this.time.textContent = clock(time);
+    this.time.dateTime = new Date(time).toISOString();
+    this.date.textContent = dayName(time);
+  }
+
+  private showLock(): void {
+    const now = this.now();
+    const segment = now === null ? null : at(this.list, now);
+    const kept = segment?.protected === true;
+    const files = segment ? ` (${clock(segment.start)} to ${clock(segment.end)})` : "";
+    this.lock.disabled = !segment;
+    this.lock.setAttribute("aria-pressed", String(kept));
+    redraw(this.lock, kept ? "locked" : "unlocked", kept ? `Kept; let it be deleted in time${files}` : `Keep this from being deleted${files}`);
+  }
+
+  private cut(): void {
+    this.clip.open(this.now(), this.recorded.at(-1)?.end ?? 0);
+    if (this.clip.span) this.bar.reveal(this.clip.span);
+  }
+
+  private async keep(): Promise<void> {
+    const now = this.now();
+    const segment = now === null ? null : at(this.list, now);
+    if (!segment) return;
+    await protect(segment, !segment.protected).catch(() => undefined);
+    await this.refill();
+    this.draw();
+  }
+
+  private draw(): void {
+    const { camera, player } = this;
+    this.bar.show(this.day, this.list);
+    this.bar.clip = this.clip.span;
+    this.clip.show(camera, this.list);
+    this.days.show(this.day, camera && this.of(camera));
+    this.controls.show(this.list.length > 0 && supported);
+    this.sign.textContent = camera && this.around.recording(camera.room) ? "REC" : "";
+    this.drawChoice();
+    this.showLock();
+    this.node.dataset.status = player.status;
+    this.say(words({ trouble: this.trouble, supported, known: this.known.length > 0, today: this.list.length > 0, player }));
+  }
+
+  private say(said: Words | null): void {
+    this.card.hidden = said === null;
+    this.card.className = `card ${said?.style ?? ""}`;
+    const key = JSON.stringify(said);
+    if (!said || this.card.dataset.said === key) return;
+    this.card.dataset.said = key;
+    this.card.replaceChildren(element("strong", {}, said.title), ...(said.text ? [element("span", {}, said.text)] : []));
+  }
+
+  private drawChoice(): void {
+    const { camera } = this;
+    const listed = camera && !this.of(camera) ? [...this.known, camera] : this.known;
+    const names = listed.map(({ room, peer }) => `${peer} · ${room}`);
+    if (this.choice.dataset.names !== JSON.stringify(names)) {
+      this.choice.dataset.names = JSON.stringify(names);
+      this.choice.replaceChildren(...names.map((name) => element("option", {}, name)));
+    }
+    this.choice.selectedIndex = listed.findIndex((it) => it.room === camera?.room && it.peer === camera.peer);
+  }
+
+  private cancel(event: Event): void {
+    event.preventDefault();
+    if (this.clip.span) this.clip.set(null);
+    else this.close();
+  }
+
+  private key(event: KeyboardEvent): void {
+    const target = event.target as HTMLElement;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("select")) return;
+    if (event.key === " " && target.closest("button, a")) return;
+    const act = this.keys(event.shiftKey)[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }
+
+  private keys(far: boolean): Record<string, () => void> {
+    const step = far ? 60_000 : 10_000;
+    const { bar, clip, player } = this;
+    const mark = (edge: "start" | "end") => (): void => {
+      const now = this.now();
+      if (now !== null) clip.mark(edge, now);
+    };
+    return {
+      " ": () => this.toggle(),
+      k: () => this.toggle(),
+      ArrowLeft: () => this.step(-step),
+      ArrowRight: () => this.step(step),
+      ArrowUp: () => bar.zoom(ZOOM),
+      ArrowDown: () => bar.zoom(1 / ZOOM),
+      "+": () => bar.zoom(ZOOM),
+      "-": () => bar.zoom(1 / ZOOM),
+      PageUp: () => this.jump(-1),
+      PageDown: () => this.jump(1),
+      Home: () => this.recorded[0] && void this.seek(this.recorded[0].start),
+      End: () => this.recorded.length > 0 && void this.seek(this.recorded.at(-1)!.end - LATEST_MS),
+      m: () => (player.muted = !player.muted),
+      c: () => this.cut(),
+      i: mark("start"),
+      o: mark("end"),
+      l: () => this.close(true),
+    };
+  }
+}
