@@ -24,10 +24,14 @@ from sfu.rtc.native import MAX_DATAGRAM, TRAILER, Path, SrtpContext
 
 MAX_BURST: Final = 128
 """Packets that one `Burst` may hold, so that it always fits the arena."""
-_SLOT: Final = MAX_DATAGRAM + 64
-"""Bytes between two packets in the arena: not a power of two, or all would compete for the same few cache lines."""
-_SLOTS: Final = 256  # half a megabyte, so that sendmmsg reads what is still in the second level cache
+_SLOTS: Final = 256  # a third of a megabyte, so that sendmmsg reads what is still in the second level cache
 _MESSAGES: Final = _SLOTS
+_WIDTHS: Final = (192, 704, 1344, 2240)
+"""Bytes from one slot of the arena to the next, for sound, for small and usual video packets, and for the largest.
+
+Tight, for what lies between packets is copied with them and takes their place in the caches; few, for all that leaves
+in one go has one width; odd numbers of cache lines, or packets would compete for the same few of them.
+"""
 _SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
 _GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
 _CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
@@ -61,12 +65,14 @@ class Run(NamedTuple):
 class _Layout:
     """One burst as it stands in the arena: each packet at the start of a slot of its own."""
 
-    __slots__ = ("count", "lengths", "plain", "runs", "singles", "sizes")
+    __slots__ = ("count", "lengths", "packets", "runs", "singles", "sizes", "width")
 
     def __init__(self, packets: Sequence[bytes], overhead: int) -> None:
         self.count = len(packets)
-        self.plain = b"".join([packet.ljust(_SLOT, b"\0") for packet in packets])
+        self.packets = packets
         sizes = [len(packet) for packet in packets]
+        longest = max(sizes, default=0) + overhead
+        self.width = next(width for width in _WIDTHS if width >= longest)
         self.sizes = array("i", sizes).tobytes()
         """Of each packet in plain text, as C's int."""
         self.lengths = array("Q", [size + overhead for size in sizes])
@@ -139,32 +145,41 @@ class Egress:
         self.segmented = _segments_supported(sock)
         """Whether bursts leave as GSO segments; turned off when a device refuses them."""
         self._socket = sock
-        self._arena = _srtp.ffi.new("unsigned char[]", _SLOTS * _SLOT)
+        self._arena = _srtp.ffi.new("unsigned char[]", _SLOTS * _WIDTHS[-1])
         self._view = memoryview(_srtp.ffi.buffer(self._arena))
-        self._places = [self._arena + slot * _SLOT for slot in range(_SLOTS)]
+        self._grids: dict[int, list[Any]] = {}
         self._lengths = _srtp.ffi.new("int[]", _SLOTS)
         self._lengths_view = memoryview(_srtp.ffi.buffer(self._lengths))
         self._lengths_at = [self._lengths + slot for slot in range(_SLOTS)]
         self._used = 0
         self._allocate_headers()
+        self._set_width(_WIDTHS[-1])
         self._controls: dict[int, tuple[Any, int]] = {}
         self._queued: list[Path] = []
         """Of each message; referenced because the kernel reads their addresses."""
         self._queued_packets = 0
 
     def _allocate_headers(self) -> None:
-        """Slot n has vector n, whose address never changes."""
+        """Slot n has vector n."""
         self._vectors = bytearray(IOVEC.size * _SLOTS)
-        self._vector_lengths = memoryview(self._vectors).cast("Q")[1::2]
+        fields = memoryview(self._vectors).cast("Q")
+        self._vector_bases, self._vector_lengths = fields[::2], fields[1::2]
         self._messages = bytearray(MMSGHDR.size * _MESSAGES)
         self._messages_view = memoryview(self._messages)
         self._words = self._messages_view.cast("Q")
         self._messages_c = _ffi.from_buffer(self._messages)
         self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
         self._name_length = 28 if self._socket.family == socket.AF_INET6 else 16
-        base = int(_srtp.ffi.cast("uintptr_t", self._arena))
-        for slot in range(_SLOTS):
-            IOVEC.pack_into(self._vectors, slot * IOVEC.size, base + slot * _SLOT, 0)
+        self._arena_at = int(_srtp.ffi.cast("uintptr_t", self._arena))
+
+    def _set_width(self, width: int) -> None:
+        """Parts the arena in slots of `width` bytes. Nothing may be queued."""
+        self._width = width
+        places = self._grids.get(width)
+        if places is None:
+            places = self._grids[width] = [self._arena + slot * width for slot in range(_SLOTS)]
+        self._places = places
+        self._vector_bases[:] = array("Q", range(self._arena_at, self._arena_at + _SLOTS * width, width))
 
     def write(self, targets: Targets, burst: Burst) -> dict[int, int]:
         """Encrypts a burst for every target and queues it.
@@ -174,6 +189,9 @@ class Egress:
         layout = burst.layout(targets.overhead)
         runs = layout.runs if self.segmented else layout.singles
         failed: dict[int, int] = {}
+        if layout.width != self._width:
+            self.flush()
+            self._set_width(layout.width)
         at, total = 0, len(targets.paths) if layout.count else 0
         while at < total:
             room = (_SLOTS - self._used) // layout.count
@@ -194,17 +212,19 @@ class Egress:
         count = len(handles)
         first, last = self._used, self._used + count * layout.count
         self._used = last
-        self._fill(first * _SLOT, layout.plain, count)
+        self._fill(first * self._width, layout.packets, count)
         self._lengths_view[4 * first : 4 * last] = layout.sizes * count
         each = itertools.chain.from_iterable(map(itertools.repeat, handles, itertools.repeat(layout.count)))
         # `map` goes from packet to packet without a step of the interpreter.
         return list(map(_srtp.lib.srtp_protect, each, self._places[first:last], self._lengths_at[first:last]))
 
-    def _fill(self, start: int, plain: bytes, count: int) -> None:
-        """`count` copies of `plain` side by side, by copies that double: no step of the interpreter for each."""
-        view, size = self._view, len(plain)
-        view[start : start + size] = plain
-        done, total = size, size * count
+    def _fill(self, start: int, packets: Sequence[bytes], count: int) -> None:
+        """`count` copies of the burst side by side, by copies that double: no step of the interpreter for each."""
+        view, width = self._view, self._width
+        for at, packet in enumerate(packets):
+            view[start + at * width : start + at * width + len(packet)] = packet
+        done = len(packets) * width
+        total = done * count
         while done < total:
             step = min(done, total - done)
             view[start + done : start + done + step] = view[start : start + step]
@@ -294,7 +314,7 @@ class Egress:
 
     def _send_slot(self, slot: int, length: int, path: Path) -> bool:
         try:
-            self._socket.sendto(self._view[slot * _SLOT : slot * _SLOT + length], path.address)
+            self._socket.sendto(self._view[slot * self._width : slot * self._width + length], path.address)
         except OSError as error:
             self._refuse(error.errno or 0, 1)
             return False
