@@ -103,6 +103,8 @@ class Demux:
         self._by_ssrc: dict[int, Routed] = {}
         self._mid_extensions: frozenset[int] = frozenset()
         self._telling: frozenset[int] = frozenset()
+        self.refused_rid = False
+        """Whether the latest packet that was routed nowhere named a section, and a layer that it does not have."""
 
     def configure(self, routes: Sequence[Route]) -> None:
         """Takes over what an offer and answer agreed on; SSRCs learnt before stay with their mids if these remain."""
@@ -156,7 +158,9 @@ class Demux:
                 break
         if section is None:
             section = self._by_payload_type.get(packet.payload_type) if known is None else self._sections[known.mid]
-        return None if section is None else section.told(packet, known)
+        routed = None if section is None else section.told(packet, known)
+        self.refused_rid = section is not None and routed is None
+        return routed
 
 
 def _unique(sections: Sequence[_Section]) -> dict[int, _Section]:

@@ -13,6 +13,7 @@ from sfu.media import rtcp
 from sfu.media.bandwidth import LinkEstimate
 from sfu.media.consumer import Consumer
 from sfu.media.fanout import Fanout
+from sfu.media.keyframes import KeyFrameBudget
 from sfu.media.layers import KEY_FRAMES, LayerChoice, layer_for_window
 from sfu.media.producer import Producer
 from sfu.media.sizes import Size
@@ -45,6 +46,8 @@ class Window:
         self.size: Size | None = None
         """Its width and height in pixels of the viewer's screen; None while untold."""
         self.choice = LayerChoice()
+        self.wishes = KeyFrameBudget()
+        """How many of the viewer's requests for key frames are heeded."""
         self.repeat_at: float | None = None
         """When to ask for one more key frame of a lower layer, in seconds of the loop's clock."""
 
@@ -83,6 +86,7 @@ class Downlink:
         """Seconds to the client and back."""
         self.carries: int | None = None
         """bit/s that the link was estimated to carry when this last mattered; None while nothing is known."""
+        self.drops = {"key_frame_requests": 0}
         self.loss = 0.0
         """Share of packets that did not reach the client, by its latest report."""
         self._transport = transport
@@ -186,11 +190,11 @@ class Downlink:
 
     # --- what the client says
 
-    def on_rtcp(self, data: bytes, now: float) -> None:
-        """One compound. Reports are only kept: they are read when somebody wants to know."""
+    def on_rtcp(self, data: bytes, said: Sequence[rtcp.Message], now: float) -> None:
+        """One compound, and what it says. Reports are only kept: they are read when somebody wants to know."""
         if data[1] == rtcp.RECEIVER_REPORT:
             self._report = data, now
-        for message in rtcp.parse(data, reports=False):
+        for message in said:
             if isinstance(message, rtcp.Nack):
                 self._on_nack(message, now)
             elif isinstance(message, rtcp.KeyFrameRequest):
@@ -210,9 +214,13 @@ class Downlink:
 
     def _on_key_frame_request(self, ssrc: int, now: float) -> None:
         """A camera that does not heed requests is replayed: it is the only key frame to be had."""
-        for consumer in self.consumers:
+        for window in self.windows.values():
+            consumer = window.consumer
             producer = consumer.producer
             if consumer.ssrc != ssrc or producer is None or consumer.sparse:
+                continue
+            if not window.wishes.allow(now):
+                self.drops["key_frame_requests"] += 1
                 continue
             producer.request_key_frame(now)
             if not producer.key_frames.heeded and now - self._replayed_at > _REPLAY_PAUSE and producer.replayable():

@@ -1,4 +1,4 @@
-"""When to ask a producer for a key frame, however many viewers want one.
+"""When to ask a producer for a key frame, however many viewers want one, and however often.
 
 Owns the coalescing and the repeating. Never sends anything itself and never reads a clock: `now` comes in, in seconds.
 """
@@ -8,6 +8,30 @@ from __future__ import annotations
 _INTERVAL = 0.5
 _REPEATS = 10
 _ANSWER = 0.6  # seconds within which a key frame counts as the answer to a request
+_AT_ONCE = 20.0
+_LEAST_PAUSE = 0.1
+_PER_S = 0.5
+
+
+class KeyFrameBudget:
+    """The key frame requests that one slot of a viewer may cause: each costs the picture of all others.
+
+    One in 0.1 s, 20 of them in a row and then one in 2 s: what that many did not mend, more of them will not.
+    """
+
+    def __init__(self) -> None:
+        self._left = _AT_ONCE
+        self._at = float("-inf")
+
+    def allow(self, now: float) -> bool:
+        """Whether a request that comes now is to be heeded."""
+        if now < self._at + _LEAST_PAUSE:
+            return False
+        left = min(_AT_ONCE, self._left + (now - self._at) * _PER_S)
+        if left < 1:
+            return False
+        self._left, self._at = left - 1, now
+        return True
 
 
 class KeyFrameRequests:

@@ -15,7 +15,7 @@ from sfu.media.gaps import Gaps
 from sfu.media.group import Group, Rewrite
 from sfu.media.history import History
 from sfu.media.keyframes import KeyFrameRequests
-from sfu.media.rtp import Packet, sequence_delta
+from sfu.media.rtp import Packet, sequence_delta, time_delta
 from sfu.media.sizes import Size, picture_size
 from sfu.rtc.codec import Codec
 
@@ -26,6 +26,9 @@ _BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
 _RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
 _RESTARTS: Final = 0.5  # seconds between two restarts: each costs every viewer a key frame
 _ROUND_TRIP: Final = 0.1  # seconds to a camera and back; nothing that cameras say of themselves tells it
+_REPAIRED_AHEAD: Final = 64  # packets; the last one of a burst may come by RTX first, no other
+_TIME_JUMP: Final = 10.0  # seconds of media time between two packets that the clock knows nothing of
+_MOST_EXTENSIONS: Final = 16  # header extensions of one packet: no browser sends half as many
 _STALLED: Final = 1.0  # seconds without a packet: browsers stop upper layers when their own link is thin
 _MEASURED_OVER: Final = 1.0  # seconds
 _SHORT: Final = 400_000  # bytes; a longer way from the key frame costs a viewer more than a fresh one would
@@ -83,6 +86,10 @@ class Producer:
         self._size: Size | None = None
         self._sized_at = -1  # index of the key frame that told
         self.drops = {"unknown_payload_type": 0, "stale": 0}
+        self.restarts = 0
+        """Streams that began in the place of another: a new SSRC or codec, or a jump of numbers or of media time."""
+        self.padding = 0
+        """Packets of nothing but padding, which go to viewers too: they have numbers."""
         self._codecs = {codec.payload_type: codec for codec in codecs}
         self._ask_key_frame = ask_key_frame
         self._ask_again = ask_again
@@ -104,16 +111,24 @@ class Producer:
             self.extensions = extensions
             self._restart_consumers(self._highest + 1)
 
+    def knows(self, repaired: Packet) -> bool:
+        """Whether a packet that was sent again belongs to the present stream: it must not begin another."""
+        delta = sequence_delta(repaired.sequence, self._highest & 0xFFFF)
+        return self._codecs.get(repaired.payload_type) is self.codec and -_RESTART <= delta <= _REPAIRED_AHEAD
+
     def receive(self, packet: Packet, now: float) -> bool:
         """Takes in one packet, `now` in seconds of the loop's clock; False when it may not be forwarded.
 
         A packet that comes twice, or later than anybody could use it, is `stale`, and so are strays: packets of another
-        SSRC right after it was changed, and numbers far from the stream's that no other follows.
+        SSRC right after it was changed, and numbers or media times far from the stream's that no other follows.
         """
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
             self.drops["unknown_payload_type"] += 1
             return False
+        if len(packet.extensions) > _MOST_EXTENSIONS:
+            agreed = self.extensions.values()
+            packet.extensions = {number: value for number, value in packet.extensions.items() if number in agreed}
         if not self._place(packet, codec, now):
             self.drops["stale"] += 1
             return False
@@ -127,6 +142,7 @@ class Producer:
             self.key_frames.key_frame(now)
             self.gaps.key_frame(packet.index)
         self.octets += len(packet.payload)
+        self.padding += not packet.payload
         self.heard_at = now
         self._look_for_gaps(packet.index, now)
         for tap in self.taps:
@@ -161,8 +177,10 @@ class Producer:
         if packet.ssrc == self.ssrc and codec is self.codec:
             delta = sequence_delta(packet.sequence, self._highest & 0xFFFF)
             packet.index = self._highest + delta
-            if -_RESTART <= delta <= _RESTART:
-                self._highest = max(self._highest, packet.index)
+            if -_RESTART <= delta <= 0:
+                return True
+            if 0 < delta <= _RESTART and not self._time_jumps(packet, codec, now):
+                self._highest = packet.index
                 return True
             after, self._after_jump = self._after_jump, packet.sequence + 1 & 0xFFFF
             jumps = packet.sequence != after
@@ -170,12 +188,23 @@ class Producer:
             return False
         if self.ssrc is not None:
             self._restarted_at = now
-        self._start_stream(packet, codec)
+        self._start_stream(packet, codec, now)
         return True
 
-    def _start_stream(self, packet: Packet, codec: Codec) -> None:
+    def _time_jumps(self, packet: Packet, codec: Codec, now: float) -> bool:
+        """Whether its media time has not to do with the one before: a file begins again, a clock was set.
+
+        Neither a pause, in which both clocks go on, nor a line that was cut, after which all comes late, is a jump.
+        """
+        media_time, at = self._last
+        step = time_delta(packet.media_time, media_time) / codec.clock_rate
+        return abs(step) > _TIME_JUMP and abs(step - (now - at)) > _TIME_JUMP
+
+    def _start_stream(self, packet: Packet, codec: Codec, now: float) -> None:
         """A new SSRC or codec, or a jump: nothing sent before goes with it, and every consumer begins anew."""
-        if packet.ssrc != self.ssrc or codec.clock_rate != self.codec.clock_rate:
+        self.restarts += self.ssrc is not None
+        other = packet.ssrc != self.ssrc or codec.clock_rate != self.codec.clock_rate
+        if other or self._time_jumps(packet, codec, now):
             self.ssrc = packet.ssrc
             self._clock = None
             self.reception = Reception(codec.clock_rate)

@@ -6,7 +6,7 @@ raises on remote bytes: what is not understood is skipped, what was understood b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
@@ -105,44 +105,71 @@ class Bye:
 Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | TransportFeedback | Remb | Bye
 
 
-def parse(data: bytes, *, reports: bool = True) -> list[Message]:
-    """What a compound or reduced-size packet says, in order; reading ends at the first part with a broken frame.
-
-    Without `reports` receiver reports are passed over, the most frequent thing a viewer says and the dearest to read.
-    """
+def parse(data: bytes) -> list[Message]:
+    """What a compound or reduced-size packet says, in order; reading ends at the first part with a broken frame."""
     messages: list[Message] = []
-    position = 0
-    while position + 4 <= len(data):
-        first, kind, words = _HEADER.unpack_from(data, position)
-        end = position + 4 + 4 * words
-        if first >> 6 != 2 or end > len(data):
-            break
+    for kind, form, body in _parts(data):
         reader = _READERS.get(kind)
-        if reader is not None and (reports or kind != _RR):
-            body = data[position + 4 : end]
-            if first & 0x20:
-                body = _without_padding(body)
-            messages += reader(first & 0x1F, body)
-        position = end
+        if reader is not None and body is not None:
+            messages += reader(form, body) or ()
     return messages
 
 
-def _without_padding(body: bytes) -> bytes:
-    """The body less its padding; empty, which no reader accepts, if the padding contradicts the length."""
+def parse_requests(data: bytes, drops: MutableMapping[str, int]) -> list[Message]:
+    """The same for who relays, and so never asked for transport-wide feedback: 20 bytes can tell of 8,191 packets.
+
+    Receiver reports are passed over too, the most frequent thing a viewer says and the dearest to read. `drops` counts
+    parts that cannot be read: `malformed_rtcp`, and `unasked_feedback`.
+    """
+    messages: list[Message] = []
+    for kind, form, body in _parts(data):
+        reader = _READERS.get(kind)
+        if kind == _RTPFB and form == _TRANSPORT_FEEDBACK:
+            drops["unasked_feedback"] += 1
+        elif body is None:
+            drops["malformed_rtcp"] += 1
+        elif reader is not None and kind != _RR:
+            read = reader(form, body)
+            if read is None:
+                drops["malformed_rtcp"] += 1
+            else:
+                messages += read
+    return messages
+
+
+def _parts(data: bytes) -> Iterator[tuple[int, int, bytes | None]]:
+    """Kind, form or count, and body of each part; None for the body of a broken one, with which reading ends."""
+    position = 0
+    while position < len(data):
+        if position + 4 > len(data):
+            yield 0, 0, None
+            return
+        first, kind, words = _HEADER.unpack_from(data, position)
+        end = position + 4 + 4 * words
+        if first >> 6 != 2 or end > len(data):
+            yield 0, 0, None
+            return
+        body = data[position + 4 : end]
+        yield kind, first & 0x1F, _without_padding(body) if first & 0x20 else body
+        position = end
+
+
+def _without_padding(body: bytes) -> bytes | None:
+    """The body less its padding; None if the padding contradicts the length."""
     padding = body[-1] if body else 0
-    return body[:-padding] if 0 < padding <= len(body) else b""
+    return body[:-padding] if 0 < padding <= len(body) else None
 
 
-def _read_sender_report(count: int, body: bytes) -> list[Message]:
+def _read_sender_report(count: int, body: bytes) -> list[Message] | None:
     if len(body) < _SENDER.size + count * _BLOCK.size:
-        return []
+        return None
     ssrc, ntp, media_time, packets, octets = _SENDER.unpack_from(body)
     return [SenderReport(ssrc, ntp, media_time, packets, octets, _read_blocks(count, body, _SENDER.size))]
 
 
-def _read_receiver_report(count: int, body: bytes) -> list[Message]:
+def _read_receiver_report(count: int, body: bytes) -> list[Message] | None:
     if len(body) < _SSRC.size + count * _BLOCK.size:
-        return []
+        return None
     return [ReceiverReport(_SSRC.unpack_from(body)[0], _read_blocks(count, body, _SSRC.size))]
 
 
@@ -155,9 +182,9 @@ def _read_blocks(count: int, body: bytes, start: int) -> tuple[ReportBlock, ...]
     return tuple(blocks)
 
 
-def _read_bye(count: int, body: bytes) -> list[Message]:
+def _read_bye(count: int, body: bytes) -> list[Message] | None:
     if len(body) < 4 * count:
-        return []
+        return None
     return [Bye(_read_ssrcs(count, body))]
 
 
@@ -165,12 +192,14 @@ def _read_ssrcs(count: int, body: bytes) -> tuple[int, ...]:
     return tuple(ssrc for (ssrc,) in _SSRC.iter_unpack(body[: 4 * count]))
 
 
-def _read_rtp_feedback(form: int, body: bytes) -> list[Message]:
+def _read_rtp_feedback(form: int, body: bytes) -> list[Message] | None:
     if form == _TRANSPORT_FEEDBACK:
         feedback = read_arrivals(body[4:])
-        return [] if feedback is None else [feedback]
-    if form != _NACK or len(body) < 12 or len(body) % 4:
+        return None if feedback is None else [feedback]
+    if form != _NACK:
         return []
+    if len(body) < 12 or len(body) % 4:
+        return None
     sequences: list[int] = []
     for first, following in _NACK_ENTRY.iter_unpack(body[8:]):
         sequences.append(first)
@@ -180,20 +209,27 @@ def _read_rtp_feedback(form: int, body: bytes) -> list[Message]:
     return [Nack(_SSRC.unpack_from(body, 4)[0], tuple(sequences[:_MAX_MISSED]))]
 
 
-def _read_payload_feedback(form: int, body: bytes) -> list[Message]:
+def _read_payload_feedback(form: int, body: bytes) -> list[Message] | None:
     if len(body) < 8 or len(body) % 4:
-        return []
+        return None
     if form == _PLI:
         return [KeyFrameRequest(_SSRC.unpack_from(body, 4)[0], fir=False)]
-    if form == _FIR and len(body) % 8 == 0:
-        return [KeyFrameRequest(ssrc, fir=True) for ssrc, _ in _FIR_ENTRY.iter_unpack(body[8:])]
-    if form == _AFB and body[8:12] == b"REMB" and len(body) >= 16 + 4 * body[12]:
-        mantissa = int.from_bytes(body[13:16], "big") & 0x3FFFF
-        return [Remb(mantissa << (body[13] >> 2), _read_ssrcs(body[12], body[16:]))]
+    if form == _FIR:
+        entries = _FIR_ENTRY.iter_unpack(body[8:]) if len(body) % 8 == 0 else None
+        return None if entries is None else [KeyFrameRequest(ssrc, fir=True) for ssrc, _ in entries]
+    if form == _AFB and body[8:12] == b"REMB":
+        return _read_remb(body)
     return []
 
 
-_READERS: dict[int, Callable[[int, bytes], list[Message]]] = {
+def _read_remb(body: bytes) -> list[Message] | None:
+    if len(body) < 16 or len(body) < 16 + 4 * body[12]:
+        return None
+    mantissa = int.from_bytes(body[13:16], "big") & 0x3FFFF
+    return [Remb(mantissa << (body[13] >> 2), _read_ssrcs(body[12], body[16:]))]
+
+
+_READERS: dict[int, Callable[[int, bytes], list[Message] | None]] = {
     _SR: _read_sender_report,
     _RR: _read_receiver_report,
     _BYE: _read_bye,

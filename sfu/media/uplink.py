@@ -38,7 +38,7 @@ class Uplink:
         self.tracks: dict[str, IncomingTrack] = {}
         self.flowing: set[str] = set()
         """The mids of the tracks from which packets come."""
-        self.drops = {"malformed_rtp": 0, "no_section": 0, "rtx": 0}
+        self.drops = {"malformed_rtp": 0, "no_section": 0, "unknown_rid": 0, "rtx": 0}
         self._send = send
         self._ssrc = ssrc
         self._history_bytes = history_bytes
@@ -113,11 +113,11 @@ class Uplink:
         track = None if routed is None else self.tracks.get(routed.mid)
         producer = None if track is None or routed is None else track.layer(routed.rid)
         if track is None or routed is None or producer is None:
-            self.drops["no_section"] += 1
+            self.drops["unknown_rid" if self._demux.refused_rid else "no_section"] += 1
             return None
         if routed.repairs:
             original = _original(packet, track, producer)
-            if original is None:
+            if original is None or not producer.knows(original):
                 self.drops["rtx"] += 1
                 return None
             packet = original

@@ -79,6 +79,7 @@ class Participant:
         self._offered_at = terms.clock()
         self._connected_at = 0.0
         self._report_at = 0.0
+        self._drops: Counter[str] = Counter()
         self.uplink = Uplink(
             transport.send_rtcp,
             terms.ssrc(0),
@@ -194,12 +195,12 @@ class Participant:
 
     def _on_rtcp(self, data: bytes) -> None:
         now = self._terms.clock()
-        if self.uplink.tracks:
-            for message in rtcp.parse(data, reports=False):
-                if isinstance(message, rtcp.SenderReport):
-                    self.uplink.on_sender_report(message, self._terms.ntp(), now)
+        said = rtcp.parse_requests(data, self._drops)
+        for message in said:
+            if isinstance(message, rtcp.SenderReport):
+                self.uplink.on_sender_report(message, self._terms.ntp(), now)
         if self.downlink.windows:
-            self.downlink.on_rtcp(data, now)
+            self.downlink.on_rtcp(data, said, now)
 
     # --- time
 
@@ -238,7 +239,7 @@ class Participant:
 
     def drop_counts(self) -> Counter[str]:
         """Packets dropped so far, by reason, in both directions."""
-        total = Counter(self.uplink.drops) + Counter(self.transport.drops)
+        total = self._drops + Counter(self.uplink.drops) + Counter(self.downlink.drops) + self.transport.drops
         total["no_path"] += self.transport.agent.drops["no_path"]
         for producer in self.uplink.producers:
             total.update(producer.drops)
@@ -255,6 +256,8 @@ class Participant:
             total["camera_recovered"] += gaps.recovered
             total["camera_reordered"] += gaps.reordered
             total["camera_abandoned"] += gaps.abandoned
+            total["camera_restarts"] += producer.restarts
+            total["camera_padding"] += producer.padding
         for consumer in self.downlink.consumers:
             repairs = consumer.repairs
             total["viewer_requests"] += repairs.requests

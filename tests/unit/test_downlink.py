@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, cast
 
 from sfu.media import rtcp
@@ -46,7 +47,8 @@ class Watching:
         self.time.advance(0.01)
 
     def say(self, *parts: bytes) -> None:
-        self.downlink.on_rtcp(rtcp.compound(*parts), self.time.now)
+        data = rtcp.compound(*parts)
+        self.downlink.on_rtcp(data, rtcp.parse_requests(data, Counter()), self.time.now)
 
     def report(self, lost: int, highest: int, *, lsr: int = 0, dlsr: float = 0.0) -> None:
         block = rtcp.ReportBlock(SSRC, 0, lost, highest, 0, lsr, int(dlsr * 65536))

@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.keyframes import KeyFrameRequests
+from sfu.media.keyframes import KeyFrameBudget, KeyFrameRequests
 
 
 def test_the_first_request_is_sent_at_once() -> None:
@@ -84,3 +84,11 @@ def test_whatever_happens_requests_keep_their_distance(steps: list[tuple[str, fl
         elif requests.request(now) if step == "request" else requests.due(now):
             sent.append(now)
     assert all(later - earlier >= 0.5 - 1e-9 for earlier, later in pairwise(sent))
+
+
+def test_a_slot_that_always_wants_one_is_heeded_ever_less_and_later_again() -> None:
+    budget = KeyFrameBudget()
+    heeded = [at / 1000 for at in range(60_000) if budget.allow(at / 1000)]
+    assert 20 <= sum(at < 3 for at in heeded) <= 22
+    assert 27 <= sum(at >= 3 for at in heeded) <= 30
+    assert sum(budget.allow(120.0 + second) for second in range(10)) == 10

@@ -37,6 +37,40 @@ def test_numbers_that_jump_begin_anew_with_the_second_one_and_a_stray_changes_no
     assert numbers(viewer.take()) == [first.sequence + 2]
 
 
+@pytest.mark.parametrize("step", [3600 * 90_000, -60 * 90_000, 1 << 31])
+def test_a_media_time_that_jumps_begins_anew_and_leaves_no_trace_in_what_a_viewer_gets(step: int) -> None:
+    camera, viewer = Camera(), Viewer()
+    viewer.attach(camera, 0.0)
+    deliver(camera, [camera.packet(KEY)])
+    (first,) = viewer.take()
+    camera.producer.clock_told(1 << 32, 9000, 0.0)
+    there, then = camera.sequence, camera.media_time + step & 0xFFFFFFFF
+    packets = [Packet(True, 96, there + n, then, 7, KEY) for n in (1, 2)]
+    assert [camera.producer.receive(packet, 1.0) for packet in packets] == [False, True]
+    assert (camera.producer.restarts, camera.producer.moment(1.0)) == (1, None)
+    deliver(camera, packets[1:], 1.0)
+    (second,) = viewer.take()
+    assert second.sequence == first.sequence + 1
+    assert 0 < (second.media_time - first.media_time & 0xFFFFFFFF) < 2 * 90_000
+
+
+@pytest.mark.parametrize(("pause", "step"), [(600.0, 600.0), (60.0, 0.03), (0.01, 9.0)])
+def test_a_pause_and_a_line_that_was_cut_are_no_jump(pause: float, step: float) -> None:
+    camera = Camera()
+    camera.packet(KEY, now=1.0)
+    camera.media_time = camera.media_time + int(step * 90_000) & 0xFFFFFFFF
+    camera.packet(now=1.0 + pause)
+    assert (camera.producer.restarts, camera.producer.drops["stale"]) == (0, 0)
+
+
+def test_a_packet_of_nothing_but_header_extensions_is_kept_without_them() -> None:
+    camera = Camera()
+    camera.packet(KEY)
+    packet = Packet(True, 96, camera.sequence + 1 & 0xFFFF, 9000, 7, DELTA, dict.fromkeys(range(1, 200), b"x"))
+    assert camera.producer.receive(packet, 1.0)
+    assert packet.extensions.keys() <= set(camera.producer.extensions.values())
+
+
 def test_ssrcs_that_alternate_restart_viewers_twice_a_second_at_most() -> None:
     camera = Camera()
     camera.packet(KEY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from aiortc import rtp as aiortc_rtp
 from hypothesis import given
@@ -196,7 +198,42 @@ def test_unknown_types_are_skipped_and_a_broken_frame_ends_the_reading() -> None
 
 
 @given(st.lists(st.binary(max_size=60), max_size=4), st.lists(BLOCKS, max_size=3))
-def test_without_reports_all_else_is_read_alike(junk: list[bytes], blocks: list[rtcp.ReportBlock]) -> None:
+def test_requests_are_read_alike_without_what_no_relay_needs(junk: list[bytes], blocks: list[rtcp.ReportBlock]) -> None:
     data = rtcp.compound(rtcp.receiver_report(1, blocks, "a"), PLI) + b"".join(junk)
-    wanted = [message for message in rtcp.parse(data) if not isinstance(message, rtcp.ReceiverReport)]
-    assert rtcp.parse(data, reports=False) == wanted
+    unneeded = (rtcp.ReceiverReport, rtcp.TransportFeedback)
+    wanted = [message for message in rtcp.parse(data) if not isinstance(message, unneeded)]
+    assert rtcp.parse_requests(data, Counter()) == wanted
+
+
+REMB = rtcp.remb(1, 500_000, (2,))
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        REMB[:2] + b"\0\3" + REMB[4:16],  # ends after its name
+        REMB[:16] + b"\xff" + REMB[17:],  # of more streams than it names
+        frame(205, 1, bytes(8)),  # asks for nothing
+        frame(206, 1, bytes(4)),
+        frame(206, 4, bytes(12)),
+        frame(203, 31, bytes(4)),
+        frame(200, 0, bytes(8)),
+        bytes((PLI[0] | 0x20, *PLI[1:-1], 0)),
+        PLI[:-1],
+        b"\x81",
+    ],
+)
+def test_what_contradicts_itself_is_counted_and_the_rest_read(broken: bytes) -> None:
+    drops: Counter[str] = Counter()
+    assert rtcp.parse_requests(PLI + broken, drops) == rtcp.parse(PLI)
+    assert rtcp.parse(PLI + broken) == rtcp.parse(PLI)
+    assert drops == {"malformed_rtcp": 1}
+
+
+def test_feedback_that_nobody_asked_for_is_not_even_read() -> None:
+    """A datagram full of it claims half a million packets."""
+    run = frame(205, 15, bytes(4) + b"\0\0\0\2\0\0\x1f\xff" + bytes(4) + b"\x1f\xff\0\0")
+    assert isinstance(rtcp.parse(run)[0], rtcp.TransportFeedback)
+    drops: Counter[str] = Counter()
+    assert rtcp.parse_requests(run * 58 + PLI, drops) == rtcp.parse(PLI)
+    assert drops == {"unasked_feedback": 58}

@@ -32,7 +32,7 @@ class Wire:
         self.uplink.negotiated([section])
 
     def _hear(self, compound: bytes) -> None:
-        self.said += rtcp.parse(compound, reports=False)
+        self.said += rtcp.parse(compound)
 
     def _changed(self) -> None:
         self.changes += 1
@@ -87,6 +87,21 @@ def test_rtx_before_the_stream_itself_is_counted() -> None:
     assert wire.uplink.drops["rtx"] == 1
 
 
+@pytest.mark.parametrize("ahead", [100, 3500, 20_000, -3500])
+def test_rtx_begins_no_stream_and_makes_no_hole(ahead: int) -> None:
+    """Two in a row would be a jump of the camera's numbers, were they not sent again."""
+    wire = Wire()
+    for sequence in (10_000, 10_001):
+        wire.uplink.receive(packet(sequence), 1.0)
+    producer = wire.uplink.tracks["v"].main
+    for sequence in (10_001 + ahead, 10_002 + ahead):
+        payload = struct.pack(">H", sequence) + b"\x10\x01\x00"
+        assert wire.uplink.receive(packet(900, payload=payload, payload_type=97, ssrc=70), 1.1) is None
+    assert (wire.uplink.drops["rtx"], producer.restarts) == (2, 0)
+    assert wire.uplink.receive(packet(10_002), 1.2)
+    assert not wire.of(rtcp.Nack)
+
+
 def test_layers_are_told_apart_by_rid_and_one_never_offered_leads_nowhere() -> None:
     wire = Wire(rids=("h", "l"))
     high, low = (wire.uplink.tracks["v"].layer(rid) for rid in ("h", "l"))
@@ -94,7 +109,9 @@ def test_layers_are_told_apart_by_rid_and_one_never_offered_leads_nowhere() -> N
         (received := wire.uplink.receive(packet(1, ssrc=ssrc, rid=rid), 0.0)) and received[0]
         for ssrc, rid in ((7, b"h"), (8, b"l"), (9, b"x"))
     ] == [high, low, None]
-    assert wire.uplink.drops["no_section"] == 1
+    assert (wire.uplink.drops["unknown_rid"], wire.uplink.drops["no_section"]) == (1, 0)
+    assert wire.uplink.receive(packet(1, ssrc=9, payload_type=99), 0.0) is None
+    assert (wire.uplink.drops["unknown_rid"], wire.uplink.drops["no_section"]) == (1, 1)
 
 
 def test_feedback_tells_each_arrival_once_in_50_ms() -> None:
