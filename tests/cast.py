@@ -327,6 +327,7 @@ class Caller:
         self._sdp_session = secrets.randbits(62)
         self.transport = Transport(agent, HOST.certificate, role="client")
         self.transport.on_rtp = self._listener.on_rtp
+        self.transport.on_rtcp = self._listener.on_rtcp
         self.closed: list[str] = []
         self.transport.on_closed = self.closed.append
         on.listeners[self.topic] = self._take

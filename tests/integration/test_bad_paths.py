@@ -32,6 +32,7 @@ from tests.serving import serving
 from tests.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
+IP_RECVERR = 11
 LARGE = 1200
 """Bytes of payload that make a packet as large as browsers make them."""
 
@@ -142,6 +143,24 @@ async def test_a_send_buffer_that_is_full_is_counted_and_empties_again(mosquitto
             await far.sees(lens, ahead=100)
 
 
+async def test_a_queue_that_is_full_is_counted_by_who_hears_of_it(mosquitto: StartMosquitto) -> None:
+    """Linux tells ENOBUFS only to those who ask for errors (IP_RECVERR): we do not, so here somebody does for us."""
+    lens = Lens("video", burst=10, size=LARGE)
+    with lan() as network:
+        async with (
+            scene(mosquitto, lens, network) as at,
+            at.viewer("far", network.port()) as (far, _),
+            at.viewer("near") as (near, _),
+        ):
+            (sock,) = at.service.port.sockets
+            sock.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+            slow(network, "100kbit")
+            await until(lambda: at.refused().get("ENOBUFS", 0) > 100)
+            await near.missed_nothing(lens)
+            network.fast()
+            await far.sees(lens, ahead=100)
+
+
 async def test_packets_larger_than_the_path_takes_arrive_in_fragments(mosquitto: StartMosquitto) -> None:
     lens = Lens("video", burst=10, size=LARGE)
     with lan(mtu=600) as network:
@@ -173,17 +192,32 @@ async def test_an_interface_that_goes_away_is_counted_and_may_come_back(mosquitt
             await near.missed_nothing(lens)
 
 
+def encrypted(caller: Caller, packet: bytes) -> bytes:
+    assert caller.transport.sender is not None
+    buffer, length = srtp.ffi.new("unsigned char[]", packet.ljust(4096)), srtp.ffi.new("int *", len(packet))
+    assert srtp.lib.srtp_protect(caller.transport.sender.handle, buffer, length) == 0
+    return bytes(srtp.ffi.buffer(buffer, length[0]))
+
+
 class Vast:
     """A camera that sends larger packets than our own clients do."""
 
     def __init__(self, caller: Caller) -> None:
-        self._transport = caller.transport
+        self._caller = caller
 
     def send_rtp(self, packet: bytes) -> None:
-        assert self._transport.sender is not None
-        buffer, length = srtp.ffi.new("unsigned char[]", packet.ljust(4096)), srtp.ffi.new("int *", len(packet))
-        assert srtp.lib.srtp_protect(self._transport.sender.handle, buffer, length) == 0
-        self._transport.agent.send(bytes(srtp.ffi.buffer(buffer, length[0])))
+        self._caller.transport.agent.send(encrypted(self._caller, packet))
+
+
+class Hoard:
+    """A camera that keeps its packets to itself, for now."""
+
+    def __init__(self, caller: Caller) -> None:
+        self.packets: list[bytes] = []
+        self._caller = caller
+
+    def send_rtp(self, packet: bytes) -> None:
+        self.packets.append(encrypted(self._caller, packet))
 
 
 async def test_packets_too_large_to_send_are_counted_and_the_others_arrive(mosquitto: StartMosquitto) -> None:
@@ -230,6 +264,36 @@ async def test_65_000_packets_at_once_are_all_forwarded(mosquitto: StartMosquitt
             await bert.sees(lens, ahead=-1)
         numbers = [number for _, number in bert.received["v0"]]
         assert numbers == list(range(numbers[0], lens.sent))
+
+
+async def test_65_000_packets_that_wait_for_nobody_cost_their_own_picture_alone(mosquitto: StartMosquitto) -> None:
+    """From a thread of their own, faster than they can be read: the kernel throws away what does not fit its buffer."""
+    lens = Lens("video", size=20)
+    async with (
+        scene(mosquitto, Lens("video"), shared=True) as at,
+        watching(at.service.broker_url, "flood/view/bert") as (bert, _),
+        calling(at.home, "flood/pub/cam", lens) as camera,
+    ):
+        await camera.call()
+        await warmed_up(lens, camera, bert)
+        hoard: Any = Hoard(camera)
+        lens.burst = 65_000
+        lens.shoot(hoard)
+        lens.burst = 1
+        (sock,), server = camera._port.sockets, ("127.0.0.1", at.service.port.port)
+        read = at.service.port.received
+        await asyncio.to_thread(lambda: [sock.sendto(packet, server) for packet in hoard.packets])
+        while bert.received["v0"][-1][1] < lens.sent - 50:
+            lens.shoot(camera)
+            await asyncio.sleep(0.01)
+        assert at.service.port.received - read > 1000
+        numbers = [number for _, number in bert.received["v0"]]
+        assert len(set(numbers)) == len(numbers)
+        assert len(set(bert.sequences["v0"][-30_000:])) == min(len(numbers), 30_000)
+        (producer,) = at.service.server.participants[camera.leaf].uplink.producers
+        assert producer.history.bytes <= at.service.settings.media.history
+        assert len(producer.gaps._missing) <= 512
+        assert (bert.sessions, bert.downs) == (1, [])
 
 
 async def test_viewers_who_leave_in_the_middle_of_a_burst_take_nobody_along(mosquitto: StartMosquitto) -> None:
