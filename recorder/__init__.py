@@ -12,7 +12,7 @@ fragments opus                 what of them FFmpeg does not write; telephone sou
 store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
 keeper repair cleaner          after a crash; by age, bytes and free space
 reader export                  a span as one file
-playback listing hls picture   what there is of a time, playlists of it, pictures from it
+playback listing layouts hls picture  what there is of a time, playlists of it, pictures from it
 snapshots                      what a camera shows now
 walltime cli                   times as people write them; the console script
 """

@@ -44,21 +44,23 @@ def layout_of(path: Path) -> Layout:
         return LOST
 
 
-def layout_in(file: BinaryIO, suffix: str) -> Layout:
-    """The same of a file that is open, by the suffix of its name."""
-    parse: Callable[[Read, int], Layout] = webm.layout if suffix == ".webm" else mp4.layout
+def layout_in(file: BinaryIO, suffix: str, known: Layout = LOST) -> Layout:
+    """The same of a file that is open, by the suffix of its name; `known`: from when it was shorter."""
+    parse: Callable[[Read, int, Layout], Layout] = webm.layout if suffix == ".webm" else mp4.layout
 
     def read(offset: int, size: int) -> bytes:
         return os.pread(file.fileno(), size, offset)
 
-    return parse(read, os.fstat(file.fileno()).st_size)
+    return parse(read, os.fstat(file.fileno()).st_size, known)
 
 
 class Index:
     """The spans of a store's segments. Not safe for two threads at once; two processes may share the directory."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, layout_of: Callable[[Path], Layout] | None = None) -> None:
+        """`layout_of`: in place of the one above, one that remembers."""
         self._store = store
+        self._layout_of = layout_of
         self._days: dict[Path, _Entries] = {}
         self._changed: set[Path] = set()
 
@@ -78,7 +80,7 @@ class Index:
             return None
         duration_us = self._known(segment, stat)
         if duration_us is None:
-            layout = layout_of(segment.path)
+            layout = (self._layout_of or layout_of)(segment.path)
             duration_us = layout.duration_us
             if duration_us and layout.end == stat.st_size:  # what is torn waits for repair
                 self._entries(segment.path.parent)[segment.path.name] = [stat.st_size, stat.st_mtime_ns, duration_us]

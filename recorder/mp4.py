@@ -49,9 +49,12 @@ class _Run:
     key: bool
 
 
-def layout(read: Read, size: int) -> Layout:
-    """The layout of an MP4 file of `size` bytes: fragmented or progressive, whole, torn or nonsense."""
-    boxes = list(_boxes(read, 0, size))
+def layout(read: Read, size: int, known: Layout = LOST) -> Layout:
+    """The layout of an MP4 file of `size` bytes: fragmented or progressive, whole, torn or nonsense.
+
+    `known`: its layout when it was shorter, if it has only grown since.
+    """
+    boxes = [*_boxes(read, 0, known.header or size), *(_boxes(read, known.end, size) if known.parts else ())]
     moov = next((box for box in boxes if box.kind == b"moov"), None)
     if moov is None or moov.end - moov.offset > _LARGEST_HEADER:
         return LOST
@@ -60,7 +63,7 @@ def layout(read: Read, size: int) -> Layout:
         tracks = _tracks(header)
         if _child(header, b"mvex") is None:
             return _progressive(boxes, header)
-        return _fragmented(read, boxes, moov, tracks)
+        return _fragmented(read, boxes, moov, tracks, known)
     except (struct.error, IndexError, ZeroDivisionError):
         return LOST
 
@@ -73,10 +76,10 @@ def _progressive(boxes: list[Box], header: bytes) -> Layout:
     return Layout(0, (), boxes[-1].end, duration * 1_000_000 // rate, indexed=True)
 
 
-def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Track]) -> Layout:
+def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Track], known: Layout) -> Layout:
     """Every `moof` that its own `mdat` follows; the file is whole up to the first that is not so."""
-    parts: list[Part] = []
-    end = moov.end
+    parts = list(known.parts)
+    end = known.end or moov.end
     following = iter(box for box in boxes if box.offset >= moov.end)
     for box in following:
         if box.kind == b"moof":

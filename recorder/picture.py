@@ -14,6 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
+from recorder.layout import Layout
 from recorder.reader import Reader
 from recorder.store import Segment
 
@@ -27,9 +28,9 @@ class PictureError(RuntimeError):
     """No picture comes out: the frame is damaged, or there is no video."""
 
 
-def jpeg_at(segment: Segment, at_us: int, width: int | None = None) -> bytes:
+def jpeg_at(segment: Segment, layout: Layout, at_us: int, width: int | None = None) -> bytes:
     """The key frame at or before `at_us`, counted from the segment's start. PictureError, ReadError."""
-    with Reader(segment.path, at_us, at_us + 1) as reader:
+    with Reader(segment.path, at_us, at_us + 1, layout=layout) as reader:
         stream = reader.streams.get("video")
         if stream is None:
             raise PictureError(f"{segment.path} has no video")

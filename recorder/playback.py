@@ -9,22 +9,21 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Final
 
 from recorder import hls, picture
 from recorder.export import export, scratch
 from recorder.files import being_written
-from recorder.index import Index, Span, layout_of
-from recorder.layout import LOST, Layout
+from recorder.index import Index, Span
+from recorder.layouts import Layouts
 from recorder.listing import Entry, Listing, Overview, gaps
 from recorder.reader import ReadError
 from recorder.store import Segment, Store
 
 _EVER_US: Final = 1 << 62
-_LAYOUTS: Final = 200  # kept: 50 MB at most, if all are of ten minutes
 _SAVE_S: Final = 30.0
 _WRITTEN_LATELY_NS: Final = 60_000_000_000
 
@@ -35,10 +34,11 @@ class Playback:
     def __init__(self, store: Store, *, recording: Callable[[str, str], bool] | None = None) -> None:
         self.store = store
         self._recording = recording
-        self._index = Index(store)
+        self._layouts = Layouts()
+        self._sizes: dict[tuple[str, str, date], tuple[int, int]] = {}
+        self._index = Index(store, self._layouts.of)
         self._indexing = threading.Lock()
         self._saved_at = time.monotonic()
-        self._layouts: OrderedDict[tuple[Path, int, int], Layout] = OrderedDict()
 
     def overview(self, room: str | None = None) -> list[Overview]:
         """Everyone who was ever recorded, or those in `room` and its sub-rooms; in order."""
@@ -85,7 +85,7 @@ class Playback:
             hls.File(
                 url(self.store.name(span.segment)),
                 span.start_us,
-                self._layout(span.segment.path),
+                self._layouts.of(span.segment.path),
                 growing=is_writing(span.segment),
             )
             for span in spans
@@ -97,7 +97,9 @@ class Playback:
         """JPEG of the key frame at or before a moment, and whether it will stay the same; None in a gap."""
         for span in reversed(self._spans(room, peer, at_us, at_us + 1)):
             with contextlib.suppress(ReadError, picture.PictureError):
-                return picture.jpeg_at(span.segment, at_us - span.start_us, width), not is_writing(span.segment)
+                layout = self._layouts.of(span.segment.path)
+                found = picture.jpeg_at(span.segment, layout, at_us - span.start_us, width)
+                return found, not is_writing(span.segment)
         return None
 
     @contextlib.contextmanager
@@ -109,14 +111,36 @@ class Playback:
             yield export(index, room, peer, since_us=since_us, until_us=until_us, target=path).path
 
     def _overview(self, room: str, peer: str) -> Overview | None:
-        days = tuple(day.isoformat() for day in self.store.days(room, peer))
-        segments = self.store.segments(room, peer, 0, _EVER_US)
-        sizes = [_size(segment) for segment in segments]
-        spans = self._spans(room, peer, segments[-1].start_us, _EVER_US) if segments else []
-        if not spans:
+        days = self.store.days(room, peer)
+        first = next((segments[0] for day in days if (segments := self.store.of_day(room, peer, day))), None)
+        last = self._last_span(room, peer, days)
+        if first is None or last is None:
             return None
-        recorded = self._is_recorded(room, peer)
-        return Overview(room, peer, days, segments[0].start_us, spans[-1].end_us, sum(sizes), recorded)
+        names = tuple(day.isoformat() for day in days)
+        size = sum(self._bytes(room, peer, day, settled=day not in days[-2:]) for day in days)
+        return Overview(room, peer, names, first.start_us, last.end_us, size, self._is_recorded(room, peer))
+
+    def _last_span(self, room: str, peer: str, days: Sequence[date]) -> Span | None:
+        for day in reversed(days):
+            for segment in reversed(self.store.of_day(room, peer, day)):
+                with self._indexing:
+                    span = self._index.span(segment)
+                if span is not None:
+                    return span
+        return None
+
+    def _bytes(self, room: str, peer: str, day: date, *, settled: bool) -> int:
+        """On disk of a day; if nothing is written to it any more, counted again only when a file has come or gone."""
+        try:
+            changed_ns = self.store.directory_of(room, peer, day).stat().st_mtime_ns
+        except OSError:
+            return 0
+        known = self._sizes.get((room, peer, day))
+        if settled and known is not None and known[0] == changed_ns:
+            return known[1]
+        size = sum(map(_size, self.store.of_day(room, peer, day)))
+        self._sizes[room, peer, day] = (changed_ns, size)
+        return size
 
     def _is_recorded(self, room: str, peer: str) -> bool:
         if self._recording is not None:
@@ -131,22 +155,6 @@ class Playback:
                 self._index.save()
                 self._saved_at = time.monotonic()
         return spans
-
-    def _layout(self, path: Path) -> Layout:
-        """A file's layout, remembered while neither its size nor its time of change differ."""
-        try:
-            stat = path.stat()
-        except OSError:
-            return LOST
-        key = (path, stat.st_size, stat.st_mtime_ns)
-        known = self._layouts.get(key)
-        if known is None:
-            known = layout_of(path)
-            with self._indexing:
-                self._layouts[key] = known
-                while len(self._layouts) > _LAYOUTS:
-                    self._layouts.popitem(last=False)
-        return known
 
 
 def is_writing(segment: Segment) -> bool:

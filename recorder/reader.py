@@ -38,14 +38,16 @@ class Read(NamedTuple):
 class Reader:
     """One segment, open: a context manager. `since_us` and `until_us`: the part of it to read, in its own time.
 
-    ReadError when nothing in it plays.
+    `layout` is the file's, if known. ReadError when nothing in it plays.
     """
 
-    def __init__(self, path: Path, since_us: int = 0, until_us: int | None = None) -> None:
+    def __init__(
+        self, path: Path, since_us: int = 0, until_us: int | None = None, *, layout: Layout | None = None
+    ) -> None:
         with contextlib.ExitStack() as opened:
             try:
                 file = opened.enter_context(path.open("rb"))
-                layout = layout_in(file, path.suffix)
+                layout = layout or layout_in(file, path.suffix)
                 if not layout.end:
                     raise ReadError(f"{path} holds nothing that plays")
                 source: Any = _Window(file, _pieces(layout, since_us, until_us)) if layout.parts else file

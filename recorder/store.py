@@ -134,6 +134,14 @@ class Store:
         """The UTC days with a directory of recordings, in order."""
         return sorted(date.fromisoformat(day.name) for day in self._dates(room, peer))
 
+    def directory_of(self, room: str, peer: str, day: date) -> Path:
+        """Where a day's recordings are, if there are any."""
+        return self._home(room, peer) / day.isoformat()
+
+    def of_day(self, room: str, peer: str, day: date) -> list[Segment]:
+        """All that begin on a UTC day, in order."""
+        return sorted(self._in(self.directory_of(room, peer, day)), key=lambda segment: segment.start_us)
+
     def walk(self) -> Iterator[Segment]:
         """Every segment of every producer, in no order."""
         for day in self._days(self.directory):

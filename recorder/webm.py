@@ -36,15 +36,19 @@ class _Block(NamedTuple):
     key: bool
 
 
-def layout(read: Read, size: int) -> Layout:
-    """The layout of a WebM file of `size` bytes: whole, torn or nonsense."""
+def layout(read: Read, size: int, known: Layout = LOST) -> Layout:
+    """The layout of a WebM file of `size` bytes: whole, torn or nonsense.
+
+    `known`: its layout when it was shorter, if it has only grown since.
+    """
     outer = list(_elements(read, 0, size))
     if [element.kind for element in outer[:2]] != [_EBML, _SEGMENT]:
         return LOST
-    scale, video, header, end = 1_000_000, frozenset[int](), 0, 0
+    scale, video, header, end = 1_000_000, frozenset[int](), known.header, known.end
     parts: list[Part] = []
-    indexed = False
-    for element in _elements(read, outer[1].body, outer[1].end):
+    indexed = known.indexed
+    before = _elements(read, outer[1].body, header or outer[1].end)
+    for element in [*before, *_elements(read, end, outer[1].end)] if header else before:
         if element.kind == _CLUSTER:
             part = _part(read, element, scale, video)
             if part is None:
@@ -56,8 +60,8 @@ def layout(read: Read, size: int) -> Layout:
             scale = _number(contents, _SCALE, scale)
             video |= _video_tracks(contents) if element.kind == _TRACKS else frozenset()
         indexed |= element.kind == _CUES
-        end = element.end
-    return Layout.of(header, parts, end, indexed=indexed)
+        end = max(end, element.end)
+    return Layout.of(header, [*known.parts, *parts], end, indexed=indexed)
 
 
 def _part(read: Read, element: _Element, scale: int, video: frozenset[int]) -> Part | None:

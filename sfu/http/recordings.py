@@ -146,7 +146,9 @@ class RecordingsApi:
         )
         if text is None:
             raise Refusal(404, "not_found", f"no MP4 of {room}/{peer} was recorded in that time")
-        return web.Response(text=text, content_type="application/vnd.apple.mpegurl", headers=FRESH)
+        response = web.Response(text=text, content_type="application/vnd.apple.mpegurl", headers=FRESH)
+        response.enable_compression()  # the same address in each of its hundreds of segments
+        return response
 
     async def _thumbnail(self, request: web.Request) -> web.StreamResponse:
         at_us = _moment(request, "at")
