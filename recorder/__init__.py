@@ -1,5 +1,6 @@
 """Recordings of producers as MP4 and WebM: the map of the house. One more consumer of the relay, which never notices.
 
+cli serve remote               by hand; on a machine of its own, as a viewer of a server's rooms
 terms duties manager           settings, modes and words -> who is recorded, and what is told of it
 tap                            a producer's packets into a bounded queue
 worker reel                    the recorder's thread: from the queue to the files, a reel for each producer

@@ -1,6 +1,7 @@
 """The console script `recorder`: recordings by room and time, clips of them, what a crash left.
 
-Owns its words and exit codes (0 done, 1 failed, 2 wrong usage). Never speaks to a server: the directory tells all.
+Owns its words and exit codes (0 done, 1 failed, 2 wrong usage). Only `serve` speaks to a server: to all else the
+directory tells all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from rich.table import Table
 from recorder.listing import Entry, Listing, Overview
 from recorder.store import Store
 from recorder.walltime import parse_near, rfc3339
+from sfu.running import run_until_told
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -127,6 +129,42 @@ def repair(directory: Directory = DEFAULT_DIRECTORY) -> None:
         aside = [f"moved to {done.aside}" if not cut else f"kept in {done.aside}"] if done.aside else []
         typer.echo(f"{done.path}: {', '.join([*cut, *aside])}")
     raise typer.Exit(FAILED if failed else 0)
+
+
+@app.command()
+def serve(
+    rooms: Annotated[list[str], typer.Argument(help="rooms, each with its sub-rooms")],
+    *,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings, as of `sfu serve`")] = None,
+    broker: Annotated[str | None, typer.Option(help="SFU_BROKER: mqtt://, mqtts://, ws:// or wss:// URL")] = None,
+    base: Annotated[str | None, typer.Option(help="SFU_BASE")] = None,
+    directory: Annotated[Path | None, typer.Option("--dir", help="SFU_RECORDING__DIR")] = None,
+    segment: Annotated[str | None, typer.Option(help="SFU_RECORDING__SEGMENT, e.g. 10m")] = None,
+    token: Annotated[str | None, typer.Option("--token", help="access token (JWT)")] = None,
+    peer_id: Annotated[str | None, typer.Option("--id", help="our peer id; made up if left out")] = None,
+    option: Annotated[list[str] | None, typer.Option("--set", help="any: --set recording.keep=30d")] = None,
+) -> None:
+    """Records rooms of a server elsewhere, as a viewer of them, until told to end."""
+    from recorder import serve as serving  # noqa: PLC0415
+    from recorder.terms import Terms  # noqa: PLC0415
+    from sfu import settings  # noqa: PLC0415
+    from sfu.signaling.mqtt import BrokerUrl  # noqa: PLC0415
+
+    chosen = {"broker": broker, "base": base, "recording.dir": directory, "recording.segment": segment}
+    chosen |= dict(text.partition("=")[::2] for text in option or [])
+    try:
+        loaded = settings.load(config=config, command_line={k: v for k, v in chosen.items() if v is not None})
+        if loaded.broker == settings.EMBEDDED:
+            _fail("--broker: which broker?", WRONG_USAGE)
+        where = serving.Where(BrokerUrl.parse(loaded.broker), loaded.base, token, peer_id)
+        terms = Terms.of(loaded.recording.model_dump())
+    except (settings.SettingsError, ValueError) as error:
+        _fail(str(error), WRONG_USAGE)
+    try:
+        code = run_until_told(lambda stop: serving.serve(rooms, where, terms, stop=stop), loaded.log_level)
+    except OSError as error:
+        _fail(str(error), FAILED)
+    raise typer.Exit(code)
 
 
 def _store(directory: Path) -> Store:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
 from recorder.actions import AskKeyFrame
@@ -24,7 +24,7 @@ from recorder.tap import Feed
 from recorder.terms import Terms
 from recorder.walltime import rfc3339
 from recorder.worker import Worker
-from sfu.media.uplink import Uplink
+from sfu.media.track import IncomingTrack
 
 _log = logging.getLogger(__name__)
 
@@ -33,6 +33,18 @@ _AGAIN: Final = 5.0  # seconds after a bug
 _GRACE: Final = 2.5  # seconds that the end may wait for the disk; what is on it plays without
 
 _Source = tuple[str, str]  # room, peer
+
+
+class Coming(Protocol):
+    """What comes from one peer."""
+
+    @property
+    def tracks(self) -> Mapping[str, IncomingTrack]:
+        """By mid."""
+
+    @property
+    def flowing(self) -> Collection[str]:
+        """The mids of those from which packets come."""
 
 
 class Audience(Protocol):
@@ -56,7 +68,7 @@ class Recordings:
         self._audience = audience
         self._clock = clock
         self._switches = Switches(terms.rules)
-        self._uplinks: dict[_Source, Uplink] = {}
+        self._uplinks: dict[_Source, Coming] = {}
         self._feeds: dict[_Source, Feed] = {}
         self._on: set[_Source] = set()
         self._ended: dict[_Source, float] = {}
@@ -97,7 +109,7 @@ class Recordings:
 
     # --- told by the server
 
-    def uplink(self, room: str, peer: str, uplink: Uplink | None) -> None:
+    def uplink(self, room: str, peer: str, uplink: Coming | None) -> None:
         """What comes from a peer has changed; None: it is gone."""
         source = (room, peer)
         if uplink is None or not uplink.flowing:

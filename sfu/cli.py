@@ -8,9 +8,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import signal
-import sys
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +16,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from sfu import settings as settings_module
+from sfu.running import run_until_told
 from sfu.settings import Settings, SettingsError
 from sfu.signaling.mqtt import BrokerUrl
 
@@ -245,40 +243,13 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def _run(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> None:
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
     try:
-        code = _new_runner().run(_until_told(work))
+        code = run_until_told(work, log_level)
     except SettingsError as error:
         _fail(str(error), WRONG_USAGE)
     except OSError as error:
         _fail(str(error), FAILED)
     raise typer.Exit(code)
-
-
-def _new_runner() -> asyncio.Runner:
-    """uvloop where it exists: a fifth less CPU for each packet."""
-    try:
-        import uvloop  # noqa: PLC0415
-    except ImportError:
-        return asyncio.Runner()
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-
-
-async def _until_told(work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
-    """Runs `work` with an event that the first SIGTERM or SIGINT sets; the second ends the process at once."""
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(FAILED)
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return await work(stop)
 
 
 def main() -> None:

@@ -34,13 +34,18 @@ MAY = {
         "recorder",
     },
     "sfu.demo": {"sfu.service", "sfu.peers", "sfu.rtc", "sfu.signaling", "sfu.settings"},
-    "sfu.cli": {"sfu.service", "sfu.demo", "sfu.peers", "sfu.signaling", "sfu.settings"},
+    "sfu.running": set(),
+    "sfu.cli": {"sfu.service", "sfu.demo", "sfu.peers", "sfu.running", "sfu.signaling", "sfu.settings"},
     "sfu.__main__": {"sfu.cli"},
     "recorder": {
         "sfu.media",
         "sfu.signaling",
         "sfu.rtc.codec",
     },  # codecs are values
+    # on a machine of its own the recorder is a client of the server like any other
+    "recorder.remote": {"recorder", "sfu.media", "sfu.peers", "sfu.rtc", "sfu.signaling"},
+    "recorder.serve": {"recorder", "sfu.peers", "sfu.signaling"},
+    "recorder.cli": {"recorder", "sfu.running", "sfu.settings", "sfu.signaling"},
 }
 
 PURE = [

@@ -1,6 +1,6 @@
-"""One attempt of a peer to be connected: one session, one offer, one transport, one end.
+"""One attempt of a peer to be connected: one session, one transport, one end.
 
-Owns the session's id, ICE credentials and offer. Never retries (that is `client`) and never knows the broker.
+Owns the session's id, ICE credentials and offers. Never retries (that is `client`) and never knows the broker.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class PeerListener(Protocol):
     """Who a peer works for. All are called on the event loop, must return at once and must not raise."""
 
     def on_answer(self, answer: Description) -> None:
-        """The server's answer to a new session, before any media."""
+        """The server's answer to a new session, before any media, and again to each further offer."""
 
     def on_up(self) -> None:
         """Media can flow."""
@@ -75,7 +75,7 @@ class End:
 
 
 class Attempt:
-    """From the offer to the end. `settled`: the offer needs no repeating; `over`: how it ended.
+    """From the first offer to the end. `settled`: the offer needs no repeating; `over`: how it ended.
 
     Each has a UDP port of its own: a server with one port tells its peers apart by their addresses alone.
     """
@@ -86,6 +86,9 @@ class Attempt:
         self.settled = asyncio.Event()
         self.over: asyncio.Future[End] = loop.create_future()
         self.up_since: float | None = None
+        self._answered = False
+        self._id = secrets.randbits(62)
+        self._version = 0
         self._fingerprint = host.certificate.fingerprint
         self._port = port
         self._sections = sections
@@ -117,9 +120,17 @@ class Attempt:
     async def offer(self) -> str:
         """The complete offer: whatever candidates there are, none follow."""
         agent = self.transport.agent
-        await agent.gather()
+        if not self._version:
+            await agent.gather()
+        self._version += 1
         local = Local(agent.ufrag, agent.pwd, self._fingerprint, agent.candidates(), agent.lite)
-        return sdp.write_offer(self._sections, local, session_id=secrets.randbits(62), version=1)
+        return sdp.write_offer(self._sections, local, session_id=self._id, version=self._version)
+
+    def renegotiate(self, sections: Sequence[OfferSection]) -> None:
+        """The next offer has these sections, and is to be answered too; those there are stay in front."""
+        self._sections = sections
+        if not self.over.done():
+            self.settled.clear()
 
     def hear(self, body: Body) -> None:
         """A message of this session from the server."""
@@ -158,6 +169,9 @@ class Attempt:
             return
         self.settled.set()
         self._listener.on_answer(answer)
+        if self._answered:
+            return
+        self._answered = True
         self.transport.start(ufrag=answer.ufrag, pwd=answer.pwd, lite=answer.ice_lite, fingerprints=answer.fingerprints)
         for candidate in answer.candidates:
             self.transport.agent.add_candidate(candidate)

@@ -12,6 +12,7 @@ import json
 import random
 import secrets
 from collections.abc import Coroutine, Sequence
+from typing import Any
 
 from sfu.peers.attempt import Attempt, End, Host, PeerListener
 from sfu.rtc.description import OfferSection
@@ -51,7 +52,7 @@ class Peer:
         token: str | None = None,
         tls: Tls | None = None,
     ) -> None:
-        """`sections` are offered anew, unchanged, in each session. TopicError for an impossible base."""
+        """`sections` are offered anew in each session, unless `offer` changes them. TopicError: impossible base."""
         topics = Topics(base)
         self.sessions = 0
         """Sessions that were up and have ended."""
@@ -65,6 +66,7 @@ class Peer:
         self._attempt: Attempt | None = None
         self._boot: str | None = None
         self._server_appeared = asyncio.Event()
+        self._changed = asyncio.Event()
         self._link = BrokerLink(
             url,
             client_id=f"sfu-{leaf.role}-{leaf.peer}-{secrets.token_hex(4)}",
@@ -88,6 +90,11 @@ class Peer:
         """Sends one RTCP compound if the peer is up."""
         if self._attempt is not None and self._attempt.up:
             self._attempt.transport.send_rtcp(packet)
+
+    def offer(self, sections: Sequence[OfferSection]) -> None:
+        """Offers these sections from now on, in the session that is up too; there, those it has must stay in front."""
+        self._sections = sections
+        self._changed.set()
 
     def select(self, mid: str, peer: str | None, *, room: str | None = None) -> None:
         """Asks for a producer in a slot; None empties it."""
@@ -142,10 +149,13 @@ class Peer:
 
     async def _session(self) -> tuple[End, float]:
         """One attempt from its offer to its end; how it ended, and for how many seconds it was up."""
+        self._changed.clear()
         self._attempt = attempt = await Attempt.open(self._host, self._sections, self._listener)
         told = False
         try:
-            await self._offer(attempt)
+            if not await self._offer(attempt):
+                attempt.end(End("no answer"))
+            await self._offer_changes(attempt)
             end = await attempt.over
             told = end.told
         except SignalError as error:
@@ -160,16 +170,31 @@ class Peer:
         self.sessions += 1
         return end, asyncio.get_running_loop().time() - attempt.up_since
 
-    async def _offer(self, attempt: Attempt) -> None:
-        """Sends the offer, the same one again while no answer comes; returns once answered or over."""
+    async def _offer_changes(self, attempt: Attempt) -> None:
+        """Renegotiates until the attempt is over; a broker that is away is waited for."""
+        while not attempt.over.done():
+            changed = asyncio.create_task(self._changed.wait())
+            either: set[asyncio.Future[Any]] = {attempt.over, changed}
+            try:
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+            if self._changed.is_set():
+                self._changed.clear()
+                attempt.renegotiate(self._sections)
+                if not await self._offer(attempt):
+                    self._changed.set()
+
+    async def _offer(self, attempt: Attempt) -> bool:
+        """Sends the offer, the same one again while no answer comes; whether it was answered, or all is over."""
         offer = Offer(await attempt.offer())
         for wait in _OFFER_WAITS:
             self._say(attempt, offer)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await attempt.settled.wait()
-                    return
-        attempt.end(End("no answer"))
+                    return True
+        return False
 
     def _say(self, attempt: Attempt, body: Body) -> None:
         envelope = Envelope(self._leaf.peer, body, session=attempt.session, token=self._token)

@@ -1,0 +1,50 @@
+"""The event loop of a process: how it begins, and how SIGTERM and Ctrl-C end it.
+
+Owns these two. Never knows what runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+_AT_ONCE: Final = 1
+
+
+def run_until_told(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> int:
+    """Runs `work` with an event that the first SIGTERM or SIGINT sets; the second ends the process at once.
+
+    Logs to stderr meanwhile.
+    """
+    logging.basicConfig(
+        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
+    )
+    return _new_runner().run(_until_told(work))
+
+
+def _new_runner() -> asyncio.Runner:
+    """uvloop where it exists: a fifth less CPU for each packet."""
+    try:
+        import uvloop  # noqa: PLC0415
+    except ImportError:
+        return asyncio.Runner()
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def _until_told(work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(_AT_ONCE)
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    return await work(stop)

@@ -1,0 +1,128 @@
+"""A viewer that records: whose packets are whose, and slots enough for all."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+
+import pytest
+
+from recorder.remote import LEAST_WINDOWS, MOST_WINDOWS, Remote, Shown, Source
+from sfu.peers.frames import OPUS, VP8
+from sfu.rtc import sdp
+from sfu.rtc.codec import Codec
+from sfu.rtc.description import Local, OfferSection
+from sfu.signaling.bodies import SourceStatus
+from sfu.signaling.messages import SlotStatus, Tracks
+
+SSRC = {"v0": 10, "a0": 11, "v1": 12, "a1": 13}
+
+
+class Stage:
+    """A server as `Remote` sees it."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.told: list[tuple[Source, Shown | None]] = []
+        self.offered: list[int] = []
+        self.sequence = dict.fromkeys(SSRC, 0)
+        self.remote = Remote(lambda: self.now, lambda *told: self.told.append(told), name="site")
+        self.remote.peer = self  # type: ignore[assignment]  # the two methods that are used
+        sections = [
+            OfferSection(mid, "video" if mid[0] == "v" else "audio", "sendonly", (_codec(mid),), ssrc=ssrc)
+            for mid, ssrc in SSRC.items()
+        ]
+        local = Local("ufrag", "p" * 24, ":".join(["AB"] * 32), (), True)
+        self.remote.on_answer(sdp.parse(sdp.write_offer(sections, local, session_id=1, version=1)))
+
+    def offer(self, sections: Sequence[OfferSection]) -> None:
+        self.offered.append(len(sections))
+
+    def send_rtcp(self, packet: bytes) -> None: ...
+
+    def shows(self, **sources: str) -> None:
+        """`v0="gate/cam"`: room and peer by slot."""
+        slots = []
+        for mid in SSRC:
+            room, _, peer = sources.get(mid, "").rpartition("/")
+            source = SourceStatus(room, peer, mid, _codec(mid).name) if room else None
+            slots.append(SlotStatus(mid, "video" if mid[0] == "v" else "audio", source))
+        self.remote.on_tracks(Tracks(tuple(slots)))
+
+    def sends(self, mid: str) -> None:
+        self.sequence[mid] += 1
+        payload = struct.pack(">HI", 0x1000, self.sequence[mid])  # VP8: a key frame's first byte
+        head = struct.pack(">BBHII", 0x80, _codec(mid).payload_type, self.sequence[mid], 0, SSRC[mid])
+        self.remote.on_rtp(head + payload)
+
+
+def _codec(mid: str) -> Codec:
+    return VP8 if mid[0] == "v" else OPUS
+
+
+def test_a_producer_has_the_tracks_of_its_slots_once_they_flow() -> None:
+    stage = Stage()
+    stage.shows(v0="site/gate/cam", a0="site/gate/cam", v1="site/yard/cam")
+    assert {source for source, shown in stage.told if shown is not None} == {("site/gate", "cam"), ("site/yard", "cam")}
+    stage.sends("a0")
+    source, shown = stage.told[-1]
+    assert source == ("site/gate", "cam")
+    assert shown is not None
+    assert (set(shown.tracks), shown.flowing) == ({"v0", "a0"}, {"a0"})
+    stage.shows(v1="site/yard/cam")
+    assert stage.told[-1] == (("site/gate", "cam"), None)
+
+
+def test_what_came_before_its_source_was_told_is_kept_for_it() -> None:
+    stage = Stage()
+    stage.sends("v0")
+    stage.shows(v0="site/gate/cam")
+    shown = stage.told[-1][1]
+    assert shown is not None
+    assert len(shown.tracks["v0"].main.history.since_key()) == 1
+
+
+def test_nothing_of_a_slots_last_producer_is_kept_for_the_next() -> None:
+    stage = Stage()
+    stage.shows(v0="site/gate/cam")
+    stage.sends("v0")
+    stage.shows()
+    stage.shows(v0="site/yard/cam")
+    source, shown = stage.told[-1]
+    assert source == ("site/yard", "cam")
+    assert shown is not None
+    assert not shown.tracks["v0"].main.history.since_key()
+    assert not shown.flowing
+
+
+def test_a_lost_session_ends_all() -> None:
+    stage = Stage()
+    stage.shows(v0="site/gate/cam")
+    stage.remote.on_down("gone")
+    assert stage.told[-1] == (("site/gate", "cam"), None)
+
+
+def test_one_window_more_than_cameras_is_offered_up_to_the_most() -> None:
+    stage = Stage()
+    stage.shows(v0="site/gate/cam", a0="site/gate/cam")
+    assert stage.offered == []
+    for _ in range(8):
+        stage.shows(v0="site/gate/cam", a1="site/yard/cam")
+    assert stage.offered == [4 * LEAST_WINDOWS]
+    remote = stage.remote
+    while len(remote.sections) < 2 * MOST_WINDOWS:
+        slots = [SlotStatus(s.mid, s.kind, SourceStatus("site", s.mid, "0", "VP8")) for s in remote.sections]
+        remote.on_tracks(Tracks(tuple(slots)))
+    assert stage.offered[-1] == 2 * MOST_WINDOWS
+    assert len({section.mid for section in remote.sections}) == 2 * MOST_WINDOWS
+
+
+@pytest.mark.parametrize("windows", [MOST_WINDOWS])
+def test_the_largest_offer_fits_into_a_message(windows: int) -> None:
+    stage = Stage()
+    while len(stage.remote.sections) < 2 * windows:
+        slots = [SlotStatus(s.mid, s.kind, SourceStatus("site", s.mid, "0", "VP8")) for s in stage.remote.sections]
+        stage.remote.on_tracks(Tracks(tuple(slots)))
+    local = Local("ufrag", "p" * 24, ":".join(["AB"] * 32), (), False)
+    offer = sdp.write_offer(stage.remote.sections, local, session_id=1, version=1)
+    assert len(offer) < 60_000
