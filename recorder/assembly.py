@@ -93,7 +93,7 @@ class Assembly:
     def drops(self) -> Counter[str]:
         """Packets (`late`) and units that nobody can use, by reason."""
         total = Counter(self._ended)
-        for stream in self._streams.values():
+        for stream in list(self._streams.values()):  # another thread may ask
             total.update(stream.drops())
         return total
 

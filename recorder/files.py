@@ -54,8 +54,13 @@ class DiskFile:
         self._size += len(data)
 
     def sync(self) -> None:
-        """Returns once everything appended, and the file's name, would survive a loss of power."""
+        """Returns once everything appended, and the file's name, would survive a loss of power.
+
+        FileNotFoundError if somebody has deleted it: nobody would ever find what is still to come.
+        """
         os.fdatasync(self._file)
+        if os.fstat(self._file).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, "deleted while it was written", str(self._path))
         if not self._named:
             for directory in [*self._path.parents][:6]:
                 _sync_directory(directory)

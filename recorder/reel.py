@@ -120,13 +120,11 @@ class Reel:
         elif self._wanted and not on:
             self.close("stopped", now, epoch_us)
 
-    def take(self, items: Iterable[Arrival | Report], epoch_us: int) -> None:
-        """What came, in order. `epoch_us`: the wall time at which the monotonic clock stood at 0."""
-        for item in items:
-            if isinstance(item, Report):
-                self._push(self._assembly.report(item), item.now)
-            else:
-                self._push(self._assembly.take(item, epoch_us), item.now)
+    def take(self, item: Arrival | Report, epoch_us: int) -> None:
+        """What came next. `epoch_us`: the wall time at which the monotonic clock stood at 0."""
+        moments = self._assembly.report(item) if isinstance(item, Report) else self._assembly.take(item, epoch_us)
+        if moments:
+            self._push(moments, item.now)
 
     def tick(self, now: float, epoch_us: int) -> None:
         """Called some times a second: packets that do not come, silence, durability, another try."""

@@ -7,8 +7,7 @@ never asks for anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from sfu.media.rtp import Packet
 from sfu.rtc.codec import Codec, Kind
@@ -20,8 +19,7 @@ _REORDERED: Final = 0.1
 _MOST: Final = 512
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(NamedTuple):
     """A packet of one track, as it came at `now` (seconds of a monotonic clock) with its index, and its codec."""
 
     kind: Kind

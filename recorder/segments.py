@@ -103,7 +103,7 @@ class Segments:
         with contextlib.suppress(OSError, MuxError):
             writer.close()
         if writer.size:
-            return Finished(segment, self._end_us, writer.size)
+            return Finished(segment, self._end_us, writer.size) if segment.path.exists() else None
         with contextlib.suppress(OSError):
             if segment.path.stat().st_size == 0 and not being_written(segment.path):
                 segment.path.unlink()

@@ -102,12 +102,11 @@ class Feed:
 
     def put(self, kind: Kind, producer: Producer, packet: Packet, now: float) -> None:
         """One packet; called for each."""
-        arrival = Arrival(kind, packet, producer.codec, now)
         if self._put - self._taken > _MOST:
             self.dropped += 1
             return
-        self._put += _size(arrival)
-        self.items.append(arrival)
+        self._put += len(packet.payload) + _OVERHEAD
+        self.items.append(Arrival(kind, packet, producer.codec, now))
 
     # --- the recorder's thread
 

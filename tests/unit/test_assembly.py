@@ -19,7 +19,7 @@ def assembled(assembly: Assembly, come: list[Arrival]) -> list[Moment]:
 def restamped(arrival: Arrival, *, ssrc: int, index: int, media_time: int, now: float) -> Arrival:
     packet = replace(arrival.packet, ssrc=ssrc, media_time=(arrival.packet.media_time + media_time) & 0xFFFFFFFF)
     packet.index = arrival.packet.index + index
-    return replace(arrival, packet=packet, now=arrival.now + now)
+    return arrival._replace(packet=packet, now=arrival.now + now)
 
 
 def test_another_ssrc_goes_on_with_the_same_clock_whatever_its_numbers() -> None:
@@ -33,7 +33,7 @@ def test_another_ssrc_goes_on_with_the_same_clock_whatever_its_numbers() -> None
 
 def test_packets_that_come_again_break_nothing_and_those_that_do_not_are_counted() -> None:
     come = list(arrivals(audio=False))
-    repaired = [*come[:10], *come[11:20], replace(come[10], now=come[20].now), *come[20:]]
+    repaired = [*come[:10], *come[11:20], come[10]._replace(now=come[20].now), *come[20:]]
     assert not any(moment.unit.lost for moment in assembled(Assembly(["video"]), repaired))
     assembly = Assembly(["video"])
     moments = assembled(assembly, [*come[:10], *come[11:]])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +71,11 @@ def reel_of(disks: Disks, told: list[Told], rule: Rule | None = None) -> Reel:
     return Reel(("yard", "cam"), ("video", "audio"), disks.disk, rule or Rule(), tell=told.append)
 
 
+def take(reel: Reel, come: Iterable[Arrival]) -> None:
+    for arrival in come:
+        reel.take(arrival, EPOCH_US)
+
+
 def said(told: list[Told]) -> list[Told]:
     return [word for word in told if not isinstance(word, AskKeyFrame)]
 
@@ -84,7 +89,7 @@ def test_what_comes_is_written_and_what_is_told_is_true(disks: Disks) -> None:
     reel = reel_of(disks, told)
     reel.record(True, NOW, EPOCH_US)
     for arrival in arrivals():
-        reel.take([arrival], EPOCH_US)
+        reel.take(arrival, EPOCH_US)
         assert bool(said(told)) == bool(files(disks) and files(disks)[0].stat().st_size)
     reel.close("left", NOW + 4, EPOCH_US)
     started, finished, stopped = said(told)
@@ -102,7 +107,7 @@ def test_a_recording_shorter_than_a_part_is_told_of_too(disks: Disks) -> None:
     told: list[Told] = []
     reel = reel_of(disks, told)
     reel.record(True, NOW, EPOCH_US)
-    reel.take([arrival for arrival in arrivals() if arrival.now < NOW + 0.7], EPOCH_US)
+    take(reel, [arrival for arrival in arrivals() if arrival.now < NOW + 0.7])
     reel.record(False, NOW + 0.7, EPOCH_US)
     assert [type(word) for word in said(told)] == [Started, Finished, Stopped]
     assert complaints(files(disks)[0]) == ""
@@ -112,10 +117,10 @@ def test_the_pre_roll_is_part_of_what_an_event_records(disks: Disks) -> None:
     told: list[Told] = []
     reel = reel_of(disks, told, Rule(preroll=2.0))
     packets = list(arrivals())
-    reel.take([arrival for arrival in packets if arrival.now < NOW + 3.5], EPOCH_US)
+    take(reel, [arrival for arrival in packets if arrival.now < NOW + 3.5])
     assert not files(disks)
     reel.record(True, NOW + 3.5, EPOCH_US)
-    reel.take([arrival for arrival in packets if arrival.now >= NOW + 3.5], EPOCH_US)
+    take(reel, [arrival for arrival in packets if arrival.now >= NOW + 3.5])
     reel.close("left", NOW + 4, EPOCH_US)
     started = said(told)[0]
     assert isinstance(started, Started)
@@ -134,7 +139,7 @@ def test_a_disk_that_fails_is_told_of_once_and_tried_again(disks: Disks, error: 
 
     def live(start: float) -> None:
         for arrival in arrivals(at=start):
-            reel.take([replace(arrival, packet=moved(arrival.packet, start))], EPOCH_US)
+            reel.take(arrival._replace(packet=moved(arrival.packet, start)), EPOCH_US)
             reel.tick(arrival.now, EPOCH_US)
 
     live(NOW)
@@ -159,6 +164,34 @@ def test_a_disk_that_fails_is_told_of_once_and_tried_again(disks: Disks, error: 
     assert reel.drops()["paused"] > 0
 
 
+def test_a_file_that_somebody_deletes_while_it_grows_has_a_successor(disks: Disks) -> None:
+    told: list[Told] = []
+    disks.disk = replace(disks.disk, sync_every=0.0)
+    reel = reel_of(disks, told)
+    reel.record(True, NOW, EPOCH_US)
+    for start in (NOW, NOW + 4):
+        for arrival in arrivals(at=start):
+            reel.take(arrival._replace(packet=moved(arrival.packet, start)), EPOCH_US)
+            reel.tick(arrival.now, EPOCH_US)
+        if start == NOW:
+            files(disks)[0].unlink()
+    reel.close("left", NOW + 8, EPOCH_US)
+    assert [type(word) for word in said(told)] == [Started, Failed, Stopped, Started, Finished, Stopped]
+    assert [complaints(path) for path in files(disks)] == [""]
+
+
+def test_a_clock_that_is_set_back_an_hour_breaks_nothing(disks: Disks) -> None:
+    told: list[Told] = []
+    reel = reel_of(disks, told)
+    reel.record(True, NOW, EPOCH_US)
+    for arrival in arrivals():
+        reel.take(arrival, EPOCH_US - (3_600_000_000 if arrival.now > NOW + 2 else 0))
+    reel.close("left", NOW + 4, EPOCH_US)
+    assert [type(word) for word in said(told)] == [Started, Finished, Stopped]
+    assert complaints(files(disks)[0]) == ""
+    assert len(probed(files(disks)[0])["video"].times) == 100
+
+
 def moved(packet: Packet, start: float) -> Packet:
     """The same packet of the same stream, later."""
     seconds = round(start - NOW)
@@ -172,10 +205,10 @@ def test_a_bug_ends_it_and_leaves_what_is_on_the_disk(disks: Disks) -> None:
     told: list[Told] = []
     reel = reel_of(disks, told)
     reel.record(True, NOW, EPOCH_US)
-    reel.take(list(arrivals()), EPOCH_US)
+    take(reel, arrivals())
     reel.abandon("boom")
     assert [type(word) for word in said(told)] == [Started, Finished, Failed, Stopped]
-    reel.take(list(arrivals(at=NOW + 4)), EPOCH_US)
+    take(reel, arrivals(at=NOW + 4))
     assert len(files(disks)) == 1
     assert complaints(files(disks)[0]) == ""
 
@@ -184,8 +217,9 @@ def test_reports_put_the_first_frames_in_step_though_they_come_before_them(disks
     told: list[Told] = []
     reel = reel_of(disks, told)
     reel.record(True, NOW, EPOCH_US)
-    reel.take([Report("video", 5 << 32, 0, NOW), Report("audio", 5 << 32, 4800, NOW)], EPOCH_US)
-    reel.take(list(arrivals()), EPOCH_US)
+    for kind, media_time in (("video", 0), ("audio", 4800)):
+        reel.take(Report(kind, 5 << 32, media_time, NOW), EPOCH_US)  # type: ignore[arg-type]
+    take(reel, arrivals())
     reel.close("left", NOW + 4, EPOCH_US)
     seen = probed(files(disks)[0])
     # sound of media time 0 was taken 100 ms before the picture's: the segment begins with the sound that goes with it
