@@ -14,6 +14,7 @@ _REORDERING: Final = 0.01
 _LATER: Final = 3
 _LEAST_WAIT: Final = 0.02
 _TRIPS: Final = 1.5
+_SMOOTHING: Final = 1 / 8
 _PAUSE: Final = 0.005
 """Seconds between two looks at all that is missing, however many holes a camera makes."""
 _MAX_REQUESTS: Final = 10
@@ -24,12 +25,13 @@ _NEVER: Final = float("inf")
 class _Missing:
     """One packet that has not come, though a later one has."""
 
-    __slots__ = ("enough", "found_at", "requests", "wait_until")
+    __slots__ = ("asked_at", "enough", "found_at", "requests", "wait_until")
 
     def __init__(self, now: float, enough: int) -> None:
         self.found_at = now
         self.enough = enough
         self.requests = 0
+        self.asked_at = now
         self.wait_until = now + _REORDERING
 
 
@@ -51,6 +53,8 @@ class Gaps:
         """Packets given up."""
         self.late = 0
         """Packets from before the newest that were not missing: given up already, or duplicates."""
+        self.round_trip = 0.1
+        """Seconds from a request to the packet, as of late; whatever the camera takes to answer is in it."""
         self._seconds = seconds
         self.restart()
 
@@ -85,11 +89,11 @@ class Gaps:
         """When `due` will want to be asked, or has wanted to be; None while nothing is missing."""
         return None if self._look_at == _NEVER else self._look_at
 
-    def due(self, now: float, rtt: float) -> list[int]:
-        """Indexes to ask for now, rising; they then count as asked for. `rtt`: seconds to the camera and back."""
+    def due(self, now: float) -> list[int]:
+        """Indexes to ask for now, rising; they then count as asked for."""
         if now < self._look_at:
             return []
-        wait = max(rtt * _TRIPS, _LEAST_WAIT)
+        wait = max(self.round_trip * _TRIPS, _LEAST_WAIT)
         asked: list[int] = []
         for index, missing in list(self._missing.items()):
             if now >= missing.found_at + self._seconds:
@@ -102,6 +106,7 @@ class Gaps:
                 self.nacked += not missing.requests
                 missing.wait_until = now + wait * 2**missing.requests
                 missing.requests += 1
+                missing.asked_at = now
                 asked.append(index)
         self._paused_until = now + _PAUSE
         earliest = [min(each.wait_until, each.found_at + self._seconds) for each in self._missing.values()]
@@ -120,7 +125,7 @@ class Gaps:
             self._hole(self._expected, index, now)
             self._expected = index + 1
         else:
-            self._fill(index)
+            self._fill(index, now)
 
     def _hole(self, first: int, end: int, now: float) -> None:
         size = end - first
@@ -156,13 +161,15 @@ class Gaps:
     def _look_by(self, moment: float) -> None:
         self._look_at = min(self._look_at, max(moment, self._paused_until))
 
-    def _fill(self, index: int) -> None:
+    def _fill(self, index: int, now: float) -> None:
         missing = self._missing.pop(index, None)
         if missing is None:
             self.late += 1
             return
         if missing.requests:
             self.recovered += 1
+            if missing.requests == 1:  # else nobody knows which request it answers
+                self.round_trip += (now - missing.asked_at - self.round_trip) * _SMOOTHING
         else:
             self.reordered += 1
         if not self._missing:

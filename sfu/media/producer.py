@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
 _RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
 _RESTARTS: Final = 0.5  # seconds between two restarts: each costs every viewer a key frame
-_ROUND_TRIP: Final = 0.1  # seconds to a camera and back; nothing that cameras say of themselves tells it
 _REPAIRED_AHEAD: Final = 64  # packets; the last one of a burst may come by RTX first, no other
 _TIME_JUMP: Final = 10.0  # seconds of media time between two packets that the clock knows nothing of
 _MOST_EXTENSIONS: Final = 16  # header extensions of one packet: no browser sends half as many
@@ -154,7 +153,7 @@ class Producer:
         gaps.received(index, now)
         due = gaps.next_due()
         if due is not None and now >= due:
-            missing = gaps.due(now, _ROUND_TRIP)
+            missing = gaps.due(now)
             if missing and "nack" in self.codec.feedback:
                 self._ask_again(self, [index & 0xFFFF for index in missing])
             if gaps.wants_key_frame() and self.consumers:

@@ -314,8 +314,8 @@ async def test_figures_lie_over_the_pictures_that_somebody_asks_about(scene: Sce
     await expect(page.locator(".tile.enlarged")).to_have_count(0)
 
 
-def way(nacks: int, freezes: int = 0, trip: float | None = 120.0) -> dict[str, float | None]:
-    return {"nacks": nacks, "freezes": freezes, "roundTrip": trip, "jitter": 20.0}
+def way(nacks: int, freezes: int = 0, trip: float | None = 120.0, dropped: int = 0) -> dict[str, float | None]:
+    return {"nacks": nacks, "freezes": freezes, "dropped": dropped, "roundTrip": trip, "jitter": 20.0}
 
 
 async def cushioned(page: Page, *looks: dict[str, float | None]) -> list[float | None]:
@@ -338,6 +338,8 @@ async def test_a_window_keeps_pictures_for_as_long_as_repairs_take(scene: Scene)
     rises = [target for target in frozen if target is not None]
     assert rises == sorted(rises)
     assert (rises[1], rises[-1]) == (350, 600), "more for each freeze, and not without limit"
+    late = await cushioned(page, way(0), way(1), *(way(n, dropped=n) for n in range(2, 12)))
+    assert late == frozen, "so, too, for pictures that came too late to be shown"
 
 
 async def test_a_window_of_a_clean_link_slowly_gives_up_what_it_kept(scene: Scene) -> None:

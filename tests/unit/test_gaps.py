@@ -20,7 +20,8 @@ def received(indexes: list[int], gaps: Gaps | None = None, now: float = 0.0) -> 
 
 
 def due(gaps: Gaps, now: float, rtt: float = 0.0) -> list[int]:
-    return [index - START for index in gaps.due(now, rtt)]
+    gaps.round_trip = rtt
+    return [index - START for index in gaps.due(now)]
 
 
 def test_a_whole_stream_misses_nothing() -> None:
@@ -75,6 +76,22 @@ def test_a_short_round_trip_is_taken_for_20_ms() -> None:
     assert asked == pytest.approx([0.01, 0.03, 0.07, 0.15], abs=0.0031)
 
 
+def test_the_round_trip_is_learned_from_what_one_request_brought() -> None:
+    gaps = Gaps()
+    index = START
+    for second in range(40):
+        gaps.received(index, float(second))
+        gaps.received(index + 2, float(second))
+        assert gaps.due(second + 0.01) == [index + 1]
+        if second % 2:
+            gaps.received(index + 1, second + 0.04)
+        else:  # the answer to either request
+            assert gaps.due(second + 0.5) == [index + 1]
+            gaps.received(index + 1, second + 0.9)
+        index += 3
+    assert gaps.round_trip == pytest.approx(0.03, abs=0.01)
+
+
 def test_ten_requests_are_enough() -> None:
     gaps = received([0, 2], Gaps(seconds=1000.0))
     asked = [now / 100 for now in range(100_000) if due(gaps, now / 100)]
@@ -111,7 +128,7 @@ def test_what_is_given_up_before_a_later_key_frame_leads_to_none() -> None:
 
 def test_a_large_hole_gives_everything_up_at_once() -> None:
     gaps = received([0, 2, 515, 516])
-    assert len(gaps.due(0.02, 0.0)) == 512
+    assert len(gaps.due(0.02)) == 512
     received([1030], gaps, now=0.03)
     assert gaps.next_due() is None
     assert gaps.abandoned == 1 + 512 + 513
@@ -159,7 +176,8 @@ class GapsMachine(RuleBasedStateMachine):
     def ask(self, rtt: float, wait: float) -> None:
         self.now += wait
         next_due = self.gaps.next_due()
-        asked = self.gaps.due(self.now, rtt)
+        self.gaps.round_trip = rtt
+        asked = self.gaps.due(self.now)
         assert asked == sorted(set(asked))
         assert not self.came & set(asked)
         assert len(asked) <= 512
@@ -200,7 +218,7 @@ class GapsMachine(RuleBasedStateMachine):
         """All that is missing is asked for or given up in the end."""
         while self.gaps.next_due() is not None:
             self.now = max(self.now, self.gaps.next_due() or 0.0)
-            self.gaps.due(self.now, 0.05)
+            self.gaps.due(self.now)
 
 
 TestGapsMachine = GapsMachine.TestCase

@@ -5,6 +5,8 @@ export interface Way {
   /** Requests for lost packets. */
   nacks: number;
   freezes: number;
+  /** Pictures that came too late: a later key frame could be shown without them. */
+  dropped: number;
   /** To the server and back; null where the browser does not tell. */
   roundTrip: number | null;
   jitter: number;
@@ -16,7 +18,7 @@ const TRIPS = 1.5;
 const CAMERA_MS = 60;
 const UNKNOWN_TRIP_MS = 100;
 const MOST_MS = 600;
-const MORE_FOR_A_FREEZE = 1.25;
+const MORE_FOR_WHAT_CAME_LATE = 1.25;
 // One packet lost now and then is not worth a delay.
 const TWICE_WITHIN_MS = 10_000;
 const CLEAN_FOR_MS = 30_000;
@@ -39,17 +41,17 @@ export class Cushion {
     this.before = way;
     this.seenAt = now;
     if (!before || way.nacks < before.nacks) return this.target;
-    if (way.nacks > before.nacks) this.lost(way, way.freezes > before.freezes, now);
+    if (way.nacks > before.nacks) this.lost(way, way.freezes + way.dropped > before.freezes + before.dropped, now);
     else if (this.target !== null && now - this.lossAt > CLEAN_FOR_MS) this.sink((LESS_MS_PER_S * (now - seenAt)) / 1000);
     return this.target;
   }
 
-  private lost(way: Way, frozen: boolean, now: number): void {
+  private lost(way: Way, late: boolean, now: number): void {
     const again = now - this.lossAt < TWICE_WITHIN_MS;
     this.lossAt = now;
     if (!again && this.target === null) return;
     const needed = TRIPS * (way.roundTrip ?? UNKNOWN_TRIP_MS) + 2 * way.jitter + CAMERA_MS;
-    const more = frozen ? MORE_FOR_A_FREEZE * (this.target ?? 0) : 0;
+    const more = late ? MORE_FOR_WHAT_CAME_LATE * (this.target ?? 0) : 0;
     // Never less while packets are lost: each change of the delay is a change of the pictures' speed.
     this.target = Math.round(Math.min(MOST_MS, Math.max(this.target ?? 0, needed, more)));
   }

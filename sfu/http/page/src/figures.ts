@@ -14,6 +14,7 @@ export interface Figures {
   repaired: number;
   decoded: number;
   freezes: number;
+  dropped: number;
   frozen: number;
   jitter: number;
   /** Sums over all pictures that left the jitter buffer, and how many did. */
@@ -39,6 +40,7 @@ export function figuresOf(reports: RTCStatsReport, mid: string | null): Figures 
     repaired: count("retransmittedPacketsReceived"),
     decoded: count("framesDecoded"),
     freezes: count("freezeCount"),
+    dropped: count("framesDropped"),
     frozen: count("totalFreezesDuration") * 1000,
     jitter: count("jitter") * 1000,
     buffered: count("jitterBufferDelay") * 1000,
