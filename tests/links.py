@@ -123,14 +123,10 @@ class Viewer:
     seed: int
     capacity: Capacity
     says: str = "remb"
-    """"remb", "feedback" or "reports": what it sends beside receiver reports."""
+    """"remb" or "reports": what it sends beside receiver reports, if anything."""
     layers: tuple[int, ...] = LAYERS
     loss: float = 0.0
     jitter: float = 0.0
-    padded: bool = False
-    """Whether the sender sends the padding that the choice asks for."""
-    drift: float = 0.0
-    """How much faster the receiver's clock goes than ours."""
     chosen: list[tuple[float, int]] = field(default_factory=list)
     """Layer chosen, at each change."""
     shown: list[tuple[float, int]] = field(default_factory=list)
@@ -147,12 +143,9 @@ class Viewer:
         self._layer = self._target = len(self.layers) - 1
         self._switch_at = self._key_at = 0.0
         self._expected = self._lost = 0
-        self._sent: list[tuple[float, float | None, int]] = []
 
     def run(self, seconds: float) -> Viewer:
         self._at(self.random.random(), self._report)
-        if self.says == "feedback":
-            self._at(0.1, self._feedback)
         for frame in range(int(seconds / FRAME_S)):
             now = frame * FRAME_S + self.random.random() * 0.004
             while self._events and self._events[0][0] <= now:
@@ -190,11 +183,6 @@ class Viewer:
         for number, part in enumerate(sizes):
             self._send(now + number * 0.0003, part)
 
-        if self.padded and self.choice.probe:
-            octets = int((self.choice.probe + AUDIO) * FRAME_S / 8)
-            for number in range(octets // 1000 + 1):
-                self._send(now + 0.003 + number * 0.001, octets // (octets // 1000 + 1))
-
     def _send(self, now: float, size: int) -> None:
         full = self.link.full
         arrives = self.link.carry(now, size)
@@ -203,7 +191,6 @@ class Viewer:
         self.estimate.on_sent(size, now)
         self._expected += 1
         self._lost += arrives is None
-        self._sent.append((now, arrives, size))
         if arrives is not None and self.says == "remb":
             self._at(arrives, lambda at: self._received(now, at, size))
 
@@ -222,19 +209,6 @@ class Viewer:
         rtt = 2 * BASE_S + self.link.wait(now) + self.random.random() * self.jitter
         self._heard(now, lambda: self.estimate.on_report(loss, rtt, self.jitter / 3, now))
         self._at(now + self.random.uniform(0.5, 1.5), self._report)
-
-    def _feedback(self, now: float) -> None:
-        """All up to the last that has arrived by the time this left; what comes later is told again then."""
-        until = now - BASE_S
-        last = max((i for i, (_, at, _) in enumerate(self._sent) if at is not None and at <= until), default=-1)
-        told = [
-            (sent, None if at is None or at > until else 1e6 + at * (1 + self.drift), size)
-            for sent, at, size in self._sent[: last + 1]
-        ]
-        self._sent[: last + 1] = [late for late in self._sent[: last + 1] if late[1] is not None and late[1] > until]
-        if told:
-            self._heard(now, lambda: self.estimate.on_feedback(told, now))
-        self._at(now + self.random.uniform(0.05, 0.1), self._feedback)
 
     def reached(self, layer: int, after: float, *, down: bool = False) -> float:
         """How long after a moment the layer was first sent (or one below it was)."""

@@ -73,7 +73,7 @@ PURE = [
     "sfu/media/rtx.py",
     "sfu/media/retransmission.py",
     "sfu/media/feedback.py",
-    "sfu/media/delay.py",
+    "sfu/media/rates.py",
     "sfu/media/bandwidth.py",
     "sfu/media/layers.py",
     "sfu/media/demux.py",

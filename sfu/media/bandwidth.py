@@ -1,22 +1,21 @@
 """What one viewer's link carries, as far as what the viewer says of the packets sent to it tells.
 
-Owns the estimate, after draft-ietf-rmcat-gcc-02: arrival times where the viewer reports them (transport-wide feedback),
-else its own estimate (REMB), and loss and round trips (receiver reports) with or without either. Never sends anything
-and never reads a clock: `now` comes in, in seconds. A viewer's lies harm its own estimate alone, which stays bounded.
+Owns the estimate, after draft-ietf-rmcat-gcc-02: the viewer's own (REMB), and loss and round trips (receiver reports)
+with or without it. Transport-wide feedback would need a number of its own in each viewer's packets, which are the same
+for all. Never sends anything and never reads a clock: `now` comes in, in seconds. A viewer's lies harm its own estimate
+alone, which stays bounded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from enum import Enum, auto
 from math import inf
 
-from sfu.media.delay import Arrival, Arrivals, Floor, Rate, grown
+from sfu.media.rates import Floor, Rate, grown
 
 _MAX_BITRATE = 10_000_000_000
 _BACK_OFF = 0.85
 
-_FEEDBACK_LASTS_S = 3.0
 _REMB_LASTS_S = 5.0
 _SIGN_LASTS_S = 1.2
 """Less than a layer choice waits after a fall; a source that goes on speaks once a second or oftener."""
@@ -31,7 +30,7 @@ _STALLED_S = 1.2
 _HEAVY_LOSS = 0.10
 _LIGHT_LOSS = 0.02
 _LOSS_OF_CONGESTION = 0.25
-"""Below this, loss that a source which sees delay does not confirm is taken for a bad radio."""
+"""Below this, loss that a fresh REMB does not confirm is taken for a bad radio."""
 
 _ROUND_TRIP_GROWTH_S = 0.1
 _MAX_ROUND_TRIP_S = 10.0
@@ -39,7 +38,6 @@ _MAX_JITTER_S = 0.1
 
 
 class _Source(Enum):
-    FEEDBACK = auto()
     REMB = auto()
     REPORT = auto()
 
@@ -57,9 +55,8 @@ class LinkEstimate:
         self._sent, self._sent_longer = Rate(1.0), Rate(2.0)
         self._carried = Floor()
         """Of the negative of what was sent lately, all of it without a sign of congestion."""
-        self._arrivals = Arrivals()
         self._remb = 0
-        self._heard_at = dict.fromkeys(_Source, -inf)
+        self._remb_at = -inf
         self._signs: dict[_Source, float] = {}
         self._exceeded_since = inf
         self._loss = 0.0
@@ -76,8 +73,8 @@ class LinkEstimate:
     def on_remb(self, bitrate: int, now: float) -> None:
         """The viewer's own estimate, in bit/s (draft-alvestrand-rmcat-remb-03)."""
         bitrate = min(max(0, bitrate), _MAX_BITRATE)
-        before = self._remb if self._fresh(_Source.REMB, now) else bitrate
-        self._remb, self._heard_at[_Source.REMB] = bitrate, now
+        before = self._remb if self._remb_is_fresh(now) else bitrate
+        self._remb, self._remb_at = bitrate, now
         sent = self._sent.bitrate(now)
         if sent <= bitrate * _EXCESS or bitrate >= before * _RISE:
             self._exceeded_since = inf
@@ -95,24 +92,17 @@ class LinkEstimate:
 
         One call for a compound packet, with the loss of all its blocks together.
         """
-        self._heard_at[_Source.REPORT] = now
-        seen = self._fresh(_Source.FEEDBACK, now) or self._fresh(_Source.REMB, now)
+        seen = self._remb_is_fresh(now)
         self._lost(fraction_lost, seen, now)
         slow = rtt is not None and 0 < rtt <= _MAX_ROUND_TRIP_S and self._is_slow(rtt, jitter_s, now)
         # what a receiver found to be its limit and a queue that grows agree, each alone may be jitter
-        doubted = self._fresh(_Source.REMB, now) and self._remb < self._sent.bitrate(now)
+        doubted = self._remb_is_fresh(now) and self._remb < self._sent.bitrate(now)
         queued = slow and (doubted or (self._slow and not seen))
         self._slow = slow
         if queued and not doubted:
             self._limit(_BACK_OFF * self._sent.bitrate(now) * (1 - self._loss), now)
         heavy = self._loss > (_LOSS_OF_CONGESTION if seen else _HEAVY_LOSS) and fraction_lost > _HEAVY_LOSS
         self._sign(_Source.REPORT, queued or heavy, now)
-
-    def on_feedback(self, packets: Sequence[Arrival], now: float) -> None:
-        """What became of packets sent to this viewer (draft-holmer-rmcat-transport-wide-cc-extensions-01)."""
-        self._heard_at[_Source.FEEDBACK] = now
-        self._arrivals.add(packets, now)
-        self._sign(_Source.FEEDBACK, self._arrivals.judge(self._loss, now), now)
 
     def bitrate(self, now: float) -> int | None:
         """The estimate in bit/s; None while nothing is known."""
@@ -122,15 +112,13 @@ class LinkEstimate:
         else:
             self._carried.add(-self._sent.bitrate(now), now)
         known: float | None = None
-        if self._fresh(_Source.FEEDBACK, now) and self._arrivals.estimate is not None:
-            known = self._arrivals.estimate
-        elif self._fresh(_Source.REMB, now):
+        if self._remb_is_fresh(now):
             known = max(self._remb, -self._carried.value)
         limits = [limit for limit in (known, self._loss_limit) if limit is not None]
         return int(min(*limits, _MAX_BITRATE)) if limits else None
 
-    def _fresh(self, source: _Source, now: float) -> bool:
-        return now - self._heard_at[source] < (_REMB_LASTS_S if source is _Source.REMB else _FEEDBACK_LASTS_S)
+    def _remb_is_fresh(self, now: float) -> bool:
+        return now - self._remb_at < _REMB_LASTS_S
 
     def _sign(self, source: _Source, congested: bool, now: float) -> None:
         self._signs.pop(source, None)
@@ -160,7 +148,7 @@ class LinkEstimate:
             self._loss_limit, self._limited_at = grown(self._loss_limit, elapsed, carried), now
 
     def _limit(self, carried: float, now: float) -> None:
-        if self._fresh(_Source.REMB, now):
+        if self._remb_is_fresh(now):
             carried = max(carried, _BACK_OFF * self._remb)  # what is sent may have fallen since the loss
         self._loss_limit = carried if self._loss_limit is None else min(carried, self._loss_limit)
         self._limited_at = now

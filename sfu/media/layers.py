@@ -32,11 +32,6 @@ _GRACE_S = 3.5
 _SETTLE_S = 1.5
 """After a fall the queue still has to drain, and the lower layer's key frame to come."""
 
-_PROBE_EVERY_S = 5.0
-_PROBE_S = 1.2
-_PROBE_AFTER_S = 2.0
-_PROBE_HEAD_ROOM = 1.3
-
 _MAX_ENLARGEMENT = 1.2
 
 
@@ -45,16 +40,10 @@ class LayerChoice:
 
     An estimate never shows much more than what is sent, so a higher layer is mostly gained by trial: once the link has
     been clean for a while, doubling from 2.5 s to 60 s with each trial of that layer that fails, and 2.5 s again after
-    one that does not.
+    one that does not. Padding in place of a trial was tried: it makes a receiver's own estimate fall, and comes later.
     """
 
     def __init__(self) -> None:
-        self.probe = 0
-        """The bitrate of padding (packets sent again, say) that would show whether the next layer is carried: a second
-        every five, at once 0 again when the link is congested. Nothing depends on its being sent, but what is counts
-        in the estimate, and then a layer need not be tried to be known.
-        """
-        self._probed_at = 0.0
         self._limit: int | None = None  # the highest layer the link is thought to carry; None before it was ever known
         self._waits: dict[int, float] = {}
         self._gained_at: dict[int, float] = {}
@@ -80,7 +69,6 @@ class LayerChoice:
         """
         flowing = {index: bitrate for index, bitrate in enumerate(layers) if bitrate and bitrate > 0}
         if not flowing:
-            self.probe = 0
             return max(0, len(layers) - 1 if wanted is None else min(wanted, len(layers) - 1))
         top = max((index for index in flowing if wanted is None or index <= wanted), default=min(flowing))
         if not self._started:
@@ -91,16 +79,13 @@ class LayerChoice:
             self._lower(present, _below(present, estimate, flowing), now)
         elif present < top and not _short(estimate, flowing.get(present, 0)):
             self._raise(present, top, estimate, flowing, now)
-        chosen = self._present(flowing, top)
-        self.probe = self._probe(chosen, top, flowing, now) if chosen < top else 0
-        return chosen
+        return self._present(flowing, top)
 
     def _start(self, estimate: int | None, flowing: dict[int, int], now: float) -> None:
         """A new viewer gets the top layer, unless its link is known already; never a slide show untried."""
         self._started = True
         self._quiet_since = now
         self._grace_until = now + _GRACE_S
-        self._probed_at = now - _PROBE_EVERY_S
         if estimate is not None:
             fitting = [index for index, bitrate in flowing.items() if bitrate <= estimate]
             self._limit = max(fitting, default=min(flowing))
@@ -155,15 +140,6 @@ class LayerChoice:
         self._limit = target
         self._quiet_since = now
         self._grace_until = now + _GRACE_S
-
-    def _probe(self, present: int, top: int, flowing: dict[int, int], now: float) -> int:
-        quiet = now - self._quiet_since
-        if quiet >= _PROBE_AFTER_S and now - self._probed_at >= _PROBE_EVERY_S:
-            self._probed_at = now
-        if quiet < _PROBE_AFTER_S or now - self._probed_at >= _PROBE_S:
-            return 0
-        following = min(index for index in flowing if present < index <= top)
-        return max(0, int(flowing[following] * _PROBE_HEAD_ROOM) - flowing.get(present, 0))
 
     def _wait(self, layer: int) -> float:
         return self._waits.get(layer, _WAIT_S)

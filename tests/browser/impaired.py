@@ -178,7 +178,7 @@ class Layers:
     whole: Span
 
 
-async def layers(stage: Stage, patience: float = 15.0, *, again: bool = True) -> Layers:
+async def layers(stage: Stage, patience: float = 15.0, *, again: bool = True, thin_for: float = 3.0) -> Layers:
     """(d) A camera with three layers, and a viewer whose link is 3 Mbit/s, 400 kbit/s and, if `again`, 3 Mbit/s."""
     wide, thin = (Line().downwards(rate=rate, delay=0.02) for rate in (3e6, 4e5))
     await stage.camera(Line(), init=THREE_LAYERS)
@@ -187,7 +187,7 @@ async def layers(stage: Stage, patience: float = 15.0, *, again: bool = True) ->
     before = await look(viewer)
     stage.set("viewer", thin)
     small, down = await reaches(viewer, lambda width: width < widest, patience)
-    await asyncio.sleep(3)
+    await asyncio.sleep(thin_for)
     wider, up = small, math.nan
     if again:
         stage.set("viewer", wide)

@@ -75,11 +75,13 @@ async def slow(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
                 _say("  a fast one", other.row)
 
 
-async def layers(browser: Browser, broker: BrokerUrl, _: float) -> None:
-    async with stage(browser, broker) as it:
-        found = await impaired.layers(it)
-        words = f"{found.wide} -> {found.thin} in {found.down:.1f} s -> {found.wide_again} px in {found.up:.1f} s"
-        _say("layers 3M 400k 3M", f"{words}; {found.whole.row}")
+async def layers(browser: Browser, broker: BrokerUrl, seconds: float) -> None:
+    """A long thin time, too: trials that failed in it put off the next one."""
+    for thin_for in (3.0, seconds):
+        async with stage(browser, broker) as it:
+            found = await impaired.layers(it, 30.0, thin_for=thin_for)
+            words = f"{found.wide} -> {found.thin} in {found.down:.1f} s -> {found.wide_again} px in {found.up:.1f} s"
+            _say(f"layers 3M, {thin_for:.0f} s 400k, 3M", f"{words}; {found.whole.row}")
 
 
 async def windows(browser: Browser, broker: BrokerUrl, _: float) -> None:

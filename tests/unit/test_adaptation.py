@@ -18,22 +18,17 @@ THIN_AT = 20.0
 
 
 @cache
-def stepped(says: str, thin: float, *, padded: bool = False) -> list[Viewer]:
+def stepped(says: str, thin: float) -> list[Viewer]:
     """3 Mbit/s, then 400 kbit/s for `thin` seconds, then 3 Mbit/s."""
 
     def capacity(now: float) -> float:
         return 400_000 if THIN_AT <= now < THIN_AT + thin else 3_000_000
 
     seconds = THIN_AT + thin + 60
-    return [
-        Viewer(seed, capacity, says, loss=seed % 2 * 0.02, jitter=seed % 2 * 0.03, padded=padded, drift=1e-4).run(
-            seconds
-        )
-        for seed in SEEDS
-    ]
+    return [Viewer(seed, capacity, says, loss=seed % 2 * 0.02, jitter=seed % 2 * 0.03).run(seconds) for seed in SEEDS]
 
 
-@pytest.mark.parametrize(("says", "down"), [("remb", 3.0), ("feedback", 3.0), ("reports", 4.0)])
+@pytest.mark.parametrize(("says", "down"), [("remb", 3.0), ("reports", 4.0)])
 def test_down_within_3_s_and_steady_before_and_after(says: str, down: float) -> None:
     """With receiver reports alone it takes one more of them, which come up to 1.5 s apart."""
     runs = stepped(says, 20.0)
@@ -42,24 +37,15 @@ def test_down_within_3_s_and_steady_before_and_after(says: str, down: float) -> 
     assert not any(run.falls(THIN_AT + 40, 200.0) for run in runs)
 
 
-@pytest.mark.parametrize("says", ["remb", "feedback"])
 @pytest.mark.parametrize(("thin", "mid", "most"), [(5.0, 5, 10), (20.0, 8, 16)])
-def test_up_soon_after_a_short_thinness(says: str, thin: float, mid: float, most: float) -> None:
+def test_up_soon_after_a_short_thinness(thin: float, mid: float, most: float) -> None:
     """By trial alone: what failed four times in a minute waits 40 s for the next."""
-    values = [run.reached(2, THIN_AT + thin) for run in stepped(says, thin)]
+    values = [run.reached(2, THIN_AT + thin) for run in stepped("remb", thin)]
     assert median(values) <= mid
     assert max(values) <= most
 
 
-@pytest.mark.parametrize("says", ["remb", "feedback"])
-@pytest.mark.parametrize("thin", [15.0])
-def test_with_padding_up_within_10_s_of_any(says: str, thin: float) -> None:
-    runs = stepped(says, thin, padded=True)
-    assert max(run.reached(2, THIN_AT + thin) for run in runs) <= 10.0
-    assert max(len(run.falls(THIN_AT + 3, THIN_AT + thin)) for run in runs) <= 3
-
-
-@pytest.mark.parametrize("says", ["remb", "feedback", "reports"])
+@pytest.mark.parametrize("says", ["remb", "reports"])
 @pytest.mark.parametrize(
     ("capacity", "layers"),
     [(100_000, {-1}), (300_000, {0}), (400_000, {0}), (900_000, {1}), (1_300_000, {1}), (3_000_000, {2})],
@@ -76,7 +62,7 @@ def test_on_a_link_that_does_not_change_it_settles(says: str, capacity: int, lay
         assert spent >= 0.85 * 120
 
 
-@pytest.mark.parametrize("says", ["remb", "feedback", "reports"])
+@pytest.mark.parametrize("says", ["remb", "reports"])
 def test_a_single_layer_becomes_a_slide_show_and_a_picture_again(says: str) -> None:
     for seed in range(1):
         run = Viewer(

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.bandwidth import LinkEstimate
-from sfu.media.delay import Arrival
 
 
 def sending(estimate: LinkEstimate, bitrate: int, start: float, end: float) -> None:
     for tick in range(round(start * 10), round(end * 10)):
         estimate.on_sent(bitrate // 80, tick / 10)
-
-
-def arriving(
-    estimate: LinkEstimate, bitrate: int, start: float, end: float, *, capacity: float = math.inf, drift: float = 0.0
-) -> list[float]:
-    """Packets of 1,000 bytes through a link of `capacity`, told ten times a second; when congestion was seen."""
-    free, gap, told, seen = 0.0, 8000 / bitrate, start, []
-    packets: list[Arrival] = []
-    for number in range(int((end - start) / gap)):
-        at = start + number * gap
-        free = max(at, free) + 8000 / capacity
-        if free - at < 0.3:
-            packets.append((at, (free + 0.03) * (1 + drift) - 5000, 1000))
-        else:
-            packets.append((at, None, 1000))
-            free -= 8000 / capacity
-        estimate.on_sent(1000, at)
-        if at - told > 0.1:
-            told = at
-            estimate.on_feedback(packets, at + 0.4)
-            packets = []
-            seen += [at] if estimate.congested else []
-    return seen
 
 
 def test_it_is_unknown_until_something_is_heard() -> None:
@@ -168,58 +142,11 @@ def test_a_round_trip_that_grows_twice_is_congestion_where_nothing_better_is_kno
     assert not better.congested
 
 
-def test_arrivals_show_a_queue_before_anything_is_lost() -> None:
-    estimate = LinkEstimate()
-    assert arriving(estimate, 300_000, 0.0, 5.0, capacity=400_000) == []
-    seen = arriving(estimate, 500_000, 5.0, 6.5, capacity=400_000)
-    assert 5.2 < seen[0] < 6.3
-    assert estimate.bitrate(6.5) == pytest.approx(340_000, rel=0.1)
-
-
-def test_arrivals_show_a_full_queue() -> None:
-    estimate = LinkEstimate()
-    arriving(estimate, 1_700_000, 0.0, 5.0)
-    seen = arriving(estimate, 1_700_000, 5.0, 8.0, capacity=400_000)
-    assert seen[0] < 6.0
-    known = estimate.bitrate(8.0)
-    assert known is not None
-    assert known < 500_000
-
-
-@pytest.mark.parametrize("drift", [-2e-4, 2e-4])
-def test_a_clock_that_drifts_is_no_queue(drift: float) -> None:
-    estimate = LinkEstimate()
-    assert arriving(estimate, 500_000, 0.0, 120.0, drift=drift) == []
-    known = estimate.bitrate(120.0)
-    assert known is not None
-    assert 450_000 < known < 800_000
-
-
-def test_a_clock_that_was_set_is_no_queue() -> None:
-    estimate = LinkEstimate()
-    assert arriving(estimate, 500_000, 0.0, 5.0) == []
-    assert arriving(estimate, 500_000, 5.0, 10.0, drift=1e4) == []
-
-
-def test_arrivals_count_before_a_remb_while_they_come() -> None:
-    estimate = LinkEstimate()
-    arriving(estimate, 500_000, 0.0, 5.0)
-    estimate.on_remb(90_000_000, 5.0)
-    known = estimate.bitrate(5.1)
-    assert known is not None
-    assert known < 1_000_000
-    assert estimate.bitrate(9.0) == 90_000_000
-
-
 times = st.floats(-1.0, 5.0)
 anything = st.floats()
 steps = st.one_of(
     st.tuples(st.just("remb"), st.integers(-(1 << 70), 1 << 70)),
     st.tuples(st.just("report"), st.tuples(anything, st.none() | anything, anything)),
-    st.tuples(
-        st.just("feedback"),
-        st.lists(st.tuples(st.floats(-1.0, 0.0), st.none() | anything, st.integers(0, 1500)), max_size=8),
-    ),
     st.tuples(st.just("sent"), st.integers(0, 1_000_000)),
 )
 
@@ -234,8 +161,6 @@ def test_whatever_a_viewer_says_it_stays_in_bounds(said: list[tuple[tuple[str, o
                 estimate.on_remb(bitrate, now)
             case "report", (loss, rtt, jitter):
                 estimate.on_report(loss, rtt, jitter, now)
-            case "feedback", list(packets):
-                estimate.on_feedback([(now + sent, at, size) for sent, at, size in packets], now)
             case "sent", int(octets):
                 estimate.on_sent(octets, now)
         known = estimate.bitrate(now)

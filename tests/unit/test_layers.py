@@ -132,29 +132,6 @@ def test_congestion_that_leaves_room_for_the_layer_is_given_time() -> None:
     assert found[1][0] == pytest.approx(21.5, abs=0.2)
 
 
-def test_a_probe_of_a_second_every_five_asks_for_what_the_next_layer_needs() -> None:
-    choice, asked = thinned(0.0), {}
-    changes(choice, ideal(lambda now: 400_000), 10.0)  # two trials fail, the next waits 10 s
-    for tick in range(100, 170):
-        if choice.update(160_000, False, LAYERS, tick / 10) == 0 and choice.probe:
-            asked[tick / 10] = choice.probe
-    assert set(asked.values()) == {int(500_000 * 1.3) - 150_000}
-    starts = [at for at in asked if round(at - 0.1, 1) not in asked]
-    assert all(later - earlier >= 4.9 for earlier, later in pairwise(starts))
-    assert len(asked) <= 13 * len(starts)
-
-
-def test_no_probe_at_the_top_nor_while_congested() -> None:
-    choice = LayerChoice()
-    for tick in range(100):
-        choice.update(None, False, LAYERS, tick / 10)
-        assert choice.probe == 0
-    choice.update(160_000, True, LAYERS, 10.0)
-    for tick in range(100):
-        choice.update(160_000, True, LAYERS, 10 + tick / 10)
-        assert choice.probe == 0
-
-
 def test_failed_trials_double_the_wait_up_to_a_minute() -> None:
     found = changes(thinned(0.0), ideal(lambda now: 400_000), 400.0)
     trials = [now for now, layer in found if layer == 1]
