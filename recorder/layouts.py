@@ -16,7 +16,7 @@ from typing import Final
 from recorder.index import layout_in
 from recorder.layout import LOST, Layout
 
-_MOST: Final = 64  # files; 150 KB for each whose parts are those of ten minutes
+_MOST: Final = 160  # files; 150 KB for each whose parts are those of ten minutes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from recorder.layout import LOST, Layout, Part, Read
 
+_HEAD = struct.Struct(">I4s")
 _LARGEST_HEADER = 64 * 1024 * 1024
 _NOT_SYNC = 0x00010000  # sample_is_non_sync_sample, 8.8.3.1
 _BASE_OFFSET, _DESCRIPTION, _DURATION, _SIZE, _FLAGS = 0x01, 0x02, 0x08, 0x10, 0x20  # tfhd, 8.8.7
@@ -120,7 +121,10 @@ def _part(read: Read, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part |
 
 def _runs(moof: bytes, tracks: dict[int, _Track]) -> Iterator[_Run]:
     for traf in _children(moof, b"traf"):
-        head, time, run = (_child(traf, kind) for kind in (b"tfhd", b"tfdt", b"trun"))
+        boxes: dict[bytes, bytes] = {}
+        for kind, body, end in _inside(traf):
+            boxes.setdefault(kind, traf[body:end])
+        head, time, run = boxes.get(b"tfhd"), boxes.get(b"tfdt"), boxes.get(b"trun")
         if head is None or time is None or run is None:
             continue
         track, sample_duration, sample_size, flags = _defaults(head, tracks)
@@ -192,9 +196,23 @@ def _child(data: bytes, kind: bytes) -> bytes | None:
 
 
 def _children(data: bytes, kind: bytes) -> Iterator[bytes]:
-    for box in _boxes(lambda at, size: data[at : at + size], 0, len(data)):
-        if box.kind == kind:
-            yield data[box.body : box.end]
+    for found, body, end in _inside(data):
+        if found == kind:
+            yield data[body:end]
+
+
+def _inside(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, body, end) of boxes that are at hand: `_boxes` without its reading, as each part needs it."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = _HEAD.unpack_from(data, at)
+        body = at + 8
+        if size == 1 and at + 16 <= len(data):
+            size, body = struct.unpack_from(">Q", data, body)[0], body + 8
+        if size < body - at or at + size > len(data):
+            return
+        yield kind, body, at + size
+        at += size
 
 
 def _boxes(read: Read, at: int, end: int) -> Iterator[Box]:

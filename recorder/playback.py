@@ -10,6 +10,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Final
@@ -25,7 +26,18 @@ from recorder.store import Segment, Store
 
 _EVER_US: Final = 1 << 62
 _SAVE_S: Final = 30.0
+_SETTLED_NS: Final = 2 * 86_400_000_000_000  # after its last file came a day's directory has its final size
 _WRITTEN_LATELY_NS: Final = 60_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Day:
+    """A producer's recordings that begin on a UTC day: the first and the last ones of them, and bytes in all."""
+
+    date: date
+    changed_ns: int
+    segments: tuple[Segment, ...]
+    bytes: int
 
 
 class Playback:
@@ -35,7 +47,7 @@ class Playback:
         self.store = store
         self._recording = recording
         self._layouts = Layouts()
-        self._sizes: dict[tuple[str, str, date], tuple[int, int]] = {}
+        self._days: dict[tuple[str, str, date], _Day] = {}
         self._index = Index(store, self._layouts.of)
         self._indexing = threading.Lock()
         self._saved_at = time.monotonic()
@@ -54,8 +66,7 @@ class Playback:
         if until_us is None:
             until_us = max([since_us, *(span.end_us for span in spans)])
         entries = [
-            Entry(span, self.store.name(span.segment), is_writing(span.segment), span.segment.protected)
-            for span in spans
+            Entry(span, self.store.name(span.segment), _writing(span.segment), span.segment.protected) for span in spans
         ]
         return Listing(room, peer, since_us, until_us, tuple(entries), tuple(gaps(spans, since_us, until_us)))
 
@@ -86,12 +97,16 @@ class Playback:
                 url(self.store.name(span.segment)),
                 span.start_us,
                 self._layouts.of(span.segment.path),
-                growing=is_writing(span.segment),
+                growing=_writing(span.segment),
             )
             for span in spans
         ]
         growing = until_us > now_us and self._is_recorded(room, peer)
         return hls.playlist(files, since_us, until_us, growing=growing)
+
+    def written(self, segment: Segment) -> int | None:
+        """Bytes of whole parts in a segment that is being written; None for one that is finished."""
+        return self._layouts.of(segment.path).end if _writing(segment) else None
 
     def thumbnail(self, room: str, peer: str, at_us: int, width: int | None) -> tuple[bytes, bool] | None:
         """JPEG of the key frame at or before a moment, and whether it will stay the same; None in a gap."""
@@ -99,7 +114,7 @@ class Playback:
             with contextlib.suppress(ReadError, picture.PictureError):
                 layout = self._layouts.of(span.segment.path)
                 found = picture.jpeg_at(span.segment, layout, at_us - span.start_us, width)
-                return found, not is_writing(span.segment)
+                return found, not _writing(span.segment)
         return None
 
     @contextlib.contextmanager
@@ -111,42 +126,43 @@ class Playback:
             yield export(index, room, peer, since_us=since_us, until_us=until_us, target=path).path
 
     def _overview(self, room: str, peer: str) -> Overview | None:
-        days = self.store.days(room, peer)
-        first = next((segments[0] for day in days if (segments := self.store.of_day(room, peer, day))), None)
-        last = self._last_span(room, peer, days)
-        if first is None or last is None:
+        days = [self._day(room, peer, day) for day in self.store.days(room, peer)]
+        days = [day for day in days if day.segments]
+        last = self._last_span(days)
+        if last is None:
             return None
-        names = tuple(day.isoformat() for day in days)
-        size = sum(self._bytes(room, peer, day, settled=day not in days[-2:]) for day in days)
-        return Overview(room, peer, names, first.start_us, last.end_us, size, self._is_recorded(room, peer))
+        names = tuple(day.date.isoformat() for day in days)
+        size = sum(day.bytes for day in days)
+        recorded = self._is_recorded(room, peer)
+        return Overview(room, peer, names, days[0].segments[0].start_us, last.end_us, size, recorded)
 
-    def _last_span(self, room: str, peer: str, days: Sequence[date]) -> Span | None:
-        for day in reversed(days):
-            for segment in reversed(self.store.of_day(room, peer, day)):
-                with self._indexing:
-                    span = self._index.span(segment)
-                if span is not None:
-                    return span
+    def _last_span(self, days: Sequence[_Day]) -> Span | None:
+        for segment in (segment for day in reversed(days) for segment in reversed(day.segments)):
+            with self._indexing:
+                span = self._index.span(segment)
+            if span is not None:
+                return span
         return None
 
-    def _bytes(self, room: str, peer: str, day: date, *, settled: bool) -> int:
-        """On disk of a day; if nothing is written to it any more, counted again only when a file has come or gone."""
+    def _day(self, room: str, peer: str, day: date) -> _Day:
+        """A day to which nothing is written any more is looked at again only when a file has come or gone."""
         try:
             changed_ns = self.store.directory_of(room, peer, day).stat().st_mtime_ns
         except OSError:
-            return 0
-        known = self._sizes.get((room, peer, day))
-        if settled and known is not None and known[0] == changed_ns:
-            return known[1]
-        size = sum(map(_size, self.store.of_day(room, peer, day)))
-        self._sizes[room, peer, day] = (changed_ns, size)
-        return size
+            return _Day(day, 0, (), 0)
+        known = self._days.get((room, peer, day))
+        if known is not None and known.changed_ns == changed_ns < time.time_ns() - _SETTLED_NS:
+            return known
+        segments = self.store.of_day(room, peer, day)
+        found = _Day(day, changed_ns, (*segments[:1], *segments[-2:]), sum(map(_size, segments)))
+        self._days[room, peer, day] = found
+        return found
 
     def _is_recorded(self, room: str, peer: str) -> bool:
         if self._recording is not None:
             return self._recording(room, peer)
         last = self.store.segments(room, peer, _EVER_US, _EVER_US)[-1:]
-        return any(map(is_writing, last))
+        return any(map(_writing, last))
 
     def _spans(self, room: str, peer: str, since_us: int, until_us: int) -> list[Span]:
         with self._indexing:
@@ -157,7 +173,7 @@ class Playback:
         return spans
 
 
-def is_writing(segment: Segment) -> bool:
+def _writing(segment: Segment) -> bool:
     """Whether it still grows. Only what changed lately is asked: for a moment asking keeps repair and clean-up away."""
     try:
         lately = time.time_ns() - segment.path.stat().st_mtime_ns < _WRITTEN_LATELY_NS

@@ -19,10 +19,9 @@ from urllib.parse import quote
 from aiohttp import web
 
 from recorder.export import ExportError
-from recorder.index import layout_of
 from recorder.listing import TYPES, Entry
 from recorder.muxer import MuxError
-from recorder.playback import Playback, is_writing
+from recorder.playback import Playback
 from recorder.store import Segment
 from recorder.walltime import parse, rfc3339
 from sfu.http import headers
@@ -116,9 +115,9 @@ class RecordingsApi:
     async def _media(self, request: web.Request) -> web.StreamResponse:
         segment = await self._segment(request)
         content_type = {"Content-Type": TYPES[segment.path.suffix]}
-        if not await self._looking.do(is_writing, segment):
+        whole = await self._looking.do(self._playback.written, segment)
+        if whole is None:
             return web.FileResponse(segment.path, chunk_size=_CHUNK, headers={**_KEPT, **content_type})
-        whole = await self._looking.do(lambda: layout_of(segment.path).end)
         first, end = _range(request, whole)
         status = 200 if (first, end) == (0, whole) and "Range" not in request.headers else 206
         response = web.StreamResponse(status=status, headers={**FRESH, **content_type, "Accept-Ranges": "bytes"})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -32,10 +33,12 @@ def test_only_what_came_is_read(segment: Segment, monkeypatch: pytest.MonkeyPatc
     third = layout_of(segment.path).parts[2]
     os.truncate(segment.path, third.offset)
     known: list[Layout] = []
-    real = layout_in
-    monkeypatch.setattr(
-        layouts, "layout_in", lambda file, suffix, before: known.append(before) or real(file, suffix, before)
-    )
+
+    def noting(file: BinaryIO, suffix: str, before: Layout) -> Layout:
+        known.append(before)
+        return layout_in(file, suffix, before)
+
+    monkeypatch.setattr(layouts, "layout_in", noting)
     found = Layouts()
     two = found.of(segment.path)
     assert found.of(segment.path) is two
