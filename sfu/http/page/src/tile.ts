@@ -194,6 +194,7 @@ export class Tile {
   private watchFrames(): void {
     if (!("requestVideoFrameCallback" in this.video)) return;
     this.video.requestVideoFrameCallback((now) => {
+      this.framesMovedAt = now; // Firefox's playback quality counts no pictures of a stream
       if (this.firstFrameAt === null && this.camera) {
         this.firstFrameAt = now;
         this.update(now);
