@@ -167,6 +167,8 @@ class Attempt:
         except SdpError as error:
             self.end(End(f"answer not understood: {error.message}"))
             return
+        if self._answered and len(answer.sections) < len(self._sections):
+            return  # to an earlier offer, which was sent twice
         self.settled.set()
         self._listener.on_answer(answer)
         if self._answered:

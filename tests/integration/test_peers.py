@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 
 from sfu.peers import client
-from sfu.peers.attempt import Host
+from sfu.peers.attempt import Attempt, Host
 from sfu.peers.pattern import Pattern
 from sfu.peers.publish import Camera, publish
 from sfu.peers.view import Viewer, view
+from sfu.rtc import sdp
+from sfu.rtc.description import Local, OfferSection
 from sfu.signaling import messages
-from sfu.signaling.messages import Bye, Envelope, ErrorCode, ErrorNotice, Offer
+from sfu.signaling.messages import Answer, Bye, Envelope, ErrorCode, ErrorNotice, Offer
 from sfu.signaling.mqtt import BrokerLink, Incoming
 from sfu.signaling.topics import Leaf, Role
 from tests.brokers import Mosquitto
+from tests.cast import Screen, window
 from tests.media import make_file
 from tests.serving import serving
 from tests.waiting import PATIENCE_S, until
@@ -293,3 +296,26 @@ async def test_what_cannot_be_published_is_said_before_anything_starts(
     broker, lines = mosquitto(), []
     assert await publish(room, source, broker=broker.url, stop=asyncio.Event(), report=lines.append) == code
     assert len(lines) == 1
+
+
+async def test_a_late_answer_to_an_earlier_offer_is_none_to_the_latest() -> None:
+    """An offer that is repeated is answered twice."""
+    screen = Screen()
+    attempt = await Attempt.open(HOST, window(0), screen)
+    try:
+        attempt.hear(answer(window(0)))
+        assert attempt.settled.is_set()
+        attempt.renegotiate([*window(0), *window(1)])
+        attempt.hear(answer(window(0)))
+        assert not attempt.settled.is_set()
+        attempt.hear(answer([*window(0), *window(1)]))
+        assert attempt.settled.is_set()
+        assert screen.answer is not None
+        assert len(screen.answer.sections) == 4
+    finally:
+        await attempt.close()
+
+
+def answer(sections: Sequence[OfferSection]) -> Answer:
+    local = Local("ufrag", "p" * 24, ":".join(["AB"] * 32), (), True)
+    return Answer(sdp.write_offer(sections, local, session_id=1, version=1))
