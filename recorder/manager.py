@@ -15,7 +15,6 @@ from typing import Any, Final, Protocol
 from recorder.actions import AskKeyFrame
 from recorder.cleaner import Cleaner, Deleted, fitting
 from recorder.duties import Duty, Mode, Switches
-from recorder.index import Index
 from recorder.keeper import NEED, Keeper
 from recorder.reel import Failed, Fault, Reel, Started, Stopped, Told
 from recorder.segments import Disk, Finished
@@ -62,8 +61,6 @@ class Recordings:
 
     def __init__(self, terms: Terms, audience: Audience, clock: Callable[[], float]) -> None:
         self.store = Store(terms.directory)
-        self.index = Index(self.store)
-        """For one reader at a time (the HTTP API): nothing here uses it."""
         self._terms = terms
         self._audience = audience
         self._clock = clock
@@ -110,8 +107,13 @@ class Recordings:
     # --- told by the server
 
     def uplink(self, room: str, peer: str, uplink: Coming | None) -> None:
-        """What comes from a peer has changed; None: it is gone."""
-        source = (room, peer)
+        """What comes from a peer has changed; None: it is gone. Never raises: the peer has nothing to do with it."""
+        try:
+            self._note((room, peer), uplink)
+        except Exception:  # noqa: BLE001  # the task boundary of a recording
+            _log.exception("%s/%s: internal error", room, peer)
+
+    def _note(self, source: _Source, uplink: Coming | None) -> None:
         if uplink is None or not uplink.flowing:
             if self._uplinks.pop(source, None) is not None:
                 self._end(source, "left")
@@ -141,8 +143,9 @@ class Recordings:
         """Looks at the layers of what is recorded, until cancelled."""
         while True:
             await asyncio.sleep(_TICK)
-            for source, feed in self._feeds.items():
-                feed.follow(self._uplinks[source].tracks.values())
+            for (room, peer), uplink in list(self._uplinks.items()):
+                if (room, peer) in self._feeds:
+                    self.uplink(room, peer, uplink)
 
     async def close(self) -> None:
         """Finishes every recording, within 3 s however slow the disk is."""

@@ -135,6 +135,7 @@ class Reel:
             self._retry_at = now + RETRY
             if self._worth_trying():
                 self._begin()
+                self._tell(AskKeyFrame())
         try:
             self._segments.sync_if_due(now)
         except OSError as error:
@@ -156,7 +157,6 @@ class Reel:
 
     def _begin(self) -> None:
         self._recording = Recording(self._expected, segment_us=int(self._rule.segment * 1e6))
-        self._tell(AskKeyFrame())
 
     def _worth_trying(self) -> bool:
         try:

@@ -52,6 +52,7 @@ class Feed:
         self.dropped = 0
         """Packets for which the queue had no room."""
         self._clock = clock
+        self._recorded: bool | None = None
         self._put = 0  # bytes, written by the loop alone; `_taken` by the thread alone
         self._taken = 0
         self._taps: dict[Kind, _TrackTap] = {}
@@ -86,7 +87,9 @@ class Feed:
 
     def record(self, on: bool) -> None:
         """Whether to write what comes, or only to remember it."""
-        self.items.append(Record(on))
+        if on is not self._recorded:
+            self._recorded = on
+            self.items.append(Record(on))
 
     def end(self, reason: str) -> None:
         """Lets go of the producers."""

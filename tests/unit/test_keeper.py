@@ -1,0 +1,72 @@
+"""The keeper: what it does with recordings that are there already, in its own thread, and what it tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from recorder.cleaner import Cleaner, Deleted, Limits, Policy
+from recorder.index import layout_of
+from recorder.keeper import Keeper
+from recorder.store import Store
+from tests.recorded import START_US, complaints, record
+
+
+@contextmanager
+def keeping(store: Store, cleaner: Cleaner, told: list[Deleted], *, progressive: bool = False) -> Iterator[Keeper]:
+    keeper = Keeper(store, cleaner, progressive=progressive, tell=told.append, every=0.01)
+    keeper.start()
+    try:
+        yield keeper
+    finally:
+        assert keeper.close(10.0)
+
+
+def wait(until: float, done: object) -> None:
+    assert callable(done)
+    while not done():
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def test_it_begins_with_the_repair_and_goes_on_with_the_clean_up(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old, torn = record(store), record(store, start_us=time.time_ns() // 1000 - 60_000_000)
+    with torn.path.open("ab") as file:
+        file.write(b"\0\0\1\0moof" + bytes(20))
+    told: list[Deleted] = []
+    cleaner = Cleaner(store, Policy(Limits(age=86_400)))
+    deadline = time.monotonic() + 10
+    with keeping(store, cleaner, told) as keeper:
+        wait(deadline, lambda: told)
+        wait(deadline, lambda: complaints(torn.path) == "")
+        assert [one.held.segment.path for one in told] == [old.path]
+        assert keeper.deleted["age"] == 1
+    assert not old.path.exists()
+
+
+def test_a_full_disk_takes_the_oldest(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first, second = record(store), record(store, start_us=START_US + 60_000_000)
+    free = [first.path.stat().st_size]
+    told: list[Deleted] = []
+    with keeping(store, Cleaner(store, Policy(), free_bytes=lambda _: 10_000_000 - free[0]), told) as keeper:
+        keeper.make_room()
+        wait(time.monotonic() + 10, lambda: told)
+    assert [one.held.segment.path for one in told] == [first.path]
+    assert second.path.exists()
+
+
+def test_finished_segments_become_progressive_if_that_is_wanted(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    plain, progressive = record(store), record(store, start_us=START_US + 60_000_000)
+    cleaner = Cleaner(store, Policy())
+    with keeping(store, cleaner, []) as keeper:
+        keeper.finished(plain)
+    with keeping(store, cleaner, [], progressive=True) as keeper:
+        keeper.finished(progressive)
+        wait(time.monotonic() + 10, lambda: layout_of(progressive.path).indexed)
+    assert not layout_of(plain.path).indexed
+    assert complaints(progressive.path) == ""
