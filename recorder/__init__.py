@@ -12,7 +12,7 @@ segments writer muxer files     segments whose parts play once they are on disk
 fragments opus                 what of them FFmpeg does not write; telephone sound as Opus
 store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
 keeper repair cleaner          after a crash; by age, bytes and free space
-reader export                  a span as one file
+reader export clip             a span as one file, in a process of its own if need be
 playback listing layouts hls picture  what there is of a time, playlists of it, pictures from it
 snapshots                      what a camera shows now
 walltime cli                   times as people write them; the console script

@@ -8,19 +8,18 @@ never in the event loop; whoever comes when those have work enough is told to co
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO, Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from aiohttp import web
 
-from recorder.export import ExportError
+from recorder import clip
+from recorder.clip import ClipError, Span
 from recorder.listing import TYPES, Entry
-from recorder.muxer import MuxError
 from recorder.playback import Playback
 from recorder.store import Segment
 from recorder.walltime import parse, rfc3339
@@ -32,6 +31,8 @@ _T = TypeVar("_T")
 
 _KEPT: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 _LONGEST_PLAYLIST_US: Final = 86_400_000_000
+_COPIES: Final = 2  # clips at once
+_NO_CLIP: Final = {"nothing": (404, "not_found"), "conflict": (409, "conflict"), "failed": (503, "unavailable")}
 _CHUNK: Final = 256 * 1024
 _MEDIA: Final = "api/recordings/media/"
 
@@ -44,26 +45,16 @@ class Lane:
         self._most = threads + waiting
         self._count = 0
 
-    @contextlib.asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """A place in the lane, held for as long as the caller needs one."""
+    async def do(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Does `work` in one of the threads."""
         if self._count >= self._most:
             raise Refusal(503, "busy", "others are being served: try again", retry_after=2)
         self._count += 1
         try:
-            yield
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
         finally:
             self._count -= 1
-
-    async def run(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Does `work` in a thread of the lane, for whoever holds a place."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
-
-    async def do(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Takes a place and does `work`."""
-        async with self.place():
-            return await self.run(work, *args, **kwargs)
 
     def close(self) -> None:
         """Forgets what waits; what is at work ends by itself."""
@@ -77,7 +68,7 @@ class RecordingsApi:
         self._playback = playback
         self._wall_us = wall_us
         self._looking = Lane("recordings", threads=3, waiting=60)
-        self._copying = Lane("exports", threads=2, waiting=0)
+        self._copies = 0
 
     def routes(self) -> list[web.RouteDef]:
         """For `web.Application.add_routes`."""
@@ -95,7 +86,6 @@ class RecordingsApi:
     async def close(self) -> None:
         """Starts nothing more."""
         self._looking.close()
-        self._copying.close()
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         room, peer = request.query.get("room"), request.query.get("peer")
@@ -163,25 +153,29 @@ class RecordingsApi:
     async def _export(self, request: web.Request) -> web.StreamResponse:
         room, peer = _wanted(request, "room"), _wanted(request, "peer")
         since_us, until_us = _edges(request)
-        async with self._copying.place():
-            try:
-                file, suffix = await self._copying.run(self._clip, room, peer, since_us, until_us)
-            except ExportError as error:
-                nothing = not await self._looking.do(self._playback.has, room, peer, since_us, until_us)
-                raise Refusal(*((404, "not_found") if nothing else (409, "conflict")), str(error)) from error
-            except MuxError as error:
-                raise Refusal(503, "unavailable", str(error), retry_after=60) from error
-            with file:
-                size = file.seek(0, 2)
-                name = f"{room.replace('/', '-')}-{peer}-{rfc3339(since_us).replace(':', '-')}{suffix}"
-                attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-                told = {**FRESH, "Content-Type": TYPES[suffix], "Content-Disposition": attachment}
-                return await _send(request, web.StreamResponse(headers=told), file, 0, size)
+        if self._copies >= _COPIES:
+            raise Refusal(503, "busy", "other clips are being made: try again", retry_after=10)
+        self._copies += 1
+        try:
+            return await self._send_clip(request, Span(room, peer, since_us, until_us))
+        finally:
+            self._copies -= 1
 
-    def _clip(self, room: str, peer: str, since_us: int, until_us: int) -> tuple[BinaryIO, str]:
-        """An open file that has no name any more: it is gone once it is closed, however this process ends."""
-        with self._playback.clip(room, peer, since_us, until_us) as path:
-            return path.open("rb"), path.suffix
+    async def _send_clip(self, request: web.Request, span: Span) -> web.StreamResponse:
+        def wanted() -> bool:
+            return request.transport is not None and not request.transport.is_closing()
+
+        try:
+            file, suffix = await clip.make(self._playback.store.directory, span, wanted=wanted)
+        except ClipError as error:
+            status, code = _NO_CLIP[error.reason]
+            raise Refusal(status, code, str(error), retry_after=60 if status == 503 else None) from error
+        with file:
+            size = file.seek(0, 2)
+            name = f"{span.room.replace('/', '-')}-{span.peer}-{rfc3339(span.since_us).replace(':', '-')}{suffix}"
+            attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+            told = {**FRESH, "Content-Type": TYPES[suffix], "Content-Disposition": attachment}
+            return await _send(request, web.StreamResponse(headers=told), file, 0, size)
 
     async def _protect(self, request: web.Request, *, on: bool) -> web.StreamResponse:
         if not headers.origin_allowed(request.headers.get("Origin"), host=request.host, allowed=()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,13 +17,16 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
+from recorder import clip
+from recorder.clip import Span
 from recorder.index import layout_of
 from recorder.muxer import Muxer
 from recorder.playback import Playback
 from recorder.store import SCRATCH, Segment, Store
 from recorder.walltime import rfc3339
 from recorder.writer import SegmentWriter
-from sfu.http.recordings import RecordingsApi
+from sfu.http.answers import Refusal
+from sfu.http.recordings import Lane, RecordingsApi
 from sfu.http.server import HttpServer, PageInfo
 from tests.programs import need
 from tests.recorded import START_US, complaints, record, tracks_of, units
@@ -338,18 +342,19 @@ async def test_nothing_but_recordings_is_reached(start: Start, tmp_path: Path, n
     assert not segment.protected
 
 
-async def test_who_comes_when_all_threads_are_taken_is_told_to_come_back(
+async def test_who_comes_when_clips_enough_are_made_is_told_to_come_back(
     start: Start, client: ClientSession, library: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    go_on, begun = threading.Event(), threading.Semaphore(0)
-    real = Playback.clip
+    go_on = asyncio.Event()
+    begun: list[Span] = []
+    real = clip.make
 
-    def slow(*args: Any) -> Any:
-        begun.release()
-        assert go_on.wait(PATIENCE_S)
-        return real(*args)
+    async def slow(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> Any:
+        begun.append(span)
+        await go_on.wait()
+        return await real(directory, span, wanted=wanted)
 
-    monkeypatch.setattr(Playback, "clip", slow)
+    monkeypatch.setattr(clip, "make", slow)
     url = await start(library)
     query = {"room": "site/gate", "peer": "cam", "start": at(1), "end": at(3)}
 
@@ -359,8 +364,7 @@ async def test_who_comes_when_all_threads_are_taken_is_told_to_come_back(
             return response.status
 
     running = [asyncio.ensure_future(export()) for _ in range(2)]
-    for _ in running:
-        await until(lambda: begun.acquire(blocking=False))
+    await until(lambda: len(begun) == 2)
     async with client.get(url + "api/recordings/export", params=query) as response:
         assert response.status == 503
         assert response.headers["Retry-After"]
@@ -368,6 +372,57 @@ async def test_who_comes_when_all_threads_are_taken_is_told_to_come_back(
     assert (await told(client, url + "api/recordings"))[0] == 200
     go_on.set()
     assert await asyncio.gather(*running) == [200, 200]
+
+
+async def test_so_much_looking_at_once_and_no_more() -> None:
+    lane, go_on = Lane("test", threads=1, waiting=1), threading.Event()
+    running = [asyncio.ensure_future(lane.do(go_on.wait, PATIENCE_S)) for _ in range(2)]
+    await asyncio.sleep(0)
+    with pytest.raises(Refusal, match="try again"):
+        await lane.do(print)
+    go_on.set()
+    assert await asyncio.gather(*running) == [True, True]
+    assert await lane.do(lambda: 7) == 7
+    lane.close()
+
+
+async def test_a_client_who_leaves_ends_the_making_of_its_clip(
+    start: Start, client: ClientSession, library: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process is stopped before it can answer; asked to go on, it ends, and takes its file with it."""
+    processes: list[asyncio.subprocess.Process] = []
+    real = asyncio.create_subprocess_exec
+
+    async def stopped(*args: Any, **kwargs: Any) -> asyncio.subprocess.Process:
+        process = await real(*args, **kwargs)
+        process.send_signal(signal.SIGSTOP)
+        processes.append(process)
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", stopped)
+    url = await start(library)
+    query = {"room": "site/gate", "peer": "cam", "start": at(1), "end": at(3)}
+    task = asyncio.ensure_future(client.get(url + "api/recordings/export", params=query))
+    await until(lambda: processes)
+    task.cancel()
+    await asyncio.sleep(0.5)
+    processes[0].send_signal(signal.SIGCONT)
+    await until(lambda: processes[0].returncode is not None)
+    assert not (library.directory / SCRATCH).exists() or list((library.directory / SCRATCH).iterdir()) == []
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", real)
+    async with client.get(url + "api/recordings/export", params=query) as response:
+        assert response.status == 200
+
+
+async def test_what_no_clip_can_be_made_of_is_a_conflict(start: Start, client: ClientSession, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    record(store)
+    record(store, start_us=START_US + 10 * SECOND, codec="VP8")
+    query = {"room": "yard", "peer": "cam", "start": at(0), "end": at(20)}
+    status, body = await told(client, await start(store) + "api/recordings/export", **query)
+    assert (status, body["error"]["code"]) == (409, "conflict")
+    assert "vp8 with 05-06-17.891Z.webm" in body["error"]["message"]
+    assert list((tmp_path / SCRATCH).iterdir()) == []
 
 
 async def test_without_a_store_there_are_no_recordings(client: ClientSession) -> None:
