@@ -9,6 +9,7 @@ import { sortBlocks } from "./webm.js";
 
 // Any moment that is ever sought must lie before the end: 57 days on either side of the first.
 const DURATION_S = 1e7;
+const AT_END_S = 0.5;
 const BEHIND_S = 30;
 const AHEAD_S = 12;
 // A source buffer of Chromium holds 150 MB.
@@ -75,6 +76,7 @@ export class Feed {
   after(media: number): number | null {
     const { buffered } = this.video;
     for (let index = 0; index < buffered.length; index += 1) {
+      if (buffered.start(index) <= media && media < buffered.end(index) - AT_END_S) return null;
       if (buffered.start(index) > media + 0.01) return buffered.start(index);
     }
     return null;

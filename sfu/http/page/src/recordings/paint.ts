@@ -112,10 +112,14 @@ function details(pen: CanvasRenderingContext2D, from: number, to: number, segmen
 function clip(pen: CanvasRenderingContext2D, picture: Picture, { start, end }: Span, colours: Colours): void {
   const x = across(picture, picture.shown);
   const [from, to] = [x(start), x(end)];
-  pen.globalAlpha = 0.28;
-  pen.fillStyle = colours.clip;
-  pen.fillRect(from, LANE.top, to - from, LANE.bottom - LANE.top);
+  pen.globalAlpha = 0.5;
+  pen.fillStyle = colours.future;
+  pen.fillRect(0, LANE.top, from, LANE.bottom - LANE.top);
+  pen.fillRect(to, LANE.top, picture.width - to, LANE.bottom - LANE.top);
   pen.globalAlpha = 1;
+  pen.fillStyle = colours.clip;
+  pen.fillRect(from, LANE.top - 3, to - from, 3);
+  pen.fillRect(from, LANE.bottom, to - from, 3);
   for (const [at, side] of [[from, -1], [to, 1]] as const) {
     box(pen, Math.min(at, at + side * 9), LANE.top - 3, Math.max(at, at + side * 9), LANE.bottom + 3, 3, colours.clip);
     upright(pen, at + side * 4.5, LANE.top + 12, LANE.bottom - 12, 1.5, "#000a");

@@ -17,6 +17,7 @@ const AUDIBLE = 2;
 const LEAST_PACE = 0.75;
 const LATE_AFTER_MS = 2_000;
 const STRIDE_MS = 80;
+const HAVE_METADATA = 1;
 const HAVE_FUTURE_DATA = 3;
 const MOST_BREAKS = 20;
 
@@ -35,6 +36,8 @@ export class Player {
   private sought = 0;
   private seeks = 0;
   private breaks = 0;
+  /** A moment was sought, and its first part is on its way. */
+  private fetching = false;
   private pace: { since: number; wall: number } | null = null;
   private rate: Speed = 1;
   private silent = true;
@@ -108,14 +111,17 @@ export class Player {
     this.gap = null;
     this.pace = null;
     this.striding = false;
+    this.fetching = true;
     this.set("loading");
     try {
       const found = await this.feed!.seek(wall);
       if (seek !== this.seeks) return;
-      if (!found) this.set("end");
+      this.fetching = false;
+      if (!found) this.ended(seek);
       this.apply();
-    } catch (error) {
+    } catch {
       if (seek !== this.seeks) return;
+      this.fetching = false;
       if (!this.skipBroken()) this.set("failed");
     }
   }
@@ -127,6 +133,7 @@ export class Player {
 
   private drop(): void {
     this.seeks += 1;
+    this.fetching = false;
     this.feed?.close();
     this.feed = null;
     this.video.removeAttribute("src");
@@ -146,10 +153,12 @@ export class Player {
 
   private tick(): void {
     const { feed, video } = this;
-    if (!feed || this.striding || this.status === "gap" || this.status === "failed") return;
+    // What the video still shows is of before.
+    if (!feed || this.fetching || this.striding || this.status === "gap" || this.status === "failed") return;
     feed.poke();
     if (video.seeking || video.readyState < 2) {
       if (this.status === "loading" && feed.condition === "broken") this.skipBroken();
+      else this.leaveHole(feed);
       return;
     }
     if (video.readyState < HAVE_FUTURE_DATA && this.playing) return this.starved(feed);
@@ -196,6 +205,12 @@ export class Player {
     this.playing = false;
     this.set("end");
     this.onChange();
+  }
+
+  /** A moment was sought of which there is no picture: pictures were lost, or come seconds apart. */
+  private leaveHole(feed: Feed): void {
+    const next = this.video.readyState === HAVE_METADATA ? feed.after(this.video.currentTime) : null;
+    if (next !== null) this.video.currentTime = next;
   }
 
   /** The picture on the screen is the last that is buffered in one piece. */
