@@ -18,6 +18,8 @@ _MAX_ARRIVALS: Final = 190
 """In one message: so many, each alone in its gap and late, still fit a datagram."""
 
 _MAX_DELTA: Final = 0x7FFF
+_MOST_AT_ONCE: Final = 3 * MAX_PACKETS
+"""Numbers told of at once: who leaves holes before each packet must not have us write of all of them."""
 
 
 class Arrivals:
@@ -64,7 +66,8 @@ class Arrivals:
     def _out_of_order(self, sequence: int, now: float) -> None:
         ahead = (sequence - self._expected + 0x8000 & 0xFFFF) - 0x8000
         number = self._expected + ahead
-        if not self._expected or not self._floor <= number < self._expected + MAX_PACKETS:
+        end = min(self._expected + MAX_PACKETS, self._first + _MOST_AT_ONCE)
+        if not self._expected or not self._floor <= number < end:
             self._jump(sequence, now)
             return
         if number in self._arrived:

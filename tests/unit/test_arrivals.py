@@ -149,6 +149,14 @@ def test_a_long_loss_is_told_and_a_longer_one_is_a_jump() -> None:
     assert times(feedback) == pytest.approx({3 + 2 * MAX_PACKETS: 1.3}, abs=TICK)
 
 
+def test_holes_before_each_packet_are_told_within_bounds() -> None:
+    """50 packets, between which 8,000 seem missing each time."""
+    arrivals = Arrivals()
+    for count in range(50):
+        arrivals.received(count * 8000 & 0xFFFF, 1.0 + count / 1000)
+    assert sum(len(feedback.deltas) for feedback in told(arrivals, 1.1)) <= 3 * MAX_PACKETS
+
+
 @pytest.mark.parametrize("jump", [20_000, 0x8000, 45_000, 65_000])
 def test_a_jump_counts_once_a_second_packet_follows_it(jump: int) -> None:
     arrivals = fed([(sequence, 1.0) for sequence in range(100)])
