@@ -86,6 +86,7 @@ class TestResources:
                 "base": "home/sfu",
                 "websocket": "mqtt",
                 "ice_servers": [{"urls": "stun:127.0.0.1:3478"}],
+                "recordings": False,
             }
             assert response.headers["Cache-Control"] == "no-store"
 
