@@ -70,23 +70,39 @@ def newest(directory: Path) -> dict[str, Segment]:
 
 
 async def killed(url: BrokerUrl, directory: Path, seconds: float) -> dict[str, float]:
-    """Seconds that each camera's recording lacks at its end, after a kill so long after both were being recorded."""
-    before = set(newest(directory).values())
+    """Seconds that each camera's recording lacks at its end, after a kill so long after both were being recorded.
+
+    The next server repairs them, records as well, and is ended in order: that costs nothing.
+    """
     async with sfu(*arguments(url, directory)) as process:
-        await until(lambda: len(set(newest(directory).values()) - before) == len(CAMERAS))
+        await _recorded(directory)
         await asyncio.sleep(seconds)
-        at = time.time()
+        killed_at = time.time()
         process.signal(signal.SIGKILL)
         await process.ended()
     left = newest(directory)
     async with sfu(*arguments(url, directory)) as process:
-        await until(lambda: "serving" in process.log and all(_whole(segment) for segment in left.values()))
+        await _recorded(directory)
+        await until(lambda: all(_whole(segment) for segment in left.values()))
+        ended_at = time.time()
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0, process.log
+        assert time.time() < ended_at + 5
     heard = [await asyncio.to_thread(complaints, segment.path) for segment in Store(directory).walk()]
     assert heard == [""] * len(heard)
     assert set(left) == set(CAMERAS)
-    return {peer: at - (segment.start_us + layout_of(segment.path).duration_us) / 1e6 for peer, segment in left.items()}
+    assert max(_lacks(segment, ended_at) for segment in newest(directory).values()) < 0.3
+    return {peer: _lacks(segment, killed_at) for peer, segment in left.items()}
+
+
+async def _recorded(directory: Path) -> None:
+    """Returns when all cameras are being recorded anew."""
+    before = set(newest(directory).values())
+    await until(lambda: len(set(newest(directory).values()) - before) == len(CAMERAS))
+
+
+def _lacks(segment: Segment, at: float) -> float:
+    return at - (segment.start_us + layout_of(segment.path).duration_us) / 1e6
 
 
 def _whole(segment: Segment) -> bool:
