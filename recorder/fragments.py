@@ -25,7 +25,7 @@ _MOST: Final = 0xFFFFFFFF
 
 
 def with_lengths(data: bytes) -> list[bytes]:
-    """A unit in Annex B as ISO/IEC 14496-15 has it: each NAL unit after its length; empty if there is none."""
+    """A unit in Annex B as ISO/IEC 14496-15 has it: each NAL unit after its length."""
     pieces: list[bytes] = []
     for piece in data.split(b"\0\0\1")[1:]:
         unit = piece.rstrip(b"\0")  # of a start code of four bytes, or padding: no unit ends so
@@ -34,13 +34,14 @@ def with_lengths(data: bytes) -> list[bytes]:
 
 
 class Run:
-    """One track's samples in the fragment that is open. `number`: its track_ID."""
+    """One track's samples in the fragment that is open. `number`: its track_ID; `annex_b`: what units are in."""
 
-    __slots__ = ("flags", "number", "pieces", "places", "sizes", "times", "video")
+    __slots__ = ("_annex_b", "flags", "number", "pieces", "places", "sizes", "times", "video")
 
-    def __init__(self, number: int, *, video: bool) -> None:
+    def __init__(self, number: int, *, video: bool, annex_b: bool) -> None:
         self.number = number
         self.video = video
+        self._annex_b = annex_b
         self.times: list[int] = []
         """In ticks, rising."""
         self.sizes: list[int] = []
@@ -49,12 +50,17 @@ class Run:
         self.places: list[tuple[int, int, int]] = []
         """(time, offset of the `moof`, number of the `traf`) of each fragment that holds any."""
 
-    def add(self, ticks: int, pieces: list[bytes], *, key: bool) -> None:
-        """One more sample."""
+    def add(self, ticks: int, data: bytes, key: bool) -> None:
+        """One more unit."""
         self.times.append(ticks)
-        self.sizes.append(sum(map(len, pieces)))
         self.flags.append(_KEY if key else _NOT_KEY)
-        self.pieces += pieces
+        if self._annex_b:
+            pieces = with_lengths(data) or [data]
+            self.sizes.append(sum(map(len, pieces)))
+            self.pieces += pieces
+        else:
+            self.sizes.append(len(data))
+            self.pieces.append(data)
 
     def box(self, offset: int, lasts: int) -> bytes:
         """The `traf`: data from `offset` after the beginning of the `moof` on, the last sample of `lasts` ticks."""

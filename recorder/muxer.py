@@ -18,7 +18,7 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
-from recorder.fragments import Fragments, Run, with_lengths
+from recorder.fragments import Fragments, Run
 from recorder.opus import CODECS as TELEPHONY
 from recorder.opus import ToOpus
 from recorder.units import CodecParameters
@@ -28,6 +28,7 @@ PART_US = 1_000_000
 
 _VIDEO = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "av1"}
 _AUDIO = TELEPHONY | {"opus"}
+_ANNEX_B = ("H264", "H265")
 _CONFIGURATION = {"H264": b"avcC\x01", "H265": b"hvcC\x01", "AV1": b"av1C\x81"}  # box and version
 _MP4 = {"movflags": "empty_moov+default_base_moof"}
 _WEBM = {
@@ -194,8 +195,10 @@ class _Fragmented:
         }
         self._tracks = tracks
         self._metadata = metadata
-        self._runs = {track.kind: Run(number, video=track.kind == "video") for number, track in enumerate(tracks, 1)}
-        self._nal = {track.kind for track in tracks if track.codec in ("H264", "H265")}
+        self._runs = {
+            track.kind: Run(number, video=track.kind == "video", annex_b=track.codec in _ANNEX_B)
+            for number, track in enumerate(tracks, 1)
+        }
         self._needed: Kind = "video" if "video" in self.paces else "audio"
         self._waiting: list[tuple[Kind, int, bytes, bool, int | None]] = []
         self._fragments: Fragments | None = None
@@ -213,11 +216,12 @@ class _Fragmented:
                 return b""
             fragments = self._begin(kind, pts_us, data)
         open_us = pts_us - self._since_us
-        part = b""
-        if open_us >= PART_US or (key and kind == "video" and open_us >= _SHORTEST_US):
-            part = self._take(fragments)
-            self._since_us = pts_us
-        self._add(kind, pts_us, data, key, duration_us)
+        if open_us < PART_US and not (key and kind == "video" and open_us >= _SHORTEST_US):
+            self._runs[kind].add(self.paces[kind].ticks(pts_us, duration_us), data, key)
+            return b""
+        part = self._take(fragments)
+        self._since_us = pts_us
+        self._runs[kind].add(self.paces[kind].ticks(pts_us, duration_us), data, key)
         return part
 
     def close(self) -> bytes:
@@ -225,12 +229,6 @@ class _Fragmented:
         if self._fragments is None:
             return b""
         return self._take(self._fragments) + self._fragments.index()
-
-    def _add(self, kind: Kind, pts_us: int, data: bytes, key: bool, duration_us: int | None) -> None:
-        pieces = with_lengths(data) if kind in self._nal else [data]
-        if not pieces:
-            raise MuxError(f"{kind}: not in Annex B")
-        self._runs[kind].add(self.paces[kind].ticks(pts_us, duration_us), pieces, key=key)
 
     def _take(self, fragments: Fragments) -> bytes:
         header, self._header = self._header, b""
@@ -241,8 +239,8 @@ class _Fragmented:
         self._fragments = Fragments(len(self._header), list(self._runs.values()))
         self._since_us = pts_us
         waiting, self._waiting = self._waiting, []
-        for unit in waiting:
-            self._add(*unit)
+        for track, at_us, payload, key, duration_us in waiting:
+            self._runs[track].add(self.paces[track].ticks(at_us, duration_us), payload, key)
         return self._fragments
 
 
