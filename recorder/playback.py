@@ -153,8 +153,8 @@ class Playback:
         known = self._days.get((room, peer, day))
         if known is not None and known.changed_ns == changed_ns < time.time_ns() - _SETTLED_NS:
             return known
-        segments = self.store.of_day(room, peer, day)
-        found = _Day(day, changed_ns, (*segments[:1], *segments[-2:]), sum(map(_size, segments)))
+        edges, size = self.store.summary(room, peer, day)
+        found = _Day(day, changed_ns, tuple(edges), size)
         self._days[room, peer, day] = found
         return found
 
@@ -180,10 +180,3 @@ def _writing(segment: Segment) -> bool:
         return lately and being_written(segment.path)
     except OSError:
         return False
-
-
-def _size(segment: Segment) -> int:
-    try:
-        return segment.path.stat().st_size
-    except OSError:
-        return 0

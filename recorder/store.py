@@ -7,6 +7,7 @@ file systems that know no extended attributes, and `touch` and `rm` can set it.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -138,9 +139,18 @@ class Store:
         """Where a day's recordings are, if there are any."""
         return self._home(room, peer) / day.isoformat()
 
-    def of_day(self, room: str, peer: str, day: date) -> list[Segment]:
-        """All that begin on a UTC day, in order."""
-        return sorted(self._in(self.directory_of(room, peer, day)), key=lambda segment: segment.start_us)
+    def summary(self, room: str, peer: str, day: date) -> tuple[list[Segment], int]:
+        """Of all that begin on a UTC day the first and the last two, in order, and the bytes of all."""
+        directory = self.directory_of(room, peer, day)
+        sizes: dict[str, int] = {}
+        with contextlib.suppress(OSError), os.scandir(directory) as entries:
+            for entry in entries:
+                if _TIME.fullmatch(entry.name):
+                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                        sizes[entry.name] = entry.stat().st_size
+        names = sorted(sizes)
+        edges = [self.segment(directory / name) for name in dict.fromkeys([*names[:1], *names[-2:]])]
+        return [segment for segment in edges if segment is not None], sum(sizes.values())
 
     def walk(self) -> Iterator[Segment]:
         """Every segment of every producer, in no order."""

@@ -168,3 +168,19 @@ def test_our_own_directories_hold_no_recordings(tmp_path: Path) -> None:
 def test_a_directory_that_is_gone_is_empty(tmp_path: Path) -> None:
     store = Store(tmp_path / "nowhere")
     assert (store.producers(), list(store.walk()), store.segments("a", "b", 0, DAY_US)) == ([], [], [])
+
+
+def test_a_day_in_short(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = [store.new("yard", "cam", START_US + minute * 60_000_000, ".mp4") for minute in range(5)]
+    for number, segment in enumerate(made):
+        segment.path.parent.mkdir(parents=True, exist_ok=True)
+        segment.path.write_bytes(bytes(number))
+    made[0].protect(True)
+    (made[0].path.parent / INDEX).write_bytes(b"{}")
+    (day,) = store.days("yard", "cam")
+    assert store.summary("yard", "cam", day) == ([made[0], made[3], made[4]], 10)
+    assert store.summary("yard", "nobody", day) == ([], 0)
+    for segment in made[1:]:
+        store.delete(segment)
+    assert store.summary("yard", "cam", day) == (made[:1], 0)
