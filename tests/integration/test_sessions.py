@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -89,6 +90,31 @@ async def test_the_same_offer_again_gets_the_same_answer_again(mosquitto: StartM
         assert len(set(anna.answers)) == 1
         assert anna.up
         assert service.server.counters["sessions"] == 1
+
+
+async def test_viewers_of_a_camera_that_stands_still_hear_that_the_way_to_us_lives(mosquitto: StartMosquitto) -> None:
+    """By which the page tells a dead way, after 0.6 s, from a quiet one."""
+    url = mosquitto().url
+    lens, screen, heard = Lens("video"), Screen(), list[float]()
+    clock = asyncio.get_running_loop().time
+    async with (
+        serving(url),
+        wire(url) as home,
+        calling(home, "front/pub/cam1", lens) as camera,
+        calling(home, "front/view/anna", screen) as anna,
+    ):
+        await camera.call()
+        await anna.call()
+
+        def seen() -> bool:
+            lens.shoot(camera)
+            return bool(screen.received["v0"])
+
+        await until(seen)
+        anna.transport.on_rtcp = lambda _: heard.append(clock())
+        since = clock()
+        await until(lambda: len(heard) >= 4)
+    assert max(later - earlier for earlier, later in itertools.pairwise([since, *heard[:4]])) < 1.0
 
 
 async def test_a_newer_session_on_a_leaf_replaces_the_older_which_is_told(mosquitto: StartMosquitto) -> None:

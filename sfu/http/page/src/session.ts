@@ -113,7 +113,7 @@ export class Session {
       onConnected: () => this.attempt === attempt && this.connected(),
       onLost: () => this.attempt === attempt && this.restart(this.delay()),
     };
-    const attempt: Attempt = new Attempt(iceServers, events, this.place.role === "view" ? spare.take() : null);
+    const attempt: Attempt = new Attempt(iceServers, events, this.hurried ? spare.take() : null);
     this.attempt = attempt;
     this.boot = directory.boot;
     this.prepare(attempt.connection);
@@ -123,6 +123,11 @@ export class Session {
       console.error("no offer could be made", error);
       if (this.attempt === attempt) this.restart(this.delay());
     });
+  }
+
+  /** Whether somebody waits for pictures that are there. */
+  private get hurried(): boolean {
+    return this.place.role === "view" && this.around.directory.cameras(this.place.room) > 0;
   }
 
   private connected(): void {

@@ -7,6 +7,7 @@ import { View } from "./view.js";
 // Each view is a connection; a wall of more top-level rooms than this asks for choosing one.
 const MAX_VIEWS = 12;
 const CLOSE_EMPTY_AFTER_MS = 20_000;
+const LEAVE_AFTER_MS = 250;
 
 export class ViewSet {
   room: string | null = null;
@@ -29,7 +30,7 @@ export class ViewSet {
     this.emptySince.clear();
     this.update();
     // What is wished for comes before what is not any more: closing a connection takes a browser a while.
-    setTimeout(() => left.forEach((view) => view.close()));
+    setTimeout(() => left.forEach((view) => view.close()), LEAVE_AFTER_MS);
   }
 
   /** Opens, grows and closes views after what the directory knows; to be called when anything changed. */
