@@ -1,20 +1,26 @@
-"""`sfu demo`, as the README starts it: one command, and a browser on the address it prints plays every camera."""
+"""`sfu demo`, as the README starts it: a browser on the address it prints plays all cameras, and recordings stay."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sys
+from pathlib import Path
 
 from playwright.async_api import Browser
 
+from recorder.store import Store
 from tests.browser.pages import decoded, until_live, until_true
+from tests.recorded import complaints
 from tests.waiting import PATIENCE_S
 
 
-async def test_the_printed_address_plays_every_camera(chromium: Browser) -> None:
+async def test_the_printed_address_plays_every_camera(chromium: Browser, tmp_path: Path) -> None:
     demo = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "sfu", "demo", "--cameras", "2", "--http", "127.0.0.1:0", stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "sfu", "demo", "--cameras", "2", "--http", "127.0.0.1:0", "--record"),
+        stdout=asyncio.subprocess.PIPE,
+        env=os.environ | {"SFU_RECORDING__DIR": str(tmp_path)},
     )
     try:
         assert demo.stdout is not None
@@ -29,6 +35,9 @@ async def test_the_printed_address_plays_every_camera(chromium: Browser) -> None
         demo.terminate()
         async with asyncio.timeout(PATIENCE_S):
             assert await demo.wait() == 0
+        recorded = list(Store(tmp_path).walk())
+        assert {segment.peer for segment in recorded} == {"camera-1", "camera-2"}
+        assert [complaints(segment.path) for segment in recorded] == [""] * len(recorded)
     finally:
         if demo.returncode is None:
             demo.kill()

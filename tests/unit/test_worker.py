@@ -1,0 +1,93 @@
+"""The recorder's thread: a disk that stalls loses nothing and holds nobody up, and the end has a deadline."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recorder.duties import Rule
+from recorder.files import DiskFile
+from recorder.reel import Reel, Told
+from recorder.segments import Disk
+from recorder.store import Store
+from recorder.tap import Feed
+from recorder.worker import Worker
+from tests.recorded import complaints, probed
+from tests.unit.test_reel import arrivals
+
+
+class Stalling:
+    """A disk that takes its time while `open` is not set."""
+
+    def __init__(self, directory: Path) -> None:
+        self.open = threading.Event()
+        self.waits = threading.Event()
+        self.disk = Disk(Store(directory), create=self._create)
+
+    def _create(self, path: Path) -> DiskFile:
+        disk = self
+
+        class File(DiskFile):
+            def append(self, data: bytes) -> None:
+                disk.waits.set()
+                disk.open.wait(10)
+                super().append(data)
+
+        return File(path)
+
+
+def begun(worker: Worker, disk: Disk, told: list[Told]) -> Feed:
+    feed = Feed("yard", "cam", time.monotonic)
+    feed.record(True)
+    worker.start()
+    worker.add(feed, Reel(("yard", "cam"), ("video", "audio"), disk, Rule(), tell=told.append))
+    return feed
+
+
+def wait(done: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 10
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_disk_that_stalls_loses_nothing_and_the_end_does_not_wait_for_it_for_ever(tmp_path: Path) -> None:
+    stalling, worker, told = Stalling(tmp_path), Worker(), []
+    feed = begun(worker, stalling.disk, told)
+    packets = list(arrivals())
+    feed.items.extend(packets[:200])
+    assert stalling.waits.wait(10)
+    feed.items.extend(packets[200:])
+    feed.end("left")
+    assert feed.items
+    assert not worker.close(0.05)
+    stalling.open.set()
+    assert worker.close(10)
+    (segment,) = Store(tmp_path).walk()
+    assert complaints(segment.path) == ""
+    assert len(probed(segment.path)["video"].times) == 100
+    assert worker.written() == segment.path.stat().st_size
+    assert not any(worker.drops().values())
+
+
+def test_a_bug_ends_one_reel_and_the_thread_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    worker, told = Worker(), []
+    feed = begun(worker, Disk(Store(tmp_path)), told)
+    feed.items.extend(list(arrivals())[:300])
+    wait(lambda: told)
+    feed.items.append(None)  # type: ignore[arg-type]
+    wait(lambda: worker.failures()["internal"])
+    assert "Traceback" in caplog.text
+    (first,) = Store(tmp_path).walk()
+    assert complaints(first.path) == ""
+    other = Feed("yard", "other", time.monotonic)
+    other.record(True)
+    worker.add(other, Reel(("yard", "other"), ("video", "audio"), Disk(Store(tmp_path)), Rule(), tell=told.append))
+    other.items.extend(arrivals())
+    other.end("left")
+    assert worker.close(10)
+    assert len(list(Store(tmp_path).walk())) == 2
