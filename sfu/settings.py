@@ -208,7 +208,9 @@ class Recording(_Part):
     rooms: Rooms = Field(
         {}, description="rooms that differ, with their sub-rooms: site/gate=always keep=90d,lobby=off (in TOML a table)"
     )
-    progressive: bool = Field(False, description="give finished files an index at their front, off the hot path")
+    progressive: bool = Field(
+        False, description="make finished files plain MP4, as some players want: HLS and the timeline leave them out"
+    )
 
 
 class Settings(BaseSettings):
