@@ -23,6 +23,8 @@ _STEP_US: Final = 1000
 _HOLD_US: Final = 500_000
 _MAX_HELD: Final = 256
 _ASK_S: Final = 0.5
+_KEY_S: Final = 4.0
+"""Between two key frames. Browsers send them on request alone, and only there can a seek, a clip or a picture begin."""
 
 
 class Drop(StrEnum):
@@ -77,6 +79,7 @@ class Recording:
         self._video_us: int | None = None
         """When video was last written, or since when it is waited for."""
         self._pushed_at = 0.0
+        self._key_at = 0.0
         self._asked_at: float | None = None
         self._closed = False
 
@@ -160,8 +163,9 @@ class Recording:
             return self._dropped(Drop.WAITING_FOR_KEY_FRAME)
         tracks: list[Kind] = ["video", "audio"] if self._sounds(now) else ["video"]
         if unit.key:
+            self._key_at = now
             self._renew(tracks, wall_us, actions)
-        elif self._segment is not None and self._due(self._segment, tracks, wall_us):
+        elif self._segment is not None and (self._due(self._segment, tracks, wall_us) or self._sparse(now)):
             self._ask(actions, now)
         self._needs_key = False
         self._video_us = wall_us
@@ -221,6 +225,10 @@ class Recording:
         segment.last_us[track] = moment.wall_us
         duration = unit.duration * 1_000_000 // segment.tracks[track].clock_rate if unit.duration else None
         actions.append(Write(track, pts, duration, unit.data, unit.key))
+
+    def _sparse(self, now: float) -> bool:
+        """Whether the latest key frame is long past, and so is the latest request: not every camera heeds them."""
+        return now - max(self._key_at, self._asked_at or 0.0) >= _KEY_S
 
     def _ask(self, actions: list[Action], now: float) -> None:
         if self._asked_at is None or not 0 <= now - self._asked_at < _ASK_S:
