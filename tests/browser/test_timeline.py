@@ -12,11 +12,10 @@ from playwright.async_api import Browser, Page, expect
 from recorder.store import Store
 from recorder.walltime import rfc3339
 from sfu.peers.encode import VideoEncoder
-from sfu.peers.pattern import Pattern
 from sfu.peers.publish import Camera
 from sfu.service import Service
 from tests.brokers import Mosquitto
-from tests.browser.cameras import HEIGHT, RATE, WIDTH, YCBCR, on_air
+from tests.browser.cameras import HEIGHT, RATE, WIDTH, YCBCR, Painted, on_air
 from tests.browser.pages import opened, until_live, until_true
 from tests.recorded import START_US, Unit, probed, record
 from tests.serving import serving
@@ -166,7 +165,7 @@ async def test_a_camera_is_recorded_from_its_tile_and_watched_while_it_is(
 ) -> None:
     async with (
         serving(mosquitto().url, recording__dir=str(tmp_path)) as service,
-        on_air(service, "yard", "cam", Camera(Pattern(0, width=320, height=180, rate=15))),
+        on_air(service, "yard", "cam", Camera(Painted(key_interval=1.0))),
     ):
         page = await opened(chromium, service)
         await until_live(page, "yard/cam")

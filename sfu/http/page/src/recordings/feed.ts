@@ -3,9 +3,11 @@
 import { Axis } from "./axis.js";
 import { bytes, type Camera } from "./catalogue.js";
 import { kindsOf, mimeOf } from "./codecs.js";
+import type { Condition, Film } from "./film.js";
 import { type Part, segmentStart } from "./playlist.js";
 import { Reel } from "./reel.js";
 import { sortBlocks } from "./webm.js";
+import { WholeFile } from "./whole.js";
 
 // Any moment that is ever sought must lie before the end: 57 days on either side of the first.
 const DURATION_S = 1e7;
@@ -20,10 +22,7 @@ const Source = (window as { ManagedMediaSource?: typeof MediaSource }).ManagedMe
 
 export const supported = Source !== undefined;
 
-/** `edge`: what comes next is yet to be recorded. `broken`: another feed has to go on at `resumeAt`. */
-export type Condition = "loading" | "edge" | "end" | "broken" | "failed";
-
-export class Feed {
+export class Feed implements Film {
   condition: Condition = "loading";
   /** Wall time of a part that does not play in one go with those before it; or that which follows one that plays not at all. */
   resumeAt = 0;
@@ -36,6 +35,7 @@ export class Feed {
   private header: { url: string; data: Uint8Array<ArrayBuffer> } | null = null;
   private headed = "";
   private running = new AbortController();
+  private filling = false;
   private strider: { reel: Reel; signal: AbortSignal } | null = null;
   private work: Promise<unknown> = Promise.resolve();
   private wake: () => void = () => undefined;
@@ -63,7 +63,6 @@ export class Feed {
     return Math.abs(wall - this.origin) < (DURATION_S / 2 - 86_400) * 1_000;
   }
 
-  /** To be called when the video has moved on: more may be wanted. */
   poke(): void {
     this.wake();
   }
@@ -72,7 +71,6 @@ export class Feed {
     return this.axis.wall(media);
   }
 
-  /** Where the video can go on when it has come to the end of what is buffered in one piece. */
   after(media: number): number | null {
     const { buffered } = this.video;
     for (let index = 0; index < buffered.length; index += 1) {
@@ -82,9 +80,8 @@ export class Feed {
     return null;
   }
 
-  /** Moves the video to `wall` or the next recorded moment after it; false: nothing was recorded since. */
   async seek(wall: number): Promise<boolean> {
-    const there = this.strider ? null : this.buffered(wall);
+    const there = this.filling ? this.buffered(wall) : null;
     if (there !== null) {
       this.video.currentTime = there;
       return true;
@@ -125,6 +122,7 @@ export class Feed {
     await this.work.catch(() => undefined);
     signal.throwIfAborted();
     this.strider = null;
+    this.filling = false;
     this.condition = "loading";
     const work = task(signal);
     this.work = work;
@@ -142,16 +140,27 @@ export class Feed {
   }
 
   private async fill(reel: Reel, signal: AbortSignal): Promise<void> {
+    this.filling = true;
     while (!signal.aborted) {
       while (!signal.aborted && !this.hungry()) await new Promise<void>((resolve) => (this.wake = resolve));
       const taken = (this.work = this.take(reel, signal).then((part) => part && this.trim().then(() => part)));
       try {
-        if (!(await taken)) this.condition = "end";
-        else continue;
+        if (await taken) continue;
+        this.condition = "end";
       } catch (error) {
-        if (!signal.aborted && this.condition !== "broken") this.condition = "failed";
+        if (!signal.aborted) this.stopped(error);
       }
+      this.filling &&= signal.aborted;
       return;
+    }
+  }
+
+  private stopped(error: unknown): void {
+    if (error instanceof WholeFile) {
+      this.condition = "broken";
+      this.resumeAt = error.segment.start;
+    } else if (this.condition !== "broken") {
+      this.condition = "failed";
     }
   }
 

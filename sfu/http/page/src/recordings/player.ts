@@ -2,7 +2,9 @@
 
 import type { Camera } from "./catalogue.js";
 import { Feed } from "./feed.js";
+import type { Film } from "./film.js";
 import { GAP_MS, type Span } from "./spans.js";
+import { Whole, WholeFile } from "./whole.js";
 
 export const SPEEDS = [1, 2, 4, 8, 16] as const;
 export type Speed = (typeof SPEEDS)[number];
@@ -31,12 +33,12 @@ export class Player {
   gap: Span | null = null;
   onChange: () => void = () => undefined;
 
-  private feed: Feed | null = null;
+  private film: Film | null = null;
   private camera: Camera | null = null;
   private sought = 0;
   private seeks = 0;
   private breaks = 0;
-  /** A moment was sought, and its first part is on its way. */
+  /** A moment was sought, and its first part is on its way, or never came. */
   private fetching = false;
   private pace: { since: number; wall: number } | null = null;
   private rate: Speed = 1;
@@ -62,8 +64,8 @@ export class Player {
 
   /** Wall time of the picture that is shown, or that is on its way. */
   get wall(): number {
-    const { feed, status, video } = this;
-    return feed && (status === "ready" || status === "edge" || status === "end") ? feed.wall(video.currentTime) : this.sought;
+    const { film, video } = this;
+    return film && !this.fetching && !this.gap ? film.wall(video.currentTime) : this.sought;
   }
 
   get speed(): Speed {
@@ -105,7 +107,7 @@ export class Player {
   /** To `wall`, or to the next recorded moment after it. */
   async seek(wall: number): Promise<void> {
     if (!this.camera) return;
-    if (!this.feed?.reaches(wall) || this.feed.condition === "broken" || this.video.error) this.thread(wall);
+    if (!this.film?.reaches(wall) || this.film.condition === "broken" || this.video.error) this.thread(wall);
     const seek = (this.seeks += 1);
     this.sought = wall;
     this.gap = null;
@@ -114,28 +116,39 @@ export class Player {
     this.fetching = true;
     this.set("loading");
     try {
-      const found = await this.feed!.seek(wall);
+      const found = await this.found(wall);
       if (seek !== this.seeks) return;
-      this.fetching = false;
+      this.fetching = !found;
       if (!found) this.ended(seek);
       this.apply();
     } catch {
       if (seek !== this.seeks) return;
-      this.fetching = false;
       if (!this.skipBroken()) this.set("failed");
+    }
+  }
+
+  private async found(wall: number): Promise<boolean> {
+    const { film, seeks } = this;
+    try {
+      return await film!.seek(wall);
+    } catch (error) {
+      if (!(error instanceof WholeFile) || seeks !== this.seeks) throw error;
+      film!.close();
+      this.film = new Whole(this.video, error.segment);
+      return this.film.seek(wall);
     }
   }
 
   private thread(wall: number): void {
     this.drop();
-    this.feed = new Feed(this.video, this.camera!, wall);
+    this.film = new Feed(this.video, this.camera!, wall);
   }
 
   private drop(): void {
     this.seeks += 1;
     this.fetching = false;
-    this.feed?.close();
-    this.feed = null;
+    this.film?.close();
+    this.film = null;
     this.video.removeAttribute("src");
     this.video.load();
   }
@@ -152,16 +165,16 @@ export class Player {
   }
 
   private tick(): void {
-    const { feed, video } = this;
+    const { film, video } = this;
     // What the video still shows is of before.
-    if (!feed || this.fetching || this.striding || this.status === "gap" || this.status === "failed") return;
-    feed.poke();
+    if (!film || this.fetching || this.striding || this.status === "gap" || this.status === "failed") return;
+    film.poke();
     if (video.seeking || video.readyState < 2) {
-      if (this.status === "loading" && feed.condition === "broken") this.skipBroken();
-      else this.leaveHole(feed);
+      if (this.status === "loading" && film.condition === "broken") this.skipBroken();
+      else this.leaveHole(film);
       return;
     }
-    if (video.readyState < HAVE_FUTURE_DATA && this.playing) return this.starved(feed);
+    if (this.playing && (video.ended || video.readyState < HAVE_FUTURE_DATA)) return this.starved(film);
     this.breaks = 0;
     this.set("ready");
     if (this.playing && this.rate > AUDIBLE && this.late(performance.now())) void this.stride();
@@ -180,7 +193,7 @@ export class Player {
 
   /** Shows key frames alone, as far apart as the speed wants them. */
   private async stride(): Promise<void> {
-    const { feed, seeks, rate } = this;
+    const { film, seeks, rate } = this;
     this.striding = true;
     this.video.pause();
     let [since, from, end] = [performance.now(), this.wall, this.wall];
@@ -188,7 +201,7 @@ export class Player {
     try {
       while (going()) {
         const wall = from + (performance.now() - since) * rate;
-        const part = await feed!.stride(wall);
+        const part = await film!.stride(wall);
         if (!part) return this.ended(seeks);
         const early = part.start - wall;
         if (part.start - end >= GAP_MS && early > 0) [since, from] = [performance.now(), part.start];
@@ -208,22 +221,22 @@ export class Player {
   }
 
   /** A moment was sought of which there is no picture: pictures were lost, or come seconds apart. */
-  private leaveHole(feed: Feed): void {
-    const next = this.video.readyState === HAVE_METADATA ? feed.after(this.video.currentTime) : null;
+  private leaveHole(film: Film): void {
+    const next = this.video.readyState === HAVE_METADATA ? film.after(this.video.currentTime) : null;
     if (next !== null) this.video.currentTime = next;
   }
 
   /** The picture on the screen is the last that is buffered in one piece. */
-  private starved(feed: Feed): void {
+  private starved(film: Film): void {
     const { currentTime } = this.video;
-    const next = feed.after(currentTime);
+    const next = film.after(currentTime);
     if (next !== null) {
-      const hole = { start: feed.wall(currentTime), end: feed.wall(next) };
+      const hole = { start: film.wall(currentTime), end: film.wall(next) };
       if (hole.end - hole.start >= GAP_MS) this.showGap(hole, next);
       else this.video.currentTime = next;
-    } else if (feed.condition !== "broken" || !this.skipBroken()) {
-      if (feed.condition === "end") this.ended(this.seeks);
-      else this.set(feed.condition === "broken" ? "failed" : feed.condition);
+    } else if (film.condition !== "broken" || !this.skipBroken()) {
+      if (film.condition === "end") this.ended(this.seeks);
+      else this.set(film.condition === "broken" ? "failed" : film.condition);
     }
   }
 
@@ -244,10 +257,10 @@ export class Player {
 
   /** A file with other tracks needs a source buffer of its own; one that does not play even then is left out. */
   private skipBroken(): boolean {
-    const { feed } = this;
-    if (feed?.condition !== "broken") return false;
+    const { film } = this;
+    if (film?.condition !== "broken") return false;
     if ((this.breaks += 1) > MOST_BREAKS) return false;
-    void this.seek(feed.resumeAt);
+    void this.seek(film.resumeAt);
     return true;
   }
 

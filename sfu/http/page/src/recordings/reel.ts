@@ -2,6 +2,8 @@
 
 import { type Camera, parts, Refused, segments } from "./catalogue.js";
 import type { Part } from "./playlist.js";
+import { GAP_MS } from "./spans.js";
+import { WholeFile } from "./whole.js";
 
 const PAGE_MS = 120_000;
 // How far a playlist reaches into the time to come, which a growing segment moves into.
@@ -44,11 +46,24 @@ export class Reel {
     const since = this.last?.end === start ? start - KNOWN_MS : start;
     const found = await parts(this.camera, { start: since, end }, this.signal).catch(noneWhenMissing);
     this.queue = found.filter((part) => this.follows(part));
+    if ((this.queue[0]?.start ?? Infinity) - start >= GAP_MS && (await this.skipped(start, found))) return true;
     if (this.queue.length > 0) {
       this.until = Math.max(this.queue.at(-1)!.end, start + 1);
       return true;
     }
     return this.jump(start, end);
+  }
+
+  /** Whether a segment begins later on that no playlist knows, for it has no parts; it throws when that one is here. */
+  private async skipped(start: number, found: readonly Part[]): Promise<boolean> {
+    const end = this.queue[0]?.start ?? start + GAP_MS;
+    const listed = await segments(this.camera, { start, end });
+    const whole = listed.find((it) => !it.writing && it.end - start >= GAP_MS && !found.some((part) => part.url.endsWith(it.url)));
+    if (!whole) return false;
+    if (whole.start <= start) throw new WholeFile(whole);
+    this.queue = [];
+    this.until = whole.start;
+    return true;
   }
 
   private async jump(start: number, end: number): Promise<boolean> {

@@ -309,6 +309,7 @@ export class View {
       this.choice.dataset.names = JSON.stringify(names);
       this.choice.replaceChildren(...names.map((name) => element("option", {}, name)));
     }
+    this.choice.hidden = names.length === 0;
     this.choice.selectedIndex = listed.findIndex((it) => it.room === camera?.room && it.peer === camera.peer);
   }
 

@@ -1,0 +1,70 @@
+// A segment that its recorder has given an index of its own (progressive MP4): the browser plays the file as it is.
+
+import type { Condition, Film } from "./film.js";
+import type { Segment } from "./spans.js";
+
+const HAVE_METADATA = 1;
+
+/** Thrown where parts were asked for of a segment that has none. */
+export class WholeFile extends Error {
+  constructor(readonly segment: Segment) {
+    super(`${segment.url} has no parts`);
+  }
+}
+
+export class Whole implements Film {
+  condition: Condition = "loading";
+  readonly resumeAt: number;
+  private readonly over = (): void => void (this.condition = "broken");
+
+  constructor(
+    private readonly video: HTMLVideoElement,
+    private readonly segment: Segment,
+  ) {
+    this.resumeAt = segment.end;
+    video.src = segment.url;
+    for (const name of ["ended", "error"]) video.addEventListener(name, this.over);
+  }
+
+  close(): void {
+    for (const name of ["ended", "error"]) this.video.removeEventListener(name, this.over);
+  }
+
+  reaches(wall: number): boolean {
+    return this.segment.start <= wall && wall < this.segment.end;
+  }
+
+  poke(): void {
+    // The browser fetches by itself.
+  }
+
+  wall(media: number): number {
+    return this.segment.start + media * 1_000;
+  }
+
+  after(): null {
+    return null;
+  }
+
+  async seek(wall: number): Promise<boolean> {
+    const { video } = this;
+    this.condition = "loading";
+    if (video.readyState < HAVE_METADATA) {
+      await new Promise<void>((resolve, reject) => {
+        video.addEventListener("loadedmetadata", () => resolve(), { once: true });
+        video.addEventListener("error", () => reject(new Error("the browser refused this file")), { once: true });
+      });
+    }
+    video.currentTime = Math.max(0, wall - this.segment.start) / 1_000;
+    return true;
+  }
+
+  async stride(wall: number): Promise<{ start: number; end: number } | null> {
+    if (wall >= this.segment.end) {
+      this.condition = "broken";
+      throw new Error("the file ends here");
+    }
+    await this.seek(wall);
+    return { start: wall, end: wall };
+  }
+}
