@@ -14,7 +14,10 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Final, NamedTuple
+
+import aiofiles
+from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from recorder.export import ExportError
 from recorder.muxer import MuxError
@@ -44,7 +47,7 @@ class Span(NamedTuple):
     until_us: int
 
 
-async def make(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> tuple[BinaryIO, str]:
+async def make(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> tuple[AsyncBufferedReader, str]:
     """The clip as an open file without a name, and its suffix. ClipError, also when it is not `wanted` any more."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "recorder.clip"),
@@ -60,7 +63,7 @@ async def make(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> tu
         answer = await _heard(output, wanted)
         if "path" in answer:
             path = Path(answer["path"])
-            return await asyncio.to_thread(path.open, "rb"), path.suffix
+            return await aiofiles.open(path, "rb"), path.suffix
         raise ClipError(answer.get("reason", "failed"), answer.get("message", "the clip's process ended"))
     finally:
         to_process.close()

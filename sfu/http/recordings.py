@@ -12,9 +12,11 @@ import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import BinaryIO, Final, ParamSpec, TypeVar
+from typing import Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
+import aiofiles
+from aiofiles.threadpool.binary import AsyncBufferedReader
 from aiohttp import web
 
 from recorder import clip
@@ -113,7 +115,7 @@ class RecordingsApi:
         response = web.StreamResponse(status=status, headers={**FRESH, **content_type, "Accept-Ranges": "bytes"})
         if status == 206:
             response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{whole}"
-        with await self._looking.do(segment.path.open, "rb") as file:
+        async with aiofiles.open(segment.path, "rb") as file:
             return await _send(request, response, file, first, end)
 
     async def _playlist(self, request: web.Request) -> web.StreamResponse:
@@ -170,12 +172,14 @@ class RecordingsApi:
         except ClipError as error:
             status, code = _NO_CLIP[error.reason]
             raise Refusal(status, code, str(error), retry_after=60 if status == 503 else None) from error
-        with file:
-            size = file.seek(0, 2)
+        try:
+            size = await file.seek(0, 2)
             name = f"{span.room.replace('/', '-')}-{span.peer}-{rfc3339(span.since_us).replace(':', '-')}{suffix}"
             attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
             told = {**FRESH, "Content-Type": TYPES[suffix], "Content-Disposition": attachment}
             return await _send(request, web.StreamResponse(headers=told), file, 0, size)
+        finally:
+            await file.close()
 
     async def _protect(self, request: web.Request, *, on: bool) -> web.StreamResponse:
         if not headers.origin_allowed(request.headers.get("Origin"), host=request.host, allowed=()):
@@ -192,14 +196,14 @@ class RecordingsApi:
 
 
 async def _send(
-    request: web.Request, response: web.StreamResponse, file: BinaryIO, at: int, end: int
+    request: web.Request, response: web.StreamResponse, file: AsyncBufferedReader, at: int, end: int
 ) -> web.StreamResponse:
-    """Bytes [at, end) of a file, read in threads."""
+    """Bytes [at, end) of a file."""
     response.content_length = end - at
     await response.prepare(request)
-    file.seek(at)
+    await file.seek(at)
     while at < end and request.method != "HEAD":
-        data = await asyncio.to_thread(file.read, min(_CHUNK, end - at))
+        data = await file.read(min(_CHUNK, end - at))
         if not data:
             raise ConnectionError("the file became shorter")
         await response.write(data)
