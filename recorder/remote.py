@@ -33,6 +33,7 @@ MOST_WINDOWS: Final = 32
 _EXTENSIONS: Final = {MID: 1}
 _UNLIMITED: Final = Bitrates(0, 1 << 40)
 _REPORT: Final = 1.0
+_PATIENCE: Final = 1.0
 
 Source = tuple[str, str]  # room, peer
 
@@ -58,7 +59,9 @@ class Remote:
         self._on_shown = on_shown
         self._name = name
         self._slots: dict[str, Source] = {}
-        self._shown: dict[Source, Shown] = {}
+        self._seen: dict[Source, float] = {}
+        """Since when something of it flows."""
+        self._told: dict[Source, Shown] = {}
         self._agreed: list[Agreed] = []
         self._uplink = self._new_uplink()
         self._report_at = 0.0
@@ -80,6 +83,8 @@ class Remote:
         """Called some times a second: reports, repeated requests, tracks that fell silent."""
         now = self._clock()
         self._uplink.tick(now)
+        if self._seen.keys() - self._told.keys():
+            self._settle()
         if now >= self._report_at:
             self._report_at = now + _REPORT
             self._uplink.report(now)
@@ -134,7 +139,23 @@ class Remote:
             self.peer.offer(self.sections)
 
     def _settle(self) -> None:
-        """Tells of each producer what it sends by now."""
+        """Tells of each producer what it sends by now.
+
+        The first time once both its tracks flow, or one has for a second: what comes until then is kept for it.
+        """
+        shown, now = self._by_source(), self._clock()
+        for source in self._told.keys() - shown.keys():
+            del self._told[source]
+            self._on_shown(source, None)
+        self._seen = {source: self._seen.get(source, now) for source, one in shown.items() if one.flowing}
+        for source in self._seen:
+            one = shown[source]
+            whole = len(one.flowing) > 1 or now - self._seen[source] >= _PATIENCE
+            if (whole or source in self._told) and self._told.get(source) != one:
+                self._told[source] = one
+                self._on_shown(source, one)
+
+    def _by_source(self) -> dict[Source, Shown]:
         shown: dict[Source, Shown] = {}
         for mid, track in self._uplink.tracks.items():
             source = self._slots.get(mid)
@@ -143,12 +164,7 @@ class Remote:
                 one.tracks[mid] = track
                 if mid in self._uplink.flowing:
                     one.flowing.add(mid)
-        before, self._shown = self._shown, shown
-        for source in before.keys() - shown.keys():
-            self._on_shown(source, None)
-        for source, one in shown.items():
-            if before.get(source) != one:
-                self._on_shown(source, one)
+        return shown
 
 
 def _repaired(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
