@@ -102,7 +102,7 @@ class Service:
         self.broker_url = await self._start_broker()
         self.port = await self._open_port()
         loop = asyncio.get_running_loop()
-        self.fanout = Fanout(loop, clock=loop.time)
+        self.fanout = Fanout(loop, clock=loop.time, end_of_turn=self.port.after_read)
         self.link = self._make_link()
         self.rooms = Rooms(
             Limits(

@@ -45,11 +45,19 @@ class Scheduler(Protocol):
 class Fanout:
     """All media on its way out of one process."""
 
-    def __init__(self, scheduler: Scheduler, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        *,
+        clock: Callable[[], float],
+        end_of_turn: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
+        """`end_of_turn` runs a callback when the packets that came together have all been pushed (`call_soon`)."""
         self.forwarded = 0
         """Packets handed to the kernel or to a relay."""
         self._scheduler = scheduler
         self._clock = clock
+        self._end_of_turn = end_of_turn or scheduler.call_soon
         self._held: dict[Producer, list[Packet]] = {}
         self._due: dict[Producer, list[Packet]] = {}
         self._turn = False
@@ -76,7 +84,7 @@ class Fanout:
                 self._due[producer] = self._held.pop(producer)
             if not self._turn:
                 self._turn = True
-                self._scheduler.call_soon(self._end_turn)
+                self._end_of_turn(self._end_turn)
         burst.append(packet)
 
     def _end_turn(self) -> None:

@@ -78,6 +78,8 @@ class UdpPort:
         self._listeners: dict[str, Listener] = {}
         self._validated: dict[Address, Listener] = {}
         self._expected: dict[bytes, ResponseHandler] = {}
+        self._reading = False
+        self._after: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self._interval = sweep_interval
         self._closed = False
@@ -156,6 +158,16 @@ class UdpPort:
         """The response is no longer awaited."""
         self._expected.pop(transaction_id, None)
 
+    def after_read(self, callback: Callable[[], None]) -> None:
+        """Runs `callback` once all that this read brings is handed out; outside of a read, later in the loop's turn.
+
+        Not by the loop in both cases: one turn more is dear in a process that sleeps most of the time.
+        """
+        if self._reading:
+            self._after.append(callback)
+        else:
+            self._loop.call_soon(callback)
+
     def close(self) -> None:
         """Releases the port. Its users are closed before it."""
         self._closed = True
@@ -166,6 +178,16 @@ class UdpPort:
                 sock.close()
 
     def _read(self, sock: socket.socket, ingress: Ingress) -> None:
+        self._reading = True
+        try:
+            self._hand_out(sock, ingress)
+        finally:
+            self._reading = False
+            after, self._after = self._after, []
+            for callback in after:
+                callback()
+
+    def _hand_out(self, sock: socket.socket, ingress: Ingress) -> None:
         validated = self._validated
         for _ in range(BURST // BATCH):
             for data, address in ingress.read():

@@ -40,6 +40,22 @@ async def test_all_families_have_one_number():
     port.close()
 
 
+async def test_what_waits_for_the_end_of_a_read_has_everything_that_came_with_it():
+    port, ear, heard = await UdpPort.open(bind=("127.0.0.1",)), Ear(), []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        port.validate(peer.getsockname(), ear)
+        ear.on_data = lambda data: [ear.data.append(data), port.after_read(lambda: heard.append(len(ear.data)))]
+        for number in range(3):  # before the loop can look
+            peer.sendto(bytes([128, number]), ("127.0.0.1", port.port))
+        await until(lambda: heard)
+        assert heard == [3, 3, 3]
+        port.after_read(lambda: heard.append("soon"))
+        assert heard == [3, 3, 3]
+        await until(lambda: heard[-1] == "soon")
+    port.close()
+
+
 async def test_a_taken_port_is_an_error_and_leaves_nothing_open():
     port = await UdpPort.open(bind=("127.0.0.1",))
     with pytest.raises(OSError, match="in use"):
