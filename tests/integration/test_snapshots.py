@@ -28,7 +28,7 @@ async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto],
     ):
         await until(lambda: home.json("sfu/site/state").get("live"))
         home.publish("sfu/site/snapshot/set", "PRESS")
-        await until(lambda: "sfu/site/snapshot/url" in home.latest)
+        await until(lambda: {"sfu/site/snapshot", "sfu/site/snapshot/url"} <= home.latest.keys())
         assert size(home.latest["sfu/site/snapshot"]) == (320, 180)
         assert service.http is not None
         for address, status in (
