@@ -79,14 +79,17 @@ class Ingress:
             header = (name, _NAME, vector, 1, controls + index * _CONTROL.size, _CONTROL.size, 0, 0)
             MMSGHDR.pack_into(self._headers, index * MMSGHDR.size, *header)
         self._fresh = bytes(self._headers)
+        self._used = 0
         self._headers_c = _ffi.cast("struct mmsghdr *", self._pinned[-1])
 
     def read(self) -> list[tuple[bytes, Address]]:
         """Datagrams that wait, in order, each with its sender; none when none wait or the socket is closed."""
         if not self._batched:
             return self._read_singly()
-        self._headers_view[:] = self._fresh  # the kernel has overwritten lengths
-        count = _libc.recvmmsg(self._socket.fileno(), self._headers_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
+        used = self._used * MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
+        self._headers_view[:used] = self._fresh[:used]
+        count: int = _libc.recvmmsg(self._socket.fileno(), self._headers_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
+        self._used = max(count, 0)
         self.drained = count < BATCH
         datagrams: list[tuple[bytes, Address]] = []
         if count <= 0:  # nothing there, or an ICMP error that belongs to an earlier send
