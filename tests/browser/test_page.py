@@ -37,7 +37,7 @@ class Scene:
         page = await (await self.browser.new_context(**context)).new_page()
         await page.add_init_script(init)
         await page.goto(self.http.url + path)
-        await page.wait_for_function("window.__sfu")
+        await until_true(page, "window.__sfu !== undefined")
         return page
 
 
