@@ -59,6 +59,12 @@ _PLAY = """async name => {
     }
 }"""
 
+_STATE = """async name => {
+    const { pc } = connections[name];
+    const transports = [...(await pc.getStats()).values()].filter(({ type }) => type === 'transport');
+    return [pc.signalingState, pc.iceConnectionState, pc.connectionState, transports];
+}"""
+
 
 class ChromiumConnection:
     """A `Connection` that lives in a page; its picture and sound are a video element's."""
@@ -110,11 +116,15 @@ class Engine:
 
 async def plays(*apps: LegacyApp) -> None:
     """Waits until each app has shown another 15 pictures and received as many packets of sound."""
-    async with asyncio.timeout(2 * PATIENCE_S):
-        for app in apps:
-            assert isinstance(app.local, ChromiumConnection)
-            await app.local.page.evaluate(_PLAY, app.local.name)
-            assert not app.failures
+    try:
+        async with asyncio.timeout(2 * PATIENCE_S):
+            for app in apps:
+                assert isinstance(app.local, ChromiumConnection)
+                await app.local.page.evaluate(_PLAY, app.local.name)
+                assert not app.failures
+    except TimeoutError:
+        states = [await app.local.page.evaluate(_STATE, app.local.name) for app in apps]
+        raise AssertionError(f"still dark: {states}") from None
 
 
 async def test_call_again_works_whatever_became_of_the_session(mosquitto: StartMosquitto, chromium: Browser) -> None:
