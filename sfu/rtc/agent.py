@@ -25,8 +25,8 @@ class Limits:
     """Seconds after which an agent that hears nothing ends itself."""
 
     half_open: float = 15.0
-    """From the remote parameters to the first selected pair, and to the end of the DTLS handshake. A libwebrtc that gives
-    up an old way after 6 s may send its next ClientHello after 12.8 s (RFC 6347 section 4.2.4.1, from 50 ms on).
+    """From the remote parameters to the first selected pair, and to the end of the DTLS handshake. A libwebrtc that
+    gives up an old way after 6 s may send its next ClientHello after 12.8 s (RFC 6347 section 4.2.4.1, 50 ms at first).
     """
     silence: float = 14.0
     """Without an authenticated check and without media: two checks in a row have failed (RFC 7675 asks for one each 6 s
