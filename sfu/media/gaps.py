@@ -65,7 +65,8 @@ class Gaps:
         self._new: deque[int] = deque()  # those of them that fewer than three later packets have followed
         self._newer = 0  # packets that came, less those out of order, while any were missing
         self._enough = _NEVER  # that many make the first of the new ones due
-        self._look_at = _NEVER  # nothing is due before
+        self.due_at = _NEVER
+        """When `due` wants to be asked, in seconds; infinity while nothing is missing."""
         self._paused_until = 0.0
         self._key = -1
         self._lost = -1
@@ -85,13 +86,9 @@ class Gaps:
         """A key frame starts at `index`: an earlier packet that is given up harms nobody any more."""
         self._key = max(self._key, index)
 
-    def next_due(self) -> float | None:
-        """When `due` will want to be asked, or has wanted to be; None while nothing is missing."""
-        return None if self._look_at == _NEVER else self._look_at
-
     def due(self, now: float) -> list[int]:
         """Indexes to ask for now, rising; they then count as asked for."""
-        if now < self._look_at:
+        if now < self.due_at:
             return []
         wait = max(self.round_trip * _TRIPS, _LEAST_WAIT)
         asked: list[int] = []
@@ -110,7 +107,7 @@ class Gaps:
                 asked.append(index)
         self._paused_until = now + _PAUSE
         earliest = [min(each.wait_until, each.found_at + self._seconds) for each in self._missing.values()]
-        self._look_at = max(min(earliest, default=_NEVER), self._paused_until)
+        self.due_at = max(min(earliest, default=_NEVER), self._paused_until)
         return asked
 
     def wants_key_frame(self) -> bool:
@@ -159,7 +156,7 @@ class Gaps:
             self._new.popleft()
 
     def _look_by(self, moment: float) -> None:
-        self._look_at = min(self._look_at, max(moment, self._paused_until))
+        self.due_at = min(self.due_at, max(moment, self._paused_until))
 
     def _fill(self, index: int, now: float) -> None:
         missing = self._missing.pop(index, None)
@@ -178,7 +175,7 @@ class Gaps:
     def _rest(self) -> None:
         """Nothing is missing."""
         self._new.clear()
-        self._enough = self._look_at = _NEVER
+        self._enough = self.due_at = _NEVER
 
     def _give_up(self, index: int) -> None:
         del self._missing[index]

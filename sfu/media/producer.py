@@ -143,21 +143,19 @@ class Producer:
         self.octets += len(packet.payload)
         self.padding += not packet.payload
         self.heard_at = now
-        self._look_for_gaps(packet.index, now)
+        self.gaps.received(packet.index, now)
+        if now >= self.gaps.due_at:
+            self._look_for_gaps(now)
         for tap in self.taps:
             tap.packet(self, packet, now)
         return True
 
-    def _look_for_gaps(self, index: int, now: float) -> None:
-        gaps = self.gaps
-        gaps.received(index, now)
-        due = gaps.next_due()
-        if due is not None and now >= due:
-            missing = gaps.due(now)
-            if missing and "nack" in self.codec.feedback:
-                self._ask_again(self, [index & 0xFFFF for index in missing])
-            if gaps.wants_key_frame() and self.consumers:
-                self.request_key_frame(now)
+    def _look_for_gaps(self, now: float) -> None:
+        missing = self.gaps.due(now)
+        if missing and "nack" in self.codec.feedback:
+            self._ask_again(self, [index & 0xFFFF for index in missing])
+        if self.gaps.wants_key_frame() and self.consumers:
+            self.request_key_frame(now)
 
     @property
     def bursty(self) -> bool:
@@ -178,7 +176,8 @@ class Producer:
             packet.index = self._highest + delta
             if -_RESTART <= delta <= 0:
                 return True
-            if 0 < delta <= _RESTART and not self._time_jumps(packet, codec, now):
+            steady = packet.media_time == self._last[0]  # of the same frame: nothing to compute
+            if 0 < delta <= _RESTART and (steady or not self._time_jumps(packet, codec, now)):
                 self._highest = packet.index
                 return True
             after, self._after_jump = self._after_jump, packet.sequence + 1 & 0xFFFF

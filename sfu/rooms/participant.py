@@ -91,8 +91,8 @@ class Participant:
         transport.on_connected = self._on_transport_connected
         transport.agent.on_moved = self._on_moved
         transport.on_route = self.downlink.rerouted
-        transport.on_rtp = self._guarded(self._on_rtp)
-        transport.on_rtcp = self._guarded(self._on_rtcp)
+        transport.on_rtp = self._on_rtp
+        transport.on_rtcp = self._on_rtcp
         transport.on_closed = lambda reason: self.on_closed(self, reason)
 
     # --- negotiation
@@ -176,24 +176,26 @@ class Participant:
 
     # --- media, called for each packet
 
-    def _guarded(self, handle: Callable[[bytes], None]) -> Callable[[bytes], None]:
-        """A bug in our handling of this participant's packets ends this participant, not the server."""
-
-        def guarded(data: bytes) -> None:
-            try:
-                handle(data)
-            except Exception:  # noqa: BLE001  # the task boundary of a participant's media
-                _log.exception("%s: internal error", self.leaf)
-                self.on_closed(self, "internal")
-
-        return guarded
-
     def _on_rtp(self, data: bytes) -> None:
-        received = self.uplink.receive(data, self._terms.clock())
-        if received is not None:
-            self._fanout.push(*received)
+        try:
+            received = self.uplink.receive(data, self._terms.clock())
+            if received is not None:
+                self._fanout.push(*received)
+        except Exception:  # noqa: BLE001  # the task boundary of a participant's media
+            self._on_bug()
 
     def _on_rtcp(self, data: bytes) -> None:
+        try:
+            self._read_rtcp(data)
+        except Exception:  # noqa: BLE001  # as above
+            self._on_bug()
+
+    def _on_bug(self) -> None:
+        """In our handling of this participant's packets: it ends this participant, not the server."""
+        _log.exception("%s: internal error", self.leaf)
+        self.on_closed(self, "internal")
+
+    def _read_rtcp(self, data: bytes) -> None:
         now = self._terms.clock()
         said = rtcp.parse_requests(data, self._drops)
         for message in said:

@@ -229,28 +229,28 @@ class Transport:
     def _on_datagram(self, data: bytes) -> None:
         first = data[0]
         if 128 <= first < 192:  # RFC 7983 section 7
-            self._on_srtp(data)
+            receiver = self.receiver
+            if receiver is None:
+                self._keep_early(data)
+            elif len(data) < _SHORTEST_RTCP:
+                self.drops["short"] += 1
+            elif 192 <= data[1] < 224:  # RFC 5761 section 4
+                self._on_srtcp(data, receiver)
+            elif len(data) >= _SHORTEST_RTP and (packet := receiver.unprotect(data)) is not None:
+                self.on_rtp(packet)
+            else:
+                self.drops["srtp"] += 1
         elif 20 <= first < 64:
             if not self._pipe.put(data):
                 self.drops["records_full"] += 1
         else:
             self.drops["unknown"] += 1
 
-    def _on_srtp(self, data: bytes) -> None:
-        receiver = self.receiver
-        if receiver is None:
-            self._keep_early(data)
-        elif len(data) < _SHORTEST_RTCP:
-            self.drops["short"] += 1
-        elif 192 <= data[1] < 224:  # RFC 5761 section 4
-            if (packet := receiver.unprotect_rtcp(data)) is None:
-                self.drops["srtcp"] += 1
-            else:
-                self.on_rtcp(packet)
-        elif len(data) >= _SHORTEST_RTP and (packet := receiver.unprotect(data)) is not None:
-            self.on_rtp(packet)
+    def _on_srtcp(self, data: bytes, receiver: SrtpContext) -> None:
+        if (packet := receiver.unprotect_rtcp(data)) is None:
+            self.drops["srtcp"] += 1
         else:
-            self.drops["srtp"] += 1
+            self.on_rtcp(packet)
 
     def _keep_early(self, data: bytes) -> None:
         if self.state == TransportState.CONNECTING and len(self._early) < _MAX_EARLY:
@@ -280,7 +280,7 @@ class Transport:
             self.on_connected()
             early, self._early = self._early, []
             for data in early:
-                self._on_srtp(data)
+                self._on_datagram(data)
 
     def _on_handshake_over(self, task: asyncio.Task[None]) -> None:
         """A bug in here or in `on_connected` ends this transport and nothing else."""

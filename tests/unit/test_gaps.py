@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -26,14 +28,14 @@ def due(gaps: Gaps, now: float, rtt: float = 0.0) -> list[int]:
 
 def test_a_whole_stream_misses_nothing() -> None:
     gaps = received(list(range(1000)))
-    assert gaps.next_due() is None
+    assert gaps.due_at == math.inf
     assert due(gaps, 10.0) == []
     assert not gaps.wants_key_frame()
 
 
 def test_a_hole_is_asked_for_after_a_short_wait() -> None:
     gaps = received([0, 1, 4])
-    assert gaps.next_due() == pytest.approx(0.01)
+    assert gaps.due_at == pytest.approx(0.01)
     assert due(gaps, 0.009) == []
     assert due(gaps, 0.01) == [2, 3]
     assert gaps.nacked == 2
@@ -43,7 +45,7 @@ def test_three_later_packets_make_the_wait_shorter() -> None:
     gaps = received([0, 2, 3], now=1.0)
     assert due(gaps, 1.0) == []
     received([4], gaps, now=1.001)
-    assert gaps.next_due() == 1.001
+    assert gaps.due_at == 1.001
     assert due(gaps, 1.001) == [1]
 
 
@@ -57,7 +59,7 @@ def test_each_hole_waits_for_later_packets_of_its_own() -> None:
 
 def test_reordered_packets_are_not_asked_for() -> None:
     gaps = received([0, 2, 1, 4, 5, 3])
-    assert gaps.next_due() is None
+    assert gaps.due_at == math.inf
     assert due(gaps, 1.0) == []
     assert (gaps.reordered, gaps.recovered, gaps.late) == (2, 0, 0)
 
@@ -67,7 +69,7 @@ def test_requests_back_off_by_the_round_trip() -> None:
     asked = [now / 1000 for now in range(1100) if due(gaps, now / 1000, rtt=0.1)]
     assert asked == pytest.approx([0.01, 0.16, 0.46], abs=0.0021)
     assert (gaps.nacked, gaps.abandoned) == (1, 1)
-    assert gaps.next_due() is None
+    assert gaps.due_at == math.inf
 
 
 def test_a_short_round_trip_is_taken_for_20_ms() -> None:
@@ -130,7 +132,7 @@ def test_a_large_hole_gives_everything_up_at_once() -> None:
     gaps = received([0, 2, 515, 516])
     assert len(gaps.due(0.02)) == 512
     received([1030], gaps, now=0.03)
-    assert gaps.next_due() is None
+    assert gaps.due_at == math.inf
     assert gaps.abandoned == 1 + 512 + 513
     assert gaps.wants_key_frame()
 
@@ -145,7 +147,7 @@ def test_a_new_stream_owes_nothing_of_the_old_one() -> None:
     gaps = received([0, 2, 1000])
     gaps.restart()
     received([200_000], gaps)
-    assert gaps.next_due() is None
+    assert gaps.due_at == math.inf
     assert not gaps.wants_key_frame()
     received([200_002], gaps)
     assert due(gaps, 0.01) == [200_001]
@@ -175,15 +177,14 @@ class GapsMachine(RuleBasedStateMachine):
     @rule(rtt=st.sampled_from([0.0, 0.03, 0.2]), wait=st.sampled_from([0.0, 0.001, 0.02, 0.1, 0.6]))
     def ask(self, rtt: float, wait: float) -> None:
         self.now += wait
-        next_due = self.gaps.next_due()
+        due_at = self.gaps.due_at
         self.gaps.round_trip = rtt
         asked = self.gaps.due(self.now)
         assert asked == sorted(set(asked))
         assert not self.came & set(asked)
         assert len(asked) <= 512
         if asked:
-            assert next_due is not None
-            assert next_due <= self.now
+            assert due_at <= self.now
             assert asked[-1] < max(self.came)
         for index in asked:
             times = self.asked.setdefault(index, [])
@@ -196,7 +197,7 @@ class GapsMachine(RuleBasedStateMachine):
         self.gaps.restart()
         self.came.clear()
         self.asked.clear()
-        assert self.gaps.next_due() is None
+        assert self.gaps.due_at == math.inf
 
     def receive(self, index: int) -> None:
         before = self.gaps.recovered
@@ -212,12 +213,12 @@ class GapsMachine(RuleBasedStateMachine):
         assert len(gaps._missing) <= 512
         assert len(gaps._new) <= 3 * 512
         assert gaps.recovered <= gaps.nacked
-        assert (gaps.next_due() is None) == (not gaps._missing)
+        assert (gaps.due_at == math.inf) == (not gaps._missing)
 
     def teardown(self) -> None:
         """All that is missing is asked for or given up in the end."""
-        while self.gaps.next_due() is not None:
-            self.now = max(self.now, self.gaps.next_due() or 0.0)
+        while self.gaps.due_at < math.inf:
+            self.now = max(self.now, self.gaps.due_at)
             self.gaps.due(self.now)
 
 
