@@ -2,8 +2,9 @@
 
 Owns the arena that packets are encrypted in and the headers that tell the kernel of them. A burst goes through four
 steps, each done for all transports at once: copied side by side into the arena, encrypted there by `map` over libsrtp,
-described in `mmsghdr`s by slices, and sent by one `sendmmsg`. Never waits: what the kernel does not take is counted
-and gone. All that C is shown by address is referenced here until the call that reads it has returned.
+described in `mmsghdr`s by slices, and sent by one `sendmmsg`. For few transports the same is done packet by packet.
+Never waits: what the kernel does not take is counted and gone. All that C is shown by address is referenced here until
+the call that reads it has returned.
 """
 
 from __future__ import annotations
@@ -32,6 +33,9 @@ _WIDTHS: Final = (192, 704, 1344, 2240)
 Tight, for what lies between packets is copied with them and takes their place in the caches; few, for all that leaves
 in one go has one width; odd numbers of cache lines, or packets would compete for the same few of them.
 """
+_FEW: Final = 32
+"""Packets, all transports' together, up to which the plain way costs less: the steps for all at once are of many kinds,
+and in a process that sleeps between two bursts each kind's first use waits for memory, not for the processor."""
 _SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
 _GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
 _CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
@@ -71,14 +75,18 @@ class _Layout:
         self.count = len(packets)
         self.packets = packets
         sizes = [len(packet) for packet in packets]
-        longest = max(sizes, default=0) + overhead
-        self.width = next(width for width in _WIDTHS if width >= longest)
-        self.sizes = array("i", sizes).tobytes()
+        self.width = _width(max(sizes, default=0) + overhead)
+        self.sizes = array("i", sizes)
         """Of each packet in plain text, as C's int."""
         self.lengths = array("Q", [size + overhead for size in sizes])
         """Of each packet encrypted, as C's size_t."""
         self.singles = [Run(first, 1, length) for first, length in enumerate(self.lengths)]
         self.runs = _runs(self.lengths)
+
+
+def _width(longest: int) -> int:
+    """Of slots that packets of so many bytes fit."""
+    return next(width for width in _WIDTHS if width >= longest)
 
 
 def _runs(lengths: Sequence[int]) -> list[Run]:
@@ -102,8 +110,14 @@ class Burst:
 
     def __init__(self, packets: Sequence[bytes]) -> None:
         """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
-        self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
-        self.refused = len(packets) - len(self.packets)
+        self.longest = max(map(len, packets), default=0)
+        """Bytes of the largest packet that is not left out."""
+        self.packets = packets
+        self.refused = 0
+        if self.longest > MAX_DATAGRAM - TRAILER:
+            self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
+            self.longest = max(map(len, self.packets), default=0)
+            self.refused = len(packets) - len(self.packets)
         self._layouts: dict[int, _Layout] = {}
 
     def layout(self, overhead: int) -> _Layout:
@@ -149,7 +163,7 @@ class Egress:
         self._view = memoryview(_srtp.ffi.buffer(self._arena))
         self._grids: dict[int, list[Any]] = {}
         self._lengths = _srtp.ffi.new("int[]", _SLOTS)
-        self._lengths_view = memoryview(_srtp.ffi.buffer(self._lengths))
+        self._lengths_view = memoryview(_srtp.ffi.buffer(self._lengths)).cast("B").cast("i")
         self._lengths_at = [self._lengths + slot for slot in range(_SLOTS)]
         self._used = 0
         self._allocate_headers()
@@ -168,6 +182,7 @@ class Egress:
         self._messages_view = memoryview(self._messages)
         self._words = self._messages_view.cast("Q")
         self._messages_c = _ffi.from_buffer(self._messages)
+        self._messages_p = _ffi.cast("struct mmsghdr *", self._messages_c)
         self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
         self._name_length = 28 if self._socket.family == socket.AF_INET6 else 16
         self._arena_at = int(_srtp.ffi.cast("uintptr_t", self._arena))
@@ -186,6 +201,8 @@ class Egress:
 
         Returns how many packets libsrtp refused, by position of the target, where it refused any.
         """
+        if len(burst.packets) * len(targets.paths) <= _FEW:
+            return self._write_few(targets, burst)
         layout = burst.layout(targets.overhead)
         runs = layout.runs if self.segmented else layout.singles
         failed: dict[int, int] = {}
@@ -207,13 +224,64 @@ class Egress:
             at += count
         return failed
 
+    def _write_few(self, targets: Targets, burst: Burst) -> dict[int, int]:
+        """As `write`, packet by packet. What is refused leaves no trace: the next packet takes its slot."""
+        packets, overhead = burst.packets, targets.overhead
+        failed: dict[int, int] = {}
+        needed = len(packets) * len(targets.paths)
+        if self._used + needed > _SLOTS or len(self._queued) + needed > _MESSAGES:
+            self.flush()
+        if burst.longest + overhead > self._width:
+            self.flush()
+            self._set_width(_width(burst.longest + overhead))
+        protect, view, width, most = _srtp.lib.srtp_protect, self._view, self._width, _SEGMENTS if self.segmented else 1
+        places, sizes, sizes_at, vector_lengths = (
+            self._places,
+            self._lengths_view,
+            self._lengths_at,
+            self._vector_lengths,
+        )
+        slot = self._used
+        for position, handle in enumerate(targets.handles):
+            path = targets.paths[position]
+            first, segment, last = slot, 0, 0
+            for packet in packets:
+                size = len(packet)
+                start = slot * width
+                view[start : start + size] = packet
+                sizes[slot] = size
+                if protect(handle, places[slot], sizes_at[slot]):
+                    failed[position] = failed.get(position, 0) + 1
+                    continue
+                length = size + overhead
+                if slot > first and (length > segment or last < segment or slot - first == most):
+                    self._queue_run(path, first, slot - first, segment)
+                    first = slot
+                if slot == first:
+                    segment = length
+                vector_lengths[slot] = last = length
+                slot += 1
+            if slot > first:
+                self._queue_run(path, first, slot - first, segment)
+        self._used = slot
+        return failed
+
+    def _queue_run(self, path: Path, first: int, count: int, segment: int) -> None:
+        """One message: the packets in `count` slots from `first` on."""
+        control, control_length = self._control(segment) if count > 1 else (0, 0)
+        vector = self._vectors_at + first * IOVEC.size
+        head = (path.pointer, self._name_length, vector, count, control, control_length, 0, 0)
+        MMSGHDR.pack_into(self._messages, len(self._queued) * MMSGHDR.size, *head)
+        self._queued.append(path)
+        self._queued_packets += count
+
     def _encrypt(self, handles: list[Any], layout: _Layout) -> list[int]:
         """One copy of the burst in plain text for each handle, encrypted in place; libsrtp's status of each packet."""
         count = len(handles)
         first, last = self._used, self._used + count * layout.count
         self._used = last
         self._fill(first * self._width, layout.packets, count)
-        self._lengths_view[4 * first : 4 * last] = layout.sizes * count
+        self._lengths_view[first:last] = layout.sizes * count
         each = itertools.chain.from_iterable(map(itertools.repeat, handles, itertools.repeat(layout.count)))
         # `map` goes from packet to packet without a step of the interpreter.
         return list(map(_srtp.lib.srtp_protect, each, self._places[first:last], self._lengths_at[first:last]))
@@ -266,20 +334,21 @@ class Egress:
     def flush(self) -> None:
         """Sends what is queued. What the kernel does not take at once is counted and gone: media does not wait."""
         queued, done = len(self._queued), 0
-        refused = sum(self.refused.values())
         if not _LINUX_64:
             for message in range(queued):
                 self._send_singly(message)
             done = queued
         while done < queued:
-            pointer = _ffi.cast("struct mmsghdr *", self._messages_c + done * MMSGHDR.size)
+            pointer = self._messages_p
+            if done:
+                pointer = _ffi.cast("struct mmsghdr *", self._messages_c + done * MMSGHDR.size)
             taken = _libc.sendmmsg(self._socket.fileno(), pointer, queued - done, socket.MSG_DONTWAIT)
             if taken > 0:
                 done += taken
             else:
                 self._on_error(_ffi.errno, done)
                 done += 1
-        self.sent += self._queued_packets - (sum(self.refused.values()) - refused)
+        self.sent += self._queued_packets
         self._queued.clear()
         self._used = self._queued_packets = 0
 
@@ -308,21 +377,21 @@ class Egress:
             target, position = divmod(number, layout.count)
             if code:
                 failed[at + target] = failed.get(at + target, 0) + 1
-            elif self._send_slot(first + number, layout.lengths[position], paths[target]):
+            else:
+                self._send_slot(first + number, layout.lengths[position], paths[target])
                 self.sent += 1
         return failed
 
-    def _send_slot(self, slot: int, length: int, path: Path) -> bool:
+    def _send_slot(self, slot: int, length: int, path: Path) -> None:
         try:
             self._socket.sendto(self._view[slot * self._width : slot * self._width + length], path.address)
         except OSError as error:
             self._refuse(error.errno or 0, 1)
-            return False
-        return True
 
     def _refuse(self, number: int, count: int) -> None:
         name = errno.errorcode.get(number, str(number))
         self.refused[name] = self.refused.get(name, 0) + count
+        self.sent -= count
 
 
 def _segments_supported(sock: socket.socket) -> bool:
