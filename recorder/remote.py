@@ -110,7 +110,7 @@ class Remote:
 
     def on_rtp(self, data: bytes) -> None:
         """See `PeerListener`."""
-        self._uplink.receive(data, self._clock())
+        self._uplink.receive((data,), self._clock())
 
     def on_rtcp(self, data: bytes) -> None:
         """See `PeerListener`: sender reports, which put sound and picture in step."""

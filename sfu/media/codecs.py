@@ -18,14 +18,22 @@ _START = 0x80
 """The first bit of a fragmentation header, and of a slice that is its picture's first."""
 
 
-def starts_key_frame(codec_name: str, payload: bytes) -> bool:
-    """Whether a decoder can start with this packet.
+def key_frame_test(codec_name: str) -> Callable[[bytes], bool]:
+    """What tells by a packet's payload whether a decoder can start with it.
 
     True for the first packet of a key frame and, where parameter sets travel in packets of their own, for theirs too.
     Always true for codecs that have no key frames: audio.
     """
-    starts = _STARTS.get(codec_name)
-    return starts is None or starts(payload)
+    return _STARTS.get(codec_name, _always)
+
+
+def starts_key_frame(codec_name: str, payload: bytes) -> bool:
+    """Whether a decoder can start with this packet, as `key_frame_test` has it."""
+    return key_frame_test(codec_name)(payload)
+
+
+def _always(_: bytes) -> bool:
+    return True
 
 
 def _h264(payload: bytes) -> bool:

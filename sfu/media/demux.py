@@ -102,7 +102,8 @@ class Demux:
         self._by_payload_type: dict[int, _Section] = {}
         self._by_ssrc: dict[int, Routed] = {}
         self._mid_extensions: frozenset[int] = frozenset()
-        self._telling: frozenset[int] = frozenset()
+        self.telling: frozenset[int] = frozenset()
+        """The header extensions that may say of a packet that it goes elsewhere than the one before."""
         self.refused_rid = False
         """Whether the latest packet that was routed nowhere named a section, and a layer that it does not have."""
 
@@ -114,7 +115,7 @@ class Demux:
         self._by_payload_type = _unique(sections)
         rid_extensions = {number for route in routes for number in (route.rid_extension, route.repaired_extension)}
         self._mid_extensions = frozenset(route.mid_extension for route in routes if route.mid_extension is not None)
-        self._telling = self._mid_extensions | {number for number in rid_extensions if number is not None}
+        self.telling = self._mid_extensions | {number for number in rid_extensions if number is not None}
         self._by_ssrc = self._known_again()
 
     def _known_again(self) -> dict[int, Routed]:
@@ -137,7 +138,7 @@ class Demux:
         if (
             known is not None
             and packet.payload_type in known.payload_types
-            and (not packet.extensions or self._telling.isdisjoint(packet.extensions))
+            and (not packet.extensions or self.telling.isdisjoint(packet.extensions))
         ):
             self._by_ssrc[ssrc] = known  # at the end again: the table is in order of use
             return known

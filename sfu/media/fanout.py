@@ -73,19 +73,19 @@ class Fanout:
         """Shows a consumer of key frames the latest one; False if a newer one has to be asked for."""
         return self._replays.slide(consumer)
 
-    def push(self, producer: Producer, packet: Packet) -> None:
-        """Queues one packet of `producer` for the pass at the end of this turn of the loop, or of its frame."""
+    def push(self, producer: Producer, packets: Sequence[Packet]) -> None:
+        """Queues packets of `producer` for the pass at the end of this turn of the loop, or of their frame."""
         burst = self._due.get(producer)
         if burst is None:
             burst = self._held.get(producer)
             if burst is None:
                 burst = self._held[producer] = []
-            if packet.marker or not producer.bursty or len(burst) >= MAX_BURST:
+            if packets[-1].marker or not producer.bursty or len(burst) >= MAX_BURST:
                 self._due[producer] = self._held.pop(producer)
             if not self._turn:
                 self._turn = True
                 self._end_of_turn(self._end_turn)
-        burst.append(packet)
+        burst += packets
 
     def _end_turn(self) -> None:
         self._turn = False

@@ -45,14 +45,21 @@ class Reception:
         self._received = 0
         self._next_after_jump: int | None = None
 
-    def received(self, sequence: int, media_time: int, now: float) -> None:
-        """Counts one packet; a jump of the sequence counts as a restart once a second packet follows it."""
+    def received(self, sequence: int, media_time: int, now: float, count: int = 1) -> None:
+        """Counts packets, `count` in a row from `sequence` on and of one media time.
+
+        A jump of the sequence counts as a restart once a second packet follows it.
+        """
+        ahead = (sequence - self._highest) & 0xFFFF if self._received else 0
+        if count > 1 and ahead != 1:
+            self.received(sequence, media_time, now)
+            self.received(sequence + 1 & 0xFFFF, media_time, now, count - 1)
+            return
         if not self._received:
             self._restart(sequence, media_time, now)
             return
-        ahead = (sequence - self._highest) & 0xFFFF
         if 0 < ahead < _MAX_DROPOUT:
-            self._highest += ahead
+            self._highest += ahead + count - 1
             if media_time != self._media_time:
                 self._update_jitter(media_time, now)
         elif 0 < ahead <= 0x10000 - _MAX_MISORDER:
@@ -61,7 +68,7 @@ class Reception:
                 return
             self._restart(sequence, media_time, now)
             return
-        self._received += 1
+        self._received += count
 
     @property
     def packets(self) -> int:

@@ -71,16 +71,18 @@ class Gaps:
         self._key = -1
         self._lost = -1
 
-    def received(self, index: int, now: float) -> None:
-        """One packet came, by its unwrapped sequence number."""
+    def received(self, index: int, now: float, count: int = 1) -> None:
+        """Packets came, `count` in a row from this unwrapped sequence number on."""
         if index == self._expected:
-            self._expected = index + 1
+            self._expected = index + count
             if self._missing:
-                self._newer += 1
+                self._newer += count
                 if self._newer >= self._enough:
                     self._hurry(now)
         else:
             self._out_of_order(index, now)
+            if count > 1:
+                self.received(index + 1, now, count - 1)
 
     def key_frame(self, index: int) -> None:
         """A key frame starts at `index`: an earlier packet that is given up harms nobody any more."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from sfu.media.rtp import Packet
@@ -67,6 +68,19 @@ class History:
         if index >= self._look_at or self._bytes > self._max_bytes:
             self._tidy(now)
         return True
+
+    def extend(self, packets: Sequence[Packet], now: float) -> None:
+        """Keeps `packets`, which follow each other and come after all that it has seen."""
+        last = packets[-1].index
+        self._highest = last
+        self._indexes += range(packets[0].index, last + 1)
+        self._packets += packets
+        for packet in packets:
+            self._bytes += len(packet.payload) + _OVERHEAD
+            if packet.key:
+                self._note_key(packet)
+        if last >= self._look_at or self._bytes > self._max_bytes:
+            self._tidy(now)
 
     def get(self, index: int) -> Packet | None:
         """The packet of this index, to be sent again; None if it was never received, or has left."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
-from sfu.media.codecs import starts_key_frame
+from sfu.media.codecs import key_frame_test
 from sfu.media.feedback import Reception
 from sfu.media.gaps import Gaps
 from sfu.media.group import Group, Rewrite
@@ -22,6 +22,7 @@ from sfu.rtc.codec import Codec
 if TYPE_CHECKING:
     from sfu.media.consumer import Consumer
 
+_SMOOTHING: Final = 0.1
 _BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
 _RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
 _RESTARTS: Final = 0.5  # seconds between two restarts: each costs every viewer a key frame
@@ -61,6 +62,7 @@ class Producer:
     ) -> None:
         self.track = track
         self.codec = codecs[0]
+        self._starts_key_frame = key_frame_test(self.codec.name)
         self.extensions = extensions
         self.consumers: list[Consumer] = []
         self.waiting: list[Consumer] = []
@@ -126,29 +128,69 @@ class Producer:
             self.drops["unknown_payload_type"] += 1
             return False
         if len(packet.extensions) > _MOST_EXTENSIONS:
-            agreed = self.extensions.values()
-            packet.extensions = {number: value for number, value in packet.extensions.items() if number in agreed}
+            self._shorten(packet)
         if not self._place(packet, codec, now):
             self.drops["stale"] += 1
             return False
         self.reception.received(packet.sequence, packet.media_time, now)
-        self._measure_spacing(packet, now)
-        packet.key = starts_key_frame(codec.name, packet.payload)
+        self._measure_spacing(packet.media_time, 1, now)
+        packet.key = self._starts_key_frame(packet.payload)
         if not self.history.add(packet, now):
             self.drops["stale"] += 1
             return False
-        if packet.key and codec.kind == "video":
-            self.key_frames.key_frame(now)
-            self.gaps.key_frame(packet.index)
-        self.octets += len(packet.payload)
-        self.padding += not packet.payload
+        self._taken((packet,), now)
+        return True
+
+    def receive_run(self, run: Sequence[Packet], now: float) -> Sequence[Packet]:
+        """Takes in packets of which each follows the one before (`rtp.follows`); those that may be forwarded.
+
+        As `receive` for each of them, but where they just go on with the stream one look at the first serves all.
+        """
+        first = run[0]
+        if not self._goes_on(first, now):
+            return [packet for packet in run if self.receive(packet, now)]
+        starts, index = self._starts_key_frame, self._highest
+        for packet in run:
+            index += 1
+            packet.index = index
+            packet.key = starts(packet.payload)
+            if len(packet.extensions) > _MOST_EXTENSIONS:
+                self._shorten(packet)
+        self._highest = index
+        self.reception.received(first.sequence, first.media_time, now, len(run))
+        self._measure_spacing(first.media_time, len(run), now)
+        self.history.extend(run, now)
+        self._taken(run, now)
+        return run
+
+    def _goes_on(self, packet: Packet, now: float) -> bool:
+        """Whether this is the next packet of the present stream."""
+        return (
+            packet.sequence == self._highest + 1 & 0xFFFF
+            and packet.ssrc == self.ssrc
+            and self._codecs.get(packet.payload_type) is self.codec
+            and (packet.media_time == self._last[0] or not self._time_jumps(packet, self.codec, now))
+        )
+
+    def _shorten(self, packet: Packet) -> None:
+        agreed = self.extensions.values()
+        packet.extensions = {number: value for number, value in packet.extensions.items() if number in agreed}
+
+    def _taken(self, packets: Sequence[Packet], now: float) -> None:
+        """These go on to viewers: what is to be noted of them, in the order of their indexes."""
+        for packet in packets:
+            if packet.key and self.codec.kind == "video":
+                self.key_frames.key_frame(now)
+                self.gaps.key_frame(packet.index)
+            self.octets += len(packet.payload)
+            self.padding += not packet.payload
         self.heard_at = now
-        self.gaps.received(packet.index, now)
+        self.gaps.received(packets[0].index, now, len(packets))
         if now >= self.gaps.due_at:
             self._look_for_gaps(now)
         for tap in self.taps:
-            tap.packet(self, packet, now)
-        return True
+            for packet in packets:
+                tap.packet(self, packet, now)
 
     def _look_for_gaps(self, now: float) -> None:
         missing = self.gaps.due(now)
@@ -162,11 +204,12 @@ class Producer:
         """Whether a frame's packets follow each other so closely that waiting for its end costs next to nothing."""
         return self._spacing < _BURSTY
 
-    def _measure_spacing(self, packet: Packet, now: float) -> None:
-        media_time, at = self._last
-        if packet.media_time == media_time:
-            self._spacing += (now - at - self._spacing) * 0.1
-        self._last = (packet.media_time, now)
+    def _measure_spacing(self, media_time: int, count: int, now: float) -> None:
+        last_time, at = self._last
+        if media_time == last_time:
+            self._spacing += (now - at - self._spacing) * _SMOOTHING
+        self._spacing *= (1 - _SMOOTHING) ** (count - 1)  # those behind the first came with it
+        self._last = (media_time, now)
 
     def _place(self, packet: Packet, codec: Codec, now: float) -> bool:
         """Gives a packet its index, in the present stream or as the first of a new one; False for a stray."""
@@ -210,6 +253,7 @@ class Producer:
         self.gaps.restart()
         renamed = codec.name != self.codec.name
         self.codec = codec
+        self._starts_key_frame = key_frame_test(codec.name)
         # two rounds on, so that not even a late packet of the old stream comes after the first of the new one
         packet.index = self._highest = ((self._highest >> 16) + 2 << 16) + packet.sequence
         self._restart_consumers(packet.index)

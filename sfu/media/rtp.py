@@ -165,6 +165,16 @@ def sequence_delta(a: int, b: int) -> int:
     return ((a - b + 0x8000) & 0xFFFF) - 0x8000
 
 
+def follows(packet: Packet, before: Packet) -> bool:
+    """Whether a packet is the next one of the same stream and media time."""
+    return (
+        packet.sequence == before.sequence + 1 & 0xFFFF
+        and packet.media_time == before.media_time
+        and packet.ssrc == before.ssrc
+        and packet.payload_type == before.payload_type
+    )
+
+
 def sequence_newer(a: int, b: int) -> bool:
     """Whether sequence number `a` comes after `b`."""
     return sequence_delta(a, b) > 0

@@ -99,34 +99,54 @@ class Uplink:
             on_codec=lambda _: self._on_tracks(),
         )
 
-    # --- media, called for each packet
+    # --- media, called for packets that came together
 
-    def receive(self, data: bytes, now: float) -> tuple[Producer, Packet] | None:
-        """One RTP packet, `now` in seconds of the loop's clock; None if it is not to be forwarded."""
-        packet = rtp.parse(data)
-        if packet is None:
-            self.drops["malformed_rtp"] += 1
-            return None
-        if self._transport_wide is not None:
-            self._note_arrival(packet, now)
-        routed = self._demux.route(packet)
-        track = None if routed is None else self.tracks.get(routed.mid)
-        producer = None if track is None or routed is None else track.layer(routed.rid)
-        if track is None or routed is None or producer is None:
-            self.drops["unknown_rid" if self._demux.refused_rid else "no_section"] += 1
-            return None
-        if routed.repairs:
+    def receive(self, datagrams: Sequence[bytes], now: float) -> list[tuple[Producer, Sequence[Packet]]]:
+        """RTP packets, `now` in seconds of the loop's clock; those that are to be forwarded."""
+        received = []
+        for run in self._runs(datagrams, now):
+            routed = self._demux.route(run[0])
+            track = None if routed is None else self.tracks.get(routed.mid)
+            producer = None if track is None or routed is None else track.layer(routed.rid)
+            if track is None or routed is None or producer is None:
+                self.drops["unknown_rid" if self._demux.refused_rid else "no_section"] += len(run)
+                continue
+            taken = self._repair(run, track, producer, now) if routed.repairs else producer.receive_run(run, now)
+            if taken:
+                received.append((producer, taken))
+                if track.mid not in self.flowing:
+                    self.flowing.add(track.mid)
+                    self._on_tracks()
+        return received
+
+    def _runs(self, datagrams: Sequence[bytes], now: float) -> list[list[Packet]]:
+        """The packets, parted where one does not follow the one before, or may go elsewhere."""
+        runs: list[list[Packet]] = []
+        telling, before = self._demux.telling, None
+        for data in datagrams:
+            packet = rtp.parse(data)
+            if packet is None:
+                self.drops["malformed_rtp"] += 1
+                continue
+            if self._transport_wide is not None:
+                self._note_arrival(packet, now)
+            if before is not None and rtp.follows(packet, before) and telling.isdisjoint(packet.extensions):
+                runs[-1].append(packet)
+            else:
+                runs.append([packet])
+            before = packet
+        return runs
+
+    def _repair(self, run: Sequence[Packet], track: IncomingTrack, producer: Producer, now: float) -> list[Packet]:
+        """What retransmissions have brought."""
+        taken = []
+        for packet in run:
             original = _original(packet, track, producer)
             if original is None or not producer.knows(original):
                 self.drops["rtx"] += 1
-                return None
-            packet = original
-        if not producer.receive(packet, now):
-            return None
-        if track.mid not in self.flowing:
-            self.flowing.add(track.mid)
-            self._on_tracks()
-        return producer, packet
+            elif producer.receive(original, now):
+                taken.append(original)
+        return taken
 
     def _note_arrival(self, packet: Packet, now: float) -> None:
         number = packet.extensions.get(self._transport_wide or 0)

@@ -104,8 +104,12 @@ class Attempt:
         self.transport = Transport(agent, host.certificate, role="client")
         self.transport.on_connected = self._on_connected
         self.transport.on_closed = self._on_closed
-        self.transport.on_rtp = listener.on_rtp
+        self.transport.on_rtp = self._on_rtp
         self.transport.on_rtcp = listener.on_rtcp
+
+    def _on_rtp(self, packets: Sequence[bytes]) -> None:
+        for packet in packets:
+            self._listener.on_rtp(packet)
 
     @classmethod
     async def open(cls, host: Host, sections: Sequence[OfferSection], listener: PeerListener) -> Attempt:

@@ -174,13 +174,12 @@ class Participant:
         sparse = self.downlink.sparse
         return Tracks(tuple(_status(slot, sparse=slot.mid in sparse) for slot in slots))
 
-    # --- media, called for each packet
+    # --- media
 
-    def _on_rtp(self, data: bytes) -> None:
+    def _on_rtp(self, datagrams: Sequence[bytes]) -> None:
         try:
-            received = self.uplink.receive(data, self._terms.clock())
-            if received is not None:
-                self._fanout.push(*received)
+            for producer, packets in self.uplink.receive(datagrams, self._terms.clock()):
+                self._fanout.push(producer, packets)
         except Exception:  # noqa: BLE001  # the task boundary of a participant's media
             self._on_bug()
 

@@ -81,7 +81,7 @@ class IceAgent(ABC):
         """`path` is another one, the first one or none."""
         self.on_moved: Callable[[], None] = _ignore
         """The peer is reached by another path than before."""
-        self.on_datagram: Callable[[bytes], None] = _ignore
+        self.on_datagrams: Callable[[Sequence[bytes]], None] = _ignore
         self.on_closed: Callable[[str], None] = _ignore
         self._port = port
         self._clock = clock
@@ -122,10 +122,11 @@ class IceAgent(ABC):
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
         """A STUN request for one of our ufrags (called by the port)."""
 
-    def on_data(self, data: bytes) -> None:
-        """A datagram from a proven address (called by the port)."""
-        self.heard_at = self._clock()
-        self.on_datagram(data)
+    def on_data(self, datagrams: Sequence[bytes]) -> None:
+        """What came from a proven address (called by the port)."""
+        if datagrams:
+            self.heard_at = self._clock()
+            self.on_datagrams(datagrams)
 
     def on_tick(self) -> None:
         """Ends the agent when its peer did not connect in time or fell silent (called by the port)."""
@@ -185,7 +186,7 @@ class IceAgent(ABC):
         self.connected = False
         self.path = None
         self.on_path()
-        self.on_datagram = _ignore
+        self.on_datagrams = _ignore
         for address in self._addresses:
             self._port.invalidate(address, self)
         self._addresses.clear()

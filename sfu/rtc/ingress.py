@@ -66,6 +66,7 @@ class Ingress:
         self._arena = mmap.mmap(-1, BATCH * _STRIDE)  # its pages come when touched: few of this megabyte ever are
         self._view = memoryview(self._arena)
         self._names = bytearray(BATCH * _NAME)
+        self._names_view = memoryview(self._names)
         self._controls = bytearray(BATCH * _CONTROL.size)
         self._vectors = bytearray(BATCH * IOVEC.size)
         self._headers = bytearray(BATCH * MMSGHDR.size)
@@ -82,8 +83,11 @@ class Ingress:
         self._used = 0
         self._headers_c = _ffi.cast("struct mmsghdr *", self._pinned[-1])
 
-    def read(self) -> list[tuple[bytes, Address]]:
-        """Datagrams that wait, in order, each with its sender; none when none wait or the socket is closed."""
+    def read(self) -> list[tuple[Address, list[bytes]]]:
+        """Datagrams that wait, in order: senders, each with what it sent without another's between.
+
+        None when none wait or the socket is closed.
+        """
         if not self._batched:
             return self._read_singly()
         used = self._used * MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
@@ -91,22 +95,26 @@ class Ingress:
         count: int = _libc.recvmmsg(self._socket.fileno(), self._headers_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
         self._used = max(count, 0)
         self.drained = count < BATCH
-        datagrams: list[tuple[bytes, Address]] = []
+        runs: list[tuple[Address, list[bytes]]] = []
         if count <= 0:  # nothing there, or an ICMP error that belongs to an earlier send
-            return datagrams
-        start = 0
+            return runs
+        start, sender = 0, b""
+        datagrams: list[bytes] = []
         received = self._headers_view[: count * MMSGHDR.size]
         for index, (name_length, control_length, size) in enumerate(_RECEIVED.iter_unpack(received)):
             at = index * _NAME
-            address = self._address(bytes(self._names[at : at + name_length]))
+            name = self._names_view[at : at + name_length].tobytes()
+            if name != sender:
+                sender, datagrams = name, []
+                runs.append((self._address(name), datagrams))
             data = self._view[start : start + size].tobytes()
             segment = self._segment(index) if control_length >= _CONTROL_LENGTH else size
             if segment >= size:
-                datagrams.append((data, address))
+                datagrams.append(data)
             else:
-                datagrams += [(data[first : first + segment], address) for first in range(0, size, segment)]
+                datagrams += [data[first : first + segment] for first in range(0, size, segment)]
             start += _STRIDE
-        return datagrams
+        return runs
 
     def _segment(self, index: int) -> int:
         """Bytes of each datagram in a message (the last may be shorter); 0 is never said by the kernel."""
@@ -122,17 +130,20 @@ class Ingress:
             known = self._known[name] = _unpacked(name, ipv6=self._ipv6)
         return known
 
-    def _read_singly(self) -> list[tuple[bytes, Address]]:
-        datagrams: list[tuple[bytes, Address]] = []
+    def _read_singly(self) -> list[tuple[Address, list[bytes]]]:
+        runs: list[tuple[Address, list[bytes]]] = []
         self.drained = False
         for _ in range(BATCH):
             try:
-                data, address = self._socket.recvfrom(_LONGEST)
+                data, sender = self._socket.recvfrom(_LONGEST)
             except OSError:
                 self.drained = True
                 break
-            datagrams.append((data, _without_flow(address) if self._ipv6 else address))
-        return datagrams
+            address = _without_flow(sender) if self._ipv6 else sender
+            if not runs or runs[-1][0] != address:
+                runs.append((address, []))
+            runs[-1][1].append(data)
+        return runs
 
 
 def _join_segments(sock: socket.socket) -> bool:

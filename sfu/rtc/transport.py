@@ -1,7 +1,7 @@
 """One ICE and DTLS association, and the SRTP keys it yields (RFC 5763, RFC 5764).
 
 Owns the handshake, the way of each datagram to DTLS or SRTP, and the order in which all of it ends. Media takes no
-task, no queue and no await here: a datagram becomes a decrypted packet in the call that read it from the socket.
+task, no queue and no await here: datagrams become decrypted packets in the call that read them from the socket.
 The handshake itself is aiortc's, which is shown a pipe where it expects its own ICE transport. Never parses what it
 decrypts.
 """
@@ -33,8 +33,8 @@ _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
 _MAX_EARLY: Final = 64
 """SRTP datagrams that wait for the keys: the peer has them a flight earlier and may send at once (RFC 5764 5.1.2)."""
-_SHORTEST_RTP: Final = 12
-_SHORTEST_RTCP: Final = 8
+_SHORTEST: Final = 12
+"""Bytes of an RTP header; no SRTCP packet is as short."""
 _CHEAPEST_FIRST: Final = (b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80")
 
 
@@ -166,7 +166,8 @@ class Transport:
         self.on_connected: Callable[[], None] = _ignore
         self.on_route: Callable[[], None] = _ignore
         """What is sent from now on goes another way, under other keys, or nowhere."""
-        self.on_rtp: Callable[[bytes], None] = _ignore
+        self.on_rtp: Callable[[Sequence[bytes]], None] = _ignore
+        """Packets that came together, at least one."""
         self.on_rtcp: Callable[[bytes], None] = _ignore
         self.on_closed: Callable[[str], None] = _ignore
         """It happened to us, and why: "timeout", "silent", "ice", "dtls", "fingerprint" or "internal". Once it has been
@@ -180,7 +181,7 @@ class Transport:
         self._ending: asyncio.Task[None] | None = None
         agent.on_connected = self._on_ice_connected
         agent.on_path = self._on_path
-        agent.on_datagram = self._on_datagram
+        agent.on_datagrams = self._on_datagrams
         agent.on_closed = self._end
         self._dtls.on("statechange", self._on_dtls_state)
 
@@ -226,20 +227,29 @@ class Transport:
         self.state = TransportState.CLOSED
         await self._release()
 
-    def _on_datagram(self, data: bytes) -> None:
-        first = data[0]
-        if 128 <= first < 192:  # RFC 7983 section 7
-            receiver = self.receiver
-            if receiver is None:
-                self._keep_early(data)
-            elif len(data) < _SHORTEST_RTCP:
-                self.drops["short"] += 1
+    def _on_datagrams(self, datagrams: Sequence[bytes]) -> None:
+        receiver = self.receiver
+        packets: list[bytes] = []
+        for data in datagrams:
+            if receiver is None or not 128 <= data[0] < 192 or len(data) < _SHORTEST:  # RFC 7983 section 7
+                self._on_other(data)
             elif 192 <= data[1] < 224:  # RFC 5761 section 4
                 self._on_srtcp(data, receiver)
-            elif len(data) >= _SHORTEST_RTP and (packet := receiver.unprotect(data)) is not None:
-                self.on_rtp(packet)
+            elif (packet := receiver.unprotect(data)) is not None:
+                packets.append(packet)
             else:
                 self.drops["srtp"] += 1
+        if packets:
+            self.on_rtp(packets)
+
+    def _on_other(self, data: bytes) -> None:
+        """DTLS, what comes before its handshake is done, and what nobody knows."""
+        first = data[0]
+        if 128 <= first < 192:
+            if self.receiver is None:
+                self._keep_early(data)
+            else:
+                self.drops["short"] += 1
         elif 20 <= first < 64:
             if not self._pipe.put(data):
                 self.drops["records_full"] += 1
@@ -279,8 +289,7 @@ class Transport:
             self.on_route()
             self.on_connected()
             early, self._early = self._early, []
-            for data in early:
-                self._on_datagram(data)
+            self._on_datagrams(early)
 
     def _on_handshake_over(self, task: asyncio.Task[None]) -> None:
         """A bug in here or in `on_connected` ends this transport and nothing else."""

@@ -27,6 +27,7 @@ from sfu.rtc.stun import Address
 BURST: Final = 128
 """Messages read from one socket before other work of the loop gets its turn."""
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # media comes from anywhere; what counts is proven by ICE and DTLS
+_BEYOND_STUN: Final = b"\x04"  # no datagram that sorts before this is anything else (RFC 7983 section 7)
 _BUFFER_BYTES: Final = 4 * 1024 * 1024
 _FORCE: Final = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux
 _MAX_EXPECTED: Final = 4096
@@ -43,8 +44,8 @@ class Listener(Protocol):
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
         """A STUN request that addresses the listener's ufrag. Nothing in it is proven yet."""
 
-    def on_data(self, data: bytes) -> None:
-        """A non-empty datagram, not STUN, from an address that the listener validated."""
+    def on_data(self, datagrams: Sequence[bytes]) -> None:
+        """Non-empty datagrams, none of them STUN, from an address that the listener validated."""
 
     def on_tick(self) -> None:
         """About once a second: the time to notice what did not happen."""
@@ -190,20 +191,27 @@ class UdpPort:
     def _hand_out(self, sock: socket.socket, ingress: Ingress) -> None:
         validated = self._validated
         for _ in range(BURST // BATCH):
-            for data, address in ingress.read():
-                self.received += 1
-                if not data:
-                    self.drops["empty"] += 1
-                elif data[0] < 4:
-                    self._on_stun(data, sock, address)
-                elif (listener := validated.get(address)) is not None:
-                    listener.on_data(data)
+            for address, datagrams in ingress.read():
+                self.received += len(datagrams)
+                if min(datagrams) < _BEYOND_STUN:
+                    datagrams = self._sorted_out(datagrams, sock, address)  # noqa: PLW2901  # the rest of them
+                if (listener := validated.get(address)) is not None:
+                    listener.on_data(datagrams)
                 else:
-                    self.drops["unvalidated"] += 1
+                    self.drops["unvalidated"] += len(datagrams)
                 if self._closed:  # by a handler
                     return
             if ingress.drained:
                 return
+
+    def _sorted_out(self, datagrams: list[bytes], sock: socket.socket, address: Address) -> list[bytes]:
+        """Handles STUN; returns all else that is not empty."""
+        for data in datagrams:
+            if not data:
+                self.drops["empty"] += 1
+            elif data < _BEYOND_STUN:
+                self._on_stun(data, sock, address)
+        return [data for data in datagrams if data >= _BEYOND_STUN]
 
     def _on_stun(self, data: bytes, sock: socket.socket, address: Address) -> None:
         if not stun.is_message(data):

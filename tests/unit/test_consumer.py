@@ -91,7 +91,7 @@ def deliver(camera: Camera, packets: Sequence[Packet], now: float = 0.0) -> None
     """One burst through the fan-out."""
     fanout = fanout_of(Loop(), now)
     for packet in packets:
-        fanout.push(camera.producer, packet)
+        fanout.push(camera.producer, [packet])
     fanout._release()
 
 
@@ -296,10 +296,10 @@ def test_a_frame_sent_in_one_go_is_forwarded_in_one_go_whenever_its_packets_are_
     fanout = fanout_of(loop)
     *most, last = frame(camera, 5, 1.0)
     for packet in most:
-        fanout.push(camera.producer, packet)
+        fanout.push(camera.producer, [packet])
     loop.turn()
     assert (viewer.take(), len(loop.later)) == ([], 1)
-    fanout.push(camera.producer, last)
+    fanout.push(camera.producer, [last])
     loop.turn()
     assert (len(viewer.take()), loop.later) == (5, [])
 
@@ -312,7 +312,7 @@ def test_a_frame_whose_end_is_lost_waits_no_longer_than_the_hold() -> None:
     viewer.take()
     fanout = fanout_of(loop)
     for packet in frame(camera, 5, 1.0)[:-1]:
-        fanout.push(camera.producer, packet)
+        fanout.push(camera.producer, [packet])
     loop.turn()
     ((delay, release),) = loop.later
     assert (viewer.take(), delay <= 0.002) == ([], True)
@@ -327,7 +327,7 @@ def test_packets_of_a_paced_camera_wait_for_nothing() -> None:
         deliver(camera, frame(camera, 5, number * 0.033, spacing=0.005))
     viewer.take()
     fanout = fanout_of(loop)
-    fanout.push(camera.producer, frame(camera, 5, 1.0)[0])
+    fanout.push(camera.producer, [frame(camera, 5, 1.0)[0]])
     loop.turn()
     assert (len(viewer.take()), loop.later) == (1, [])
 

@@ -312,7 +312,7 @@ class ConsumerMachine(RuleBasedStateMachine):
             self.taken_at[shot.source] = self.time.now
             if camera.highest is None or shot.source > camera.highest.source:
                 camera.highest = shot
-            self.fanout.push(camera.producer, copy)
+            self.fanout.push(camera.producer, [copy])
 
     @rule(number=some_camera, key=st.booleans(), fates=FATES, turns=st.booleans(), late_first=st.booleans())
     def film(self, number: int, key: bool, fates: Sequence[str], turns: bool, late_first: bool) -> None:
