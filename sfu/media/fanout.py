@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from operator import attrgetter
 from typing import Final, Protocol
 
 from sfu.media.audience import Audience
@@ -20,7 +19,6 @@ from sfu.media.replay import Replays
 from sfu.media.rtp import Packet
 from sfu.rtc.egress import MAX_BURST, Burst, Egress
 
-_INDEX: Final = attrgetter("index")
 HOLD: Final = 0.001
 """Seconds that a packet waits at most for the rest of its frame, if its camera sends frames in one go."""
 
@@ -110,8 +108,11 @@ class Fanout:
         bursts, self._due = self._due, {}
         now = self._clock()
         for producer, packets in bursts.items():
-            for burst in _bursts(packets):
-                self._forward(producer, burst, now)
+            if len(packets) <= MAX_BURST:
+                self._forward(producer, packets, now)
+            else:
+                for burst in _bursts(packets):
+                    self._forward(producer, burst, now)
         self._flush_egresses()
 
     def _flush_egresses(self) -> None:
@@ -128,15 +129,13 @@ class Fanout:
 
     def _forward(self, producer: Producer, packets: Sequence[Packet], now: float) -> None:
         waiting = tuple(producer.waiting)
-        first = min([packet.index for packet in packets])
-        latest = max(packets, key=_INDEX)  # the last one may be late
+        first, latest, octets = _bounds(packets)
         for group in tuple(producer.groups.values()):
             if first >= group.floor:
                 self._send(group.audience, group.rewritten(packets, now))
             else:
                 self._send_late(group, packets, now)
-            group.count(packets)
-            group.advance(latest, now)
+            group.sent(len(packets), octets, latest, now)
         for consumer in waiting:
             rest = consumer.begin(producer, packets, now)
             if rest:
@@ -153,8 +152,8 @@ class Fanout:
         group = consumer.group
         if group is not None:
             self._send(Audience((consumer,)), group.rewritten(packets, now))
-            group.count(packets)
-            group.advance(max(packets, key=_INDEX), now)
+            _, latest, octets = _bounds(packets)
+            group.sent(len(packets), octets, latest, now)
 
     def _send_late(self, group: Group, packets: Sequence[Packet], now: float) -> None:
         """Something arrived after a key frame that it was sent before: it is not for those who began there."""
@@ -172,7 +171,8 @@ class Fanout:
             if burst.refused or refused:
                 for position, consumer in enumerate(consumers):
                     consumer.drops[Drop.REFUSED] += burst.refused + refused.get(position, 0)
-            self.forwarded += (total - burst.refused) * len(consumers) - sum(refused.values())
+                self.forwarded -= burst.refused * len(consumers) + sum(refused.values())
+            self.forwarded += total * len(consumers)
         for consumer in audience.relayed:
             for packet in packets:
                 consumer.transport.send_rtp(packet)
@@ -191,6 +191,20 @@ class Fanout:
             for name, count in egress.refused.items():
                 total[name] = total.get(name, 0) + count
         return total
+
+
+def _bounds(packets: Sequence[Packet]) -> tuple[int, Packet, int]:
+    """The lowest index, the packet with the highest one (the last may be late), and the bytes of payload."""
+    latest = packets[0]
+    first, octets = latest.index, 0
+    for packet in packets:
+        index = packet.index
+        if index > latest.index:
+            latest = packet
+        elif index < first:
+            first = index
+        octets += len(packet.payload)
+    return first, latest, octets
 
 
 def _bursts(packets: Sequence[Packet]) -> list[Sequence[Packet]]:

@@ -154,13 +154,10 @@ class Group:
             packets = [self.squeeze.applied(packet) for packet in packets]
         return self.rewrite.applied(packets, now)
 
-    def count(self, packets: Sequence[Packet]) -> None:
-        """These were sent to every member."""
-        self.packets += len(packets)
-        self.octets += sum([len(packet.payload) for packet in packets])
-
-    def advance(self, last: Packet, now: float) -> None:
-        """`last` is the latest of a burst sent to any member; `now` in seconds of the loop's clock."""
+    def sent(self, packets: int, octets: int, last: Packet, now: float) -> None:
+        """So many packets and bytes of payload were sent to every member, `last` the latest of them, at `now`."""
+        self.packets += packets
+        self.octets += octets
         if last.index < self.highest:
             return  # a burst of nothing but late packets: what follows a switch must not go back to their time
         if self.squeeze is not None:

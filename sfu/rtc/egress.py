@@ -118,10 +118,12 @@ class Burst:
             self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
             self.longest = max(map(len, self.packets), default=0)
             self.refused = len(packets) - len(self.packets)
-        self._layouts: dict[int, _Layout] = {}
+        self._layouts: dict[int, _Layout] | None = None
 
     def layout(self, overhead: int) -> _Layout:
         """For SRTP that adds `overhead` bytes to each packet."""
+        if self._layouts is None:
+            self._layouts = {}
         known = self._layouts.get(overhead)
         if known is None:
             known = self._layouts[overhead] = _Layout(self.packets, overhead)
