@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from sfu.rtc.candidates import host_candidates
+from sfu.rtc.ingress import Run
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import UdpPort
@@ -81,7 +82,9 @@ class IceAgent(ABC):
         """`path` is another one, the first one or none."""
         self.on_moved: Callable[[], None] = _ignore
         """The peer is reached by another path than before."""
-        self.on_datagrams: Callable[[Sequence[bytes]], None] = _ignore
+        self.on_datagram: Callable[[bytes], None] = _ignore
+        self.on_run: Callable[[Run], None] = _ignore
+        """Of SRTP packets, good until this returns."""
         self.on_closed: Callable[[str], None] = _ignore
         self._port = port
         self._clock = clock
@@ -122,11 +125,15 @@ class IceAgent(ABC):
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
         """A STUN request for one of our ufrags (called by the port)."""
 
-    def on_data(self, datagrams: Sequence[bytes]) -> None:
-        """What came from a proven address (called by the port)."""
-        if datagrams:
-            self.heard_at = self._clock()
-            self.on_datagrams(datagrams)
+    def on_data(self, data: bytes) -> None:
+        """A datagram from a proven address (called by the port)."""
+        self.heard_at = self._clock()
+        self.on_datagram(data)
+
+    def on_media(self, run: Run) -> None:
+        """SRTP packets from a proven address (called by the port)."""
+        self.heard_at = self._clock()
+        self.on_run(run)
 
     def on_tick(self) -> None:
         """Ends the agent when its peer did not connect in time or fell silent (called by the port)."""
@@ -186,7 +193,7 @@ class IceAgent(ABC):
         self.connected = False
         self.path = None
         self.on_path()
-        self.on_datagrams = _ignore
+        self.on_datagram = self.on_run = _ignore
         for address in self._addresses:
             self._port.invalidate(address, self)
         self._addresses.clear()

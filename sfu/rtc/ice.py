@@ -155,7 +155,7 @@ class RelayBase(Base):
             return
         if data[0] >= 4:
             if address in self._proven:
-                self.receiver.owner.on_data((data,))
+                self.receiver.owner.on_data(data)
         elif stun.is_message(data):
             if stun.message_class(data) == stun.Class.REQUEST:
                 self.receiver.owner.on_check(data, self.receiver, self, address)

@@ -1,7 +1,7 @@
 """The seam to C on the way in: many datagrams of one socket in one system call.
 
-Owns the memory that the kernel writes to, for as long as the socket is read. What it hands out are copies: nobody
-outside holds a pointer into it. Never looks at what a datagram says.
+Owns the memory that the kernel writes to, for as long as the socket is read. SRTP is decrypted in it; what is handed
+out then are copies: nobody outside holds a pointer into it. Of what a datagram says it reads the first two bytes.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ import sys
 from typing import Final
 
 import cffi
+from pylibsrtp import _binding as _srtp
 
 from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_GRO
+from sfu.rtc.native import MAX_DATAGRAM, SrtpContext
 from sfu.rtc.stun import Address
 
 BATCH: Final = 16
@@ -22,10 +24,14 @@ BATCH: Final = 16
 _LONGEST: Final = 65_535
 _STRIDE: Final = 65_536 + 4096 + 64
 """Bytes between two messages: not a power of two, or all of them would compete for the same few cache lines."""
-_NAME: Final = 28  # sockaddr_in6, the longer of the two
+_NAME: Final = 32  # bytes from one sender's address to the next; sockaddr_in6, the longer of the two, has 28
+_IPV6_NAME: Final = 28
+_IPV4_NAME: Final = 16
 _MAX_KNOWN: Final = 4096
 _CONTROL: Final = struct.Struct("=QiiI4x")  # cmsghdr with one int, padded to its alignment
 _CONTROL_LENGTH: Final = _CONTROL.size - 4
+_SHORTEST: Final = 12
+"""Bytes of an RTP header; no SRTCP packet is as short."""
 
 _ffi = cffi.FFI()
 _ffi.cdef(
@@ -37,9 +43,47 @@ _ffi.cdef(
 _libc = _ffi.dlopen(None)
 _LINUX_64: Final = LINUX_64 and hasattr(_libc, "recvmmsg")
 
-_RECEIVED: Final = struct.Struct("=8xI28xQ8xI4x")  # of an mmsghdr: namelen, controllen, received length
 _IPV4: Final = struct.Struct(">2xH4s")
 _IPV6: Final = struct.Struct(">2xH4x16s")
+
+
+class Run:
+    """Datagrams of one sender, without another's between, where the kernel wrote them: good until the next `read`."""
+
+    __slots__ = ("_ingress", "places", "sender")
+
+    def __init__(self, ingress: Ingress, sender: Address) -> None:
+        self.sender = sender
+        self.places: list[tuple[int, int]] = []
+        """Of each: where it starts in the arena, and its length in bytes."""
+        self._ingress = ingress
+
+    def is_media(self) -> bool:
+        """Whether all of them look like SRTP packets (RFC 7983 section 7, RFC 5761 section 4)."""
+        arena = self._ingress.arena
+        for start, size in self.places:
+            if size < _SHORTEST or not 128 <= arena[start] < 192 or 192 <= arena[start + 1] < 224:
+                return False
+        return True
+
+    def copies(self) -> list[bytes]:
+        """The datagrams."""
+        arena = self._ingress.arena
+        return [arena[start : start + size] for start, size in self.places]
+
+    def decrypted(self, keys: SrtpContext) -> list[bytes]:
+        """The RTP packets, less those that libsrtp refuses and those above `MAX_DATAGRAM`.
+
+        To be called once: what was here is gone then.
+        """
+        packets = []
+        arena, base, length = self._ingress.arena, self._ingress.base, self._ingress.length
+        unprotect, handle = _srtp.lib.srtp_unprotect, keys.handle
+        for start, size in self.places:
+            length[0] = size
+            if size <= MAX_DATAGRAM and not unprotect(handle, base + start, length):
+                packets.append(arena[start : start + length[0]])
+        return packets
 
 
 class Ingress:
@@ -54,95 +98,95 @@ class Ingress:
         """Whether the last `read` left nothing behind."""
         self.joined = batched and _join_segments(sock)
         """Whether the kernel joins datagrams."""
+        self.arena = mmap.mmap(-1, BATCH * _STRIDE)  # its pages come when touched: few of this megabyte ever are
+        self._view = memoryview(self.arena)
+        self.base = _srtp.ffi.from_buffer("unsigned char[]", self.arena) + 0
+        """Where the arena is, for C."""
+        self.length = _srtp.ffi.new("int *")
+        """For C to say how much it has left of a packet."""
         self._socket = sock
         self._batched = batched
         self._ipv6 = sock.family == socket.AF_INET6
-        self._known: dict[bytes, Address] = {}
+        self._known: dict[int | bytes, Address] = {}
+        self._pinned = [_ffi.from_buffer(self.arena)]  # may not be resized while C knows them
         if batched:
             self._allocate()
 
     def _allocate(self) -> None:
-        """All memory the kernel ever writes to, and the headers that say so."""
-        self._arena = mmap.mmap(-1, BATCH * _STRIDE)  # its pages come when touched: few of this megabyte ever are
-        self._view = memoryview(self._arena)
-        self._names = bytearray(BATCH * _NAME)
-        self._names_view = memoryview(self._names)
+        """All memory the kernel ever writes to but for the arena, and the headers that say so."""
+        self._names = memoryview(bytearray(BATCH * _NAME))
+        self._ports_and_hosts = self._names.cast("Q")[:: _NAME // 8]  # an IPv4 sender's whole address
         self._controls = bytearray(BATCH * _CONTROL.size)
         self._vectors = bytearray(BATCH * IOVEC.size)
         self._headers = bytearray(BATCH * MMSGHDR.size)
-        self._headers_view = memoryview(self._headers)
-        buffers = (self._arena, self._names, self._controls, self._vectors, self._headers)
-        self._pinned = [_ffi.from_buffer(buffer) for buffer in buffers]  # may not be resized while C knows them
+        self._sizes = memoryview(self._headers).cast("I")[14 :: MMSGHDR.size // 4]
+        self._control_lengths = memoryview(self._headers).cast("Q")[5 :: MMSGHDR.size // 8]
+        self._pinned += [_ffi.from_buffer(each) for each in (self._names, self._controls, self._vectors, self._headers)]
         arena, names, controls, vectors, _ = [int(_ffi.cast("uintptr_t", pinned)) for pinned in self._pinned]
+        name_length = _IPV6_NAME if self._ipv6 else _IPV4_NAME
         for index in range(BATCH):
             IOVEC.pack_into(self._vectors, index * IOVEC.size, arena + index * _STRIDE, _LONGEST)
             vector, name = vectors + index * IOVEC.size, names + index * _NAME
-            header = (name, _NAME, vector, 1, controls + index * _CONTROL.size, _CONTROL.size, 0, 0)
+            header = (name, name_length, vector, 1, controls + index * _CONTROL.size, _CONTROL.size, 0, 0)
             MMSGHDR.pack_into(self._headers, index * MMSGHDR.size, *header)
-        self._fresh = bytes(self._headers)
-        self._used = 0
         self._headers_c = _ffi.cast("struct mmsghdr *", self._pinned[-1])
 
-    def read(self) -> list[tuple[Address, list[bytes]]]:
-        """Datagrams that wait, in order: senders, each with what it sent without another's between.
-
-        None when none wait or the socket is closed.
-        """
+    def read(self) -> list[Run]:
+        """Datagrams that wait, in order; none when none wait or the socket is closed."""
         if not self._batched:
             return self._read_singly()
-        used = self._used * MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
-        self._headers_view[:used] = self._fresh[:used]
         count: int = _libc.recvmmsg(self._socket.fileno(), self._headers_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
-        self._used = max(count, 0)
         self.drained = count < BATCH
-        runs: list[tuple[Address, list[bytes]]] = []
-        if count <= 0:  # nothing there, or an ICMP error that belongs to an earlier send
-            return runs
-        start, sender = 0, b""
-        datagrams: list[bytes] = []
-        received = self._headers_view[: count * MMSGHDR.size]
-        for index, (name_length, control_length, size) in enumerate(_RECEIVED.iter_unpack(received)):
-            at = index * _NAME
-            name = self._names_view[at : at + name_length].tobytes()
+        runs: list[Run] = []
+        sizes, start, sender = self._sizes, 0, None
+        for index in range(count):  # of less than none: an ICMP error that belongs to an earlier send
+            name = self._name(index) if self._ipv6 else self._ports_and_hosts[index]
             if name != sender:
-                sender, datagrams = name, []
-                runs.append((self._address(name), datagrams))
-            data = self._view[start : start + size].tobytes()
-            segment = self._segment(index) if control_length >= _CONTROL_LENGTH else size
+                sender, run = name, Run(self, self._known.get(name) or self._learnt(name, index))
+                runs.append(run)
+            size = sizes[index]
+            segment = self._segment(index) if self.joined else size
             if segment >= size:
-                datagrams.append(data)
+                run.places.append((start, size))
             else:
-                datagrams += [data[first : first + segment] for first in range(0, size, segment)]
+                end = start + size
+                run.places += [(first, min(segment, end - first)) for first in range(start, end, segment)]
             start += _STRIDE
         return runs
 
     def _segment(self, index: int) -> int:
         """Bytes of each datagram in a message (the last may be shorter); 0 is never said by the kernel."""
+        length = self._control_lengths[index]
+        self._control_lengths[index] = _CONTROL.size  # the kernel wants to know each time what room there is
+        if length < _CONTROL_LENGTH:
+            return _LONGEST
         _, level, kind, segment = _CONTROL.unpack_from(self._controls, index * _CONTROL.size)
         return segment if (level, kind) == (SOL_UDP, UDP_GRO) and segment > 0 else _LONGEST
 
-    def _address(self, name: bytes) -> Address:
-        """The sender; made once for each, of as many as fit a bounded table."""
-        known = self._known.get(name)
-        if known is None:
-            if len(self._known) >= _MAX_KNOWN:
-                self._known.clear()
-            known = self._known[name] = _unpacked(name, ipv6=self._ipv6)
+    def _name(self, index: int) -> bytes:
+        return self._names[index * _NAME : index * _NAME + _IPV6_NAME].tobytes()
+
+    def _learnt(self, name: int | bytes, index: int) -> Address:
+        """A sender's address; made once for each, of as many as fit a bounded table."""
+        if len(self._known) >= _MAX_KNOWN:
+            self._known.clear()
+        known = self._known[name] = _unpacked(self._name(index), ipv6=self._ipv6)
         return known
 
-    def _read_singly(self) -> list[tuple[Address, list[bytes]]]:
-        runs: list[tuple[Address, list[bytes]]] = []
+    def _read_singly(self) -> list[Run]:
+        runs: list[Run] = []
         self.drained = False
-        for _ in range(BATCH):
+        for index in range(BATCH):
+            start = index * _STRIDE
             try:
-                data, sender = self._socket.recvfrom(_LONGEST)
+                size, sender = self._socket.recvfrom_into(self._view[start : start + _LONGEST])
             except OSError:
                 self.drained = True
                 break
-            address = _without_flow(sender) if self._ipv6 else sender
-            if not runs or runs[-1][0] != address:
-                runs.append((address, []))
-            runs[-1][1].append(data)
+            sender = _without_flow(sender) if self._ipv6 else sender
+            if not runs or runs[-1].sender != sender:
+                runs.append(Run(self, sender))
+            runs[-1].places.append((start, size))
         return runs
 
 

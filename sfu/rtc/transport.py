@@ -27,6 +27,7 @@ from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
 
 from sfu.rtc.agent import IceAgent
+from sfu.rtc.ingress import Run
 from sfu.rtc.native import SrtpContext
 
 _MAX_RECORDS: Final = 64
@@ -181,7 +182,8 @@ class Transport:
         self._ending: asyncio.Task[None] | None = None
         agent.on_connected = self._on_ice_connected
         agent.on_path = self._on_path
-        agent.on_datagrams = self._on_datagrams
+        agent.on_datagram = self._on_datagram
+        agent.on_run = self._on_run
         agent.on_closed = self._end
         self._dtls.on("statechange", self._on_dtls_state)
 
@@ -227,40 +229,45 @@ class Transport:
         self.state = TransportState.CLOSED
         await self._release()
 
-    def _on_datagrams(self, datagrams: Sequence[bytes]) -> None:
+    def _on_run(self, run: Run) -> None:
+        """The way of nearly all that comes."""
         receiver = self.receiver
-        packets: list[bytes] = []
-        for data in datagrams:
-            if receiver is None or not 128 <= data[0] < 192 or len(data) < _SHORTEST:  # RFC 7983 section 7
-                self._on_other(data)
-            elif 192 <= data[1] < 224:  # RFC 5761 section 4
-                self._on_srtcp(data, receiver)
-            elif (packet := receiver.unprotect(data)) is not None:
-                packets.append(packet)
-            else:
-                self.drops["srtp"] += 1
+        if receiver is None:
+            for data in run.copies():
+                self._keep_early(data)
+            return
+        packets = run.decrypted(receiver)
+        if len(packets) < len(run.places):
+            self.drops["srtp"] += len(run.places) - len(packets)
         if packets:
             self.on_rtp(packets)
 
-    def _on_other(self, data: bytes) -> None:
-        """DTLS, what comes before its handshake is done, and what nobody knows."""
+    def _on_datagram(self, data: bytes) -> None:
         first = data[0]
-        if 128 <= first < 192:
-            if self.receiver is None:
-                self._keep_early(data)
-            else:
-                self.drops["short"] += 1
+        if 128 <= first < 192:  # RFC 7983 section 7
+            self._on_protected(data)
         elif 20 <= first < 64:
             if not self._pipe.put(data):
                 self.drops["records_full"] += 1
         else:
             self.drops["unknown"] += 1
 
-    def _on_srtcp(self, data: bytes, receiver: SrtpContext) -> None:
-        if (packet := receiver.unprotect_rtcp(data)) is None:
-            self.drops["srtcp"] += 1
+    def _on_protected(self, data: bytes) -> None:
+        """SRTP or SRTCP, alone."""
+        receiver = self.receiver
+        if receiver is None:
+            self._keep_early(data)
+        elif len(data) < _SHORTEST:
+            self.drops["short"] += 1
+        elif 192 <= data[1] < 224:  # RFC 5761 section 4
+            if (packet := receiver.unprotect_rtcp(data)) is None:
+                self.drops["srtcp"] += 1
+            else:
+                self.on_rtcp(packet)
+        elif (packet := receiver.unprotect(data)) is None:
+            self.drops["srtp"] += 1
         else:
-            self.on_rtcp(packet)
+            self.on_rtp((packet,))
 
     def _keep_early(self, data: bytes) -> None:
         if self.state == TransportState.CONNECTING and len(self._early) < _MAX_EARLY:
@@ -289,7 +296,8 @@ class Transport:
             self.on_route()
             self.on_connected()
             early, self._early = self._early, []
-            self._on_datagrams(early)
+            for data in early:
+                self._on_datagram(data)
 
     def _on_handshake_over(self, task: asyncio.Task[None]) -> None:
         """A bug in here or in `on_connected` ends this transport and nothing else."""

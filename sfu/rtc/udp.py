@@ -20,14 +20,13 @@ from typing import Final, Protocol, Self
 import ifaddr
 
 from sfu.rtc import stun
-from sfu.rtc.ingress import BATCH, Ingress
+from sfu.rtc.ingress import BATCH, Ingress, Run
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 
 BURST: Final = 128
 """Messages read from one socket before other work of the loop gets its turn."""
 ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # media comes from anywhere; what counts is proven by ICE and DTLS
-_BEYOND_STUN: Final = b"\x04"  # no datagram that sorts before this is anything else (RFC 7983 section 7)
 _BUFFER_BYTES: Final = 4 * 1024 * 1024
 _FORCE: Final = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux
 _MAX_EXPECTED: Final = 4096
@@ -44,8 +43,11 @@ class Listener(Protocol):
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
         """A STUN request that addresses the listener's ufrag. Nothing in it is proven yet."""
 
-    def on_data(self, datagrams: Sequence[bytes]) -> None:
-        """Non-empty datagrams, none of them STUN, from an address that the listener validated."""
+    def on_data(self, data: bytes) -> None:
+        """A non-empty datagram, not STUN, from an address that the listener validated."""
+
+    def on_media(self, run: Run) -> None:
+        """SRTP packets from an address that the listener validated, good until this returns."""
 
     def on_tick(self) -> None:
         """About once a second: the time to notice what did not happen."""
@@ -191,27 +193,28 @@ class UdpPort:
     def _hand_out(self, sock: socket.socket, ingress: Ingress) -> None:
         validated = self._validated
         for _ in range(BURST // BATCH):
-            for address, datagrams in ingress.read():
-                self.received += len(datagrams)
-                if min(datagrams) < _BEYOND_STUN:
-                    datagrams = self._sorted_out(datagrams, sock, address)  # noqa: PLW2901  # the rest of them
-                if (listener := validated.get(address)) is not None:
-                    listener.on_data(datagrams)
+            for run in ingress.read():
+                self.received += len(run.places)
+                listener = validated.get(run.sender)
+                if listener is not None and run.is_media():
+                    listener.on_media(run)
                 else:
-                    self.drops["unvalidated"] += len(datagrams)
+                    self._sort_out(run.copies(), sock, run.sender)
                 if self._closed:  # by a handler
                     return
             if ingress.drained:
                 return
 
-    def _sorted_out(self, datagrams: list[bytes], sock: socket.socket, address: Address) -> list[bytes]:
-        """Handles STUN; returns all else that is not empty."""
+    def _sort_out(self, datagrams: Sequence[bytes], sock: socket.socket, address: Address) -> None:
         for data in datagrams:
             if not data:
                 self.drops["empty"] += 1
-            elif data < _BEYOND_STUN:
+            elif data[0] < 4:
                 self._on_stun(data, sock, address)
-        return [data for data in datagrams if data >= _BEYOND_STUN]
+            elif (listener := self._validated.get(address)) is not None:
+                listener.on_data(data)
+            else:
+                self.drops["unvalidated"] += 1
 
     def _on_stun(self, data: bytes, sock: socket.socket, address: Address) -> None:
         if not stun.is_message(data):

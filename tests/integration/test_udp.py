@@ -24,8 +24,11 @@ class Ear:
     def on_request(self, data, sock, address):
         self.requests.append(data)
 
-    def on_data(self, datagrams):
-        self.data += datagrams
+    def on_data(self, data):
+        self.data.append(data)
+
+    def on_media(self, run):
+        self.data += run.copies()
 
     def on_tick(self):
         self.ticks += 1
@@ -45,14 +48,7 @@ async def test_what_waits_for_the_end_of_a_read_has_everything_that_came_with_it
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
         peer.bind(("127.0.0.1", 0))
         port.validate(peer.getsockname(), ear)
-        hand_out = ear.on_data
-
-        def note_end(datagrams):
-            hand_out(datagrams)
-            for _ in datagrams:
-                port.after_read(lambda: heard.append(len(ear.data)))
-
-        ear.on_data = note_end
+        ear.on_data = lambda data: [ear.data.append(data), port.after_read(lambda: heard.append(len(ear.data)))]
         for number in range(3):  # before the loop can look
             peer.sendto(bytes([128, number]), ("127.0.0.1", port.port))
         await until(lambda: heard)

@@ -88,6 +88,8 @@ class Camera:
         self.late: list[Shot] = []
         self.highest: Shot | None = None
         """Of the present run, the last in order that was taken in."""
+        self.anew_after = -1 << 20
+        """The index before a jump of media time."""
         self.producer = Producer(
             str(number),
             (VP8,),
@@ -120,6 +122,7 @@ class Camera:
     def cut(self) -> None:
         """Another run of numbers begins: what is late belongs to none any more."""
         self.run += 1
+        self.anew_after = -1 << 20
         self.late.clear()
         self.highest = None
 
@@ -356,7 +359,10 @@ class ConsumerMachine(RuleBasedStateMachine):
 
     @rule(number=some_camera, ticks=st.sampled_from([90_000, 10_000_000, -3000, -90_000, -1_000_000_000]))
     def jump_in_time(self, number: int, ticks: int) -> None:
-        self.cameras[number].media_time += ticks + 7
+        camera = self.cameras[number]
+        camera.media_time += ticks + 7
+        if abs(ticks) > 10 * 90_000:  # the stream begins anew, and what came before is not kept
+            camera.anew_after = camera.index
 
     @rule(number=some_camera, numbers=st.sampled_from([3500, 20_000, -3500, -20_000]))
     def jump_in_numbers(self, number: int, numbers: int) -> None:
@@ -487,7 +493,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         present = self.cameras[camera]
         if number < stretch.first or present.highest is None or stretch.source != (camera, run) or run != present.run:
             return False
-        return present.highest.source[2] - index < 400
+        return index > present.anew_after and present.highest.source[2] - index < 400
 
     # --- time, and what always holds
 

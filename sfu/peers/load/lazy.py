@@ -52,7 +52,7 @@ class LazyPort(UdpPort):
     def hand_on_media(self, data: bytes) -> None:
         """One SRTP packet that was read elsewhere, wherever it came from: its tag proves whose it is."""
         if self._agent is not None:
-            self._agent.on_data((data,))
+            self._agent.on_data(data)
 
     def hand_on(self, data: bytes, sock: socket.socket, address: Address) -> None:
         """One datagram that was read from `sock` elsewhere."""
@@ -61,7 +61,7 @@ class LazyPort(UdpPort):
         elif stun.is_message(data):
             self._hand_on_stun(data, sock, address, self._agent)
         elif address in self._proven:
-            self._agent.on_data((data,))
+            self._agent.on_data(data)
         else:
             self.drops["unvalidated"] += 1
 
