@@ -208,7 +208,8 @@ class Producer:
         last_time, at = self._last
         if media_time == last_time:
             self._spacing += (now - at - self._spacing) * _SMOOTHING
-        self._spacing *= (1 - _SMOOTHING) ** (count - 1)  # those behind the first came with it
+        for _ in range(1, count):  # those behind the first came with it
+            self._spacing -= self._spacing * _SMOOTHING
         self._last = (media_time, now)
 
     def _place(self, packet: Packet, codec: Codec, now: float) -> bool:
@@ -238,6 +239,8 @@ class Producer:
         Neither a pause, in which both clocks go on, nor a line that was cut, after which all comes late, is a jump.
         """
         media_time, at = self._last
+        if (packet.media_time - media_time) & 0xFFFF_FFFF <= _TIME_JUMP * codec.clock_rate:
+            return False
         step = time_delta(packet.media_time, media_time) / codec.clock_rate
         return abs(step) > _TIME_JUMP and abs(step - (now - at)) > _TIME_JUMP
 

@@ -43,7 +43,7 @@ _REFUSES_SEGMENTS: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNO
 
 # The fields of an mmsghdr, all of them 8 bytes wide with their padding, that differ between messages.
 _WORDS: Final = MMSGHDR.size // 8
-_NAME, _VECTOR, _VECTORS = 0, 2, 3
+_NAME, _VECTOR, _VECTORS, _CONTROL, _CONTROL_LENGTH = 0, 2, 3, 4, 5
 
 _ffi = cffi.FFI()
 _ffi.cdef(
@@ -84,6 +84,14 @@ class _Layout:
         self.runs = _runs(self.lengths)
 
 
+def _longest(packets: Sequence[bytes]) -> int:
+    longest = 0
+    for packet in packets:
+        if len(packet) > longest:
+            longest = len(packet)
+    return longest
+
+
 def _width(longest: int) -> int:
     """Of slots that packets of so many bytes fit."""
     return next(width for width in _WIDTHS if width >= longest)
@@ -110,13 +118,13 @@ class Burst:
 
     def __init__(self, packets: Sequence[bytes]) -> None:
         """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
-        self.longest = max(map(len, packets), default=0)
-        """Bytes of the largest packet that is not left out."""
         self.packets = packets
+        self.longest = _longest(packets)
+        """Bytes of the largest packet that is not left out."""
         self.refused = 0
         if self.longest > MAX_DATAGRAM - TRAILER:
             self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
-            self.longest = max(map(len, self.packets), default=0)
+            self.longest = _longest(self.packets)
             self.refused = len(packets) - len(self.packets)
         self._layouts: dict[int, _Layout] | None = None
 
@@ -180,13 +188,13 @@ class Egress:
         self._vectors = bytearray(IOVEC.size * _SLOTS)
         fields = memoryview(self._vectors).cast("Q")
         self._vector_bases, self._vector_lengths = fields[::2], fields[1::2]
-        self._messages = bytearray(MMSGHDR.size * _MESSAGES)
+        self._name_length = 28 if self._socket.family == socket.AF_INET6 else 16
+        self._messages = bytearray(MMSGHDR.pack(0, self._name_length, 0, 0, 0, 0, 0, 0) * _MESSAGES)
         self._messages_view = memoryview(self._messages)
         self._words = self._messages_view.cast("Q")
         self._messages_c = _ffi.from_buffer(self._messages)
         self._messages_p = _ffi.cast("struct mmsghdr *", self._messages_c)
         self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
-        self._name_length = 28 if self._socket.family == socket.AF_INET6 else 16
         self._arena_at = int(_srtp.ffi.cast("uintptr_t", self._arena))
 
     def _set_width(self, width: int) -> None:
@@ -270,10 +278,11 @@ class Egress:
 
     def _queue_run(self, path: Path, first: int, count: int, segment: int) -> None:
         """One message: the packets in `count` slots from `first` on."""
-        control, control_length = self._control(segment) if count > 1 else (0, 0)
-        vector = self._vectors_at + first * IOVEC.size
-        head = (path.pointer, self._name_length, vector, count, control, control_length, 0, 0)
-        MMSGHDR.pack_into(self._messages, len(self._queued) * MMSGHDR.size, *head)
+        words, at = self._words, len(self._queued) * _WORDS
+        words[at + _NAME] = path.pointer
+        words[at + _VECTOR] = self._vectors_at + first * IOVEC.size
+        words[at + _VECTORS] = count
+        words[at + _CONTROL], words[at + _CONTROL_LENGTH] = self._control(segment) if count > 1 else (0, 0)
         self._queued.append(path)
         self._queued_packets += count
 
