@@ -67,6 +67,7 @@ class Recordings:
         self._switches = Switches(terms.rules)
         self._uplinks: dict[_Source, Coming] = {}
         self._feeds: dict[_Source, Feed] = {}
+        self._feeding = asyncio.Event()  # whether there are any
         self._on: set[_Source] = set()
         self._ended: dict[_Source, float] = {}
         self._worker = Worker()
@@ -142,6 +143,7 @@ class Recordings:
     async def run(self) -> None:
         """Looks at the layers of what is recorded, until cancelled."""
         while True:
+            await self._feeding.wait()
             await asyncio.sleep(_TICK)
             for (room, peer), uplink in list(self._uplinks.items()):
                 if (room, peer) in self._feeds:
@@ -176,6 +178,7 @@ class Recordings:
         room, peer = source
         tracks = self._uplinks[source].tracks.values()
         feed = self._feeds[source] = Feed(room, peer, self._clock)
+        self._feeding.set()
         rule = self._terms.rules.of(room)
         kinds = {track.codec.kind for track in tracks}
         reel = Reel(source, kinds, self._disk, rule, tell=lambda told: self._post(source, feed, told))
@@ -186,6 +189,8 @@ class Recordings:
     def _end(self, source: _Source, reason: str) -> None:
         feed = self._feeds.pop(source, None)
         if feed is not None:
+            if not self._feeds:
+                self._feeding.clear()
             self._ended[source] = self._clock()
             feed.end(reason)
 

@@ -32,7 +32,7 @@ from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.cameras import first_camera
 from sfu.rooms.participant import Terms
 from sfu.rooms.room import Limits, Rooms
-from sfu.rooms.server import RoomServer
+from sfu.rooms.server import TICK, RoomServer
 from sfu.rtc.agents import AgentFactory, ice_credentials
 from sfu.rtc.transport import Certificate, Transport
 from sfu.rtc.udp import UdpPort
@@ -124,7 +124,7 @@ class Service:
         self._run(self.link.run(), "broker link")
         self._stack.push_async_callback(self._end_link)
         self._stack.push_async_callback(self.server.close)
-        self._run(self.server.run(), "rooms")
+        self.port.ticks.every(TICK, self.server.tick)
         self.recordings.start()
         self._stack.push_async_callback(self.recordings.close)
         self._run(self.recordings.run(), "recordings")

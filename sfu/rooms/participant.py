@@ -180,17 +180,17 @@ class Participant:
         try:
             for producer, packets in self.uplink.receive(datagrams, self._terms.clock()):
                 self._fanout.push(producer, packets)
-        except Exception:  # noqa: BLE001  # the task boundary of a participant's media
+        except Exception:  # noqa: BLE001  # as in `tick`
             self._on_bug()
 
     def _on_rtcp(self, data: bytes) -> None:
         try:
             self._read_rtcp(data)
-        except Exception:  # noqa: BLE001  # as above
+        except Exception:  # noqa: BLE001  # as in `tick`
             self._on_bug()
 
     def _on_bug(self) -> None:
-        """In our handling of this participant's packets: it ends this participant, not the server."""
+        """In our handling of this participant: it ends this participant, not the server."""
         _log.exception("%s: internal error", self.leaf)
         self.on_closed(self, "internal")
 
@@ -207,8 +207,13 @@ class Participant:
 
     def tick(self, now: float) -> None:
         """Called some times a second: reports, repeated requests, tracks that fell silent, what the link carries."""
-        if self.transport.state is not TransportState.CONNECTED:
-            return
+        if self.transport.state is TransportState.CONNECTED:
+            try:
+                self._tick(now)
+            except Exception:  # noqa: BLE001  # the task boundary of a participant's media
+                self._on_bug()
+
+    def _tick(self, now: float) -> None:
         due = now >= self._report_at
         if due:
             early = now - self._connected_at < _EARLY

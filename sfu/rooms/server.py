@@ -51,7 +51,7 @@ from sfu.signaling.topics import Leaf, Role
 
 _log = logging.getLogger(__name__)
 
-_TICK: Final = 0.2  # seconds
+TICK: Final = 0.2  # seconds
 
 
 class NewTransport(Protocol):
@@ -314,14 +314,11 @@ class RoomServer:
 
     # --- running
 
-    async def run(self) -> None:
-        """Time for participants and room state, until cancelled."""
-        while True:
-            await asyncio.sleep(_TICK)
-            self.tick(self._terms.clock())
-
-    def tick(self, now: float) -> None:
-        """One step of time: reports, repeated requests, stalled tracks; room state that changed goes out."""
+    def tick(self) -> None:
+        """A step of time, each `TICK`: reports, repeated requests, stalled tracks; room state that changed goes out."""
+        if self._closing:
+            return
+        now = self._terms.clock()
         for participant in list(self.participants.values()):
             participant.tick(now)
         self._publication.publish()

@@ -87,7 +87,7 @@ class _Layout:
 def _longest(packets: Sequence[bytes]) -> int:
     longest = 0
     for packet in packets:
-        if len(packet) > longest:
+        if len(packet) > longest:  # noqa: PLR1730  # one call less for each
             longest = len(packet)
     return longest
 

@@ -23,6 +23,7 @@ from sfu.rtc import stun
 from sfu.rtc.ingress import BATCH, Ingress, Run
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
+from sfu.rtc.ticks import Ticks
 
 BURST: Final = 128
 """Messages read from one socket before other work of the loop gets its turn."""
@@ -84,11 +85,12 @@ class UdpPort:
         self._reading = False
         self._after: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
-        self._interval = sweep_interval
+        self.ticks = Ticks(self._loop)
+        """Called when something came, for one: what wants to be done some times a second is cheapest then."""
+        self.ticks.every(sweep_interval, self._sweep)
         self._closed = False
         for sock in self.sockets:
             self._loop.add_reader(sock.fileno(), self._read, sock, Ingress(sock))
-        self._timer = self._loop.call_later(sweep_interval, self._sweep)
 
     @classmethod
     async def open(cls, *, bind: Sequence[str] = ANY, port: int = 0, sweep_interval: float = 1.0) -> Self:
@@ -174,7 +176,7 @@ class UdpPort:
     def close(self) -> None:
         """Releases the port. Its users are closed before it."""
         self._closed = True
-        self._timer.cancel()
+        self.ticks.close()
         for sock in self.sockets:
             if sock.fileno() >= 0:
                 self._loop.remove_reader(sock.fileno())
@@ -189,6 +191,7 @@ class UdpPort:
             after, self._after = self._after, []
             for callback in after:
                 callback()
+            self.ticks.look()
 
     def _hand_out(self, sock: socket.socket, ingress: Ingress) -> None:
         validated = self._validated
@@ -237,7 +240,6 @@ class UdpPort:
                 self.drops["indication"] += 1
 
     def _sweep(self) -> None:
-        self._timer = self._loop.call_later(self._interval, self._sweep)
         for listener in set(self._listeners.values()):
             listener.on_tick()
 
