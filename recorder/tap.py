@@ -13,8 +13,9 @@ from typing import Final
 
 from recorder.assembly import Report
 from recorder.reorder import Arrival
-from sfu.media.producer import Producer, Tap
+from sfu.media.producer import Producer
 from sfu.media.rtp import Packet, time_delta
+from sfu.media.tap import Tap
 from sfu.media.track import IncomingTrack
 from sfu.rtc.codec import Kind
 
@@ -66,7 +67,7 @@ class Feed:
         now = self._clock()
         replay = remembered(producers, since=max(since, now - _OLDEST))
         for kind, producer in producers.items():
-            told = producer.moment(producer.heard_at)
+            told = producer.reception.moment(producer.heard_at)
             if told is not None:
                 self.items.append(Report(kind, *told, producer.heard_at))
         self.items.extend(replay)
@@ -149,7 +150,7 @@ class _TrackTap:
         _detach(self, self.producer)
 
     def packet(self, producer: Producer, packet: Packet, now: float) -> None:
-        """See `sfu.media.producer.Tap`."""
+        """See `sfu.media.tap.Tap`."""
         if producer is not self.producer:
             if not packet.key:
                 return
@@ -158,7 +159,7 @@ class _TrackTap:
         self._feed.put(self._kind, producer, packet, now)
 
     def report(self, producer: Producer, ntp: int, media_time: int, now: float) -> None:
-        """See `sfu.media.producer.Tap`."""
+        """See `sfu.media.tap.Tap`."""
         if producer is self.producer:
             self._feed.items.append(Report(self._kind, ntp, media_time, now))
 

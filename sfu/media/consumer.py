@@ -310,7 +310,7 @@ class Consumer:
         """RFC 3550 section 6.4.1, on this consumer's numbering: None until the producer's clock is known."""
         if self.producer is None or self.group is None:
             return None
-        moment = self.producer.moment(now)
+        moment = self.producer.reception.moment(now)
         if moment is None:
             return None
         self.reported = True

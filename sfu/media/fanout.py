@@ -17,7 +17,8 @@ from sfu.media.group import Group
 from sfu.media.producer import Producer
 from sfu.media.replay import Replays
 from sfu.media.rtp import Packet
-from sfu.rtc.egress import MAX_BURST, Burst, Egress
+from sfu.rtc.burst import MAX_BURST, Burst
+from sfu.rtc.egress import Egress
 
 HOLD: Final = 0.001
 """Seconds that a packet waits at most for the rest of its frame, if its camera sends frames in one go."""

@@ -44,6 +44,7 @@ class Reception:
         self._sender_report_at = 0.0
         self._received = 0
         self._next_after_jump: int | None = None
+        self._told: tuple[float, int, int] | None = None  # by a sender report: when, NTP time, media time
 
     def received(self, sequence: int, media_time: int, now: float, count: int = 1) -> None:
         """Counts packets, `count` in a row from `sequence` on and of one media time.
@@ -107,6 +108,18 @@ class Reception:
         """Remembers the producer's sender report, from which it will measure the round trip."""
         self._lsr = ntp >> 16 & 0xFFFF_FFFF
         self._sender_report_at = now
+
+    def clock_told(self, ntp: int, media_time: int, now: float) -> None:
+        """At `ntp` (64-bit NTP, on our wall clock) the media time was `media_time`."""
+        self._told = (now, ntp, media_time)
+
+    def moment(self, now: float) -> tuple[int, int] | None:
+        """The present as (64-bit NTP, media time); None while no clock was told."""
+        if self._told is None:
+            return None
+        at, ntp, media_time = self._told
+        elapsed = now - at
+        return ntp + int(elapsed * (1 << 32)), (media_time + int(elapsed * self._clock_rate)) & 0xFFFF_FFFF
 
     def report(self, ssrc: int, now: float) -> ReportBlock:
         """The block on `ssrc` for the next receiver report; `fraction_lost` covers the time since the previous call."""

@@ -7,7 +7,7 @@ media; what it says to its camera leaves through the callables that its particip
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from sfu.media.codecs import key_frame_test
 from sfu.media.feedback import Reception
@@ -21,6 +21,7 @@ from sfu.rtc.codec import Codec
 
 if TYPE_CHECKING:
     from sfu.media.consumer import Consumer
+    from sfu.media.tap import Tap
 
 _SMOOTHING: Final = 0.1
 _BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
@@ -34,16 +35,6 @@ _MEASURED_OVER: Final = 1.0  # seconds
 _SHORT: Final = 400_000  # bytes; a longer way from the key frame costs a viewer more than a fresh one would
 HISTORY_BYTES: Final = 8 << 20
 """Most memory that a producer's latest packets take, unless the settings say otherwise."""
-
-
-class Tap(Protocol):
-    """Somebody who takes a producer's packets as they are, without being sent anything: a recording."""
-
-    def packet(self, producer: Producer, packet: Packet, now: float) -> None:
-        """One packet came, late ones too, with its index. Must be quick and never raise."""
-
-    def report(self, producer: Producer, ntp: int, media_time: int, now: float) -> None:
-        """At `ntp` (64-bit NTP) the track's media time was `media_time`."""
 
 
 class Producer:
@@ -101,7 +92,6 @@ class Producer:
         self._spacing = 1.0
         self._last = (0, 0.0)
         self._wanted = False
-        self._clock: tuple[float, int, int] | None = None
 
     def negotiated(self, codecs: Sequence[Codec], extensions: Mapping[str, int]) -> None:
         """Takes over payload types and extension ids of a re-offer."""
@@ -250,7 +240,6 @@ class Producer:
         other = packet.ssrc != self.ssrc or codec.clock_rate != self.codec.clock_rate
         if other or self._time_jumps(packet, codec, now):
             self.ssrc = packet.ssrc
-            self._clock = None
             self.reception = Reception(codec.clock_rate)
         self.history.clear()
         self.gaps.restart()
@@ -355,14 +344,6 @@ class Producer:
 
     def clock_told(self, ntp: int, media_time: int, now: float) -> None:
         """A sender report: at `ntp` (64-bit NTP, on our wall clock) the track's media time was `media_time`."""
-        self._clock = (now, ntp, media_time)
+        self.reception.clock_told(ntp, media_time, now)
         for tap in self.taps:
             tap.report(self, ntp, media_time, now)
-
-    def moment(self, now: float) -> tuple[int, int] | None:
-        """The present as (64-bit NTP, media time) by the last sender report; None before the first one."""
-        if self._clock is None:
-            return None
-        at, ntp, media_time = self._clock
-        elapsed = now - at
-        return ntp + int(elapsed * (1 << 32)), (media_time + int(elapsed * self.codec.clock_rate)) & 0xFFFFFFFF

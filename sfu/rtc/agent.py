@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 from sfu.rtc.candidates import host_candidates
-from sfu.rtc.ingress import Run
+from sfu.rtc.ingress import Datagrams
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import UdpPort
@@ -83,8 +83,8 @@ class IceAgent(ABC):
         self.on_moved: Callable[[], None] = _ignore
         """The peer is reached by another path than before."""
         self.on_datagram: Callable[[bytes], None] = _ignore
-        self.on_run: Callable[[Run], None] = _ignore
-        """Of SRTP packets, good until this returns."""
+        self.on_srtp: Callable[[Datagrams], None] = _ignore
+        """SRTP packets, good until this returns."""
         self.on_closed: Callable[[str], None] = _ignore
         self._port = port
         self._clock = clock
@@ -130,10 +130,10 @@ class IceAgent(ABC):
         self.heard_at = self._clock()
         self.on_datagram(data)
 
-    def on_media(self, run: Run) -> None:
+    def on_media(self, datagrams: Datagrams) -> None:
         """SRTP packets from a proven address (called by the port)."""
         self.heard_at = self._clock()
-        self.on_run(run)
+        self.on_srtp(datagrams)
 
     def on_tick(self) -> None:
         """Ends the agent when its peer did not connect in time or fell silent (called by the port)."""
@@ -193,7 +193,7 @@ class IceAgent(ABC):
         self.connected = False
         self.path = None
         self.on_path()
-        self.on_datagram = self.on_run = _ignore
+        self.on_datagram = self.on_srtp = _ignore
         for address in self._addresses:
             self._port.invalidate(address, self)
         self._addresses.clear()

@@ -15,29 +15,21 @@ import socket
 import struct
 from array import array
 from collections.abc import Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import cffi
 from pylibsrtp import _binding as _srtp
 
+from sfu.rtc.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments
+from sfu.rtc.burst import width as width_of
 from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
-from sfu.rtc.native import MAX_DATAGRAM, TRAILER, Path, SrtpContext
+from sfu.rtc.native import Path, SrtpContext
 
-MAX_BURST: Final = 128
-"""Packets that one `Burst` may hold, so that it always fits the arena."""
 _SLOTS: Final = 256  # a third of a megabyte, so that sendmmsg reads what is still in the second level cache
 _MESSAGES: Final = _SLOTS
-_WIDTHS: Final = (192, 704, 1344, 2240)
-"""Bytes from one slot of the arena to the next, for sound, for small and usual video packets, and for the largest.
-
-Tight, for what lies between packets is copied with them and takes their place in the caches; few, for all that leaves
-in one go has one width; odd numbers of cache lines, or packets would compete for the same few of them.
-"""
 _FEW: Final = 32
 """Packets, all transports' together, up to which the plain way costs less: the steps for all at once are of many kinds,
 and in a process that sleeps between two bursts each kind's first use waits for memory, not for the processor."""
-_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
-_GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
 _CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
 _REFUSES_SEGMENTS: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP)
 
@@ -54,88 +46,6 @@ _ffi.cdef(
 )
 _libc = _ffi.dlopen(None)
 _LINUX_64: Final = LINUX_64 and hasattr(_libc, "sendmmsg")
-
-
-class Run(NamedTuple):
-    """Packets side by side that leave as one message."""
-
-    first: int
-    """Position in the burst."""
-    packets: int
-    segment: int
-    """Bytes of each but the last, encrypted."""
-
-
-class _Layout:
-    """One burst as it stands in the arena: each packet at the start of a slot of its own."""
-
-    __slots__ = ("count", "lengths", "packets", "runs", "singles", "sizes", "width")
-
-    def __init__(self, packets: Sequence[bytes], overhead: int) -> None:
-        self.count = len(packets)
-        self.packets = packets
-        sizes = [len(packet) for packet in packets]
-        self.width = _width(max(sizes, default=0) + overhead)
-        self.sizes = array("i", sizes)
-        """Of each packet in plain text, as C's int."""
-        self.lengths = array("Q", [size + overhead for size in sizes])
-        """Of each packet encrypted, as C's size_t."""
-        self.singles = [Run(first, 1, length) for first, length in enumerate(self.lengths)]
-        self.runs = _runs(self.lengths)
-
-
-def _longest(packets: Sequence[bytes]) -> int:
-    longest = 0
-    for packet in packets:
-        if len(packet) > longest:  # noqa: PLR1730  # one call less for each
-            longest = len(packet)
-    return longest
-
-
-def _width(longest: int) -> int:
-    """Of slots that packets of so many bytes fit."""
-    return next(width for width in _WIDTHS if width >= longest)
-
-
-def _runs(lengths: Sequence[int]) -> list[Run]:
-    """Neighbours of one size joined, as `UDP_SEGMENT` allows (udp(7)): only the last of a message may be shorter."""
-    runs: list[Run] = []
-    joinable, total = False, 0
-    for position, length in enumerate(lengths):
-        if joinable:
-            first, count, segment = runs[-1]
-            if length <= segment and count < _SEGMENTS and total + length <= _GSO_BYTES:
-                runs[-1] = Run(first, count + 1, segment)
-                joinable, total = length == segment, total + length
-                continue
-        runs.append(Run(position, 1, length))
-        joinable, total = True, length
-    return runs
-
-
-class Burst:
-    """Packets that go to several transports alike, in plain text; laid out once for each SRTP overhead."""
-
-    def __init__(self, packets: Sequence[bytes]) -> None:
-        """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
-        self.packets = packets
-        self.longest = _longest(packets)
-        """Bytes of the largest packet that is not left out."""
-        self.refused = 0
-        if self.longest > MAX_DATAGRAM - TRAILER:
-            self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
-            self.longest = _longest(self.packets)
-            self.refused = len(packets) - len(self.packets)
-        self._layouts: dict[int, _Layout] | None = None
-
-    def layout(self, overhead: int) -> _Layout:
-        """For SRTP that adds `overhead` bytes to each packet."""
-        if self._layouts is None:
-            self._layouts = {}
-        known = self._layouts.get(overhead)
-        if known is None:
-            known = self._layouts[overhead] = _Layout(self.packets, overhead)
-        return known
 
 
 class Targets:
@@ -169,7 +79,7 @@ class Egress:
         self.segmented = _segments_supported(sock)
         """Whether bursts leave as GSO segments; turned off when a device refuses them."""
         self._socket = sock
-        self._arena = _srtp.ffi.new("unsigned char[]", _SLOTS * _WIDTHS[-1])
+        self._arena = _srtp.ffi.new("unsigned char[]", _SLOTS * WIDTHS[-1])
         self._view = memoryview(_srtp.ffi.buffer(self._arena))
         self._grids: dict[int, list[Any]] = {}
         self._lengths = _srtp.ffi.new("int[]", _SLOTS)
@@ -177,7 +87,7 @@ class Egress:
         self._lengths_at = [self._lengths + slot for slot in range(_SLOTS)]
         self._used = 0
         self._allocate_headers()
-        self._set_width(_WIDTHS[-1])
+        self._set_width(WIDTHS[-1])
         self._controls: dict[int, tuple[Any, int]] = {}
         self._queued: list[Path] = []
         """Of each message; referenced because the kernel reads their addresses."""
@@ -195,6 +105,7 @@ class Egress:
         self._messages_c = _ffi.from_buffer(self._messages)
         self._messages_p = _ffi.cast("struct mmsghdr *", self._messages_c)
         self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
+        self._vectors_from = array("Q", range(self._vectors_at, self._vectors_at + IOVEC.size * _SLOTS, IOVEC.size))
         self._arena_at = int(_srtp.ffi.cast("uintptr_t", self._arena))
 
     def _set_width(self, width: int) -> None:
@@ -214,7 +125,7 @@ class Egress:
         if len(burst.packets) * len(targets.paths) <= _FEW:
             return self._write_few(targets, burst)
         layout = burst.layout(targets.overhead)
-        runs = layout.runs if self.segmented else layout.singles
+        messages = layout.messages(segmented=self.segmented)
         failed: dict[int, int] = {}
         if layout.width != self._width:
             self.flush()
@@ -222,15 +133,15 @@ class Egress:
         at, total = 0, len(targets.paths) if layout.count else 0
         while at < total:
             room = (_SLOTS - self._used) // layout.count
-            if not room or len(self._queued) + len(runs) > _MESSAGES:
+            if not room or len(self._queued) + len(messages) > _MESSAGES:
                 self.flush()
                 continue
-            count = min(room, total - at, (_MESSAGES - len(self._queued)) // len(runs))
+            count = min(room, total - at, (_MESSAGES - len(self._queued)) // len(messages))
             codes = self._encrypt(targets.handles[at : at + count], layout)
             if any(codes):
                 failed |= self._send_good(targets.paths[at : at + count], layout, codes, at)
             else:
-                self._queue(targets, at, count, layout, runs)
+                self._queue(targets, at, count, layout, messages)
             at += count
         return failed
 
@@ -243,8 +154,13 @@ class Egress:
             self.flush()
         if burst.longest + overhead > self._width:
             self.flush()
-            self._set_width(_width(burst.longest + overhead))
-        protect, view, width, most = _srtp.lib.srtp_protect, self._view, self._width, _SEGMENTS if self.segmented else 1
+            self._set_width(width_of(burst.longest + overhead))
+        protect, view, width, most = (
+            _srtp.lib.srtp_protect,
+            self._view,
+            self._width,
+            MAX_SEGMENTS if self.segmented else 1,
+        )
         places, sizes, sizes_at, vector_lengths = (
             self._places,
             self._lengths_view,
@@ -265,18 +181,18 @@ class Egress:
                     continue
                 length = size + overhead
                 if slot > first and (length > segment or last < segment or slot - first == most):
-                    self._queue_run(path, first, slot - first, segment)
+                    self._queue_one(path, first, slot - first, segment)
                     first = slot
                 if slot == first:
                     segment = length
                 vector_lengths[slot] = last = length
                 slot += 1
             if slot > first:
-                self._queue_run(path, first, slot - first, segment)
+                self._queue_one(path, first, slot - first, segment)
         self._used = slot
         return failed
 
-    def _queue_run(self, path: Path, first: int, count: int, segment: int) -> None:
+    def _queue_one(self, path: Path, first: int, count: int, segment: int) -> None:
         """One message: the packets in `count` slots from `first` on."""
         words, at = self._words, len(self._queued) * _WORDS
         words[at + _NAME] = path.pointer
@@ -286,7 +202,7 @@ class Egress:
         self._queued.append(path)
         self._queued_packets += count
 
-    def _encrypt(self, handles: list[Any], layout: _Layout) -> list[int]:
+    def _encrypt(self, handles: list[Any], layout: Layout) -> list[int]:
         """One copy of the burst in plain text for each handle, encrypted in place; libsrtp's status of each packet."""
         count = len(handles)
         first, last = self._used, self._used + count * layout.count
@@ -309,30 +225,28 @@ class Egress:
             view[start + done : start + done + step] = view[start : start + step]
             done += step
 
-    def _queue(self, targets: Targets, at: int, count: int, layout: _Layout, runs: list[Run]) -> None:
-        """Describes what was encrypted last, for `count` targets from `at` on: a message for each run of each."""
+    def _queue(self, targets: Targets, at: int, count: int, layout: Layout, messages: list[Segments]) -> None:
+        """Describes what was encrypted last, for `count` targets from `at` on: so many messages for each."""
         last = self._used
         first = last - count * layout.count
         self._vector_lengths[first:last] = layout.lengths * count
-        message, each = len(self._queued), len(runs)
+        message, each = len(self._queued), len(messages)
         end = message + count * each
-        head = b"".join([self._head(run) for run in runs])
+        head = self._head(messages[0]) if each == 1 else b"".join([self._head(segments) for segments in messages])
         self._messages_view[message * MMSGHDR.size : end * MMSGHDR.size] = head * count
         names = targets.names[at : at + count]
-        for number, run in enumerate(runs, start=message):
-            vectors = range(self._vectors_at + (first + run.first) * IOVEC.size, self._vectors_at + last * IOVEC.size)
+        for number, segments in enumerate(messages, start=message):
             self._words[number * _WORDS + _NAME : end * _WORDS : each * _WORDS] = names
-            self._words[number * _WORDS + _VECTOR : end * _WORDS : each * _WORDS] = array(
-                "Q", vectors[:: layout.count * IOVEC.size]
-            )
+            vectors = self._vectors_from[first + segments.first : last : layout.count]
+            self._words[number * _WORDS + _VECTOR : end * _WORDS : each * _WORDS] = vectors
         paths = targets.paths[at : at + count]
-        self._queued += paths if each == 1 else [path for path in paths for _ in runs]
+        self._queued += paths if each == 1 else [path for path in paths for _ in messages]
         self._queued_packets += count * layout.count
 
-    def _head(self, run: Run) -> bytes:
-        """What all targets' messages of one run have in common."""
-        control, control_length = self._control(run.segment) if run.packets > 1 else (0, 0)
-        return MMSGHDR.pack(0, self._name_length, 0, run.packets, control, control_length, 0, 0)
+    def _head(self, segments: Segments) -> bytes:
+        """What all targets' messages of these packets have in common."""
+        control, control_length = self._control(segments.segment) if segments.packets > 1 else (0, 0)
+        return MMSGHDR.pack(0, self._name_length, 0, segments.packets, control, control_length, 0, 0)
 
     def _control(self, segment: int) -> tuple[int, int]:
         """Address and length of the control message that says `segment`; made once for each size."""
@@ -379,7 +293,7 @@ class Egress:
         for slot in range(first, first + self._words[start + _VECTORS]):
             self._send_slot(slot, self._vector_lengths[slot], self._queued[message])
 
-    def _send_good(self, paths: list[Path], layout: _Layout, codes: list[int], at: int) -> dict[int, int]:
+    def _send_good(self, paths: list[Path], layout: Layout, codes: list[int], at: int) -> dict[int, int]:
         """libsrtp refused something of the burst in the last slots: all else leaves now, packet by packet."""
         first = self._used - len(codes)
         self.flush()  # what came before, in this order

@@ -47,7 +47,7 @@ _IPV4: Final = struct.Struct(">2xH4s")
 _IPV6: Final = struct.Struct(">2xH4x16s")
 
 
-class Run:
+class Datagrams:
     """Datagrams of one sender, without another's between, where the kernel wrote them: good until the next `read`."""
 
     __slots__ = ("_ingress", "places", "sender")
@@ -131,28 +131,28 @@ class Ingress:
             MMSGHDR.pack_into(self._headers, index * MMSGHDR.size, *header)
         self._headers_c = _ffi.cast("struct mmsghdr *", self._pinned[-1])
 
-    def read(self) -> list[Run]:
+    def read(self) -> list[Datagrams]:
         """Datagrams that wait, in order; none when none wait or the socket is closed."""
         if not self._batched:
             return self._read_singly()
         count: int = _libc.recvmmsg(self._socket.fileno(), self._headers_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
         self.drained = count < BATCH
-        runs: list[Run] = []
+        senders: list[Datagrams] = []
         sizes, start, sender = self._sizes, 0, None
         for index in range(count):  # of less than none: an ICMP error that belongs to an earlier send
             name = self._name(index) if self._ipv6 else self._ports_and_hosts[index]
             if name != sender:
-                sender, run = name, Run(self, self._known.get(name) or self._learnt(name, index))
-                runs.append(run)
+                sender, datagrams = name, Datagrams(self, self._known.get(name) or self._learnt(name, index))
+                senders.append(datagrams)
             size = sizes[index]
             segment = self._segment(index) if self.joined else size
             if segment >= size:
-                run.places.append((start, size))
+                datagrams.places.append((start, size))
             else:
                 end = start + size
-                run.places += [(first, min(segment, end - first)) for first in range(start, end, segment)]
+                datagrams.places += [(first, min(segment, end - first)) for first in range(start, end, segment)]
             start += _STRIDE
-        return runs
+        return senders
 
     def _segment(self, index: int) -> int:
         """Bytes of each datagram in a message (the last may be shorter); 0 is never said by the kernel."""
@@ -173,8 +173,8 @@ class Ingress:
         known = self._known[name] = _unpacked(self._name(index), ipv6=self._ipv6)
         return known
 
-    def _read_singly(self) -> list[Run]:
-        runs: list[Run] = []
+    def _read_singly(self) -> list[Datagrams]:
+        senders: list[Datagrams] = []
         self.drained = False
         for index in range(BATCH):
             start = index * _STRIDE
@@ -184,10 +184,10 @@ class Ingress:
                 self.drained = True
                 break
             sender = _without_flow(sender) if self._ipv6 else sender
-            if not runs or runs[-1].sender != sender:
-                runs.append(Run(self, sender))
-            runs[-1].places.append((start, size))
-        return runs
+            if not senders or senders[-1].sender != sender:
+                senders.append(Datagrams(self, sender))
+            senders[-1].places.append((start, size))
+        return senders
 
 
 def _join_segments(sock: socket.socket) -> bool:

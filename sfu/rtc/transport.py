@@ -27,7 +27,7 @@ from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
 
 from sfu.rtc.agent import IceAgent
-from sfu.rtc.ingress import Run
+from sfu.rtc.ingress import Datagrams
 from sfu.rtc.native import SrtpContext
 
 _MAX_RECORDS: Final = 64
@@ -183,7 +183,7 @@ class Transport:
         agent.on_connected = self._on_ice_connected
         agent.on_path = self._on_path
         agent.on_datagram = self._on_datagram
-        agent.on_run = self._on_run
+        agent.on_srtp = self._on_srtp
         agent.on_closed = self._end
         self._dtls.on("statechange", self._on_dtls_state)
 
@@ -229,16 +229,16 @@ class Transport:
         self.state = TransportState.CLOSED
         await self._release()
 
-    def _on_run(self, run: Run) -> None:
+    def _on_srtp(self, datagrams: Datagrams) -> None:
         """The way of nearly all that comes."""
         receiver = self.receiver
         if receiver is None:
-            for data in run.copies():
+            for data in datagrams.copies():
                 self._keep_early(data)
             return
-        packets = run.decrypted(receiver)
-        if len(packets) < len(run.places):
-            self.drops["srtp"] += len(run.places) - len(packets)
+        packets = datagrams.decrypted(receiver)
+        if len(packets) < len(datagrams.places):
+            self.drops["srtp"] += len(datagrams.places) - len(packets)
         if packets:
             self.on_rtp(packets)
 

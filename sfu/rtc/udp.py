@@ -20,7 +20,7 @@ from typing import Final, Protocol, Self
 import ifaddr
 
 from sfu.rtc import stun
-from sfu.rtc.ingress import BATCH, Ingress, Run
+from sfu.rtc.ingress import BATCH, Datagrams, Ingress
 from sfu.rtc.native import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.ticks import Ticks
@@ -47,7 +47,7 @@ class Listener(Protocol):
     def on_data(self, data: bytes) -> None:
         """A non-empty datagram, not STUN, from an address that the listener validated."""
 
-    def on_media(self, run: Run) -> None:
+    def on_media(self, datagrams: Datagrams) -> None:
         """SRTP packets from an address that the listener validated, good until this returns."""
 
     def on_tick(self) -> None:
@@ -196,13 +196,13 @@ class UdpPort:
     def _hand_out(self, sock: socket.socket, ingress: Ingress) -> None:
         validated = self._validated
         for _ in range(BURST // BATCH):
-            for run in ingress.read():
-                self.received += len(run.places)
-                listener = validated.get(run.sender)
-                if listener is not None and run.is_media():
-                    listener.on_media(run)
+            for datagrams in ingress.read():
+                self.received += len(datagrams.places)
+                listener = validated.get(datagrams.sender)
+                if listener is not None and datagrams.is_media():
+                    listener.on_media(datagrams)
                 else:
-                    self._sort_out(run.copies(), sock, run.sender)
+                    self._sort_out(datagrams.copies(), sock, datagrams.sender)
                 if self._closed:  # by a handler
                     return
             if ingress.drained:

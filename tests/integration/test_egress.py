@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
-from sfu.rtc.egress import Burst, Egress, Targets
+from sfu.rtc.burst import Burst
+from sfu.rtc.egress import Egress, Targets
 from sfu.rtc.native import MAX_DATAGRAM, Path, SrtpContext
 
 PROFILES = (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, Policy.SRTP_PROFILE_AES128_CM_SHA1_80)

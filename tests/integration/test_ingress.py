@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from sfu.rtc import ingress
-from sfu.rtc.ingress import BATCH, Ingress, Run
+from sfu.rtc.ingress import BATCH, Datagrams, Ingress
 
 SOL_UDP, UDP_SEGMENT = 17, 103
 linux = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
@@ -37,7 +37,7 @@ def everything(way_in: Ingress) -> list[tuple[bytes, tuple[str, int]]]:
     return got
 
 
-def taken_apart(runs: list[Run]) -> list[tuple[bytes, tuple[str, int]]]:
+def taken_apart(runs: list[Datagrams]) -> list[tuple[bytes, tuple[str, int]]]:
     assert all(run.places for run in runs)
     return [(data, run.sender) for run in runs for data in run.copies()]
 

@@ -200,7 +200,7 @@ async def test_a_nomination_from_another_address_moves_the_path(full):
             moved.agent.add_candidate(candidate)
         await until(lambda: server.agent.path.address[1] == second_port.port)
         received = []
-        moved.agent.on_run = lambda run: received.extend(run.copies())
+        moved.agent.on_srtp = lambda datagrams: received.extend(datagrams.copies())
         server.transport.send_rtp(rtp())
         await until(lambda: received)
         assert client.transport.receiver.unprotect(received[0]) == rtp()

@@ -27,8 +27,8 @@ class Ear:
     def on_data(self, data):
         self.data.append(data)
 
-    def on_media(self, run):
-        self.data += run.copies()
+    def on_media(self, datagrams):
+        self.data += datagrams.copies()
 
     def on_tick(self):
         self.ticks += 1

@@ -15,9 +15,10 @@ from sfu.media.consumer import Consumer, Drop
 from sfu.media.fanout import Fanout
 from sfu.media.producer import Producer
 from sfu.media.rtp import Packet, parse
+from sfu.rtc.burst import Burst
 from sfu.rtc.codec import Codec
 from sfu.rtc.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Send
-from sfu.rtc.egress import Burst, Targets
+from sfu.rtc.egress import Targets
 
 VP8 = Codec("VP8", 90000, 1, 96, feedback=("nack pli",))
 VP8_THERE = Codec("VP8", 90000, 1, 120)

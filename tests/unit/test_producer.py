@@ -47,7 +47,7 @@ def test_a_media_time_that_jumps_begins_anew_and_leaves_no_trace_in_what_a_viewe
     there, then = camera.sequence, camera.media_time + step & 0xFFFFFFFF
     packets = [Packet(True, 96, there + n, then, 7, KEY) for n in (1, 2)]
     assert [camera.producer.receive(packet, 1.0) for packet in packets] == [False, True]
-    assert (camera.producer.restarts, camera.producer.moment(1.0)) == (1, None)
+    assert (camera.producer.restarts, camera.producer.reception.moment(1.0)) == (1, None)
     deliver(camera, packets[1:], 1.0)
     (second,) = viewer.take()
     assert second.sequence == first.sequence + 1
