@@ -41,7 +41,7 @@ class Layout:
     def __init__(self, packets: Sequence[bytes], longest: int, overhead: int) -> None:
         self.count = len(packets)
         self.packets = packets
-        self.width = width(longest + overhead)
+        self.width = slot_width(longest + overhead)
         sizes = list(map(len, packets))
         self.sizes = array("i", sizes)
         """Of each packet in plain text, as C's int."""
@@ -80,9 +80,12 @@ class Burst:
         return known
 
 
-def width(longest: int) -> int:
+def slot_width(longest: int) -> int:
     """Of slots that packets of so many bytes fit."""
-    return next(width for width in WIDTHS if width >= longest)
+    for width in WIDTHS:
+        if width >= longest:
+            return width
+    raise ValueError(f"no slot holds {longest} bytes")
 
 
 def _longest(packets: Sequence[bytes]) -> int:

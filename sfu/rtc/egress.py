@@ -20,8 +20,7 @@ from typing import Any, Final
 import cffi
 from pylibsrtp import _binding as _srtp
 
-from sfu.rtc.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments
-from sfu.rtc.burst import width as width_of
+from sfu.rtc.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments, slot_width
 from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
 from sfu.rtc.native import Path, SrtpContext
 
@@ -154,7 +153,7 @@ class Egress:
             self.flush()
         if burst.longest + overhead > self._width:
             self.flush()
-            self._set_width(width_of(burst.longest + overhead))
+            self._set_width(slot_width(burst.longest + overhead))
         protect, view, width, most = (
             _srtp.lib.srtp_protect,
             self._view,
