@@ -69,14 +69,14 @@ class History:
             self._tidy(now)
         return True
 
-    def extend(self, packets: Sequence[Packet], now: float) -> None:
-        """Keeps `packets`, which follow each other and come after all that it has seen."""
+    def extend(self, packets: Sequence[Packet], octets: int, now: float) -> None:
+        """Keeps `packets`, which follow each other and come after all that it has seen; `octets` is their payload."""
         last = packets[-1].index
         self._highest = last
         self._indexes += range(packets[0].index, last + 1)
         self._packets += packets
+        self._bytes += octets + len(packets) * _OVERHEAD
         for packet in packets:
-            self._bytes += len(packet.payload) + _OVERHEAD
             if packet.key:
                 self._note_key(packet)
         if last >= self._look_at or self._bytes > self._max_bytes:

@@ -128,52 +128,50 @@ class Producer:
         if not self.history.add(packet, now):
             self.drops["stale"] += 1
             return False
-        self._taken((packet,), now)
+        self.padding += not packet.payload
+        self._taken((packet,), len(packet.payload), keyed=packet.key, now=now)
         return True
 
     def receive_run(self, run: Sequence[Packet], now: float) -> Sequence[Packet]:
-        """Takes in packets of which each follows the one before (`rtp.follows`); those that may be forwarded.
-
-        As `receive` for each of them, but where they just go on with the stream one look at the first serves all.
-        """
+        """As `receive`, for packets that follow each other (`rtp.follows`); returns those that may be forwarded."""
         first = run[0]
         if not self._goes_on(first, now):
             return [packet for packet in run if self.receive(packet, now)]
-        starts, index = self._starts_key_frame, self._highest
+        starts, index, octets, keyed = self._starts_key_frame, self._highest, 0, False
         for packet in run:
             index += 1
             packet.index = index
-            packet.key = starts(packet.payload)
+            octets += len(packet.payload)
+            if starts(packet.payload):
+                packet.key = keyed = True
+            elif not packet.payload:
+                self.padding += 1
             if len(packet.extensions) > _MOST_EXTENSIONS:
                 self._shorten(packet)
         self._highest = index
         self.reception.received(first.sequence, first.media_time, now, len(run))
         self._measure_spacing(first.media_time, len(run), now)
-        self.history.extend(run, now)
-        self._taken(run, now)
+        self.history.extend(run, octets, now)
+        self._taken(run, octets, keyed=keyed, now=now)
         return run
 
     def _goes_on(self, packet: Packet, now: float) -> bool:
         """Whether this is the next packet of the present stream."""
-        return (
-            packet.sequence == self._highest + 1 & 0xFFFF
-            and packet.ssrc == self.ssrc
-            and self._codecs.get(packet.payload_type) is self.codec
-            and (packet.media_time == self._last[0] or not self._time_jumps(packet, self.codec, now))
-        )
+        codec = self.codec
+        follows = packet.sequence == self._highest + 1 & 0xFFFF and packet.ssrc == self.ssrc
+        return follows and self._codecs.get(packet.payload_type) is codec and not self._time_jumps(packet, codec, now)
 
     def _shorten(self, packet: Packet) -> None:
         agreed = self.extensions.values()
         packet.extensions = {number: value for number, value in packet.extensions.items() if number in agreed}
 
-    def _taken(self, packets: Sequence[Packet], now: float) -> None:
-        """These go on to viewers: what is to be noted of them, in the order of their indexes."""
-        for packet in packets:
-            if packet.key and self.codec.kind == "video":
+    def _taken(self, packets: Sequence[Packet], octets: int, *, keyed: bool, now: float) -> None:
+        """These go on to viewers, in the order of their indexes: `octets` of payload; `keyed`: a key frame starts."""
+        for packet in packets if keyed and self.codec.kind == "video" else ():
+            if packet.key:
                 self.key_frames.key_frame(now)
                 self.gaps.key_frame(packet.index)
-            self.octets += len(packet.payload)
-            self.padding += not packet.payload
+        self.octets += octets
         self.heard_at = now
         self.gaps.received(packets[0].index, now, len(packets))
         if now >= self.gaps.due_at:

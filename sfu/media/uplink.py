@@ -122,13 +122,13 @@ class Uplink:
     def _runs(self, datagrams: Sequence[bytes], now: float) -> list[list[Packet]]:
         """The packets, parted where one does not follow the one before, or may go elsewhere."""
         runs: list[list[Packet]] = []
-        telling, before = self._demux.telling, None
+        telling, before, wide = self._demux.telling, None, self._transport_wide is not None
         for data in datagrams:
             packet = rtp.parse(data)
             if packet is None:
                 self.drops["malformed_rtp"] += 1
                 continue
-            if self._transport_wide is not None:
+            if wide:
                 self._note_arrival(packet, now)
             if before is not None and rtp.follows(packet, before) and telling.isdisjoint(packet.extensions):
                 runs[-1].append(packet)
