@@ -49,7 +49,9 @@ class Ticks:
 
     def _run(self) -> None:
         now = self._loop.time()
-        for tick in [tick for tick in self._ticks if now >= tick.due_at]:
+        for tick in tuple(self._ticks):
+            if now < tick.due_at or not self._ticks:  # closed by the one before
+                continue
             tick.due_at = now + tick.interval
             try:
                 tick.callback()

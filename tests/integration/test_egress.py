@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pylibsrtp import Policy, Session
 
+from sfu.rtc import egress as egress_module
 from sfu.rtc.burst import Burst
 from sfu.rtc.egress import Egress, Targets
 from sfu.rtc.native import MAX_DATAGRAM, Path, SrtpContext
@@ -37,6 +38,12 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
         into.settimeout(20)
         into.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
         yield out, into
+
+
+@pytest.fixture(params=[0, 32], ids=["all at once", "few one by one"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to how many packets are written one by one."""
+    monkeypatch.setattr(egress_module, "_FEW", request.param)
 
 
 def to(out: socket.socket, into: socket.socket, sender: SrtpContext) -> Targets:
@@ -66,6 +73,7 @@ def wanted(packets: list[bytes]) -> list[tuple[int, bytes]]:
     return [(int.from_bytes(packet[2:4]), packet[12:]) for packet in packets]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("segments", [True, False], ids=["gso", "no gso"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
@@ -82,6 +90,32 @@ def test_bursts_of_any_sizes_arrive_whole_and_in_order(
     egress.flush()
     assert receive(into, receiver, len(sizes)) == wanted(packets)
     assert (egress.sent, egress.refused) == (len(sizes), {})
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("segments", [True, False], ids=["gso", "no gso"])
+def test_what_one_transport_refuses_the_others_get(
+    sockets: tuple[socket.socket, socket.socket], segments: bool
+) -> None:
+    """The one in the middle is far ahead: it takes no number from long before (RFC 3711 section 3.3.2)."""
+    out, _ = sockets
+    egress, packets = Egress(out), [*burst([1200] * 3), *burst([1200, 1200, 60], first=1000)]
+    egress.segmented = egress.segmented and segments
+    ends = [keys() for _ in range(3)]
+    assert ends[1][0].protect(burst([1], first=999)[0])
+    with socket.socket(type=socket.SOCK_DGRAM) as a, socket.socket(type=socket.SOCK_DGRAM) as b, sockets[1] as c:
+        for into in (a, b):
+            into.bind(("127.0.0.1", 0))
+            into.settimeout(20)
+        paths = [Path(out, into.getsockname()) for into in (a, b, c)]
+        targets = Targets([(path, sender) for path, (sender, _) in zip(paths, ends, strict=True)])
+        assert egress.write(targets, Burst(packets)) == {1: 3}
+        after = burst([10], first=1003)  # in the same pass
+        assert egress.write(targets, Burst(after)) == {}
+        egress.flush()
+        for into, (_, receiver), missing in zip((a, b, c), ends, (0, 3, 0), strict=True):
+            assert receive(into, receiver, 7 - missing) == wanted([*packets[missing:], *after])
+        assert (egress.sent, egress.refused) == (18, {})
 
 
 def test_ipv6_leaves_like_ipv4() -> None:

@@ -8,9 +8,11 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from pylibsrtp import Policy, Session
 
 from sfu.rtc import ingress
 from sfu.rtc.ingress import BATCH, Datagrams, Ingress
+from sfu.rtc.native import SrtpContext
 
 SOL_UDP, UDP_SEGMENT = 17, 103
 linux = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
@@ -83,6 +85,58 @@ def test_senders_are_told_apart(sockets: tuple[socket.socket, socket.socket], ba
             other.send(b"two")
         one, two = out.getsockname()[:2], other.getsockname()[:2]
         assert everything(way_in) == [(b"one", one), (b"two", two)] * 2
+
+
+def media(packet: bytes) -> bytes:
+    """An RTP header, and this behind it."""
+    return b"\x80\x60" + bytes(10) + packet
+
+
+STUN, RTCP, DTLS, SHORT = b"\x00\x01" + bytes(18), b"\x81\xc9" + bytes(30), b"\x16" + bytes(30), b"\x80\x60" + bytes(9)
+
+
+@WAYS
+@pytest.mark.parametrize("other", [STUN, RTCP, DTLS, SHORT, b""], ids=["stun", "rtcp", "dtls", "short", "empty"])
+def test_a_run_is_media_if_all_of_it_looks_so(
+    sockets: tuple[socket.socket, socket.socket], batched: bool, other: bytes
+) -> None:
+    out, into = sockets
+    way_in = Ingress(into, batched=batched)
+    for _ in range(3):
+        out.send(media(b"picture"))
+    assert [datagrams.is_media() for datagrams in way_in.read()] == [True]
+    for data in (media(b"picture"), other, media(b"picture")):
+        out.send(data)
+    assert [datagrams.is_media() for datagrams in way_in.read()] == [False]
+
+
+@linux
+def test_what_hides_in_a_burst_of_segments_is_not_media(sockets: tuple[socket.socket, socket.socket]) -> None:
+    out, into = sockets
+    way_in = Ingress(into)
+    out.setsockopt(SOL_UDP, UDP_SEGMENT, 32)
+    out.send(media(bytes(20)) + RTCP + media(bytes(20)))
+    assert [datagrams.is_media() for datagrams in way_in.read()] == [False]
+
+
+@WAYS
+def test_packets_are_decrypted_where_they_lie_and_faults_are_their_own(
+    sockets: tuple[socket.socket, socket.socket], batched: bool
+) -> None:
+    out, into = sockets
+    way_in = Ingress(into, batched=batched)
+    kinds = (Policy.SSRC_ANY_OUTBOUND, Policy.SSRC_ANY_INBOUND)
+    sender, receiver = (SrtpContext(Session(Policy(key=b"k" * 44, ssrc_type=kind)), 10) for kind in kinds)
+    plain = [b"\x80\x60" + bytes((0, n)) + bytes(8) + bytes([n]) * (40 * n) for n in range(8)]
+    sent = [sender.protect(packet) or b"" for packet in plain]
+    forged = sent[3][:-1] + bytes([sent[3][-1] ^ 1])
+    for data in (*sent[:3], forged, sent[2], media(bytes(3000)), *sent[3:]):
+        out.send(data)
+    (datagrams,) = way_in.read()
+    assert datagrams.is_media()
+    assert datagrams.decrypted(receiver) == plain
+    out.send(sender.protect(plain[0][:3] + b"\x09" + plain[0][4:]) or b"")  # the memory is good for more
+    assert [each.decrypted(receiver) for each in way_in.read()] == [[plain[0][:3] + b"\x09" + plain[0][4:]]]
 
 
 @WAYS
