@@ -178,8 +178,9 @@ class Participant:
 
     def _on_rtp(self, datagrams: Sequence[bytes]) -> None:
         try:
-            for producer, packets in self.uplink.receive(datagrams, self._terms.clock()):
-                self._fanout.push(producer, packets)
+            now = self._terms.clock()
+            for producer, packets in self.uplink.receive(datagrams, now):
+                self._fanout.push(producer, packets, now)
         except Exception:  # noqa: BLE001  # as in `tick`
             self._on_bug()
 
