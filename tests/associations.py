@@ -46,7 +46,7 @@ class End:
 
     def __post_init__(self) -> None:
         self.transport.on_connected = self._count
-        self.transport.on_rtp = self.rtp.extend
+        self.transport.on_rtp = lambda packets, _: self.rtp.extend(packets)
         self.transport.on_rtcp = self.rtcp.append
         self.transport.on_closed = self.closed.append
 

@@ -326,7 +326,7 @@ class Caller:
         self._fingerprint = HOST.certificate.fingerprint
         self._sdp_session = secrets.randbits(62)
         self.transport = Transport(agent, HOST.certificate, role="client")
-        self.transport.on_rtp = lambda packets: [self._listener.on_rtp(packet) for packet in packets]
+        self.transport.on_rtp = lambda packets, _: [self._listener.on_rtp(packet) for packet in packets]
         self.transport.on_rtcp = self._listener.on_rtcp
         self.closed: list[str] = []
         self.transport.on_closed = self.closed.append

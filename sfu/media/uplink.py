@@ -17,6 +17,7 @@ from sfu.media.producer import Producer
 from sfu.media.rtp import Packet
 from sfu.media.track import IncomingTrack
 from sfu.rtc.description import CNAME, TRANSPORT_CC, Agreed, Receive
+from sfu.rtc.ingress import Arrived, untold
 
 _STALLED: Final = 10.0  # seconds without a packet until a track counts as gone (Opus DTX still sends each 0.4 s)
 _FEEDBACK: Final = 0.05  # seconds between two of transport-wide congestion control, as libwebrtc has it at most
@@ -101,10 +102,15 @@ class Uplink:
 
     # --- media, called for packets that came together
 
-    def receive(self, datagrams: Sequence[bytes], now: float) -> list[tuple[Producer, Sequence[Packet]]]:
-        """RTP packets, `now` in seconds of the loop's clock; those that are to be forwarded."""
+    def receive(
+        self, datagrams: Sequence[bytes], now: float, arrived: Arrived = untold
+    ) -> list[tuple[Producer, Sequence[Packet]]]:
+        """RTP packets that were read `now` (seconds of the loop's clock) and came when `arrived` says.
+
+        Returns those that are to be forwarded.
+        """
         received = []
-        for run in self._runs(datagrams, now):
+        for run in self._runs(datagrams, now, arrived):
             routed = self._demux.route(run[0])
             track = None if routed is None else self.tracks.get(routed.mid)
             producer = None if track is None or routed is None else track.layer(routed.rid)
@@ -119,17 +125,18 @@ class Uplink:
                     self._on_tracks()
         return received
 
-    def _runs(self, datagrams: Sequence[bytes], now: float) -> list[list[Packet]]:
+    def _runs(self, datagrams: Sequence[bytes], now: float, arrived: Arrived) -> list[list[Packet]]:
         """The packets, parted where one does not follow the one before, or may go elsewhere."""
         runs: list[list[Packet]] = []
         telling, before, wide = self._demux.telling, None, self._transport_wide is not None
-        for data in datagrams:
+        moments = arrived() if wide else ()
+        for at, data in enumerate(datagrams):
             packet = rtp.parse(data)
             if packet is None:
                 self.drops["malformed_rtp"] += 1
                 continue
             if wide:
-                self._note_arrival(packet, now)
+                self._note_arrival(packet, moments[at] if moments else now, now)
             if before is not None and rtp.follows(packet, before) and telling.isdisjoint(packet.extensions):
                 runs[-1].append(packet)
             else:
@@ -148,11 +155,11 @@ class Uplink:
                 taken.append(original)
         return taken
 
-    def _note_arrival(self, packet: Packet, now: float) -> None:
+    def _note_arrival(self, packet: Packet, at: float, now: float) -> None:
         number = packet.extensions.get(self._transport_wide or 0)
         if number is None or len(number) != 2:
             return
-        self._arrivals.received(number[0] << 8 | number[1], now)
+        self._arrivals.received(number[0] << 8 | number[1], at)
         if now >= self._feedback_at:
             self._feedback_at = now + _FEEDBACK
             for feedback in self._arrivals.feedback(packet.ssrc, now):

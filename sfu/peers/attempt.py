@@ -14,6 +14,7 @@ from typing import Protocol
 from sfu.rtc import sdp
 from sfu.rtc.description import Description, Local, OfferSection, SdpError
 from sfu.rtc.full import FullAgent
+from sfu.rtc.ingress import Arrived
 from sfu.rtc.transport import Certificate, Transport, TransportState
 from sfu.rtc.udp import UdpPort, host_addresses
 from sfu.signaling.messages import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
@@ -107,7 +108,7 @@ class Attempt:
         self.transport.on_rtp = self._on_rtp
         self.transport.on_rtcp = listener.on_rtcp
 
-    def _on_rtp(self, packets: Sequence[bytes]) -> None:
+    def _on_rtp(self, packets: Sequence[bytes], _: Arrived) -> None:
         for packet in packets:
             self._listener.on_rtp(packet)
 

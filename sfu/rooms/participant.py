@@ -22,6 +22,7 @@ from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.room import SlotSpec, SlotState, Source, Track
 from sfu.rtc import sdp
 from sfu.rtc.description import CNAME, Description, Local, Negotiated, TransportParameters
+from sfu.rtc.ingress import Arrived
 from sfu.rtc.negotiation import negotiate
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling.messages import SlotStatus, SourceStatus, Tracks
@@ -176,10 +177,10 @@ class Participant:
 
     # --- media
 
-    def _on_rtp(self, datagrams: Sequence[bytes]) -> None:
+    def _on_rtp(self, datagrams: Sequence[bytes], arrived: Arrived) -> None:
         try:
             now = self._terms.clock()
-            for producer, packets in self.uplink.receive(datagrams, now):
+            for producer, packets in self.uplink.receive(datagrams, now, arrived):
                 self._fanout.push(producer, packets, now)
         except Exception:  # noqa: BLE001  # as in `tick`
             self._on_bug()

@@ -10,12 +10,14 @@ import mmap
 import socket
 import struct
 import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import cffi
 from pylibsrtp import _binding as _srtp
 
-from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_GRO
+from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO
 from sfu.rtc.native import MAX_DATAGRAM, SrtpContext
 from sfu.rtc.stun import Address
 
@@ -28,8 +30,10 @@ _NAME: Final = 32  # bytes from one sender's address to the next; sockaddr_in6, 
 _IPV6_NAME: Final = 28
 _IPV4_NAME: Final = 16
 _MAX_KNOWN: Final = 4096
-_CONTROL: Final = struct.Struct("=QiiI4x")  # cmsghdr with one int, padded to its alignment
-_CONTROL_LENGTH: Final = _CONTROL.size - 4
+_SEGMENT: Final = struct.Struct("=QiiI4x")  # cmsghdr with one int, padded to its alignment
+_STAMP: Final = struct.Struct("=Qiiqq")  # cmsghdr with a timespec
+_CONTROL: Final = _STAMP.size + _SEGMENT.size
+"""Bytes of control messages for each message: first the stamp, then the segment size if there is one."""
 _SHORTEST: Final = 12
 """Bytes of an RTP header; no SRTCP packet is as short."""
 
@@ -45,6 +49,15 @@ _LINUX_64: Final = LINUX_64 and hasattr(_libc, "recvmmsg")
 
 _IPV4: Final = struct.Struct(">2xH4s")
 _IPV6: Final = struct.Struct(">2xH4x16s")
+
+
+Arrived = Callable[[], Sequence[float]]
+"""Says of packets that came together when each of them did, in seconds of the monotonic clock; or nothing of any."""
+
+
+def untold() -> Sequence[float]:
+    """Nobody knows when they came, but that it was lately."""
+    return ()
 
 
 class Datagrams:
@@ -85,6 +98,18 @@ class Datagrams:
                 packets.append(arena[start : start + length[0]])
         return packets
 
+    def arrived(self) -> list[float]:
+        """When the kernel took in each of them, in seconds of the monotonic clock; none where it does not tell.
+
+        However late they are read: a camera must not think that its line was held up, or carried all at once, when only
+        this process was.
+        """
+        ingress = self._ingress
+        if not ingress.stamped:
+            return []
+        offset = time.time() - time.monotonic()
+        return [ingress.stamp(start // _STRIDE) - offset for start, _ in self.places]
+
 
 class Ingress:
     """What arrives at one socket. By one `recvmmsg` for up to `BATCH` messages, on other systems one by one.
@@ -96,8 +121,10 @@ class Ingress:
     def __init__(self, sock: socket.socket, *, batched: bool = _LINUX_64) -> None:
         self.drained = True
         """Whether the last `read` left nothing behind."""
-        self.joined = batched and _join_segments(sock)
+        self.joined = batched and _accepts(sock, SOL_UDP, UDP_GRO)
         """Whether the kernel joins datagrams."""
+        self.stamped = batched and _accepts(sock, socket.SOL_SOCKET, SO_TIMESTAMPNS)
+        """Whether the kernel says when it took a message in."""
         self.arena = mmap.mmap(-1, BATCH * _STRIDE)  # its pages come when touched: few of this megabyte ever are
         self._view = memoryview(self.arena)
         self.base = _srtp.ffi.from_buffer("unsigned char[]", self.arena) + 0
@@ -116,7 +143,7 @@ class Ingress:
         """All memory the kernel ever writes to but for the arena, and the headers that say so."""
         self._names = memoryview(bytearray(BATCH * _NAME))
         self._ports_and_hosts = self._names.cast("Q")[:: _NAME // 8]  # an IPv4 sender's whole address
-        self._controls = bytearray(BATCH * _CONTROL.size)
+        self._controls = bytearray(BATCH * _CONTROL)
         self._vectors = bytearray(BATCH * IOVEC.size)
         self._headers = bytearray(BATCH * MMSGHDR.size)
         self._sizes = memoryview(self._headers).cast("I")[14 :: MMSGHDR.size // 4]
@@ -127,7 +154,7 @@ class Ingress:
         for index in range(BATCH):
             IOVEC.pack_into(self._vectors, index * IOVEC.size, arena + index * _STRIDE, _LONGEST)
             vector, name = vectors + index * IOVEC.size, names + index * _NAME
-            header = (name, name_length, vector, 1, controls + index * _CONTROL.size, _CONTROL.size, 0, 0)
+            header = (name, name_length, vector, 1, controls + index * _CONTROL, _CONTROL, 0, 0)
             MMSGHDR.pack_into(self._headers, index * MMSGHDR.size, *header)
         self._headers_c = _ffi.cast("struct mmsghdr *", self._pinned[-1])
 
@@ -145,7 +172,7 @@ class Ingress:
                 sender, datagrams = name, Datagrams(self, self._known.get(name) or self._learnt(name, index))
                 senders.append(datagrams)
             size = sizes[index]
-            segment = self._segment(index) if self.joined else size
+            segment = self._segment(index)
             if segment >= size:
                 datagrams.places.append((start, size))
             else:
@@ -157,11 +184,17 @@ class Ingress:
     def _segment(self, index: int) -> int:
         """Bytes of each datagram in a message (the last may be shorter); 0 is never said by the kernel."""
         length = self._control_lengths[index]
-        self._control_lengths[index] = _CONTROL.size  # the kernel wants to know each time what room there is
-        if length < _CONTROL_LENGTH:
+        self._control_lengths[index] = _CONTROL  # the kernel wants to know each time what room there is
+        before = _STAMP.size if self.stamped else 0
+        if length <= before:
             return _LONGEST
-        _, level, kind, segment = _CONTROL.unpack_from(self._controls, index * _CONTROL.size)
+        _, level, kind, segment = _SEGMENT.unpack_from(self._controls, index * _CONTROL + before)
         return segment if (level, kind) == (SOL_UDP, UDP_GRO) and segment > 0 else _LONGEST
+
+    def stamp(self, index: int) -> float:
+        """When the kernel took in the message that was read last in this place, in Unix seconds."""
+        _, _, _, seconds, nanoseconds = _STAMP.unpack_from(self._controls, index * _CONTROL)
+        return float(seconds + nanoseconds / 1e9)
 
     def _name(self, index: int) -> bytes:
         return self._names[index * _NAME : index * _NAME + _IPV6_NAME].tobytes()
@@ -190,10 +223,11 @@ class Ingress:
         return senders
 
 
-def _join_segments(sock: socket.socket) -> bool:
+def _accepts(sock: socket.socket, level: int, option: int) -> bool:
+    """Turns an option on; UDP_GRO is unknown to kernels before 5.0."""
     try:
-        sock.setsockopt(SOL_UDP, UDP_GRO, 1)
-    except OSError:  # kernels before 5.0
+        sock.setsockopt(level, option, 1)
+    except OSError:
         return False
     return True
 

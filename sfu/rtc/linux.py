@@ -1,4 +1,4 @@
-"""What 64-bit Linux lays down for batched sockets: structures (recvmmsg(2), sendmmsg(2)) and numbers (udp(7)).
+"""What 64-bit Linux lays down for batched sockets: structures (recvmmsg(2), sendmmsg(2)), numbers (udp(7), socket(7)).
 
 Owns no memory and makes no call; `native`, `ingress` and `intake` do.
 """
@@ -14,6 +14,7 @@ LINUX_64: Final = sys.platform == "linux" and sys.maxsize > 2**32
 SOL_UDP: Final = 17
 UDP_SEGMENT: Final = 103
 UDP_GRO: Final = 104
+SO_TIMESTAMPNS: Final = 35
 
 MMSGHDR: Final = struct.Struct("=QI4xQQQQi4xI4x")
 """struct mmsghdr: name, namelen, iov, iovlen, control, controllen, flags, sent or received length."""

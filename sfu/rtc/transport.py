@@ -27,7 +27,7 @@ from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
 
 from sfu.rtc.agent import IceAgent
-from sfu.rtc.ingress import Datagrams
+from sfu.rtc.ingress import Arrived, Datagrams, untold
 from sfu.rtc.native import SrtpContext
 
 _MAX_RECORDS: Final = 64
@@ -144,7 +144,7 @@ class _Dtls(RTCDtlsTransport):
             raise ConnectionError("the peer ended DTLS")
 
 
-def _ignore(_: Any = None) -> None:
+def _ignore(*_: Any) -> None:
     """What a callback is until somebody sets it."""
 
 
@@ -167,8 +167,8 @@ class Transport:
         self.on_connected: Callable[[], None] = _ignore
         self.on_route: Callable[[], None] = _ignore
         """What is sent from now on goes another way, under other keys, or nowhere."""
-        self.on_rtp: Callable[[Sequence[bytes]], None] = _ignore
-        """Packets that came together, at least one."""
+        self.on_rtp: Callable[[Sequence[bytes], Arrived], None] = _ignore
+        """Packets that came together, at least one, and what tells when each of them came."""
         self.on_rtcp: Callable[[bytes], None] = _ignore
         self.on_closed: Callable[[str], None] = _ignore
         """It happened to us, and why: "timeout", "silent", "ice", "dtls", "fingerprint" or "internal". Once it has been
@@ -240,7 +240,7 @@ class Transport:
         if len(packets) < len(datagrams.places):
             self.drops["srtp"] += len(datagrams.places) - len(packets)
         if packets:
-            self.on_rtp(packets)
+            self.on_rtp(packets, datagrams.arrived if len(packets) == len(datagrams.places) else untold)
 
     def _on_datagram(self, data: bytes) -> None:
         first = data[0]
@@ -267,7 +267,7 @@ class Transport:
         elif (packet := receiver.unprotect(data)) is None:
             self.drops["srtp"] += 1
         else:
-            self.on_rtp((packet,))
+            self.on_rtp((packet,), untold)
 
     def _keep_early(self, data: bytes) -> None:
         if self.state == TransportState.CONNECTING and len(self._early) < _MAX_EARLY:

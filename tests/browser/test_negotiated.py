@@ -110,7 +110,7 @@ class Tap:
         self._receptions: dict[int, Reception] = {}
         self._transport = call.end.transport
         self._told_at = 0.0
-        self._transport.on_rtp = lambda packets: [self.take(packet) for packet in packets]
+        self._transport.on_rtp = lambda packets, _: [self.take(packet) for packet in packets]
 
     def take(self, data: bytes) -> None:
         packet = rtp.parse(data)

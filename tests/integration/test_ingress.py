@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -137,6 +138,27 @@ def test_packets_are_decrypted_where_they_lie_and_faults_are_their_own(
     assert datagrams.decrypted(receiver) == plain
     out.send(sender.protect(plain[0][:3] + b"\x09" + plain[0][4:]) or b"")  # the memory is good for more
     assert [each.decrypted(receiver) for each in way_in.read()] == [[plain[0][:3] + b"\x09" + plain[0][4:]]]
+
+
+@linux
+def test_each_message_tells_when_it_came_however_late_it_is_read(sockets: tuple[socket.socket, socket.socket]) -> None:
+    out, into = sockets
+    way_in = Ingress(into)
+    assert way_in.stamped
+    sent = []
+    for number in range(3):
+        before = time.monotonic()
+        out.send(media(bytes([number])))
+        sent.append((before, time.monotonic()))
+        time.sleep(0.02)  # what is measured is this
+    out.setsockopt(SOL_UDP, UDP_SEGMENT, 100)
+    sent += [(time.monotonic(), time.monotonic() + 0.01)] * 3
+    out.send(bytes([129]) * 250)
+    time.sleep(0.05)
+    (datagrams,) = way_in.read()
+    assert len(datagrams.copies()) == 6
+    for moment, (before, after) in zip(datagrams.arrived(), sent, strict=True):
+        assert before - 0.001 <= moment <= after + 0.001
 
 
 @WAYS

@@ -145,3 +145,14 @@ def test_a_silent_track_flows_no_more() -> None:
     assert wire.uplink.flowing == {"v"}
     wire.uplink.tick(10.5)
     assert (wire.uplink.flowing, wire.changes) == (set(), 2)
+
+
+def test_a_camera_hears_when_its_packets_came_not_when_they_were_read() -> None:
+    wire = Wire()
+    packets = [packet(number, wide=struct.pack(">H", number)) for number in range(1, 9)]
+    wire.uplink.receive(packets[:1], 1.0, lambda: [0.9])
+    wire.uplink.receive(packets[1:], 1.3, lambda: [1.0 + number / 100 for number in range(7)])
+    wire.uplink.receive([packet(9, wide=b"\x00\x09")], 1.4)
+    told = [message for message in wire.said if isinstance(message, rtcp.TransportFeedback)]
+    ten_ms, to_the_last = 40, 1360  # of 250 us each
+    assert told[-1].deltas[1:] == pytest.approx([ten_ms] * 5 + [to_the_last], abs=1)
