@@ -1,8 +1,8 @@
 """The fan-out: one pass over all consumers for each burst that came in.
 
 Owns the order of work on the way out, how long packets wait for each other, and the arenas. A burst is what arrived in
-one turn of the event loop, and of the same frame within a few milliseconds: its packets are rewritten and encrypted for
-one consumer after the other, and leave together. Never awaits, never raises.
+one turn of the event loop, or, from a camera that sends its frames in one go, the frame: its packets are rewritten and
+encrypted for one consumer after the other, and leave together. Never awaits, never raises.
 """
 
 from __future__ import annotations
@@ -20,13 +20,8 @@ from sfu.media.rtp import Packet
 from sfu.rtc.burst import MAX_BURST, Burst
 from sfu.rtc.egress import Egress
 
-_NEVER: Final = float("inf")
-_LEAST_HOLD: Final = 0.001
-MOST_HOLD: Final = 0.005
-_HOLD_EACH: Final = 0.0001
-"""Seconds that a packet waits at most for more of its frame: as many times this as there are consumers, within those
-bounds. Nothing is shown later for it, since a frame's last packet waits for nothing; and two packets that leave
-together cost a large audience little more than one."""
+HOLD: Final = 0.001
+"""Seconds that a packet waits at most for the rest of its frame, if its camera sends frames in one go."""
 
 
 class Handle(Protocol):
@@ -46,16 +41,6 @@ class Scheduler(Protocol):
         """Runs `callback` in `delay` seconds."""
 
 
-class _Held:
-    """Packets of a frame whose end has not come."""
-
-    __slots__ = ("packets", "until")
-
-    def __init__(self, until: float) -> None:
-        self.packets: list[Packet] = []
-        self.until = until
-
-
 class Fanout:
     """All media on its way out of one process."""
 
@@ -72,11 +57,10 @@ class Fanout:
         self._scheduler = scheduler
         self._clock = clock
         self._end_of_turn = end_of_turn or scheduler.call_soon
-        self._held: dict[Producer, _Held] = {}
+        self._held: dict[Producer, list[Packet]] = {}
         self._due: dict[Producer, list[Packet]] = {}
         self._turn = False
         self._timer: Handle | None = None
-        self._wakes_at = _NEVER
         self._egresses: dict[socket.socket, Egress] = {}
         self._replays = Replays(scheduler, clock, self._send_own, self._settle)
 
@@ -88,59 +72,37 @@ class Fanout:
         """Shows a consumer of key frames the latest one; False if a newer one has to be asked for."""
         return self._replays.slide(consumer)
 
-    def push(self, producer: Producer, packets: Sequence[Packet], now: float) -> None:
-        """Queues packets of `producer`, which came `now` and together, for the end of this turn or of their frame."""
-        held = self._held.get(producer)
-        if producer in self._due:
-            self._due[producer] += packets
-        elif self._waits(producer, packets, held, now):
-            if held is None:
-                held = self._held[producer] = _Held(now + _hold(producer))
-            held.packets += packets
-        elif held is None:
-            self._due[producer] = [*packets]
-        else:
-            self._due[producer] = [*self._held.pop(producer).packets, *packets]
-        if not self._turn:
-            self._turn = True
-            self._end_of_turn(self._end_turn)
-
-    def _waits(self, producer: Producer, packets: Sequence[Packet], held: _Held | None, now: float) -> bool:
-        """Whether more of their frame will come in time."""
-        if packets[-1].marker or producer.spacing > MOST_HOLD:
-            return False
-        if held is None:
-            return producer.spacing <= _hold(producer)
-        return now + producer.spacing <= held.until and len(held.packets) < MAX_BURST
+    def push(self, producer: Producer, packets: Sequence[Packet]) -> None:
+        """Queues packets of `producer` for the pass at the end of this turn of the loop, or of their frame."""
+        burst = self._due.get(producer)
+        if burst is None:
+            burst = self._held.get(producer)
+            if burst is None:
+                burst = self._held[producer] = []
+            if packets[-1].marker or not producer.bursty or len(burst) >= MAX_BURST:
+                self._due[producer] = self._held.pop(producer)
+            if not self._turn:
+                self._turn = True
+                self._end_of_turn(self._end_turn)
+        burst += packets
 
     def _end_turn(self) -> None:
         self._turn = False
         if self._due:
             self.flush()
-        self._rearm()
-
-    def _rearm(self) -> None:
-        """The timer is set for the first frame that may wait no longer; none costs a wake-up less."""
-        until = min([held.until for held in self._held.values()]) if self._held else _NEVER
-        if until == self._wakes_at:
-            return
-        self._wakes_at = until
-        if self._timer is not None:
-            self._timer.cancel()
+        if self._held and self._timer is None:
+            self._timer = self._scheduler.call_later(HOLD, self._release)
+        elif self._timer is not None and not self._held:
+            self._timer.cancel()  # a wake-up less
             self._timer = None
-        if self._held:
-            self._timer = self._scheduler.call_later(max(until - self._clock(), 0.0), self._release)
 
     def _release(self) -> None:
-        """The end of a frame is late or lost."""
-        self._timer, self._wakes_at = None, _NEVER
-        now = self._clock() + _LEAST_HOLD  # a timer is as fine as that
-        for producer, held in tuple(self._held.items()):
-            if now >= held.until:
-                self._due.setdefault(producer, []).extend(self._held.pop(producer).packets)
-        if self._due:
-            self.flush()
-        self._rearm()
+        """The end of a frame is late or lost: what is held goes now."""
+        self._timer = None
+        for producer, packets in self._held.items():
+            self._due.setdefault(producer, []).extend(packets)
+        self._held.clear()
+        self.flush()
 
     def flush(self) -> None:
         """Sends everything that is due."""
@@ -160,8 +122,7 @@ class Fanout:
 
     def _settle(self, producer: Producer) -> None:
         """Who starts now must not wonder what of the history groups have had: all of it."""
-        held = self._held.pop(producer, None)
-        packets = [*(held.packets if held else ()), *self._due.pop(producer, ())]
+        packets = [*self._held.pop(producer, ()), *self._due.pop(producer, ())]
         now = self._clock()
         for burst in _bursts(packets):
             self._forward(producer, burst, now)
@@ -231,11 +192,6 @@ class Fanout:
             for name, count in egress.refused.items():
                 total[name] = total.get(name, 0) + count
         return total
-
-
-def _hold(producer: Producer) -> float:
-    """Seconds that its packets may wait for each other."""
-    return min(max(_LEAST_HOLD, _HOLD_EACH * len(producer.consumers)), MOST_HOLD)
 
 
 def _bounds(packets: Sequence[Packet]) -> tuple[int, Packet, int]:

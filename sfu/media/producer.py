@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sfu.media.tap import Tap
 
 _SMOOTHING: Final = 0.1
+_BURSTY: Final = 0.0005  # seconds between packets of one frame, on average
 _RESTART: Final = 3000  # packets; a larger jump is a camera's restart (RFC 3550 appendix A.1, MAX_DROPOUT)
 _RESTARTS: Final = 0.5  # seconds between two restarts: each costs every viewer a key frame
 _REPAIRED_AHEAD: Final = 64  # packets; the last one of a burst may come by RTX first, no other
@@ -88,8 +89,7 @@ class Producer:
         self._highest = 0
         self._after_jump = -1
         self._restarted_at = float("-inf")
-        self.spacing = 1.0
-        """Seconds between packets of one frame, on average."""
+        self._spacing = 1.0
         self._last = (0, 0.0)
         self._wanted = False
 
@@ -187,12 +187,17 @@ class Producer:
         if self.gaps.wants_key_frame() and self.consumers:
             self.request_key_frame(now)
 
+    @property
+    def bursty(self) -> bool:
+        """Whether a frame's packets follow each other so closely that waiting for its end costs next to nothing."""
+        return self._spacing < _BURSTY
+
     def _measure_spacing(self, media_time: int, count: int, now: float) -> None:
         last_time, at = self._last
         if media_time == last_time:
-            self.spacing += (now - at - self.spacing) * _SMOOTHING
+            self._spacing += (now - at - self._spacing) * _SMOOTHING
         for _ in range(1, count):  # those behind the first came with it
-            self.spacing -= self.spacing * _SMOOTHING
+            self._spacing -= self._spacing * _SMOOTHING
         self._last = (media_time, now)
 
     def _place(self, packet: Packet, codec: Codec, now: float) -> bool:

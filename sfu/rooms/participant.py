@@ -179,9 +179,8 @@ class Participant:
 
     def _on_rtp(self, datagrams: Sequence[bytes], arrived: Arrived) -> None:
         try:
-            now = self._terms.clock()
-            for producer, packets in self.uplink.receive(datagrams, now, arrived):
-                self._fanout.push(producer, packets, now)
+            for producer, packets in self.uplink.receive(datagrams, self._terms.clock(), arrived):
+                self._fanout.push(producer, packets)
         except Exception:  # noqa: BLE001  # as in `tick`
             self._on_bug()
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -93,7 +92,7 @@ def deliver(camera: Camera, packets: Sequence[Packet], now: float = 0.0) -> None
     """One burst through the fan-out."""
     fanout = fanout_of(Loop(), now)
     for packet in packets:
-        fanout.push(camera.producer, [packet], now - 1.0)
+        fanout.push(camera.producer, [packet])
     fanout._release()
 
 
@@ -295,13 +294,13 @@ def test_a_frame_sent_in_one_go_is_forwarded_in_one_go_whenever_its_packets_are_
     for number in range(20):
         deliver(camera, frame(camera, 5, number * 0.033))
     viewer.take()
-    fanout = fanout_of(loop, 1.0)
+    fanout = fanout_of(loop)
     *most, last = frame(camera, 5, 1.0)
     for packet in most:
-        fanout.push(camera.producer, [packet], 1.0)
+        fanout.push(camera.producer, [packet])
     loop.turn()
     assert (viewer.take(), len(loop.later)) == ([], 1)
-    fanout.push(camera.producer, [last], 1.0)
+    fanout.push(camera.producer, [last])
     loop.turn()
     assert (len(viewer.take()), loop.later) == (5, [])
 
@@ -312,9 +311,9 @@ def test_a_frame_whose_end_is_lost_waits_no_longer_than_the_hold() -> None:
     for number in range(20):
         deliver(camera, frame(camera, 5, number * 0.033))
     viewer.take()
-    fanout = fanout_of(loop, 1.0)
+    fanout = fanout_of(loop)
     for packet in frame(camera, 5, 1.0)[:-1]:
-        fanout.push(camera.producer, [packet], 1.0)
+        fanout.push(camera.producer, [packet])
     loop.turn()
     ((delay, release),) = loop.later
     assert (viewer.take(), delay <= 0.002) == ([], True)
@@ -328,73 +327,10 @@ def test_packets_of_a_paced_camera_wait_for_nothing() -> None:
     for number in range(20):
         deliver(camera, frame(camera, 5, number * 0.033, spacing=0.005))
     viewer.take()
-    fanout = fanout_of(loop, 1.0)
-    fanout.push(camera.producer, [frame(camera, 5, 1.0)[0]], 1.0)
+    fanout = fanout_of(loop)
+    fanout.push(camera.producer, [frame(camera, 5, 1.0)[0]])
     loop.turn()
     assert (len(viewer.take()), loop.later) == (1, [])
-
-
-def paced(viewers: int) -> tuple[Camera, Viewer, Loop]:
-    """A camera that sends a packet each 3.8 ms, so many viewers, one of whom is returned, and a loop."""
-    camera, audience = Camera(), [Viewer() for _ in range(viewers)]
-    for viewer in audience:
-        viewer.attach(camera, 0.0)
-    for number in range(20):
-        deliver(camera, frame(camera, 5, number * 0.033, spacing=0.0038))
-    audience[0].take()
-    return camera, audience[0], Loop()
-
-
-def test_packets_of_a_paced_camera_go_in_pairs_to_a_large_audience_and_a_frames_end_at_once() -> None:
-    camera, viewer, loop = paced(60)
-    fanout, got = fanout_of(loop), []
-    for number, packet in enumerate(frame(camera, 6, 1.0, spacing=0.0038)):
-        now = 1.0 + number * 0.0038
-        fanout._clock = lambda now=now: now
-        fanout.push(camera.producer, [packet], now)
-        loop.turn()
-        got.append(len(viewer.take()))
-        assert [0 < delay <= 0.005 for delay, _ in loop.later] == [True] * (number % 2 == 0 and number < 5)
-    assert got == [0, 2, 0, 2, 0, 2]
-    last = frame(camera, 1, 1.033)
-    fanout.push(camera.producer, last, 1.033)
-    loop.turn()
-    assert (len(viewer.take()), loop.later) == (1, [])
-
-
-def test_a_packet_that_no_other_follows_waits_5_ms_at_most() -> None:
-    camera, viewer, loop = paced(60)
-    fanout = fanout_of(loop, 1.0)
-    fanout.push(camera.producer, frame(camera, 5, 1.0)[:1], 1.0)
-    loop.turn()
-    ((delay, release),) = loop.later
-    loop.later.clear()
-    assert (viewer.take(), delay) == ([], pytest.approx(0.005))
-    fanout._clock = lambda: 1.005
-    release()
-    assert (len(viewer.take()), loop.later) == (1, [])
-
-
-def test_a_short_wait_is_not_made_longer_by_a_long_one() -> None:
-    camera, viewer, loop = paced(60)
-    other, alone = Camera(), Viewer()
-    alone.attach(other, 0.0)
-    for number in range(20):
-        deliver(other, frame(other, 5, number * 0.033))
-    alone.take()
-    fanout = fanout_of(loop, 1.0)
-    fanout.push(camera.producer, frame(camera, 5, 1.0)[:1], 1.0)
-    loop.turn()
-    fanout.push(other.producer, frame(other, 5, 1.0)[:1], 1.0)
-    loop.turn()
-    ((delay, release),) = loop.later
-    loop.later.clear()
-    assert delay == pytest.approx(0.001)
-    fanout._clock = lambda: 1.001
-    release()
-    assert (len(viewer.take()), len(alone.take())) == (0, 1)
-    ((delay, _),) = loop.later
-    assert delay == pytest.approx(0.004)
 
 
 @settings(deadline=None)

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sfu.media import rtx
 from sfu.media.consumer import Consumer
-from sfu.media.fanout import MOST_HOLD, Fanout
+from sfu.media.fanout import HOLD, Fanout
 from sfu.media.producer import Producer
 from sfu.media.rtp import Packet, parse
 from sfu.rtc.description import ABS_SEND_TIME, Send
@@ -260,7 +260,7 @@ class Viewer:
             order = self.world.taken.get(source)
             if order is None or source in self.excused or source in pending:
                 continue
-            if self.world.taken_at[source] >= stretch.ended_at - MOST_HOLD:
+            if self.world.taken_at[source] >= stretch.ended_at - HOLD:
                 continue
             if stretch.replayed or order > stretch.order:
                 found.append(source)
@@ -289,7 +289,7 @@ class ConsumerMachine(RuleBasedStateMachine):
     @initialize(starts=st.tuples(*[st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))] * CAMERAS))
     def begin(self, starts: Sequence[tuple[int, int]]) -> None:
         self.cameras = [Camera(n, *start, self.shots) for n, start in enumerate(starts)]
-        self.cameras[0].producer.spacing = 0.0  # one that sends its frames in one go, so that packets are held back
+        self.cameras[0].producer._spacing = 0.0  # one that sends its frames in one go, so that packets are held back
         for camera in self.cameras:
             for shot in camera.frame(True, 2):
                 self.arrives(camera, shot)
@@ -315,7 +315,7 @@ class ConsumerMachine(RuleBasedStateMachine):
             self.taken_at[shot.source] = self.time.now
             if camera.highest is None or shot.source > camera.highest.source:
                 camera.highest = shot
-            self.fanout.push(camera.producer, [copy], self.time.now)
+            self.fanout.push(camera.producer, [copy])
 
     @rule(number=some_camera, key=st.booleans(), fates=FATES, turns=st.booleans(), late_first=st.booleans())
     def film(self, number: int, key: bool, fates: Sequence[str], turns: bool, late_first: bool) -> None:
@@ -388,7 +388,7 @@ class ConsumerMachine(RuleBasedStateMachine):
 
     def pending(self) -> set[Source]:
         """What waits in the fan-out for the rest of its frame."""
-        held = [*(held.packets for held in self.fanout._held.values()), *self.fanout._due.values()]
+        held = [*self.fanout._held.values(), *self.fanout._due.values()]
         return {self.shots[packet.payload[-4:]].source for packets in held for packet in packets}
 
     def leaves(self, viewer: Viewer) -> None:

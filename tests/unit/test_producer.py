@@ -156,7 +156,7 @@ def test_a_late_packet_that_waits_does_not_hide_later_ones_from_who_starts() -> 
     late = camera.sequence + 1
     camera.sequence = late
     later = [camera.packet(), camera.packet()]
-    fanout.push(camera.producer, [camera.packet(sequence=late)], time.now)
+    fanout.push(camera.producer, [camera.packet(sequence=late)])
     viewer.attach(camera, time.now)
     fanout.start(viewer.consumer)
     time.advance(1.0)
@@ -176,7 +176,7 @@ def test_a_late_packet_reaches_who_was_replayed_past_its_place_with_the_time_of_
     fanout.start(viewer.consumer)
     time.advance(wait)
     camera.media_time = made[99].media_time
-    fanout.push(camera.producer, [camera.packet(sequence=missing)], time.now)
+    fanout.push(camera.producer, [camera.packet(sequence=missing)])
     time.advance(1.0)
     got = {packet.sequence: packet.media_time for packet in viewer.take()}
     place = min(got) + 100

@@ -104,7 +104,7 @@ def test_a_viewer_is_soon_one_of_the_group_though_packets_come_faster_than_steps
     fanout.start(viewer.consumer)
     for _ in range(150):
         time.advance(0.003)
-        fanout.push(camera.producer, [camera.packet(BODY, now=time.now)], time.now)
+        fanout.push(camera.producer, [camera.packet(BODY, now=time.now)])
     assert viewer.consumer.group in camera.producer.groups.values()
     time.advance(0.01)
     got = numbers(viewer.take())

@@ -65,7 +65,7 @@ class Heard:
             "ssrc",
         )
         found |= {name: getattr(producer, name) for name in names}
-        return found | {"spacing": round(producer.spacing, 9), "said": self.said, "taken": self.taken}
+        return found | {"spacing": round(producer._spacing, 9), "said": self.said, "taken": self.taken}
 
 
 def arrivals(steps: Sequence[tuple[int, int, bytes, int, int, float]]) -> list[list[tuple[Packet, float]]]:
