@@ -74,17 +74,18 @@ class Fanout:
 
     def push(self, producer: Producer, packets: Sequence[Packet]) -> None:
         """Queues packets of `producer` for the pass at the end of this turn of the loop, or of their frame."""
-        burst = self._due.get(producer)
-        if burst is None:
-            burst = self._held.get(producer)
-            if burst is None:
-                burst = self._held[producer] = []
-            if packets[-1].marker or not producer.bursty or len(burst) >= MAX_BURST:
-                self._due[producer] = self._held.pop(producer)
-            if not self._turn:
-                self._turn = True
-                self._end_of_turn(self._end_turn)
-        burst += packets
+        held = self._held.get(producer)
+        if producer in self._due:
+            self._due[producer] += packets
+        elif packets[-1].marker or not producer.bursty or (held and len(held) >= MAX_BURST):
+            self._due[producer] = [*self._held.pop(producer), *packets] if held else [*packets]
+        elif held:
+            held += packets
+        else:
+            self._held[producer] = [*packets]
+        if not self._turn:
+            self._turn = True
+            self._end_of_turn(self._end_turn)
 
     def _end_turn(self) -> None:
         self._turn = False

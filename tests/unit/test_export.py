@@ -76,7 +76,7 @@ def test_every_span_holds_the_frames_of_the_model(edges: tuple[int, int], librar
     since, until = sorted(edges)
     recorded = [start + frame for start in (0, 100, 500) for frame in range(100)]
     begun = since // 25 * 25 if any(start <= since < start + 100 for start in (0, 100, 500)) else since
-    wanted = [frame for frame in recorded if begun <= frame < until]
+    wanted = [frame for frame in recorded if begun <= frame < until] if since < until else []
     try:
         clip = _export(library, since / 25, until / 25, tmp_path / "clip.mp4")
     except ExportError:
