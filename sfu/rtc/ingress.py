@@ -102,10 +102,11 @@ class Datagrams:
         """When the kernel took in each of them, in seconds of the monotonic clock; none where it does not tell.
 
         However late they are read: a camera must not think that its line was held up, or carried all at once, when only
-        this process was.
+        this process was. The kernel tells once it is asked to: from the next read after the first call of this.
         """
         ingress = self._ingress
         if not ingress.stamped:
+            ingress.ask_for_stamps()
             return []
         offset = time.time() - time.monotonic()
         return [ingress.stamp(start // _STRIDE) - offset for start, _ in self.places]
@@ -123,8 +124,10 @@ class Ingress:
         """Whether the last `read` left nothing behind."""
         self.joined = batched and _accepts(sock, SOL_UDP, UDP_GRO)
         """Whether the kernel joins datagrams."""
-        self.stamped = batched and _accepts(sock, socket.SOL_SOCKET, SO_TIMESTAMPNS)
-        """Whether the kernel says when it took a message in."""
+        self.stamped = False
+        """Whether the kernel said of the messages read last when it took them in."""
+        self._asked = not batched  # not before somebody wants to know: it costs a tenth of a packet's way in
+        self._stamping = False
         self.arena = mmap.mmap(-1, BATCH * _STRIDE)  # its pages come when touched: few of this megabyte ever are
         self._view = memoryview(self.arena)
         self.base = _srtp.ffi.from_buffer("unsigned char[]", self.arena) + 0
@@ -162,6 +165,7 @@ class Ingress:
         """Datagrams that wait, in order; none when none wait or the socket is closed."""
         if not self._batched:
             return self._read_singly()
+        self.stamped = self._stamping
         count: int = _libc.recvmmsg(self._socket.fileno(), self._headers_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
         self.drained = count < BATCH
         senders: list[Datagrams] = []
@@ -190,6 +194,12 @@ class Ingress:
             return _LONGEST
         _, level, kind, segment = _SEGMENT.unpack_from(self._controls, index * _CONTROL + before)
         return segment if (level, kind) == (SOL_UDP, UDP_GRO) and segment > 0 else _LONGEST
+
+    def ask_for_stamps(self) -> None:
+        """From the next read on."""
+        if not self._asked:
+            self._asked = True
+            self._stamping = _accepts(self._socket, socket.SOL_SOCKET, SO_TIMESTAMPNS)
 
     def stamp(self, index: int) -> float:
         """When the kernel took in the message that was read last in this place, in Unix seconds."""
