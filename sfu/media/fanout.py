@@ -110,11 +110,8 @@ class Fanout:
         bursts, self._due = self._due, {}
         now = self._clock()
         for producer, packets in bursts.items():
-            if len(packets) <= MAX_BURST:
-                self._forward(producer, packets, now)
-            else:
-                for burst in _bursts(packets):
-                    self._forward(producer, burst, now)
+            for burst in _bursts(packets):
+                self._forward(producer, burst, now)
         self._flush_egresses()
 
     def _flush_egresses(self) -> None:
@@ -210,5 +207,7 @@ def _bounds(packets: Sequence[Packet]) -> tuple[int, Packet, int]:
 
 
 def _bursts(packets: Sequence[Packet]) -> list[Sequence[Packet]]:
-    """`packets` in parts that an egress can take."""
+    """`packets` in parts that an egress can take: nearly always one."""
+    if 0 < len(packets) <= MAX_BURST:
+        return [packets]
     return [packets[at : at + MAX_BURST] for at in range(0, len(packets), MAX_BURST)]

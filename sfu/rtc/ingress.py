@@ -34,7 +34,7 @@ _SEGMENT: Final = struct.Struct("=QiiI4x")  # cmsghdr with one int, padded to it
 _STAMP: Final = struct.Struct("=Qiiqq")  # cmsghdr with a timespec
 _CONTROL: Final = _STAMP.size + _SEGMENT.size
 """Bytes of control messages for each message: first the stamp, then the segment size if there is one."""
-_SHORTEST: Final = 12
+SHORTEST: Final = 12
 """Bytes of an RTP header; no SRTCP packet is as short."""
 
 _ffi = cffi.FFI()
@@ -75,7 +75,7 @@ class Datagrams:
         """Whether all of them look like SRTP packets (RFC 7983 section 7, RFC 5761 section 4)."""
         arena = self._ingress.arena
         for start, size in self.places:
-            if size < _SHORTEST or not 128 <= arena[start] < 192 or 192 <= arena[start + 1] < 224:
+            if size < SHORTEST or not 128 <= arena[start] < 192 or 192 <= arena[start + 1] < 224:
                 return False
         return True
 

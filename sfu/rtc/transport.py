@@ -27,15 +27,13 @@ from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
 
 from sfu.rtc.agent import IceAgent
-from sfu.rtc.ingress import Arrived, Datagrams, untold
+from sfu.rtc.ingress import SHORTEST, Arrived, Datagrams, untold
 from sfu.rtc.native import SrtpContext
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
 _MAX_EARLY: Final = 64
 """SRTP datagrams that wait for the keys: the peer has them a flight earlier and may send at once (RFC 5764 5.1.2)."""
-_SHORTEST: Final = 12
-"""Bytes of an RTP header; no SRTCP packet is as short."""
 _CHEAPEST_FIRST: Final = (b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80")
 
 
@@ -257,7 +255,7 @@ class Transport:
         receiver = self.receiver
         if receiver is None:
             self._keep_early(data)
-        elif len(data) < _SHORTEST:
+        elif len(data) < SHORTEST:
             self.drops["short"] += 1
         elif 192 <= data[1] < 224:  # RFC 5761 section 4
             if (packet := receiver.unprotect_rtcp(data)) is None:
