@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from sfu.rtc.native import MAX_DATAGRAM, TRAILER
@@ -34,50 +35,46 @@ class Segments(NamedTuple):
 
 
 class Layout:
-    """One burst as it stands in the arena: each packet at the start of a slot of its own."""
+    """How packets of certain sizes stand in the arena, each at the start of a slot of its own, and leave."""
 
-    __slots__ = ("count", "lengths", "packets", "sizes", "width")
+    __slots__ = ("count", "lengths", "messages", "sizes", "width")
 
-    def __init__(self, packets: Sequence[bytes], longest: int, overhead: int) -> None:
-        self.count = len(packets)
-        self.packets = packets
-        self.width = slot_width(longest + overhead)
-        sizes = list(map(len, packets))
+    def __init__(self, sizes: Sequence[int], overhead: int, segmented: bool) -> None:
+        lengths = [size + overhead for size in sizes]
+        self.count = len(sizes)
+        self.width = slot_width(max(lengths, default=0))
         self.sizes = array("i", sizes)
         """Of each packet in plain text, as C's int."""
-        self.lengths = array("Q", [size + overhead for size in sizes])
+        self.lengths = array("Q", lengths)
         """Of each packet encrypted, as C's size_t."""
-
-    def messages(self, *, segmented: bool) -> list[Segments]:
+        self.messages = (
+            _joined(lengths) if segmented else [Segments(at, 1, length) for at, length in enumerate(lengths)]
+        )
         """The messages that the packets make up."""
-        if segmented and self.count > 1:
-            return _joined(self.lengths)
-        return [Segments(first, 1, length) for first, length in enumerate(self.lengths)]
+
+
+_layout_of = lru_cache(maxsize=64)(Layout)  # a camera's packets are mostly of one size, and two makes cost 20 us
 
 
 class Burst:
-    """Packets that go to several transports alike, in plain text; laid out once for each SRTP overhead."""
+    """Packets that go to several transports alike, in plain text."""
 
     def __init__(self, packets: Sequence[bytes]) -> None:
         """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
         self.packets = packets
-        self.longest = _longest(packets)
+        self.sizes = tuple(map(len, packets))
+        self.longest = max(self.sizes, default=0)
         """Bytes of the largest packet that is not left out."""
         self.refused = 0
         if self.longest > MAX_DATAGRAM - TRAILER:
             self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
-            self.longest = _longest(self.packets)
+            self.sizes = tuple(map(len, self.packets))
+            self.longest = max(self.sizes, default=0)
             self.refused = len(packets) - len(self.packets)
-        self._layouts: dict[int, Layout] | None = None
 
-    def layout(self, overhead: int) -> Layout:
-        """For SRTP that adds `overhead` bytes to each packet."""
-        if self._layouts is None:
-            self._layouts = {}
-        known = self._layouts.get(overhead)
-        if known is None:
-            known = self._layouts[overhead] = Layout(self.packets, self.longest, overhead)
-        return known
+    def layout(self, overhead: int, *, segmented: bool) -> Layout:
+        """For SRTP that adds `overhead` bytes to each packet, with neighbours joined or not."""
+        return _layout_of(self.sizes, overhead, segmented)
 
 
 def slot_width(longest: int) -> int:
@@ -86,14 +83,6 @@ def slot_width(longest: int) -> int:
         if width >= longest:
             return width
     raise ValueError(f"no slot holds {longest} bytes")
-
-
-def _longest(packets: Sequence[bytes]) -> int:
-    longest = 0
-    for packet in packets:
-        if len(packet) > longest:  # noqa: PLR1730  # one call less for each
-            longest = len(packet)
-    return longest
 
 
 def _joined(lengths: Sequence[int]) -> list[Segments]:

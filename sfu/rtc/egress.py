@@ -14,7 +14,7 @@ import itertools
 import socket
 import struct
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import cffi
@@ -22,7 +22,8 @@ from pylibsrtp import _binding as _srtp
 
 from sfu.rtc.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments, slot_width
 from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
-from sfu.rtc.native import Path, SrtpContext
+from sfu.rtc.native import Path
+from sfu.rtc.targets import Targets
 
 _SLOTS: Final = 256  # a third of a megabyte, so that sendmmsg reads what is still in the second level cache
 _MESSAGES: Final = _SLOTS
@@ -45,21 +46,6 @@ _ffi.cdef(
 )
 _libc = _ffi.dlopen(None)
 _LINUX_64: Final = LINUX_64 and hasattr(_libc, "sendmmsg")
-
-
-class Targets:
-    """Transports that get the same bursts: of one socket and one SRTP overhead. Keeps their keys and paths alive."""
-
-    __slots__ = ("_keys", "handles", "names", "overhead", "paths", "socket")
-
-    def __init__(self, pairs: Sequence[tuple[Path, SrtpContext]]) -> None:
-        """At least one pair."""
-        self.paths = [path for path, _ in pairs]
-        self.socket = self.paths[0].socket
-        self.names = array("Q", [path.pointer for path in self.paths])
-        self._keys = [keys for _, keys in pairs]
-        self.handles = [keys.handle for keys in self._keys]
-        self.overhead = self._keys[0].overhead
 
 
 class Egress:
@@ -88,9 +74,12 @@ class Egress:
         self._allocate_headers()
         self._set_width(WIDTHS[-1])
         self._controls: dict[int, tuple[Any, int]] = {}
-        self._queued: list[Path] = []
-        """Of each message; referenced because the kernel reads their addresses."""
-        self._queued_packets = 0
+        self._queued: list[tuple[int, Targets, int, int]] = []
+        """Runs of messages: number of the first, targets (the kernel reads their names), position of the first target,
+        messages for each."""
+        self._queued_messages = self._queued_packets = 0
+        self._described_first: tuple[array[int], int, int, Layout] | None = None
+        """What the first messages' headers say: mostly the same in each pass, and then they are not written again."""
 
     def _allocate_headers(self) -> None:
         """Slot n has vector n."""
@@ -123,8 +112,8 @@ class Egress:
         """
         if len(burst.packets) * len(targets.paths) <= _FEW:
             return self._write_few(targets, burst)
-        layout = burst.layout(targets.overhead)
-        messages = layout.messages(segmented=self.segmented)
+        layout = burst.layout(targets.overhead, segmented=self.segmented)
+        each = len(layout.messages)
         failed: dict[int, int] = {}
         if layout.width != self._width:
             self.flush()
@@ -132,15 +121,15 @@ class Egress:
         at, total = 0, len(targets.paths) if layout.count else 0
         while at < total:
             room = (_SLOTS - self._used) // layout.count
-            if not room or len(self._queued) + len(messages) > _MESSAGES:
+            if not room or self._queued_messages + each > _MESSAGES:
                 self.flush()
                 continue
-            count = min(room, total - at, (_MESSAGES - len(self._queued)) // len(messages))
-            codes = self._encrypt(targets.handles[at : at + count], layout)
+            count = min(room, total - at, (_MESSAGES - self._queued_messages) // each)
+            codes = self._encrypt(targets.handles[at : at + count], burst.packets, layout)
             if any(codes):
                 failed |= self._send_good(targets.paths[at : at + count], layout, codes, at)
             else:
-                self._queue(targets, at, count, layout, messages)
+                self._queue(targets, at, count, layout)
             at += count
         return failed
 
@@ -149,7 +138,7 @@ class Egress:
         packets, overhead = burst.packets, targets.overhead
         failed: dict[int, int] = {}
         needed = len(packets) * len(targets.paths)
-        if self._used + needed > _SLOTS or len(self._queued) + needed > _MESSAGES:
+        if self._used + needed > _SLOTS or self._queued_messages + needed > _MESSAGES:
             self.flush()
         if burst.longest + overhead > self._width:
             self.flush()
@@ -168,7 +157,6 @@ class Egress:
         )
         slot = self._used
         for position, handle in enumerate(targets.handles):
-            path = targets.paths[position]
             first, segment, last = slot, 0, 0
             for packet in packets:
                 size = len(packet)
@@ -180,37 +168,42 @@ class Egress:
                     continue
                 length = size + overhead
                 if slot > first and (length > segment or last < segment or slot - first == most):
-                    self._queue_one(path, first, slot - first, segment)
+                    self._queue_one(targets, position, first, slot - first, segment)
                     first = slot
                 if slot == first:
                     segment = length
                 vector_lengths[slot] = last = length
                 slot += 1
             if slot > first:
-                self._queue_one(path, first, slot - first, segment)
+                self._queue_one(targets, position, first, slot - first, segment)
         self._used = slot
         return failed
 
-    def _queue_one(self, path: Path, first: int, count: int, segment: int) -> None:
+    def _queue_one(self, targets: Targets, position: int, first: int, count: int, segment: int) -> None:
         """One message: the packets in `count` slots from `first` on."""
-        words, at = self._words, len(self._queued) * _WORDS
-        words[at + _NAME] = path.pointer
+        words, at = self._words, self._queued_messages * _WORDS
+        words[at + _NAME] = targets.names[position]
         words[at + _VECTOR] = self._vectors_at + first * IOVEC.size
         words[at + _VECTORS] = count
         words[at + _CONTROL], words[at + _CONTROL_LENGTH] = self._control(segment) if count > 1 else (0, 0)
-        self._queued.append(path)
+        self._described_first = None
+        self._queued.append((self._queued_messages, targets, position, 1))
+        self._queued_messages += 1
         self._queued_packets += count
 
-    def _encrypt(self, handles: list[Any], layout: Layout) -> list[int]:
+    def _encrypt(self, handles: list[Any], packets: Sequence[bytes], layout: Layout) -> list[int]:
         """One copy of the burst in plain text for each handle, encrypted in place; libsrtp's status of each packet."""
         count = len(handles)
         first, last = self._used, self._used + count * layout.count
         self._used = last
-        self._fill(first * self._width, layout.packets, count)
+        self._fill(first * self._width, packets, count)
         self._lengths_view[first:last] = layout.sizes * count
-        each = itertools.chain.from_iterable(map(itertools.repeat, handles, itertools.repeat(layout.count)))
+        each: Iterable[Any] = handles
+        if layout.count > 1:
+            each = itertools.chain.from_iterable(map(itertools.repeat, handles, itertools.repeat(layout.count)))
         # `map` goes from packet to packet without a step of the interpreter.
-        return list(map(_srtp.lib.srtp_protect, each, self._places[first:last], self._lengths_at[first:last]))
+        places, lengths = itertools.islice(self._places, first, None), itertools.islice(self._lengths_at, first, None)
+        return list(map(_srtp.lib.srtp_protect, each, places, lengths))
 
     def _fill(self, start: int, packets: Sequence[bytes], count: int) -> None:
         """`count` copies of the burst side by side, by copies that double: no step of the interpreter for each."""
@@ -224,23 +217,30 @@ class Egress:
             view[start + done : start + done + step] = view[start : start + step]
             done += step
 
-    def _queue(self, targets: Targets, at: int, count: int, layout: Layout, messages: list[Segments]) -> None:
+    def _queue(self, targets: Targets, at: int, count: int, layout: Layout) -> None:
         """Describes what was encrypted last, for `count` targets from `at` on: so many messages for each."""
-        last = self._used
+        last, message, each = self._used, self._queued_messages, len(layout.messages)
         first = last - count * layout.count
         self._vector_lengths[first:last] = layout.lengths * count
-        message, each = len(self._queued), len(messages)
-        end = message + count * each
+        described = (targets.names, at, count, layout)
+        if first or described != self._described_first:
+            self._describe(targets.names[at : at + count], first, layout)
+        if not first:
+            self._described_first = described
+        self._queued.append((message, targets, at, each))
+        self._queued_messages = message + count * each
+        self._queued_packets += count * layout.count
+
+    def _describe(self, names: array[int], first: int, layout: Layout) -> None:
+        """Writes the headers of the next messages, for each of `names` those of `layout`, slots from `first` on."""
+        message, messages, each = self._queued_messages, layout.messages, len(layout.messages)
+        last, end = first + len(names) * layout.count, message + len(names) * each
         head = self._head(messages[0]) if each == 1 else b"".join([self._head(segments) for segments in messages])
-        self._messages_view[message * MMSGHDR.size : end * MMSGHDR.size] = head * count
-        names = targets.names[at : at + count]
+        self._messages_view[message * MMSGHDR.size : end * MMSGHDR.size] = head * len(names)
         for number, segments in enumerate(messages, start=message):
             self._words[number * _WORDS + _NAME : end * _WORDS : each * _WORDS] = names
             vectors = self._vectors_from[first + segments.first : last : layout.count]
             self._words[number * _WORDS + _VECTOR : end * _WORDS : each * _WORDS] = vectors
-        paths = targets.paths[at : at + count]
-        self._queued += paths if each == 1 else [path for path in paths for _ in messages]
-        self._queued_packets += count * layout.count
 
     def _head(self, segments: Segments) -> bytes:
         """What all targets' messages of these packets have in common."""
@@ -257,7 +257,7 @@ class Egress:
 
     def flush(self) -> None:
         """Sends what is queued. What the kernel does not take at once is counted and gone: media does not wait."""
-        queued, done = len(self._queued), 0
+        queued, done = self._queued_messages, 0
         if not _LINUX_64:
             for message in range(queued):
                 self._send_singly(message)
@@ -274,7 +274,7 @@ class Egress:
                 done += 1
         self.sent += self._queued_packets
         self._queued.clear()
-        self._used = self._queued_packets = 0
+        self._used = self._queued_messages = self._queued_packets = 0
 
     def _on_error(self, number: int, message: int) -> None:
         """What sendmmsg stopped at. A path whose MTU is below the segment, or a device, may refuse only segments."""
@@ -287,10 +287,13 @@ class Egress:
             self._refuse(number, count)
 
     def _send_singly(self, message: int) -> None:
+        run = next(run for run in reversed(self._queued) if run[0] <= message)
+        number, targets, position, each = run
+        path = targets.paths[position + (message - number) // each]
         start = message * _WORDS
         first = (self._words[start + _VECTOR] - self._vectors_at) // IOVEC.size
         for slot in range(first, first + self._words[start + _VECTORS]):
-            self._send_slot(slot, self._vector_lengths[slot], self._queued[message])
+            self._send_slot(slot, self._vector_lengths[slot], path)
 
     def _send_good(self, paths: list[Path], layout: Layout, codes: list[int], at: int) -> dict[int, int]:
         """libsrtp refused something of the burst in the last slots: all else leaves now, packet by packet."""

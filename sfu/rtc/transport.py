@@ -28,7 +28,7 @@ from OpenSSL import SSL
 
 from sfu.rtc.agent import IceAgent
 from sfu.rtc.ingress import SHORTEST, Arrived, Datagrams, untold
-from sfu.rtc.native import SrtpContext
+from sfu.rtc.native import SrtpContext, keep_together
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
@@ -110,6 +110,9 @@ class _Dtls(RTCDtlsTransport):
         self._set_role(role)
         # The DTLS server chooses, by the order of its own list (RFC 5764 section 4.1.1 leaves it to the server).
         self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: _CHEAPEST_FIRST.index(p.openssl_profile))
+
+    def _setup_srtp(self) -> None:
+        keep_together(super()._setup_srtp)
 
     def sessions(self) -> tuple[SrtpContext, SrtpContext]:
         """For what comes in, for what goes out."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import socket
 import struct
@@ -14,8 +15,9 @@ from pylibsrtp import Policy, Session
 
 from sfu.rtc import egress as egress_module
 from sfu.rtc.burst import Burst
-from sfu.rtc.egress import Egress, Targets
+from sfu.rtc.egress import Egress
 from sfu.rtc.native import MAX_DATAGRAM, Path, SrtpContext
+from sfu.rtc.targets import Targets
 
 PROFILES = (Policy.SRTP_PROFILE_AEAD_AES_128_GCM, Policy.SRTP_PROFILE_AES128_CM_SHA1_80)
 
@@ -228,3 +230,51 @@ def test_srtp_contexts_refuse_what_is_forged_or_too_long() -> None:
     assert receiver.unprotect(packet) == b"\x80\x60" + bytes(60)
     assert sender.protect(bytes(MAX_DATAGRAM)) is None
     assert receiver.unprotect(bytes(MAX_DATAGRAM + 1)) is None
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(
+    passes=st.lists(
+        st.lists(
+            st.tuples(
+                st.sampled_from([(0,), (1, 2), (0, 1, 2), (2, 0)]), st.lists(st.sampled_from([60, 1200]), max_size=12)
+            ),
+            max_size=4,
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    few=st.sampled_from([0, 3, 32]),
+)
+def test_passes_like_and_unlike_the_one_before_reach_whom_they_should(
+    sockets: tuple[socket.socket, socket.socket],
+    monkeypatch: pytest.MonkeyPatch,
+    passes: list[list[tuple[tuple[int, ...], list[int]]]],
+    few: int,
+) -> None:
+    """What the kernel was told last is only left standing where it is still right."""
+    monkeypatch.setattr(egress_module, "_FEW", few)
+    out, _ = sockets
+    egress, ends, sequence = Egress(out), [keys() for _ in range(3)], 0
+    with contextlib.ExitStack() as stack:
+        into = [stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)) for _ in ends]
+        for each in into:
+            each.bind(("127.0.0.1", 0))
+            each.settimeout(20)
+        pairs = [(Path(out, end.getsockname()), sender) for end, (sender, _) in zip(into, ends, strict=True)]
+        audiences: dict[tuple[int, ...], Targets] = {}
+        due: list[list[bytes]] = [[], [], []]
+        for writes in passes:
+            for audience, sizes in writes:
+                targets = audiences.setdefault(audience, Targets([pairs[number] for number in audience]))
+                packets = burst(sizes, sequence)
+                sequence += len(sizes)
+                assert egress.write(targets, Burst(packets)) == {}
+                for number in audience:
+                    due[number] += packets
+            egress.flush()
+        for number, end in enumerate(into):
+            assert receive(end, ends[number][1], len(due[number])) == wanted(due[number])
+            end.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                end.recv(1)

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pylibsrtp import _binding
 
 from sfu.media import rtcp
 from sfu.media.consumer import Consumer, Drop
@@ -18,7 +19,7 @@ from sfu.media.rtp import Packet, parse
 from sfu.rtc.burst import Burst
 from sfu.rtc.codec import Codec
 from sfu.rtc.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Send
-from sfu.rtc.egress import Targets
+from sfu.rtc.targets import Targets
 
 VP8 = Codec("VP8", 90000, 1, 96, feedback=("nack pli",))
 VP8_THERE = Codec("VP8", 90000, 1, 120)
@@ -66,8 +67,8 @@ class Viewer:
 
     def __init__(self, codecs: tuple[Codec, ...] = (VP8_THERE,), extensions: dict[str, int] | None = None) -> None:
         self.inbox: list[bytes] = []
-        path = SimpleNamespace(socket="wire", pointer=0, inbox=self.inbox)
-        keys = SimpleNamespace(handle=None, overhead=16)
+        path = SimpleNamespace(socket="wire", name=bytes(16), inbox=self.inbox)
+        keys = SimpleNamespace(handle=_binding.ffi.NULL, overhead=16)
         transport = cast("Any", SimpleNamespace(sender=keys, agent=SimpleNamespace(path=path)))
         send = Send(codecs, extensions or {}, 0xABCD, "window-1", "window-1-video")
         self.consumer = Consumer("v", send, transport)

@@ -15,6 +15,7 @@ from typing import Any, cast
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from pylibsrtp import _binding
 
 from sfu.media import rtx
 from sfu.media.consumer import Consumer
@@ -154,8 +155,8 @@ class Viewer:
     def __init__(self, number: int, world: ConsumerMachine, rtx_payload_type: int | None) -> None:
         self.world = world
         self.inbox: list[tuple[bytes, float]] = []
-        path = SimpleNamespace(socket="wire", pointer=number, inbox=SimpleNamespace(extend=self._arrive))
-        keys = SimpleNamespace(handle=None, overhead=16)
+        path = SimpleNamespace(socket="wire", name=bytes(16), inbox=SimpleNamespace(extend=self._arrive))
+        keys = SimpleNamespace(handle=_binding.ffi.NULL, overhead=16)
         transport = cast("Any", SimpleNamespace(sender=keys, agent=SimpleNamespace(path=path)))
         self.has_rtx = rtx_payload_type is not None
         send = Send((VP8_THERE,), {ABS_SEND_TIME: 3}, SSRC, "window-1", "window-1-video")
