@@ -10,8 +10,8 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sfu.rtc.native import Path, SrtpContext
-from sfu.rtc.targets import Targets
+from sfu.rtc.paths import Path, Targets
+from sfu.rtc.srtp import SrtpContext
 
 if TYPE_CHECKING:
     from sfu.media.consumer import Consumer

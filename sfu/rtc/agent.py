@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final
 
 from sfu.rtc.candidates import host_candidates
 from sfu.rtc.ingress import Datagrams
-from sfu.rtc.native import Path
+from sfu.rtc.paths import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import UdpPort
 

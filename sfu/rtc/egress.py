@@ -22,8 +22,7 @@ from pylibsrtp import _binding as _srtp
 
 from sfu.rtc.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments, slot_width
 from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
-from sfu.rtc.native import Path
-from sfu.rtc.targets import Targets
+from sfu.rtc.paths import Path, Targets
 
 _SLOTS: Final = 256  # a third of a megabyte, so that sendmmsg reads what is still in the second level cache
 _MESSAGES: Final = _SLOTS

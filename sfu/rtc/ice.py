@@ -19,7 +19,7 @@ from aioice.candidate import candidate_foundation, candidate_priority
 
 from sfu.rtc import stun
 from sfu.rtc.agent import TurnServer
-from sfu.rtc.native import Path
+from sfu.rtc.paths import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import Listener, UdpPort
 

@@ -18,7 +18,7 @@ import cffi
 from pylibsrtp import _binding as _srtp
 
 from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO
-from sfu.rtc.native import MAX_DATAGRAM, SrtpContext
+from sfu.rtc.srtp import MAX_DATAGRAM, SrtpContext
 from sfu.rtc.stun import Address
 
 BATCH: Final = 16

@@ -13,7 +13,7 @@ from typing import Final
 
 from sfu.rtc import stun
 from sfu.rtc.agent import DEFAULT_LIMITS, IceAgent, Limits
-from sfu.rtc.native import Path
+from sfu.rtc.paths import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.udp import UdpPort
 

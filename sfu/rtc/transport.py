@@ -22,19 +22,21 @@ from aiortc.rtcdtlstransport import (
     RTCDtlsParameters,
     RTCDtlsTransport,
     SRTPProtectionProfile,
+    State,
 )
 from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
 
+from sfu.rtc import srtp
 from sfu.rtc.agent import IceAgent
 from sfu.rtc.ingress import SHORTEST, Arrived, Datagrams, untold
-from sfu.rtc.native import SrtpContext, keep_together
+from sfu.rtc.srtp import SrtpContext
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
 _MAX_EARLY: Final = 64
 """SRTP datagrams that wait for the keys: the peer has them a flight earlier and may send at once (RFC 5764 5.1.2)."""
-_CHEAPEST_FIRST: Final = (b"SRTP_AEAD_AES_128_GCM", b"SRTP_AEAD_AES_256_GCM", b"SRTP_AES128_CM_SHA1_80")
+_PREFERENCE: Final = [profile.name.encode() for profile in srtp.PROFILES]
 
 
 class TransportState(StrEnum):
@@ -109,15 +111,17 @@ class _Dtls(RTCDtlsTransport):
         super().__init__(cast("RTCIceTransport", pipe), [certificate.rtc])
         self._set_role(role)
         # The DTLS server chooses, by the order of its own list (RFC 5764 section 4.1.1 leaves it to the server).
-        self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: _CHEAPEST_FIRST.index(p.openssl_profile))
+        self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: _PREFERENCE.index(p.openssl_profile))
 
     def _setup_srtp(self) -> None:
-        keep_together(super()._setup_srtp)
-
-    def sessions(self) -> tuple[SrtpContext, SrtpContext]:
-        """For what comes in, for what goes out."""
-        overhead = 10 if self.profile.endswith("SHA1_80") else 16
-        return SrtpContext(self._rx_srtp, overhead), SrtpContext(self._tx_srtp, overhead)
+        """In aiortc's place, whose sessions copy each packet."""
+        profile = next((each for each in srtp.PROFILES if each.name == self.profile), None)
+        if profile is None:  # the peer does not speak SRTP
+            self._set_state(State.FAILED)
+            return
+        connection = cast("SSL.Connection", self._ssl)
+        material = connection.export_keying_material(b"EXTRACTOR-dtls_srtp", srtp.keying_length(profile))
+        self.keys = srtp.contexts(profile, material, server=self._role == "server")
 
     @property
     def profile(self) -> str:
@@ -292,7 +296,7 @@ class Transport:
             self._end("timeout")
             return
         if self._dtls.state == "connected" and self.state == TransportState.CONNECTING:
-            self.receiver, self.sender = self._dtls.sessions()
+            self.receiver, self.sender = self._dtls.keys
             self.state = TransportState.CONNECTED
             self.on_route()
             self.on_connected()

@@ -21,7 +21,7 @@ import ifaddr
 
 from sfu.rtc import stun
 from sfu.rtc.ingress import BATCH, Datagrams, Ingress
-from sfu.rtc.native import Path
+from sfu.rtc.paths import Path
 from sfu.rtc.stun import Address
 from sfu.rtc.ticks import Ticks
 

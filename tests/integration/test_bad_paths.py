@@ -21,7 +21,7 @@ from prometheus_client.samples import Sample
 from pylibsrtp import _binding as srtp
 
 from sfu.rtc.agent import Limits
-from sfu.rtc.native import MAX_DATAGRAM
+from sfu.rtc.srtp import MAX_DATAGRAM
 from sfu.rtc.udp import UdpPort
 from sfu.service import Service
 from sfu.signaling.topics import Leaf

@@ -19,7 +19,7 @@ from sfu.media.rtp import Packet, parse
 from sfu.rtc.burst import Burst
 from sfu.rtc.codec import Codec
 from sfu.rtc.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Send
-from sfu.rtc.targets import Targets
+from sfu.rtc.paths import Targets
 
 VP8 = Codec("VP8", 90000, 1, 96, feedback=("nack pli",))
 VP8_THERE = Codec("VP8", 90000, 1, 120)
