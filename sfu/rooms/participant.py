@@ -137,7 +137,8 @@ class Participant:
         self.answer_text = sdp.write_answer(negotiated, local, session_id=self._session_id, version=self._version)
         ufrag, pwd, lite = negotiated.ufrag, negotiated.pwd, negotiated.ice_lite
         if self._remote_ufrag is None:
-            self.transport.start(ufrag=ufrag, pwd=pwd, lite=lite, fingerprints=negotiated.fingerprints)
+            fingerprints, repeats = negotiated.fingerprints, negotiated.repeats
+            self.transport.start(ufrag=ufrag, pwd=pwd, lite=lite, fingerprints=fingerprints, repeats=repeats)
         elif self._remote_ufrag != ufrag:
             self.transport.restart(ufrag=ufrag, pwd=pwd, lite=lite)
         self._remote_ufrag = ufrag

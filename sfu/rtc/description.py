@@ -198,6 +198,12 @@ class Negotiated:
     candidates: tuple[str, ...]
     end_of_candidates: bool
 
+    @property
+    def repeats(self) -> bool:
+        """Whether we may have to send lost video again under its own numbers: for some codec there is no RTX."""
+        sends = [section.send for section in self.sections if section.send and section.kind == "video"]
+        return any(codec.payload_type not in send.rtx for send in sends for codec in send.codecs)
+
 
 @dataclass(frozen=True, slots=True)
 class Local:

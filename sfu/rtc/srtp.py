@@ -18,7 +18,10 @@ MAX_DATAGRAM: Final = 2048
 """Bytes of the largest RTP or RTCP packet that is encrypted or decrypted here, tag included."""
 TRAILER: Final = 148
 """SRTP_MAX_TRAILER_LEN with the SRTCP index: bytes that protect may add."""
-_WINDOW: Final = 1024  # packets; how late one may come and still be told from a replay (RFC 3711 section 3.3.2)
+_WINDOW: Final = 1024
+"""Packets behind the latest that are still told from a replay (RFC 3711 section 3.3.2)."""
+_SMALL_WINDOW: Final = 128
+"""Where none is sent twice. libsrtp moves the whole window for each packet: 5 % of all CPU with the large one."""
 
 _allocator: Final = ThreadPoolExecutor(1, "srtp contexts")
 """glibc gives each thread memory of its own, so what this one allocates lies side by side. A burst to a hundred viewers
@@ -51,13 +54,19 @@ def keying_length(profile: Profile) -> int:
     return 2 * (profile.key + profile.salt)
 
 
-def contexts(profile: Profile, material: bytes, *, server: bool) -> tuple[SrtpContext, SrtpContext]:
-    """For what comes in, for what goes out, of the DTLS server or client (RFC 5764 section 4.2)."""
+def contexts(
+    profile: Profile, material: bytes, *, server: bool, repeats: bool = True
+) -> tuple[SrtpContext, SrtpContext]:
+    """For what comes in, for what goes out, of the DTLS server or client (RFC 5764 section 4.2).
+
+    `repeats` says whether packets may go out again under their own numbers.
+    """
     keys, salts = material[: 2 * profile.key], material[2 * profile.key :]
     clients = keys[: profile.key] + salts[: profile.salt]
     servers = keys[profile.key :] + salts[profile.salt : 2 * profile.salt]
     inbound, outbound = (clients, servers) if server else (servers, clients)
-    return SrtpContext(profile, inbound, outbound=False), SrtpContext(profile, outbound, outbound=True)
+    window = _WINDOW if repeats else _SMALL_WINDOW
+    return SrtpContext(profile, inbound), SrtpContext(profile, outbound, outbound=True, window=window)
 
 
 class SrtpContext:
@@ -65,12 +74,12 @@ class SrtpContext:
 
     __slots__ = ("_buffer", "_length", "_view", "handle", "overhead")
 
-    def __init__(self, profile: Profile, key: bytes, *, outbound: bool) -> None:
-        """`key` is the master key and salt; pylibsrtp.Error if libsrtp does not take them."""
+    def __init__(self, profile: Profile, key: bytes, *, outbound: bool = False, window: int = _WINDOW) -> None:
+        """`key` is the master key and salt, `window` in packets; pylibsrtp.Error if libsrtp does not take them."""
         kind = Policy.SSRC_ANY_OUTBOUND if outbound else Policy.SSRC_ANY_INBOUND
         policy = Policy(key, kind, srtp_profile=profile.number)
-        policy.allow_repeat_tx = True  # a repair may be asked for twice
-        policy.window_size = _WINDOW
+        policy.allow_repeat_tx = True  # whoever asks twice gets it twice
+        policy.window_size = window
         self.handle = _allocator.submit(_create, policy).result() if outbound else _create(policy)
         self._buffer = _srtp.ffi.new("unsigned char[]", MAX_DATAGRAM)
         self._view = _srtp.ffi.buffer(self._buffer)

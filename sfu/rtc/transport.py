@@ -30,7 +30,6 @@ from OpenSSL import SSL
 from sfu.rtc import srtp
 from sfu.rtc.agent import IceAgent
 from sfu.rtc.ingress import SHORTEST, Arrived, Datagrams, untold
-from sfu.rtc.srtp import SrtpContext
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
@@ -110,6 +109,7 @@ class _Dtls(RTCDtlsTransport):
     def __init__(self, pipe: _Pipe, certificate: Certificate, role: str) -> None:
         super().__init__(cast("RTCIceTransport", pipe), [certificate.rtc])
         self._set_role(role)
+        self.repeats = True
         # The DTLS server chooses, by the order of its own list (RFC 5764 section 4.1.1 leaves it to the server).
         self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: _PREFERENCE.index(p.openssl_profile))
 
@@ -119,9 +119,9 @@ class _Dtls(RTCDtlsTransport):
         if profile is None:  # the peer does not speak SRTP
             self._set_state(State.FAILED)
             return
-        connection = cast("SSL.Connection", self._ssl)
-        material = connection.export_keying_material(b"EXTRACTOR-dtls_srtp", srtp.keying_length(profile))
-        self.keys = srtp.contexts(profile, material, server=self._role == "server")
+        length = srtp.keying_length(profile)
+        material = cast("SSL.Connection", self._ssl).export_keying_material(b"EXTRACTOR-dtls_srtp", length)
+        self.keys = srtp.contexts(profile, material, server=self._role == "server", repeats=self.repeats)
 
     @property
     def profile(self) -> str:
@@ -164,9 +164,9 @@ class Transport:
         self.fingerprint = certificate.fingerprint
         """Of our certificate, for our SDP."""
         self.state = TransportState.NEW
-        self.sender: SrtpContext | None = None
+        self.sender: srtp.SrtpContext | None = None
         """Encrypts; None before the handshake is done and after the end."""
-        self.receiver: SrtpContext | None = None
+        self.receiver: srtp.SrtpContext | None = None
         """Decrypts; None as `sender`."""
         self.drops: Counter[str] = Counter()
         self.on_connected: Callable[[], None] = _ignore
@@ -197,12 +197,15 @@ class Transport:
         """The SRTP protection profile in use, by its IANA name."""
         return self._dtls.profile if self.state == TransportState.CONNECTED else None
 
-    def start(self, *, ufrag: str, pwd: str, lite: bool, fingerprints: Sequence[tuple[str, str]]) -> None:
-        """The peer's parameters; fingerprints as (hash name, value). Connects from now on."""
+    def start(
+        self, *, ufrag: str, pwd: str, lite: bool, fingerprints: Sequence[tuple[str, str]], repeats: bool = True
+    ) -> None:
+        """The peer's parameters; fingerprints as (hash name, value); `repeats` as in `srtp`. Connects from now on."""
         if self.state != TransportState.NEW:
             return
         self.state = TransportState.CONNECTING
         self._deadline = asyncio.get_running_loop().time() + self.agent.limits.half_open
+        self._dtls.repeats = repeats
         self._fingerprints = [RTCDtlsFingerprint(algorithm=name, value=value) for name, value in fingerprints]
         self.agent.start(ufrag=ufrag, pwd=pwd, lite=lite)
 

@@ -13,6 +13,7 @@ import pytest
 from sfu.rtc import ingress
 from sfu.rtc.ingress import BATCH, Datagrams, Ingress
 from sfu.rtc.srtp import PROFILES, SrtpContext
+from tests.waiting import PATIENCE_S
 
 SOL_UDP, UDP_SEGMENT = 17, 103
 linux = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")
@@ -144,6 +145,13 @@ def test_each_message_tells_when_it_came_however_late_it_is_read(sockets: tuple[
     way_in = Ingress(into)
     out.send(media(b"first"))
     assert [datagrams.arrived() for datagrams in way_in.read()] == [[]]  # nobody had asked for it
+    deadline, stamping = time.monotonic() + PATIENCE_S, False
+    while not stamping:  # Linux turns stamps on when it finds the time, and says the time of reading until then
+        assert time.monotonic() < deadline
+        out.send(media(b"second"))
+        sent_at = time.monotonic()
+        time.sleep(0.01)
+        stamping = all(moment < sent_at + 0.005 for each in way_in.read() for moment in each.arrived())
     sent = []
     for number in range(3):
         before = time.monotonic()

@@ -118,7 +118,9 @@ def test_only_what_was_offered_is_answered(name, role):
 
 def test_retransmissions_are_agreed_to_for_each_codec_answered():
     section = parse(offer("chromium-view")).sections[1]
-    video = negotiated(offer("chromium-view"), "view").sections[1]
+    decided = negotiated(offer("chromium-view"), "view")
+    video = decided.sections[1]
+    assert not decided.repeats
     assert video.receive is None
     assert video.send is not None
     assert video.send.rtx == video.rtx
@@ -143,7 +145,9 @@ def test_a_camera_repairs_the_one_codec_it_is_told():
 
 
 def test_without_rtx_there_are_neither_its_payload_types_nor_its_ssrcs():
-    video = decide(changed("chromium-sendrecv", rtx={})).sections[1]
+    decided = decide(changed("chromium-sendrecv", rtx={}))
+    video = decided.sections[1]
+    assert decided.repeats
     assert video.receive is not None
     assert video.send is not None
     assert (video.rtx, video.receive.rtx, video.receive.repairs) == ({}, {}, {})
