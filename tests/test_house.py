@@ -142,7 +142,7 @@ ONLY = {
         "sfu/http/recordings.py",
         "sfu/http/snapshots.py",
     },
-    "cffi": {"sfu/rtc/egress.py", "sfu/rtc/ingress.py", "sfu/rtc/intake.py", "sfu/rtc/paths.py"},
+    "cffi": {"sfu/rtc/egress.py", "sfu/rtc/ingress.py", "sfu/rtc/intake.py"},
     "prometheus_client": {"sfu/metrics.py"},
     "pygal": {"sfu/peers/load/report.py"},
     "rich": {"sfu/peers/load/progress.py", "sfu/peers/load/table.py", "recorder/cli.py"},

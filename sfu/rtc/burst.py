@@ -53,7 +53,7 @@ class Layout:
         """The messages that the packets make up."""
 
 
-_layout_of = lru_cache(maxsize=64)(Layout)  # a camera's packets are mostly of one size, and two makes cost 20 us
+_layout_of = lru_cache(maxsize=64)(Layout)  # most are of sizes seen before, and a new one costs 20 us
 
 
 class Burst:

@@ -11,12 +11,9 @@ import sys
 from array import array
 from collections.abc import Sequence
 
-import cffi
 from pylibsrtp import _binding as _srtp
 
 from sfu.rtc.srtp import SrtpContext
-
-_ffi = cffi.FFI()
 
 
 class Path:
@@ -45,8 +42,8 @@ class Targets:
         """At least one pair."""
         self.paths = [path for path, _ in pairs]
         self.socket = self.paths[0].socket
-        self._storage = _ffi.new("unsigned char[]", b"".join([path.name for path in self.paths]))
-        first, size = int(_ffi.cast("uintptr_t", self._storage)), len(self.paths[0].name)
+        self._storage = _srtp.ffi.new("unsigned char[]", b"".join([path.name for path in self.paths]))
+        first, size = int(_srtp.ffi.cast("uintptr_t", self._storage)), len(self.paths[0].name)
         self.names = array("Q", range(first, first + size * len(pairs), size))
         """Where the C `sockaddr` of each is."""
         self._keys = [keys for _, keys in pairs]

@@ -150,7 +150,7 @@ def test_each_message_tells_when_it_came_however_late_it_is_read(sockets: tuple[
         assert time.monotonic() < deadline
         out.send(media(b"second"))
         sent_at = time.monotonic()
-        time.sleep(0.01)
+        time.sleep(0.01)  # late enough to be told from reading at once
         stamping = all(moment < sent_at + 0.005 for each in way_in.read() for moment in each.arrived())
     sent = []
     for number in range(3):
