@@ -133,7 +133,7 @@ class _Dtls(RTCDtlsTransport):
         """Says close_notify when there is somebody to say it to, and waits for the task that read records."""
         task = self._task
         await self.stop()
-        if self.state == "failed" and self.encrypted:  # by a fingerprint: only to us is it over
+        if self.state == "failed" and self.encrypted:  # by what it agreed on: only to us is it over
             with contextlib.suppress(SSL.Error):
                 cast("SSL.Connection", self._ssl).shutdown()
             await self._write_ssl()
@@ -176,8 +176,8 @@ class Transport:
         """Packets that came together, at least one, and what tells when each of them came."""
         self.on_rtcp: Callable[[bytes], None] = _ignore
         self.on_closed: Callable[[str], None] = _ignore
-        """It happened to us, and why: "timeout", "silent", "ice", "dtls", "fingerprint" or "internal". Once it has been
-        called the transport releases itself; `close` then only waits for that."""
+        """It happened to us, and why: "timeout", "silent", "ice", "dtls", "fingerprint", "srtp" (no profile in common)
+        or "internal". Once it has been called the transport releases itself; `close` then only waits for that."""
         self._pipe = _Pipe(agent)
         self._dtls = _Dtls(self._pipe, certificate, role)
         self._fingerprints: list[RTCDtlsFingerprint] = []
@@ -316,7 +316,7 @@ class Transport:
     def _on_dtls_state(self) -> None:
         match self._dtls.state:
             case "failed":
-                self._end("fingerprint" if self._dtls.encrypted else "dtls")
+                self._end("dtls" if not self._dtls.encrypted else "fingerprint" if self._dtls.profile else "srtp")
             case "closed":
                 self._end("dtls")
 

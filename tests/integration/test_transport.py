@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import aioice
@@ -62,6 +63,19 @@ async def test_each_srtp_profile_carries_media(profile):
         await connect(server, client)
         assert server.transport.profile == profile.openssl_profile.decode()
         await exchange(server, client)
+        await client.transport.close()
+        await server.transport.close()
+
+
+async def test_dtls_without_an_srtp_profile_of_ours_fails():
+    """A handshake that is fine in itself: there would be no keys for media."""
+    async with ports() as (server_port, client_port):
+        server, client = server_end(server_port), client_end(client_port)
+        client.transport._dtls._srtp_profiles = [replace(PROFILES[2], openssl_profile=b"SRTP_AES128_CM_SHA1_32")]
+        await introduce(server, client)
+        await until(lambda: server.closed and client.closed)
+        assert (server.closed, client.closed) == (["srtp"], ["srtp"])
+        assert server.transport.sender is client.transport.sender is None
         await client.transport.close()
         await server.transport.close()
 
