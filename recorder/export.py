@@ -57,7 +57,7 @@ def export(index: Index, room: str, peer: str, *, since_us: int, until_us: int, 
 
     ExportError as above; MuxError when the target cannot be written: nothing is left of it then.
     """
-    spans = index.spans(room, peer, since_us, until_us) if since_us < until_us else ()
+    spans = index.spans(room, peer, since_us, until_us)
     if not spans:
         raise ExportError(f"nothing of {room}/{peer} was recorded in that time")
     with contextlib.ExitStack() as opened:

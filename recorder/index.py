@@ -65,10 +65,12 @@ class Index:
         self._changed: set[Path] = set()
 
     def spans(self, room: str, peer: str, since_us: int, until_us: int) -> list[Span]:
-        """What was recorded of a producer in a span, in order; segments that overlap its edges come whole.
+        """What was recorded of one in [since_us, until_us), in order; segments that overlap its edges come whole.
 
         Opens only files that grew or are new since they were last asked for.
         """
+        if since_us >= until_us:
+            return []
         spans = [self.span(segment) for segment in self._store.segments(room, peer, since_us, until_us)]
         return [span for span in spans if span is not None and span.end_us > since_us]
 
