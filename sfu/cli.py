@@ -173,7 +173,7 @@ def view(
 
 @app.command()
 def load(
-    publishers: Annotated[int, typer.Option(min=1, help="cameras")] = 1,
+    publishers: Annotated[int, typer.Option(min=0, help="cameras; 0 for those that are in the room")] = 1,
     viewers: Annotated[int, typer.Option(min=1, help="viewers; with --find-limit, how many to begin with")] = 10,
     *,
     rooms: Annotated[int, typer.Option(min=1, help="rooms, which cameras and viewers go round")] = 1,

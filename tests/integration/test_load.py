@@ -15,6 +15,7 @@ from sfu.peers.load import run
 from sfu.peers.load.plan import Plan
 from sfu.peers.load.require import parse
 from sfu.peers.load.run import Wishes, load
+from sfu.peers.publish import publish
 from tests.brokers import Mosquitto
 from tests.media import make_file
 from tests.serving import serving
@@ -68,6 +69,32 @@ async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto
     assert (written["figures"]["delivered"], written["figures"]["corrupt"]) == (1.0, 0)
 
 
+async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_path: Path) -> None:
+    """Counted by the server's numbering; there is no latency by a clock that is not ours."""
+    broker, over, complaints = mosquitto(), asyncio.Event(), []
+    wishes = Wishes(requirements=parse("delivered>=1,corrupt=0,joined>=1"), json_file=tmp_path / "load.json")
+    plan = Plan(publishers=0, viewers=3, room="porch", seconds=1.5)
+    path = make_file(tmp_path / "camera.mp4", options={"bf": "0", "tune": "zerolatency"}, seconds=2)
+    async with serving(broker.url), asyncio.TaskGroup() as group:
+        camera = publish("porch", str(path), loop=True, broker=broker.url, stop=over, report=lambda _: None)
+        group.create_task(camera)
+        code = await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
+        over.set()
+    figures = json.loads((tmp_path / "load.json").read_text())["figures"]
+    assert (code, complaints) == (0, []), figures
+    assert figures["received"] == figures["expected"] > 3 * 1.5 * 10
+    assert figures["checked"] > figures["received"] / 40
+    assert (figures["cameras"], figures["sent"], figures["latency_p50_ms"]) == (0, 0, None)
+
+
+async def test_an_empty_room_is_a_failed_test(mosquitto: Start) -> None:
+    broker, complaints = mosquitto(), []
+    async with serving(broker.url):
+        plan = Plan(publishers=0, viewers=1, room="porch", seconds=0.5)
+        assert await load(plan, Wishes(), broker=broker.url, stop=asyncio.Event(), say=complaints.append) == 1
+    assert complaints == ["nothing came: no camera in room porch sends H.264, VP8 or VP9"]
+
+
 async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Start, tmp_path: Path) -> None:
     broker = mosquitto()
     wishes = Wishes(json_file=tmp_path / "load.json")
@@ -116,6 +143,8 @@ async def test_a_test_can_be_stopped(mosquitto: Start) -> None:
         ["--require", "speed>1"],
         ["--bitrate", "fast"],
         ["--rooms", "2"],
+        ["--publishers", "0", "--rooms", "2"],
+        ["--publishers", "0", "--source", "film.mp4"],
         ["--room", "a/view/b"],
         ["--seconds", "0"],
         ["--base", "sfu/#"],

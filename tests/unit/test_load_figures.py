@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from sfu.peers.figures import Sequences
 from sfu.peers.load.limit import LimitSearch, carried
+from sfu.peers.load.orders import CamerasStatus, Received, SentMarks, ViewersStatus
 from sfu.peers.load.plan import Plan, parse_bitrate
 from sfu.peers.load.report import ticks
-from sfu.peers.load.results import Figures, Result
+from sfu.peers.load.results import Figures, Moment, Result, figures
 from sfu.peers.load.spread import Spread, highest, step
 from sfu.peers.load.table import verdict
 from sfu.peers.load.tally import SAMPLE, Counts, Marks, Tally, latency_us, sampled, ticks_between
@@ -132,6 +133,7 @@ def test_a_step_carries_only_when_all_is_well() -> None:
     assert not carried(1.0, 100.1, 0)
     assert not carried(1.0, 10.0, 1)
     assert not carried(None, None, 0)
+    assert carried(1.0, None, 0), "nobody knows the latency of somebody else's camera"
 
 
 @given(st.integers(1, 20), st.integers(1, 50), st.integers(1, 20))
@@ -158,7 +160,8 @@ def test_leaves_are_all_different() -> None:
 
 
 @pytest.mark.parametrize(
-    "plan", [Plan(viewers=0), Plan(rooms=2), Plan(ramp=0), Plan(seconds=0), Plan(bitrate=10), Plan(publishers=0)]
+    "plan",
+    [Plan(viewers=0), Plan(rooms=2), Plan(ramp=0), Plan(seconds=0), Plan(bitrate=10), Plan(publishers=0, rooms=2)],
 )
 def test_an_impossible_plan_says_why(plan: Plan) -> None:
     assert list(plan.faults())
@@ -177,6 +180,18 @@ def test_ticks_are_few_round_and_cover_what_is_drawn(low: float, span: float) ->
     assert marks[0] <= low + 1e-6
     assert marks[-1] >= low + span - 1e-6
     assert 2 <= len(marks) <= 8
+
+
+def test_of_somebody_elses_camera_what_the_server_numbered_is_expected() -> None:
+    cameras = CamerasStatus(up=0, failed={}, sent=0, key_frame_requests=0, cpu_seconds=0)
+    moments = [Moment(at, cameras, _viewers(), None) for at in (0.0, 2.0)]
+    received = [Received(None, Counts(received=98, lost=2)), Received(None, Counts(received=100, lost=-1))]
+    one = figures(*moments, latency=Spread(), sent=SentMarks(), received=received)
+    assert (one.expected, one.received, one.delivered) == (200, 198, 0.99)
+
+
+def _viewers() -> ViewersStatus:
+    return ViewersStatus(2, 2, {}, Counts(), Spread(), Spread(), Spread(), 0, 0, 0, 0.0)
 
 
 def _step(viewers: int, **values: float) -> Figures:

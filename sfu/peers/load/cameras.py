@@ -11,7 +11,7 @@ import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from sfu.media import rtcp
 from sfu.peers.attempt import Host
@@ -49,17 +49,15 @@ class Cameras:
         )
         self._host = Host.new()
         self._joining = asyncio.Semaphore(AT_ONCE)
-        leaves, period = plan.cameras(), setup.footage.seconds / len(setup.footage.pictures)
-        self._cameras = [
-            SyntheticCamera(leaf, setup.footage, phase=period * number / len(leaves))
-            for number, leaf in enumerate(leaves)
-        ]
+        self._cameras = [] if setup.footage is None else _cameras(plan.cameras(), setup.footage)
         self._ramp = plan.ramp
         self._failed: Counter[str] = Counter()
         self._fault: str | None = None
 
     async def run(self) -> None:
         """See `Party`."""
+        if not self._cameras:
+            await asyncio.Event().wait()
         tasks: list[asyncio.Task[None]] = []
         try:
             await self._signalling.open()
@@ -108,6 +106,11 @@ class Cameras:
     def _read_marks(self) -> SentMarks:
         marks = {number: camera.take_marks() for number, camera in enumerate(self._cameras)}
         return SentMarks({number: sent[1] - sent[0] for number, sent in marks.items() if len(sent) == _MARKS})
+
+
+def _cameras(leaves: Sequence[Leaf], footage: Footage) -> list[SyntheticCamera]:
+    period = footage.seconds / len(footage.pictures)
+    return [SyntheticCamera(leaf, footage, phase=period * number / len(leaves)) for number, leaf in enumerate(leaves)]
 
 
 class SyntheticCamera:

@@ -18,7 +18,8 @@ class Setup:
     """What a child is born with."""
 
     plan: Plan
-    footage: Footage
+    footage: Footage | None
+    """What the cameras send; None where they are somebody else's."""
     broker: BrokerUrl
     base: str
     token: str | None
@@ -104,9 +105,9 @@ class ViewersStatus:
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What one viewer of camera number `camera` got between its two newest marks."""
+    """What one viewer of camera number `camera`, None for somebody else's, got between its two newest marks."""
 
-    camera: int
+    camera: int | None
     counts: Counts
 
 

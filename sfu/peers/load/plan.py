@@ -10,7 +10,10 @@ from sfu.signaling.topics import Leaf, Role
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The user's wishes. `bitrate` in bit/s of one camera; `ramp` in joins a second; `seconds` of measuring."""
+    """The user's wishes. `bitrate` in bit/s of one camera; `ramp` in joins a second; `seconds` of measuring.
+
+    Without `publishers` the cameras are somebody else's, those in `room`.
+    """
 
     publishers: int = 1
     viewers: int = 10
@@ -37,7 +40,7 @@ class Plan:
         return Leaf(self.room_of(number), Role.VIEW, f"load-viewer-{number + 1}")
 
     def watched(self, number: int) -> int | None:
-        """The number of the camera that viewer `number` watches; None in a room without one.
+        """The number of the camera that viewer `number` watches; None where the cameras are somebody else's.
 
         The viewers of a room go round its cameras.
         """
@@ -47,9 +50,9 @@ class Plan:
 
     def faults(self) -> Iterator[str]:
         """What is impossible about it, one sentence each."""
-        if self.publishers < 1 or self.viewers < 1 or self.rooms < 1:
-            yield "publishers, viewers and rooms are at least 1"
-        elif self.rooms > self.publishers:
+        if self.publishers < 0 or self.viewers < 1 or self.rooms < 1:
+            yield "viewers and rooms are at least 1, publishers at least 0"
+        elif self.rooms > max(self.publishers, 1):
             yield f"{self.rooms} rooms need as many publishers: a room without a camera shows nothing"
         if self.ramp <= 0 or self.seconds <= 0:
             yield "ramp and seconds are above 0"

@@ -55,7 +55,7 @@ class Figures:
     sent: int
     """By all cameras."""
     expected: int
-    """What the cameras sent, times those who watch."""
+    """What the cameras sent, times those who watch; where they are somebody else's, what the server numbered."""
     received: int
     delivered: float | None
     mbit_per_second: float
@@ -155,7 +155,7 @@ def figures(
 ) -> Figures:
     """What happened between two moments, with what everybody had at the marks near them."""
     counts = sum((one.counts for one in received), Counts())
-    expected = sum(sent.packets.get(one.camera, 0) for one in received)
+    expected = sum(_expected(one, sent) for one in received)
     seconds = after.at - before.at
     viewers = after.viewers
     failed = sum(viewers.failed.values())
@@ -194,6 +194,13 @@ def figures(
         cameras_cpu=_percent(after.cameras.cpu_seconds - before.cameras.cpu_seconds, seconds),
         viewers_cpu=_percent(viewers.cpu_seconds - before.viewers.cpu_seconds, seconds),
     )
+
+
+def _expected(one: Received, sent: SentMarks) -> int:
+    """Packets that a viewer should have got."""
+    if one.camera is None:
+        return one.counts.received + max(one.counts.lost, 0)
+    return sent.packets.get(one.camera, 0)
 
 
 def with_joins(one: Figures, join: Spread, first_packet: Spread) -> Figures:

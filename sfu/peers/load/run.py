@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,8 +64,7 @@ async def load(
     say: Callable[[str], None],
 ) -> int:
     """Tests, prints, writes what was asked for. Exit code: 0 done, 1 failed or a demand missed, 2 wrong usage."""
-    faults = [*plan.faults(), *([] if valid_room(plan.room_of(0)) else [f"{plan.room_of(0)!r} is not a room"])]
-    if faults:
+    if faults := [*_faults(plan, wishes)]:
         say("; ".join(faults))
         return 2
     try:
@@ -81,11 +80,23 @@ async def load(
         say(str(error))
         return 1
     print_result(result)
+    if not plan.publishers and not result.figures.received:
+        say(f"nothing came: no camera in room {plan.room} sends H.264, VP8 or VP9")
     await asyncio.to_thread(_write, result, wishes)
     return 1 if result.missed or not result.figures.received else 0
 
 
-async def _footage(plan: Plan, wishes: Wishes) -> Footage:
+def _faults(plan: Plan, wishes: Wishes) -> Iterator[str]:
+    yield from plan.faults()
+    if not valid_room(plan.room_of(0)):
+        yield f"{plan.room_of(0)!r} is not a room"
+    if wishes.source is not None and not plan.publishers:
+        yield "--source is what publishers send, and there are none"
+
+
+async def _footage(plan: Plan, wishes: Wishes) -> Footage | None:
+    if not plan.publishers:
+        return None
     if wishes.source is not None:
         return await from_file(wishes.source)
     return await asyncio.to_thread(synthetic, plan.bitrate)
@@ -139,8 +150,10 @@ class Test:
         self._samples: list[Sample] = []
 
     async def start_cameras(self) -> None:
-        """Returns when all cameras are up; LoadError when one will not be."""
+        """Returns when all cameras of ours are up; LoadError when one will not be."""
         plan = self._setup.plan
+        if not plan.publishers:
+            return
         self._progress.stage(f"{plan.publishers} cameras join")
         deadline = self._now() + plan.publishers / plan.ramp + _JOIN_S
         while (moment := await self._poll()).cameras.up < plan.publishers:
@@ -189,11 +202,10 @@ class Test:
         for measured in well or steps[-1:]:
             join.merge(measured.join)
             first_packet.merge(measured.first_packet)
-        plan, footage = self._setup.plan, self._setup.footage
-        cameras = f"{plan.publishers} x {footage.bitrate / 1e6:.2f} Mbit/s, {footage.packets_per_second:.0f} packets/s"
+        plan = self._setup.plan
         return Result(
             about={
-                "cameras": f"{cameras} ({footage.about})",
+                "cameras": _cameras(plan, self._setup.footage),
                 "rooms": str(plan.rooms),
                 "ramp": f"{plan.ramp:g} joins/s",
                 "broker": str(self._setup.broker),
@@ -251,6 +263,13 @@ class Test:
         except TimeoutError:
             return
         raise LoadError("stopped")
+
+
+def _cameras(plan: Plan, footage: Footage | None) -> str:
+    if footage is None:
+        return f"those in room {plan.room}"
+    rates = f"{footage.bitrate / 1e6:.2f} Mbit/s, {footage.packets_per_second:.0f} packets/s"
+    return f"{plan.publishers} x {rates} ({footage.about})"
 
 
 def _settled(status: ViewersStatus, viewers: int) -> bool:

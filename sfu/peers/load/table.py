@@ -21,8 +21,8 @@ def rows(result: Result) -> list[Row]:
         ("measured for", f"{figures.seconds:.1f} s"),
         ("delivered", _delivered(figures)),
         ("lost, reordered, duplicated", f"{figures.lost:,}, {figures.reordered:,}, {figures.duplicated:,}"),
-        ("latency", _three(figures.latency_p50_ms, figures.latency_p99_ms, figures.latency_max_ms)),
-        ("decrypted and compared", f"{figures.checked:,} packets, {figures.corrupt:,} corrupt"),
+        ("latency", _latency(figures)),
+        ("decrypted and compared" if figures.cameras else "decrypted", _checked(figures)),
         ("server", _server(figures)),
         ("the load test itself", _load(figures)),
     ]
@@ -32,15 +32,15 @@ def verdict(result: Result) -> str | None:
     """What the search for the limit found, in one sentence."""
     if result.limit is None:
         return None
+    shown = {0: "this room", 1: "this camera"}.get(result.figures.cameras, "these cameras")
     if result.limit == 0:
-        return f"this machine does not carry {result.steps[-1].viewers} viewers of this camera"
-    plural = "" if result.figures.cameras == 1 else "s"
+        return f"this machine does not carry {result.steps[-1].viewers} viewers of {shown}"
     if result.too_slow_itself:
         return (
-            f"this machine carries at least {result.limit} viewers of this camera{plural}: "
+            f"this machine carries at least {result.limit} viewers of {shown}: "
             "beyond that the load test itself falls behind"
         )
-    return f"this machine carries {result.limit} viewers of this camera{plural}"
+    return f"this machine carries {result.limit} viewers of {shown}"
 
 
 def step_rows(result: Result) -> list[tuple[str, ...]]:
@@ -93,6 +93,16 @@ def _delivered(figures: Figures) -> str:
     )
 
 
+def _latency(figures: Figures) -> str:
+    if figures.latency_p50_ms is None:
+        return "not measured: no packet said when it was sent by this machine's clock"
+    return f"p50 {_ms(figures.latency_p50_ms)}, p99 {_ms(figures.latency_p99_ms)}, max {_ms(figures.latency_max_ms)}"
+
+
+def _checked(figures: Figures) -> str:
+    return f"{figures.checked:,} packets, {figures.corrupt:,} corrupt"
+
+
 def _server(figures: Figures) -> str:
     if figures.server_cpu is None:
         return "not measured (--pid)"
@@ -111,10 +121,6 @@ def _share(value: float | None) -> str:
 
 def _two(p50: float | None, p95: float | None) -> str:
     return f"p50 {_ms(p50)}, p95 {_ms(p95)}"
-
-
-def _three(p50: float | None, p99: float | None, longest: float | None) -> str:
-    return f"p50 {_ms(p50)}, p99 {_ms(p99)}, max {_ms(longest)}"
 
 
 def _ms(value: float | None) -> str:

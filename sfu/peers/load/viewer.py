@@ -29,14 +29,17 @@ from sfu.signaling.topics import Leaf
 
 _BUFFER_BYTES = 4 << 20
 _MID = "0"
-_SECTION = OfferSection(_MID, "video", "recvonly", (h264(), VP8, VP9), {MID: 1, ABS_SEND_TIME: 2})
+_CODECS = (h264(), VP8, VP9)
+_SECTION = OfferSection(_MID, "video", "recvonly", _CODECS, {MID: 1, ABS_SEND_TIME: 2})
+_UNSTAMPED = OfferSection(_MID, "video", "recvonly", _CODECS, {MID: 1})
+"""For somebody else's camera: its clock need not be ours, so that its stamps would say nothing."""
 
 
 @dataclass(slots=True)
 class Findings:
-    """What all viewers together have found out. `known`: check sums of all that cameras send."""
+    """What all viewers together have found out. `known`: check sums of what cameras send, if that is known."""
 
-    known: frozenset[int]
+    known: frozenset[int] | None
     latency: Spread = field(default_factory=Spread)
     join: Spread = field(default_factory=Spread)
     first_packet: Spread = field(default_factory=Spread)
@@ -49,9 +52,11 @@ class SyntheticViewer:
     """A `PeerListener` with one slot. `number` 0 decrypts every packet, the others a sample."""
 
     def __init__(
-        self, leaf: Leaf, *, number: int, camera: int, choice: str | None, findings: Findings, port: LazyPort
+        self, leaf: Leaf, *, number: int, camera: int | None, choice: str | None, findings: Findings, port: LazyPort
     ) -> None:
-        """`camera` is the number of the one that is watched, `choice` its id if it has to be selected."""
+        """`camera` is the number of the one that is watched, None for somebody else's; `choice` its id if it has to be
+        selected.
+        """
         self.camera = camera
         self.marks = Marks()
         self.lazy = False
@@ -80,7 +85,7 @@ class SyntheticViewer:
         leaf: Leaf,
         *,
         number: int,
-        camera: int,
+        camera: int | None,
         choice: str | None,
         findings: Findings,
         host: Host,
@@ -90,8 +95,9 @@ class SyntheticViewer:
         """With a port of its own, joining when it is its `turn`. OSError when there is no port."""
         port = await LazyPort.open()
         viewer = cls(leaf, number=number, camera=camera, choice=choice, findings=findings, port=port)
+        section = _UNSTAMPED if camera is None else _SECTION
         viewer._session = Session(
-            signalling, leaf, host=host, port=port, sections=[_SECTION], listener=viewer, turn=turn
+            signalling, leaf, host=host, port=port, sections=[section], listener=viewer, turn=turn
         )
         return viewer
 
@@ -219,7 +225,8 @@ class SyntheticViewer:
         if not packet.payload:
             return
         self._findings.checked += 1
-        self._findings.corrupt += zlib.crc32(packet.payload) not in self._findings.known
+        if self._findings.known is not None:
+            self._findings.corrupt += zlib.crc32(packet.payload) not in self._findings.known
         if (sent := packet.extensions.get(self._send_time_id)) is not None and len(sent) == 3:
             self._findings.latency.add(latency_us(int.from_bytes(sent, "big"), received_ns))
 

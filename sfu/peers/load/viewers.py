@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 from sfu.peers.attempt import Host
@@ -50,7 +50,7 @@ class Viewers:
             setup.broker, setup.base, Role.VIEW, plan.room, token=setup.token, each=setup.mqtt_each
         )
         self._host = Host.new()
-        self._findings = Findings(setup.footage.check_sums())
+        self._findings = Findings(None if setup.footage is None else setup.footage.check_sums())
         self._intake = Intake()
         self._wanted = 0
         self._changed = asyncio.Event()
@@ -84,9 +84,7 @@ class Viewers:
                 self._findings.join, self._findings.first_packet = Spread(), Spread()
                 self._changed.set()
             case SetMarks(marks):
-                for viewer in self._viewers.values():
-                    if viewer.up and (at := marks.get(viewer.camera)) is not None:
-                        viewer.marks.set(abs_send_time(at))
+                self._set_marks(marks)
             case ReadMarks():
                 return self._read_marks()
             case Poll():
@@ -94,6 +92,14 @@ class Viewers:
             case _:
                 pass
         return None
+
+    def _set_marks(self, marks: Mapping[int, float]) -> None:
+        """Somebody else's camera has told of no mark: what comes from now on is behind it."""
+        now = time.time()
+        for viewer in self._viewers.values():
+            at = now if viewer.camera is None else marks.get(viewer.camera)
+            if viewer.up and at is not None:
+                viewer.marks.set(abs_send_time(at))
 
     def _read_marks(self) -> tuple[Received, ...]:
         """Of all who were here at both marks, and of those who were thrown out in between.
@@ -144,12 +150,11 @@ class Viewers:
 
     async def _view(self, number: int) -> None:
         """One viewer's whole life."""
-        camera = self._plan.watched(number)
         try:
             viewer = await SyntheticViewer.open(
                 self._plan.viewer(number),
                 number=number,
-                camera=camera or 0,
+                camera=self._plan.watched(number),
                 choice=self._choice(number),
                 findings=self._findings,
                 host=self._host,
