@@ -179,7 +179,10 @@ def _body(packet: Packet, layout: Layout, moment: int, pictures: tuple[int, int]
 
     Moved picture numbers are a viewer's own mostly, and not kept.
     """
-    known = packet.blocks.get(layout)
+    blocks = packet.blocks
+    if blocks is None:
+        blocks = packet.blocks = {}
+    known = blocks.get(layout)
     if known is not None and known[0] == moment and pictures == _UNMOVED:
         return known[1:]
     values = [] if layout.mid is None else [layout.mid]
@@ -192,5 +195,5 @@ def _body(packet: Packet, layout: Layout, moment: int, pictures: tuple[int, int]
     if pictures != _UNMOVED:
         return first, block + vp8.moved(packet.payload, pictures)
     body = block + packet.payload if block else packet.payload
-    packet.blocks[layout] = (moment, first, body)
+    blocks[layout] = (moment, first, body)
     return first, body

@@ -214,6 +214,6 @@ class History:
         """Except for the latest packets: those may be on their way to their first consumers."""
         end = max(0, len(self._packets) - _STRIDE)
         for packet in self._packets[bisect_left(self._indexes, self._written) : end]:
-            packet.blocks.clear()
+            packet.blocks = None
         if end:
             self._written = self._indexes[end]

@@ -6,14 +6,16 @@ raises on remote bytes, and never looks into a payload (that is `codecs`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from struct import Struct
+from typing import Final
 
 _HEADER = Struct("!BBHII")
 _EXTENSION_HEADER = Struct("!HH")
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
+_NO_EXTENSIONS: Final[Mapping[int, bytes]] = {}  # of all packets without any: one made for each costs memory and time
 _BYTES = [bytes((value,)) for value in range(256)]
 
 
@@ -34,9 +36,9 @@ class Packet:
     ssrc: int
     payload: bytes
     """May be empty: browsers probe the path with packets of nothing but padding."""
-    extensions: dict[int, bytes] = field(default_factory=dict)
+    extensions: Mapping[int, bytes] = field(default_factory=dict)
     """Raw values by the sender's extension id."""
-    blocks: dict[object, tuple[int, int, bytes]] = field(default_factory=dict, compare=False, repr=False)
+    blocks: dict[object, tuple[int, int, bytes]] | None = field(default=None, compare=False, repr=False)
     """The fan-out's notes: what it has written once for all consumers that share it, by whatever key it likes."""
     index: int = field(default=0, compare=False)
     """The sequence number unwrapped by the producer: never wraps, so that consumers can compare without care."""
@@ -55,7 +57,7 @@ def parse(data: bytes) -> Packet | None:
         return None
     first, second, sequence, media_time, ssrc = _HEADER.unpack_from(data)
     if first == 0x80:  # version 2 and nothing optional: most packets
-        return Packet(second > 127, second & 0x7F, sequence, media_time, ssrc, data[12:], {}, {})
+        return Packet(second > 127, second & 0x7F, sequence, media_time, ssrc, data[12:], _NO_EXTENSIONS)
     if first >> 6 != 2:
         return None
     start = 12 + 4 * (first & 0x0F)
@@ -72,7 +74,7 @@ def parse(data: bytes) -> Packet | None:
         end -= data[-1] or end  # a padding of zero bytes contradicts itself
     if start > end or extensions is None:
         return None
-    return Packet(second > 127, second & 0x7F, sequence, media_time, ssrc, data[start:end], extensions, {})
+    return Packet(second > 127, second & 0x7F, sequence, media_time, ssrc, data[start:end], extensions)
 
 
 def _parse_extensions(profile: int, data: bytes, position: int, end: int) -> dict[int, bytes] | None:

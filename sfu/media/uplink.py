@@ -137,7 +137,8 @@ class Uplink:
                 continue
             if wide:
                 self._note_arrival(packet, moments[at] if moments else now, now)
-            if before is not None and rtp.follows(packet, before) and telling.isdisjoint(packet.extensions):
+            tells = packet.extensions and not telling.isdisjoint(packet.extensions)
+            if before is not None and not tells and rtp.follows(packet, before):
                 runs[-1].append(packet)
             else:
                 runs.append([packet])

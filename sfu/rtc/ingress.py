@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -32,6 +33,7 @@ _IPV4_NAME: Final = 16
 _MAX_KNOWN: Final = 4096
 _SEGMENT: Final = struct.Struct("=QiiI4x")  # cmsghdr with one int, padded to its alignment
 _STAMP: Final = struct.Struct("=Qiiqq")  # cmsghdr with a timespec
+_RESULT: Final = struct.Struct("=40xQ8xI4x")  # of an mmsghdr: bytes of control messages, and of the message
 _CONTROL: Final = _STAMP.size + _SEGMENT.size
 """Bytes of control messages for each message: first the stamp, then the segment size if there is one."""
 SHORTEST: Final = 12
@@ -149,8 +151,10 @@ class Ingress:
         self._controls = bytearray(BATCH * _CONTROL)
         self._vectors = bytearray(BATCH * IOVEC.size)
         self._headers = bytearray(BATCH * MMSGHDR.size)
-        self._sizes = memoryview(self._headers).cast("I")[14 :: MMSGHDR.size // 4]
-        self._control_lengths = memoryview(self._headers).cast("Q")[5 :: MMSGHDR.size // 8]
+        self._results = memoryview(self._headers)
+        self._control_lengths = self._results.cast("Q")[5 :: MMSGHDR.size // 8]
+        self._rooms = memoryview(array("Q", [_CONTROL] * BATCH))
+        """What the kernel wants to know each time: what room there is."""
         self._pinned += [_ffi.from_buffer(each) for each in (self._names, self._controls, self._vectors, self._headers)]
         arena, names, controls, vectors, _ = [int(_ffi.cast("uintptr_t", pinned)) for pinned in self._pinned]
         name_length = _IPV6_NAME if self._ipv6 else _IPV4_NAME
@@ -168,31 +172,27 @@ class Ingress:
         self.stamped = self._stamping
         count: int = _libc.recvmmsg(self._socket.fileno(), self._headers_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
         self.drained = count < BATCH
+        if count <= 0:  # less than none: an ICMP error that belongs to an earlier send
+            return []
         senders: list[Datagrams] = []
-        sizes, start, sender = self._sizes, 0, None
-        for index in range(count):  # of less than none: an ICMP error that belongs to an earlier send
+        sender, plain = None, _STAMP.size if self.stamped else 0
+        for index, (control, size) in enumerate(_RESULT.iter_unpack(self._results[: count * MMSGHDR.size])):
             name = self._name(index) if self._ipv6 else self._ports_and_hosts[index]
             if name != sender:
                 sender, datagrams = name, Datagrams(self, self._known.get(name) or self._learnt(name, index))
                 senders.append(datagrams)
-            size = sizes[index]
-            segment = self._segment(index)
-            if segment >= size:
+            start = index * _STRIDE
+            if control <= plain or (segment := self._segment(index, plain)) >= size:
                 datagrams.places.append((start, size))
             else:
                 end = start + size
                 datagrams.places += [(first, min(segment, end - first)) for first in range(start, end, segment)]
-            start += _STRIDE
+        self._control_lengths[:count] = self._rooms[:count]
         return senders
 
-    def _segment(self, index: int) -> int:
-        """Bytes of each datagram in a message (the last may be shorter); 0 is never said by the kernel."""
-        length = self._control_lengths[index]
-        self._control_lengths[index] = _CONTROL  # the kernel wants to know each time what room there is
-        before = _STAMP.size if self.stamped else 0
-        if length <= before:
-            return _LONGEST
-        _, level, kind, segment = _SEGMENT.unpack_from(self._controls, index * _CONTROL + before)
+    def _segment(self, index: int, at: int) -> int:
+        """Bytes of each datagram in a message (the last may be shorter), from its control message there."""
+        _, level, kind, segment = _SEGMENT.unpack_from(self._controls, index * _CONTROL + at)
         return segment if (level, kind) == (SOL_UDP, UDP_GRO) and segment > 0 else _LONGEST
 
     def ask_for_stamps(self) -> None:

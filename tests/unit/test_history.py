@@ -182,7 +182,7 @@ def test_what_was_written_for_consumers_is_emptied_a_while_later() -> None:
     history = History()
     for at, each in enumerate(packets):
         history.add(each, at / 300)
-        each.blocks["somebody"] = each.payload
+        each.blocks = {"somebody": (0, 0, each.payload)}
     assert not any(each.blocks for each in packets[:900])
 
 
@@ -192,14 +192,14 @@ def test_what_is_written_when_a_packet_is_taken_out_again_is_emptied_too(way: st
     history = kept(packets[:700] + packets[701:])
     if way == "late":
         history.add(packets[700], 4.0)
-        packets[700].blocks["somebody"] = b""
+        packets[700].blocks = {"somebody": (0, 0, b"")}
     elif way == "get":
         again = history.get(packets[701].index)
         assert again is not None
-        again.blocks["somebody"] = b""
+        again.blocks = {"somebody": (0, 0, b"")}
     else:
         for each in history.since_key():
-            each.blocks["somebody"] = b""
+            each.blocks = {"somebody": (0, 0, b"")}
     assert any(each.blocks for each in packets)
     for at in range(300):
         history.add(packet(START + 1200 + at), 5.0)
