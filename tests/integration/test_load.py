@@ -72,7 +72,11 @@ async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto
 async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_path: Path) -> None:
     """Counted by the server's numbering; there is no latency by a clock that is not ours."""
     broker, over, complaints = mosquitto(), asyncio.Event(), []
-    wishes = Wishes(requirements=parse("delivered>=1,corrupt=0,joined>=1"), json_file=tmp_path / "load.json")
+    wishes = Wishes(
+        requirements=parse("delivered>=1,corrupt=0,joined>=1"),
+        json_file=tmp_path / "load.json",
+        report_file=tmp_path / "load.html",
+    )
     plan = Plan(publishers=0, viewers=3, room="porch", seconds=1.5)
     path = make_file(tmp_path / "camera.mp4", options={"bf": "0", "tune": "zerolatency"}, seconds=2)
     async with serving(broker.url), asyncio.TaskGroup() as group:
@@ -85,6 +89,9 @@ async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_
     assert figures["received"] == figures["expected"] > 3 * 1.5 * 10
     assert figures["checked"] > figures["received"] / 40
     assert (figures["cameras"], figures["sent"], figures["latency_p50_ms"]) == (0, 0, None)
+    page = (tmp_path / "load.html").read_text()
+    assert "3 viewers of the cameras in room porch" in page
+    assert "No data" not in page
 
 
 async def test_an_empty_room_is_a_failed_test(mosquitto: Start) -> None:

@@ -108,7 +108,7 @@ def _over_time(samples: Sequence[Sample]) -> Iterable[str]:
         "p50": [(s.at, s.p50_ms) for s in samples],
         "p99": [(s.at, s.p99_ms) for s in samples],
     }
-    yield _plot("Latency in ms, by seconds", latency)
+    yield from _drawn("Latency in ms, by seconds", latency)
     cpu: dict[str, Points] = {"load test": [(s.at, s.load_cpu) for s in samples]}
     if any(s.server_cpu is not None for s in samples):
         cpu = {"server": [(s.at, s.server_cpu) for s in samples], **cpu}
@@ -133,7 +133,13 @@ def _over_viewers(result: Result) -> Iterable[str]:
         "p50": [(s.viewers, s.latency_p50_ms) for s in steps],
         "p99": [(s.viewers, s.latency_p99_ms) for s in steps],
     }
-    yield _plot("Latency in ms, by viewers", latency)
+    yield from _drawn("Latency in ms, by viewers", latency)
+
+
+def _drawn(title: str, series: dict[str, Points]) -> Iterable[str]:
+    """One card, or none where nothing could be measured."""
+    if any(y is not None for points in series.values() for _, y in points):
+        yield _plot(title, series)
 
 
 def _plot(title: str, series: dict[str, Points], *, fill: bool = False, floor: float = 0) -> str:

@@ -267,7 +267,7 @@ class Test:
 
 def _cameras(plan: Plan, footage: Footage | None) -> str:
     if footage is None:
-        return f"those in room {plan.room}"
+        return f"the cameras in room {plan.room}"
     rates = f"{footage.bitrate / 1e6:.2f} Mbit/s, {footage.packets_per_second:.0f} packets/s"
     return f"{plan.publishers} x {rates} ({footage.about})"
 
