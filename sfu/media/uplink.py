@@ -137,8 +137,7 @@ class Uplink:
                 continue
             if wide:
                 self._note_arrival(packet, moments[at] if moments else now, now)
-            tells = packet.extensions and not telling.isdisjoint(packet.extensions)
-            if before is not None and not tells and rtp.follows(packet, before):
+            if before is not None and rtp.follows(packet, before) and telling.isdisjoint(packet.extensions):
                 runs[-1].append(packet)
             else:
                 runs.append([packet])

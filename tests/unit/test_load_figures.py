@@ -133,7 +133,9 @@ def test_a_step_carries_only_when_all_is_well() -> None:
     assert not carried(1.0, 100.1, 0)
     assert not carried(1.0, 10.0, 1)
     assert not carried(None, None, 0)
-    assert carried(1.0, None, 0), "nobody knows the latency of somebody else's camera"
+    assert not carried(1.0, None, 0)
+    assert carried(1.0, None, 0, timed=False), "nobody knows the latency of somebody else's camera"
+    assert not carried(0.994, None, 0, timed=False)
 
 
 @given(st.integers(1, 20), st.integers(1, 50), st.integers(1, 20))
@@ -161,7 +163,15 @@ def test_leaves_are_all_different() -> None:
 
 @pytest.mark.parametrize(
     "plan",
-    [Plan(viewers=0), Plan(rooms=2), Plan(ramp=0), Plan(seconds=0), Plan(bitrate=10), Plan(publishers=0, rooms=2)],
+    [
+        Plan(viewers=0),
+        Plan(rooms=2),
+        Plan(ramp=0),
+        Plan(seconds=0),
+        Plan(bitrate=10),
+        Plan(publishers=-1),
+        Plan(publishers=0, rooms=2),
+    ],
 )
 def test_an_impossible_plan_says_why(plan: Plan) -> None:
     assert list(plan.faults())
