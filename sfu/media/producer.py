@@ -54,7 +54,6 @@ class Producer:
         self.track = track
         self.codec = codecs[0]
         self._starts_key_frame = key_frame_test(self.codec.name)
-        self._jump_ticks = int(_TIME_JUMP * self.codec.clock_rate)
         self.extensions = extensions
         self.consumers: list[Consumer] = []
         self.waiting: list[Consumer] = []
@@ -227,7 +226,7 @@ class Producer:
         Neither a pause, in which both clocks go on, nor a line that was cut, after which all comes late, is a jump.
         """
         media_time, at = self._last
-        if (packet.media_time - media_time) & 0xFFFF_FFFF <= self._jump_ticks:
+        if (packet.media_time - media_time) & 0xFFFF_FFFF <= _TIME_JUMP * codec.clock_rate:
             return False
         step = time_delta(packet.media_time, media_time) / codec.clock_rate
         return abs(step) > _TIME_JUMP and abs(step - (now - at)) > _TIME_JUMP
@@ -244,7 +243,6 @@ class Producer:
         renamed = codec.name != self.codec.name
         self.codec = codec
         self._starts_key_frame = key_frame_test(codec.name)
-        self._jump_ticks = int(_TIME_JUMP * codec.clock_rate)
         # two rounds on, so that not even a late packet of the old stream comes after the first of the new one
         packet.index = self._highest = ((self._highest >> 16) + 2 << 16) + packet.sequence
         self._restart_consumers(packet.index)

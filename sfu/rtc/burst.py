@@ -62,17 +62,19 @@ class Burst:
     def __init__(self, packets: Sequence[bytes]) -> None:
         """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
         self.packets = packets
-        self.longest = max(map(len, packets), default=0)
+        self.sizes = tuple(map(len, packets))
+        self.longest = max(self.sizes, default=0)
         """Bytes of the largest packet that is not left out."""
         self.refused = 0
         if self.longest > MAX_DATAGRAM - TRAILER:
             self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
-            self.longest = max(map(len, self.packets), default=0)
+            self.sizes = tuple(map(len, self.packets))
+            self.longest = max(self.sizes, default=0)
             self.refused = len(packets) - len(self.packets)
 
     def layout(self, overhead: int, *, segmented: bool) -> Layout:
         """For SRTP that adds `overhead` bytes to each packet, with neighbours joined or not."""
-        return _layout_of(tuple(map(len, self.packets)), overhead, segmented)
+        return _layout_of(self.sizes, overhead, segmented)
 
 
 def slot_width(longest: int) -> int:
