@@ -19,11 +19,11 @@ import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedReader
 from aiohttp import web
 
-from recorder import clip
-from recorder.clip import ClipError, Span
-from recorder.listing import TYPES, Entry
-from recorder.playback import Playback
-from recorder.store import Segment
+from recorder.playback import clip
+from recorder.playback.clip import ClipError, Span
+from recorder.playback.listing import TYPES, Entry
+from recorder.playback.playback import Playback
+from recorder.store.store import Segment
 from recorder.walltime import parse, rfc3339
 from sfu.http import headers
 from sfu.http.answers import FRESH, Refusal, answered

@@ -17,10 +17,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recorder.listing import Entry, Listing, Overview
-from recorder.store import Store
+from recorder.playback.listing import Entry, Listing, Overview
+from recorder.store.store import Store
 from recorder.walltime import parse_near, rfc3339
-from sfu.running import run_until_told
+from sfu.runner import run_until_told
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -68,7 +68,7 @@ def list_recordings(
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Who was recorded and when; with --from or --to, segment by segment with the gaps between them."""
-    from recorder.playback import Playback  # noqa: PLC0415  # --help must not load media libraries
+    from recorder.playback.playback import Playback
 
     playback = Playback(_store(directory))
     found = [entry for entry in playback.overview(room) if peer in (None, entry.peer)]
@@ -95,9 +95,9 @@ def export(
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Copies a span into one file that plays anywhere; nothing is encoded again."""
-    from recorder import export as exports  # noqa: PLC0415
-    from recorder.index import Index  # noqa: PLC0415
-    from recorder.muxer import MuxError  # noqa: PLC0415
+    from recorder.playback import export as exports
+    from recorder.segments.muxer import MuxError
+    from recorder.store.index import Index
 
     store = _store(directory)
     since_us, until_us = _span(since, until)
@@ -115,8 +115,8 @@ def export(
 @app.command()
 def repair(directory: Directory = DEFAULT_DIRECTORY) -> None:
     """Finishes what a crash left: torn tails are cut off, what cannot be saved is moved aside, nothing is deleted."""
-    from recorder.index import Index  # noqa: PLC0415
-    from recorder.repair import repair as repaired  # noqa: PLC0415
+    from recorder.store.index import Index
+    from recorder.upkeep.repair import repair as repaired
 
     store = _store(directory)
     failed = False
@@ -145,10 +145,10 @@ def serve(
     option: Annotated[list[str] | None, typer.Option("--set", help="any: --set recording.keep=30d")] = None,
 ) -> None:
     """Records rooms of a server elsewhere, as a viewer of them, until told to end."""
-    from recorder import serve as serving  # noqa: PLC0415
-    from recorder.terms import Terms  # noqa: PLC0415
-    from sfu import settings  # noqa: PLC0415
-    from sfu.signaling.mqtt import BrokerUrl  # noqa: PLC0415
+    from recorder import serve as serving
+    from recorder.terms import Terms
+    from sfu import settings
+    from sfu.signaling.link import BrokerUrl
 
     chosen = {"broker": broker, "base": base, "recording.dir": directory, "recording.segment": segment}
     chosen |= dict(text.partition("=")[::2] for text in option or [])

@@ -12,18 +12,18 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
-from recorder.actions import AskKeyFrame
-from recorder.cleaner import Cleaner, Deleted, fitting
-from recorder.duties import Duty, Mode, Switches
-from recorder.keeper import NEED, Keeper
-from recorder.reel import Failed, Fault, Reel, Started, Stopped, Told
-from recorder.segments import Disk, Finished
-from recorder.store import Segment, Store
-from recorder.tap import Feed
+from recorder.capture.pipeline import Failed, Fault, Reel, Started, Stopped, Told
+from recorder.capture.tap import Feed
+from recorder.capture.thread import Worker
+from recorder.rules import Duty, Mode, Switches
+from recorder.segments.actions import AskKeyFrame
+from recorder.segments.segment_files import Disk, Finished
+from recorder.store.store import Segment, Store
 from recorder.terms import Terms
+from recorder.upkeep.cleaner import Cleaner, Deleted, fitting
+from recorder.upkeep.keeper import NEED, Keeper
 from recorder.walltime import rfc3339
-from recorder.worker import Worker
-from sfu.media.track import IncomingTrack
+from sfu.media.ingest.track import IncomingTrack
 
 _log = logging.getLogger(__name__)
 

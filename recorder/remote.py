@@ -13,16 +13,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sfu.media import rtcp
-from sfu.media.feedback import Bitrates
-from sfu.media.producer import HISTORY_BYTES
-from sfu.media.track import IncomingTrack
-from sfu.media.uplink import Uplink
-from sfu.peers.client import Peer
-from sfu.peers.outgoing import ntp_time
-from sfu.peers.view import AUDIO, VIDEO
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import MID, Agreed, Description, OfferSection, Receive, Section
+from sfu.clients.outgoing import ntp_time
+from sfu.clients.peer import Peer
+from sfu.clients.view import AUDIO, VIDEO
+from sfu.media.formats import rtcp
+from sfu.media.ingest.producer import HISTORY_BYTES
+from sfu.media.ingest.reception import Bitrates
+from sfu.media.ingest.track import IncomingTrack
+from sfu.media.ingest.uplink import Uplink
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import MID, Agreed, Description, OfferSection, Receive, Section
 from sfu.signaling.messages import Tracks
 
 _log = logging.getLogger(__name__)

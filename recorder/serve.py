@@ -12,13 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from recorder.duties import Mode, Rules
 from recorder.manager import Recordings
 from recorder.remote import Remote, Shown, Source
+from recorder.rules import Mode, Rules
 from recorder.terms import Terms
-from sfu.peers.attempt import Host
-from sfu.peers.client import Peer, PeerError, until_first
-from sfu.signaling.mqtt import BrokerUrl
+from sfu.clients.attempt import Host
+from sfu.clients.peer import Peer, PeerError, until_first
+from sfu.signaling.link import BrokerUrl
 from sfu.signaling.topics import Leaf, Role, TopicError, contains
 
 _log = logging.getLogger(__name__)

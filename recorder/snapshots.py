@@ -12,12 +12,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recorder import picture
 from recorder.depacketize import Depacketizer
-from recorder.picture import PictureError
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet, time_delta
-from sfu.rtc.codec import Codec
+from recorder.playback import picture
+from recorder.playback.picture import PictureError
+from sfu.media.formats.rtp import Packet, time_delta
+from sfu.media.ingest.producer import Producer
+from sfu.rtc.sdp.codec import Codec
 
 _log = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recorder.cleaner import Limits, OnFull, Policy
-from recorder.duties import Mode, Rule, Rules
+from recorder.rules import Mode, Rule, Rules
+from recorder.upkeep.cleaner import Limits, OnFull, Policy
 from sfu.signaling.topics import valid_room
 
 

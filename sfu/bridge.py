@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
-from sfu.signaling.mqtt import BrokerLink
+from sfu.signaling.link import BrokerLink
 from sfu.signaling.topics import BridgeRequest, Leaf, Topics
 
 NAME: Final = "mqtt-sfu"

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from sfu import settings as settings_module
-from sfu.running import run_until_told
+from sfu.runner import run_until_told
 from sfu.settings import Settings, SettingsError
-from sfu.signaling.mqtt import BrokerUrl
+from sfu.signaling.link import BrokerUrl
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -72,7 +72,7 @@ def serve(
     option: Annotated[list[str] | None, typer.Option("--set", help="any setting: --set media.port=7000")] = None,
 ) -> None:
     """Runs the server: rooms on a broker, media on one UDP port, a page on HTTP."""
-    from sfu.service import Service  # noqa: PLC0415  # --help must not load media libraries
+    from sfu.service import Service
 
     chosen: dict[str, Any] = {"broker": broker, "base": base, "http": http}
     for text in option or []:
@@ -109,7 +109,7 @@ def demo(
     record: Annotated[bool, typer.Option("--record", help="record all of them, into SFU_RECORDING__DIR")] = False,
 ) -> None:
     """Everything on this machine: broker, server, cameras, web page; prints the page's address when pictures flow."""
-    from sfu.demo import run_demo  # noqa: PLC0415
+    from sfu.demo import run_demo
 
     async def run(stop: asyncio.Event) -> int:
         return await run_demo(
@@ -131,7 +131,7 @@ def publish(
     token: Token = None,
 ) -> None:
     """Makes a file, RTSP camera or device a camera in ROOM; H.264 and Opus go through without re-encoding."""
-    from sfu.peers.publish import publish as run_publish  # noqa: PLC0415
+    from sfu.clients.publish import publish as run_publish
 
     async def run(stop: asyncio.Event) -> int:
         return await run_publish(
@@ -153,7 +153,7 @@ def view(
     token: Token = None,
 ) -> None:
     """Watches ROOM without a screen: what arrives, how fast, how late."""
-    from sfu.peers.view import view as run_view  # noqa: PLC0415
+    from sfu.clients.view import view as run_view
 
     async def run(stop: asyncio.Event) -> int:
         return await run_view(
@@ -195,10 +195,10 @@ def load(
     token: Token = None,
 ) -> None:
     """Load test: synthetic cameras and viewers against any server on the broker, and what came of it."""
-    from sfu.peers.load.plan import Plan, parse_bitrate  # noqa: PLC0415
-    from sfu.peers.load.require import parse  # noqa: PLC0415
-    from sfu.peers.load.run import Wishes  # noqa: PLC0415
-    from sfu.peers.load.run import load as run_load  # noqa: PLC0415
+    from sfu.loadtest.plan import Plan, parse_bitrate
+    from sfu.loadtest.require import parse
+    from sfu.loadtest.run import Wishes
+    from sfu.loadtest.run import load as run_load
 
     try:
         plan = Plan(publishers, viewers, rooms, room, ramp, parse_bitrate(bitrate), seconds)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sfu import settings
-from sfu.peers.publish import publish
+from sfu.clients.publish import publish
 from sfu.service import Service
 
 ROOM: Final = "demo"

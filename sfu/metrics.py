@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sfu.media.fanout import Fanout
+from sfu.media.forward.fanout import Fanout
 from sfu.rooms.server import RoomServer
-from sfu.rtc.udp import UdpPort
-from sfu.signaling.mqtt import BrokerLink
+from sfu.rtc.net.port import UdpPort
+from sfu.signaling.link import BrokerLink
 from sfu.signaling.topics import Role
 
 _ROLES: Final = tuple(role.value for role in Role)

@@ -17,28 +17,28 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final
 
+from recorder.api import RecordingsApi
 from recorder.manager import Recordings
-from recorder.playback import Playback
+from recorder.playback.playback import Playback
+from recorder.snapshot_api import SnapshotsApi
 from recorder.snapshots import Snapshots
 from recorder.terms import Terms as RecordingTerms
 from sfu import bridge
-from sfu.http.recordings import RecordingsApi
 from sfu.http.server import HttpServer, PageInfo
-from sfu.http.snapshots import SnapshotsApi
-from sfu.media.fanout import Fanout
+from sfu.media.forward.fanout import Fanout
 from sfu.metrics import Metrics
-from sfu.rooms import figures
+from sfu.rooms import status as figures
 from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.cameras import first_camera
 from sfu.rooms.participant import Terms
 from sfu.rooms.room import Limits, Rooms
 from sfu.rooms.server import TICK, RoomServer
-from sfu.rtc.agents import AgentFactory, ice_credentials
+from sfu.rtc.ice.factory import AgentFactory, ice_credentials
+from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import Certificate, Transport
-from sfu.rtc.udp import UdpPort
 from sfu.settings import EMBEDDED, Settings, SettingsError
-from sfu.signaling.broker import EmbeddedBroker
-from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
+from sfu.signaling.embedded_broker import EmbeddedBroker
+from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, SnapshotButton, TopicError, Topics, parse_legacy
 
 _log = logging.getLogger(__name__)

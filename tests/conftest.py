@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.brokers import Mosquitto
-from tests.programs import need
-from tests.waiting import PATIENCE_S
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.programs import need
+from tests.helpers.waiting import PATIENCE_S
 
 # A deadline would fail on a busy machine.
 settings.register_profile("short", max_examples=30, deadline=None)
@@ -23,12 +23,12 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A broker on a busy machine is not gone because it takes its time."""
-    monkeypatch.setattr("sfu.signaling.mqtt.ANSWER_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("sfu.signaling.link.ANSWER_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture
 def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Mosquitto]]:
-    """Starts real brokers: `broker = mosquitto(websocket=True, ...)`, options as in tests.brokers.Mosquitto."""
+    """Starts real brokers: `broker = mosquitto(websocket=True, ...)`, options as in tests.helpers.brokers.Mosquitto."""
     program = need("mosquitto")
     brokers: list[Mosquitto] = []
 

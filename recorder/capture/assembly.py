@@ -10,11 +10,11 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from recorder.capture.reorder import Arrival, Reorder
 from recorder.depacketize import Depacketizer
-from recorder.placement import Placement
-from recorder.reorder import Arrival, Reorder
-from recorder.units import Moment
-from sfu.rtc.codec import Codec, Kind
+from recorder.depacketize.units import Moment
+from recorder.timeline.placement import Placement
+from sfu.rtc.sdp.codec import Codec, Kind
 
 
 @dataclass(frozen=True, slots=True)

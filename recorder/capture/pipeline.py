@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from recorder.actions import Action, AskKeyFrame, Close, Cut, Open, Write
-from recorder.assembly import Assembly, Report
-from recorder.duties import Rule
-from recorder.muxer import MuxError
-from recorder.preroll import Preroll
-from recorder.recording import Recording
-from recorder.reorder import Arrival
-from recorder.segments import Disk, Finished, Segments
-from recorder.units import Moment
-from sfu.rtc.codec import Kind
+from recorder.capture.assembly import Assembly, Report
+from recorder.capture.preroll import Preroll
+from recorder.capture.reorder import Arrival
+from recorder.depacketize.units import Moment
+from recorder.rules import Rule
+from recorder.segments.actions import Action, AskKeyFrame, Close, Cut, Open, Write
+from recorder.segments.muxer import MuxError
+from recorder.segments.recording import Recording
+from recorder.segments.segment_files import Disk, Finished, Segments
+from sfu.rtc.sdp.codec import Kind
 
 RETRY: Final = 2.0
 """Seconds after which a recording that failed is tried again, as MediaMTX does."""

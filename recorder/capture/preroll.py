@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from recorder.units import Moment
+from recorder.depacketize.units import Moment
 
 _SOUND_US: Final = 1_000_000
 

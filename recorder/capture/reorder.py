@@ -1,7 +1,7 @@
 """One stream's packets in the order in which they were sent.
 
-Owns how long a packet that is missing is waited for: it may yet be sent again (`sfu.media.gaps`). Never reads a clock,
-never asks for anything.
+Owns how long a packet that is missing is waited for: it may yet be sent again (`sfu.media.ingest.gaps`). Never reads
+a clock, never asks for anything.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from sfu.media.rtp import Packet
-from sfu.rtc.codec import Codec, Kind
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.codec import Codec, Kind
 
 _REPAIRED: Final = 1.05
 """Seconds after which a camera's packet is given up by whoever asks for it, and the way back."""

@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.assembly import Report
-from recorder.reorder import Arrival
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet, time_delta
-from sfu.media.tap import Tap
-from sfu.media.track import IncomingTrack
-from sfu.rtc.codec import Kind
+from recorder.capture.assembly import Report
+from recorder.capture.reorder import Arrival
+from sfu.media.formats.rtp import Packet, time_delta
+from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.tap import Tap
+from sfu.media.ingest.track import IncomingTrack
+from sfu.rtc.sdp.codec import Kind
 
 _MOST: Final = 8 << 20  # bytes that wait for the thread: a slow disk's 16 s of a camera at 4 Mbit/s
 _OVERHEAD: Final = 200
@@ -150,7 +150,7 @@ class _TrackTap:
         _detach(self, self.producer)
 
     def packet(self, producer: Producer, packet: Packet, now: float) -> None:
-        """See `sfu.media.tap.Tap`."""
+        """See `sfu.media.ingest.tap.Tap`."""
         if producer is not self.producer:
             if not packet.key:
                 return
@@ -159,7 +159,7 @@ class _TrackTap:
         self._feed.put(self._kind, producer, packet, now)
 
     def report(self, producer: Producer, ntp: int, media_time: int, now: float) -> None:
-        """See `sfu.media.tap.Tap`."""
+        """See `sfu.media.ingest.tap.Tap`."""
         if producer is self.producer:
             self._feed.items.append(Report(self._kind, ntp, media_time, now))
 

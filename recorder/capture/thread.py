@@ -13,8 +13,8 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
-from recorder.reel import Fault, Reel
-from recorder.tap import End, Feed, Item, Record
+from recorder.capture.pipeline import Fault, Reel
+from recorder.capture.tap import End, Feed, Item, Record
 
 _log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from recorder.depacketize.audio import Sound
 from recorder.depacketize.av1 import Av1
 from recorder.depacketize.frame import Format
 from recorder.depacketize.h26x import NalUnits
+from recorder.depacketize.units import Unit
 from recorder.depacketize.vpx import Vp8, Vp9
-from recorder.units import Unit
-from sfu.media.codecs import starts_key_frame
-from sfu.media.rtp import Packet
-from sfu.rtc.codec import Codec
+from sfu.media.formats.key_frame_detection import starts_key_frame
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.codec import Codec
 
 _FORMATS: Final[Mapping[str, Callable[[Codec], Format]]] = {
     "H264": NalUnits,

@@ -8,8 +8,8 @@ from __future__ import annotations
 from struct import Struct
 
 from recorder.depacketize.frame import Frame
-from recorder.units import CodecParameters
-from sfu.rtc.codec import Codec
+from recorder.depacketize.units import CodecParameters
+from sfu.rtc.sdp.codec import Codec
 
 _OPUS_HEAD = Struct("<8sBBHIhB")
 _OPUS_LOOKAHEAD = 312

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from recorder.depacketize.bits import Bits, BrokenError
 from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
-from recorder.units import CodecParameters
-from sfu.rtc.codec import Codec
+from recorder.depacketize.units import CodecParameters
+from sfu.rtc.sdp.codec import Codec
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _METADATA, _FRAME = 1, 3, 5, 6
 _KEPT = frozenset((_SEQUENCE_HEADER, _FRAME_HEADER, 4, _METADATA, _FRAME, 7))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from recorder.units import CodecParameters
+from recorder.depacketize.units import CodecParameters
 
 MAX_UNIT: Final = 4 << 20
 """Bytes of one unit; what is larger is broken."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from recorder.depacketize.bits import Bits, BrokenError
 from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame
 from recorder.depacketize.sps import h264_size, h265_size
-from recorder.units import CodecParameters
-from sfu.rtc.codec import Codec
+from recorder.depacketize.units import CodecParameters
+from sfu.rtc.sdp.codec import Codec
 
 _START_CODE = b"\x00\x00\x00\x01"
 _FIRST, _LAST = 0x80, 0x40

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sfu.rtc.codec import AUDIO, Kind
+from sfu.rtc.sdp.codec import AUDIO, Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from recorder.depacketize.bits import Bits, BrokenError
 from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
-from recorder.units import CodecParameters
-from sfu.media import vp8
-from sfu.rtc.codec import Codec
+from recorder.depacketize.units import CodecParameters
+from sfu.media.formats import vp8
+from sfu.rtc.sdp.codec import Codec
 
 _VP8_START_CODE = b"\x9d\x01\x2a"
 _VP9_SYNC_CODE = 0x498342

@@ -19,15 +19,15 @@ from typing import Final, NamedTuple
 import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
-from recorder.export import ExportError
-from recorder.muxer import MuxError
-from recorder.playback import Playback
-from recorder.store import Store
+from recorder.playback.export import ExportError
+from recorder.playback.playback import Playback
+from recorder.segments.muxer import MuxError
+from recorder.store.store import Store
 
 _LOOK: Final = 0.25  # seconds between two looks whether somebody still waits
 _GRACE: Final = 1.0  # seconds to clean up
 _NICE: Final = 10
-_ROOT: Final = Path(__file__).parents[1]
+_ROOT: Final = Path(__file__).parents[2]
 
 
 class ClipError(RuntimeError):
@@ -50,7 +50,7 @@ class Span(NamedTuple):
 async def make(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> tuple[AsyncBufferedReader, str]:
     """The clip as an open file without a name, and its suffix. ClipError, also when it is not `wanted` any more."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "recorder.clip"),
+        *(sys.executable, "-P", "-m", "recorder.playback.clip"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(_ROOT)},  # the same code, wherever this was started

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from av.stream import Stream
 
-from recorder.files import unless_written
-from recorder.index import Index, Span, layout_of
-from recorder.muxer import Copy, MuxError
-from recorder.reader import Reader, ReadError
-from recorder.store import SCRATCH, Segment, Store
-from sfu.rtc.codec import Kind
+from recorder.playback.reader import Reader, ReadError
+from recorder.segments.files import unless_written
+from recorder.segments.muxer import Copy, MuxError
+from recorder.store.index import Index, Span, layout_of
+from recorder.store.store import SCRATCH, Segment, Store
+from sfu.rtc.sdp.codec import Kind
 
 _JOINED_US = 1_000_000
 """The longest hole between two segments that stays in a clip as it was: a cut, not a gap."""

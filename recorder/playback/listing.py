@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from recorder.index import Span
+from recorder.store.index import Span
 from recorder.walltime import rfc3339
 
 TYPES: Final = {".mp4": "video/mp4", ".webm": "video/webm"}

@@ -15,14 +15,14 @@ from datetime import date
 from pathlib import Path
 from typing import Final
 
-from recorder import hls, picture
-from recorder.export import export, scratch
-from recorder.files import being_written
-from recorder.index import Index, Span
-from recorder.layouts import Layouts
-from recorder.listing import Entry, Listing, Overview, gaps
-from recorder.reader import ReadError
-from recorder.store import Segment, Store
+from recorder.playback import hls, picture
+from recorder.playback.export import export, scratch
+from recorder.playback.listing import Entry, Listing, Overview, gaps
+from recorder.playback.reader import ReadError
+from recorder.segments.files import being_written
+from recorder.store.index import Index, Span
+from recorder.store.layouts import Layouts
+from recorder.store.store import Segment, Store
 
 _EVER_US: Final = 1 << 62
 _SAVE_S: Final = 30.0

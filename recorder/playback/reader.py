@@ -15,9 +15,9 @@ from typing import Any, BinaryIO, NamedTuple
 import av
 from av.stream import Stream
 
-from recorder.index import layout_in
-from recorder.layout import Layout
-from sfu.rtc.codec import Kind
+from recorder.store.file_layout import Layout
+from recorder.store.index import layout_in
+from sfu.rtc.sdp.codec import Kind
 
 _BUFFER = 1 << 18
 

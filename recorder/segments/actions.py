@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from recorder.units import CodecParameters
-from sfu.rtc.codec import Kind
+from recorder.depacketize.units import CodecParameters
+from sfu.rtc.sdp.codec import Kind
 
 
 class Reason(StrEnum):

@@ -1,8 +1,8 @@
 """Containers: encoded units in, the bytes of MP4 and WebM files out. The only file that writes with PyAV.
 
 Owns what makes a file survive its writer: parts of at most a second, each playable as soon as it is written. WebM is
-FFmpeg's; so is an MP4's header, which `recorder.fragments` goes on from. Never encodes video, never opens a file for a
-recording that runs (`recorder.files` does), never waits.
+FFmpeg's; so is an MP4's header, which `recorder.segments.fragments` goes on from. Never encodes video, never opens a
+file for a recording that runs (`recorder.segments.files` does), never waits.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import av
 from av.container import OutputContainer
 from av.stream import Stream
 
-from recorder.fragments import Fragments, Run
-from recorder.opus import CODECS as TELEPHONY
-from recorder.opus import ToOpus
-from recorder.units import CodecParameters
-from sfu.rtc.codec import Kind
+from recorder.depacketize.units import CodecParameters
+from recorder.segments.fragments import Fragments, Run
+from recorder.segments.opus import CODECS as TELEPHONY
+from recorder.segments.opus import ToOpus
+from sfu.rtc.sdp.codec import Kind
 
 PART_US = 1_000_000
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from recorder.actions import Action, AskKeyFrame, Close, Cut, Open, Reason, Write
-from recorder.units import CodecParameters, Moment, Unit
-from sfu.rtc.codec import Kind
+from recorder.depacketize.units import CodecParameters, Moment, Unit
+from recorder.segments.actions import Action, AskKeyFrame, Close, Cut, Open, Reason, Write
+from sfu.rtc.sdp.codec import Kind
 
 _GAP_US: Final = 5_000_000
 _BACK_US: Final = 1_000_000

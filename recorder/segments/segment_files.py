@@ -1,6 +1,7 @@
 """A recording's segments on the disk: its actions carried out, one file after another.
 
-Owns the open segment. Never decides what goes into one (`recorder.recording` does) and never runs in the event loop.
+Owns the open segment. Never decides what goes into one (`recorder.segments.recording` does) and never runs in the
+event loop.
 """
 
 from __future__ import annotations
@@ -10,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recorder.actions import Open, Write
-from recorder.files import DiskFile, PartFile, being_written
-from recorder.muxer import Muxer, MuxError
-from recorder.store import Segment, Store
-from recorder.writer import SYNC_EVERY, SegmentWriter
+from recorder.segments.actions import Open, Write
+from recorder.segments.files import DiskFile, PartFile, being_written
+from recorder.segments.muxer import Muxer, MuxError
+from recorder.segments.writer import SYNC_EVERY, SegmentWriter
+from recorder.store.store import Segment, Store
 
 
 @dataclass(frozen=True, slots=True)

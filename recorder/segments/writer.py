@@ -1,7 +1,8 @@
 """One segment on its way to the disk: units in, parts appended, made durable at an interval.
 
 Owns when a part reaches the file and when the file is synced. Never decides what belongs into the segment
-(`recorder.recording` does), never reads a clock, never runs in the event loop: every call may wait for the disk.
+(`recorder.segments.recording` does), never reads a clock, never runs in the event loop: every call may wait for the
+disk.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from recorder.files import DiskFile, PartFile
-from recorder.muxer import PART_US, Muxer
-from sfu.rtc.codec import Kind
+from recorder.segments.files import DiskFile, PartFile
+from recorder.segments.muxer import PART_US, Muxer
+from sfu.rtc.sdp.codec import Kind
 
 SYNC_EVERY = 5.0
 _NEXT_PART = PART_US / 1e6 + 0.1

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from recorder import mp4, webm
-from recorder.layout import LOST, Layout, Read
-from recorder.store import INDEX, Segment, Store
+from recorder.store import mp4, webm
+from recorder.store.file_layout import LOST, Layout, Read
+from recorder.store.store import INDEX, Segment, Store
 
 _Entries = dict[str, list[int]]  # whole files by name: [size, time of change in ns, duration in us]
 

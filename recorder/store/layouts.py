@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from recorder.index import layout_in
-from recorder.layout import LOST, Layout
+from recorder.store.file_layout import LOST, Layout
+from recorder.store.index import layout_in
 
 _MOST: Final = 160  # files; 150 KB for each whose parts are those of ten minutes
 

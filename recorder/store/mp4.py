@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from recorder.layout import LOST, Layout, Part, Read
+from recorder.store.file_layout import LOST, Layout, Part, Read
 
 _HEAD = struct.Struct(">I4s")
 _LARGEST_HEADER = 64 * 1024 * 1024

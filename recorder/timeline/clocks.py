@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from sfu.media.rtp import time_delta
+from sfu.media.formats.rtp import time_delta
 
 US: Final = 1_000_000
 JUMP: Final = 5 * US

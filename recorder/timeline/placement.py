@@ -13,9 +13,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from recorder.timeline import Timeline, Track
-from recorder.units import Moment, Unit
-from sfu.rtc.codec import Kind
+from recorder.depacketize.units import Moment, Unit
+from recorder.timeline.timeline import Timeline, Track
+from sfu.rtc.sdp.codec import Kind
 
 _HOLD_S: Final = 1.0
 _MAX_HELD: Final = 512

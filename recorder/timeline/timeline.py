@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from recorder.clocks import IMPLAUSIBLE, JUMP, US, CameraClock, Floor, MediaAxis, WallClock, slewed
+from recorder.timeline.clocks import IMPLAUSIBLE, JUMP, US, CameraClock, Floor, MediaAxis, WallClock, slewed
 
 _NOISE: Final = US // 50
 """Reports that differ by more than this need a second one that agrees."""

@@ -13,8 +13,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from recorder.files import being_written
-from recorder.store import Segment, Store
+from recorder.segments.files import being_written
+from recorder.store.store import Segment, Store
 from sfu.signaling.topics import contains
 
 _SHARE: Final = 10

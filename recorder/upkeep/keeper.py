@@ -13,13 +13,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from recorder.cleaner import Cleaner, Deleted
-from recorder.export import make_progressive
-from recorder.index import Index
-from recorder.muxer import MuxError
-from recorder.reader import ReadError
-from recorder.repair import Repaired, repair
-from recorder.store import Segment, Store
+from recorder.playback.export import make_progressive
+from recorder.playback.reader import ReadError
+from recorder.segments.muxer import MuxError
+from recorder.store.index import Index
+from recorder.store.store import Segment, Store
+from recorder.upkeep.cleaner import Cleaner, Deleted
+from recorder.upkeep.repair import Repaired, repair
 
 _log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recorder.files import unless_written
-from recorder.index import Index, layout_in
-from recorder.store import DAMAGED, SCRATCH, Segment, Store
+from recorder.segments.files import unless_written
+from recorder.store.index import Index, layout_in
+from recorder.store.store import DAMAGED, SCRATCH, Segment, Store
 
 _BEGINNING = {".mp4": b"moof", ".webm": b"\x1f\x43\xb6\x75"}  # of a part
 _BEHIND_FIRST = 8

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from sfu.rtc import sdp
-from sfu.rtc.description import Description, Local, OfferSection, SdpError
-from sfu.rtc.full import FullAgent
-from sfu.rtc.ingress import Arrived
+from sfu.rtc.ice.full import FullAgent
+from sfu.rtc.net.port import UdpPort, host_addresses
+from sfu.rtc.net.receive import Arrived
+from sfu.rtc.sdp import parse as sdp
+from sfu.rtc.sdp.description import Description, Local, OfferSection, SdpError
 from sfu.rtc.transport import Certificate, Transport, TransportState
-from sfu.rtc.udp import UdpPort, host_addresses
 from sfu.signaling.messages import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
 
 _HOPELESS = frozenset(

@@ -13,7 +13,7 @@ import av
 from av.audio.resampler import AudioResampler
 from av.video.frame import PictureType
 
-from sfu.peers.frames import AUDIO_CLOCK, VIDEO_CLOCK
+from sfu.clients.frames import AUDIO_CLOCK, VIDEO_CLOCK
 
 MAX_WIDTH, MAX_HEIGHT = 1920, 1080
 OPUS_SAMPLES = 960

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from sfu.rtc.codec import Codec
+from sfu.rtc.sdp.codec import Codec
 
 VIDEO_CLOCK = 90_000
 AUDIO_CLOCK = 48_000

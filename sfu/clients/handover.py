@@ -7,7 +7,7 @@ import heapq
 import threading
 from collections.abc import AsyncIterator, Iterator
 
-from sfu.peers.frames import Frame, SourceError
+from sfu.clients.frames import Frame, SourceError
 
 CAPACITY = 64
 """Frames between thread and task: about a second of one camera."""

@@ -17,10 +17,10 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from sfu.peers.encode import AudioEncoder, VideoEncoder, fitted
-from sfu.peers.frames import OPUS, VP8, VP9, h264
-from sfu.peers.packetize import ParameterSets
-from sfu.rtc.codec import Codec
+from sfu.clients.encode import AudioEncoder, VideoEncoder, fitted
+from sfu.clients.frames import OPUS, VP8, VP9, h264
+from sfu.clients.packetize import ParameterSets
+from sfu.rtc.sdp.codec import Codec
 
 log = logging.getLogger(__name__)
 

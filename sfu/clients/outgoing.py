@@ -8,12 +8,12 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 
-from sfu.media.rtcp import SenderReport, sender_report
-from sfu.media.rtp import extension_block
-from sfu.peers.frames import Frame
-from sfu.peers.packetize import PAYLOADS
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import ABS_SEND_TIME, MID
+from sfu.clients.frames import Frame
+from sfu.clients.packetize import PAYLOADS
+from sfu.media.formats.rtcp import SenderReport, sender_report
+from sfu.media.formats.rtp import extension_block
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
 
 _HEADER = struct.Struct("!BBHII")
 _NTP_EPOCH = 2_208_988_800

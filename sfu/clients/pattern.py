@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import av
 
-from sfu.peers.encode import OPUS_SAMPLES, AudioEncoder, VideoEncoder
-from sfu.peers.frames import AUDIO_CLOCK, OPUS, Frame, SourceCounters, h264
-from sfu.peers.packetize import ParameterSets
+from sfu.clients.encode import OPUS_SAMPLES, AudioEncoder, VideoEncoder
+from sfu.clients.frames import AUDIO_CLOCK, OPUS, Frame, SourceCounters, h264
+from sfu.clients.packetize import ParameterSets
 
 LOOP_SECONDS = 10
 _LOOKS = 6

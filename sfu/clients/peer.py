@@ -14,11 +14,11 @@ import secrets
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from sfu.peers.attempt import Attempt, End, Host, PeerListener
-from sfu.rtc.description import OfferSection
+from sfu.clients.attempt import Attempt, End, Host, PeerListener
+from sfu.rtc.sdp.description import OfferSection
 from sfu.signaling import messages
+from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.messages import Body, Bye, Envelope, Offer, Select, SignalError
-from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.topics import Leaf, Topics
 
 _OFFER_WAITS = (3.0, 3.0, 6.0, 8.0)

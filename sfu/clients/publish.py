@@ -11,16 +11,16 @@ import secrets
 import time
 from collections.abc import Callable
 
-from sfu.media import rtcp
-from sfu.peers.attempt import Host
-from sfu.peers.client import Peer, PeerError, until_first
-from sfu.peers.frames import Source, SourceError
-from sfu.peers.outgoing import MediaClock, OutgoingStream
-from sfu.peers.source import open_source
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.clients.attempt import Host
+from sfu.clients.frames import Source, SourceError
+from sfu.clients.outgoing import MediaClock, OutgoingStream
+from sfu.clients.peer import Peer, PeerError, until_first
+from sfu.clients.source import open_source
+from sfu.media.formats import rtcp
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.signaling.link import BrokerUrl, Tls
 from sfu.signaling.messages import Tracks
-from sfu.signaling.mqtt import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError
 
 Report = Callable[[str], None]

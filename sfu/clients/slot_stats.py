@@ -8,9 +8,9 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 
-from sfu.media.codecs import starts_key_frame
-from sfu.media.rtp import Packet, sequence_delta
-from sfu.peers.outgoing import abs_send_time
+from sfu.clients.outgoing import abs_send_time
+from sfu.media.formats.key_frame_detection import starts_key_frame
+from sfu.media.formats.rtp import Packet, sequence_delta
 from sfu.signaling.messages import SourceStatus
 
 _WINDOW = 2048

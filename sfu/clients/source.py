@@ -21,10 +21,10 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from sfu.peers.frames import Frame, Source, SourceCounters, SourceError
-from sfu.peers.handover import End, HandOver, in_order
-from sfu.peers.pattern import Pattern
-from sfu.peers.tracks import Track, audio_track, video_track
+from sfu.clients.frames import Frame, Source, SourceCounters, SourceError
+from sfu.clients.handover import End, HandOver, in_order
+from sfu.clients.input_tracks import Track, audio_track, video_track
+from sfu.clients.pattern import Pattern
 
 log = logging.getLogger(__name__)
 

@@ -12,17 +12,17 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from sfu.media import rtcp, rtp
-from sfu.media.demux import Demux, Route
-from sfu.media.feedback import Reception
-from sfu.peers.attempt import Host
-from sfu.peers.client import Peer, PeerError, until_first
-from sfu.peers.figures import SlotFigures, SlotMeter
-from sfu.peers.frames import AUDIO_CLOCK, OPUS, VIDEO_CLOCK, VP8, VP9, h264
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.clients.attempt import Host
+from sfu.clients.frames import AUDIO_CLOCK, OPUS, VIDEO_CLOCK, VP8, VP9, h264
+from sfu.clients.peer import Peer, PeerError, until_first
+from sfu.clients.slot_stats import SlotFigures, SlotMeter
+from sfu.media.formats import rtcp, rtp
+from sfu.media.ingest.demux import Demux, Route
+from sfu.media.ingest.reception import Reception
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.signaling.link import BrokerUrl, Tls
 from sfu.signaling.messages import Tracks
-from sfu.signaling.mqtt import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError
 
 _EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}

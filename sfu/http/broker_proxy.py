@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from sfu.signaling import tcp
+from sfu.signaling import tcp_options as tcp
 
 Connector = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Opens a byte stream to the broker, with TLS where it wants that; OSError (ssl.SSLError is one) when it cannot."""

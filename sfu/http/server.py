@@ -15,7 +15,7 @@ from aiohttp import web
 
 from sfu.http import headers
 from sfu.http.assets import Assets, AssetsMissing
-from sfu.http.proxy import BrokerProxy, Connector
+from sfu.http.broker_proxy import BrokerProxy, Connector
 from sfu.signaling.topics import valid_room
 
 _log = logging.getLogger(__name__)

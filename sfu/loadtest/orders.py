@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from sfu.peers.load.footage import Footage
-from sfu.peers.load.plan import Plan
-from sfu.peers.load.spread import Spread
-from sfu.peers.load.tally import Counts
-from sfu.signaling.mqtt import BrokerUrl
+from sfu.loadtest.plan import Plan
+from sfu.loadtest.report.spread import Spread
+from sfu.loadtest.report.tally import Counts
+from sfu.loadtest.synthetic.footage import Footage
+from sfu.signaling.link import BrokerUrl
 
 
 @dataclass(frozen=True, slots=True)

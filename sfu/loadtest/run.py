@@ -9,22 +9,23 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sfu.peers.frames import SourceError
-from sfu.peers.load import require, results
-from sfu.peers.load.cameras import Cameras
-from sfu.peers.load.footage import Footage, from_file, synthetic
-from sfu.peers.load.limit import LimitSearch, carried
-from sfu.peers.load.orders import PlanMarks, Poll, Population, ReadMarks, SetMarks, Setup, ViewersStatus
-from sfu.peers.load.plan import Plan
-from sfu.peers.load.progress import Progress
-from sfu.peers.load.report import page
-from sfu.peers.load.results import Measured, Moment, Result, Sample
-from sfu.peers.load.spread import Spread
-from sfu.peers.load.table import print_result
-from sfu.peers.load.usage import usage
-from sfu.peers.load.viewers import Viewers
-from sfu.peers.load.worker import Worker, WorkerError
-from sfu.signaling.mqtt import BrokerUrl
+from sfu.clients.frames import SourceError
+from sfu.loadtest import require
+from sfu.loadtest.limit import LimitSearch, carried
+from sfu.loadtest.orders import PlanMarks, Poll, Population, ReadMarks, SetMarks, Setup, ViewersStatus
+from sfu.loadtest.plan import Plan
+from sfu.loadtest.report import results
+from sfu.loadtest.report.page import page
+from sfu.loadtest.report.progress import Progress
+from sfu.loadtest.report.results import Measured, Moment, Result, Sample
+from sfu.loadtest.report.spread import Spread
+from sfu.loadtest.report.table import print_result
+from sfu.loadtest.synthetic.cameras import Cameras
+from sfu.loadtest.synthetic.footage import Footage, from_file, synthetic
+from sfu.loadtest.synthetic.viewers import Viewers
+from sfu.loadtest.usage import usage
+from sfu.loadtest.worker import Worker, WorkerError
+from sfu.signaling.link import BrokerUrl
 from sfu.signaling.topics import TopicError, Topics, valid_room
 
 _INTERVAL = 0.5

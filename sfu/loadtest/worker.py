@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, cast
 
-from sfu.peers.load.orders import Answer, Order, Setup
+from sfu.loadtest.orders import Answer, Order, Setup
 
 _ANSWER_S = 20.0
 _END_S = 20.0

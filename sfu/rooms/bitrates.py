@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sfu.media.feedback import Bitrates
+from sfu.media.ingest.reception import Bitrates
 from sfu.signaling.topics import valid_room
 
 _LEAST: Final = 150_000

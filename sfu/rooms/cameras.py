@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sfu.media.producer import Producer
+from sfu.media.ingest.producer import Producer
 from sfu.rooms.participant import Participant
 from sfu.signaling.topics import contains
 

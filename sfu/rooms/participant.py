@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sfu.media import rtcp
-from sfu.media.downlink import Downlink
-from sfu.media.fanout import Fanout
-from sfu.media.producer import Producer
-from sfu.media.track import IncomingTrack
-from sfu.media.uplink import Uplink
+from sfu.media.adapt.downlink import Downlink
+from sfu.media.formats import rtcp
+from sfu.media.forward.fanout import Fanout
+from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.track import IncomingTrack
+from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.room import SlotSpec, SlotState, Source, Track
-from sfu.rtc import sdp
-from sfu.rtc.description import CNAME, Description, Local, Negotiated, TransportParameters
-from sfu.rtc.ingress import Arrived
-from sfu.rtc.negotiation import negotiate
+from sfu.rtc.net.receive import Arrived
+from sfu.rtc.sdp import parse as sdp
+from sfu.rtc.sdp.description import CNAME, Description, Local, Negotiated, TransportParameters
+from sfu.rtc.sdp.negotiate import negotiate
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling.messages import SlotStatus, SourceStatus, Tracks
 from sfu.signaling.topics import Leaf

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sfu.rooms.senders import Producer, Source, Track
 from sfu.rooms.slots import Selection, SlotSpec, SlotState, Wall
-from sfu.rooms.tracks import Producer, Source, Track
 from sfu.signaling.topics import Leaf, Role, contains, valid_peer, valid_room
 
 __all__ = ["Change", "Limits", "RoomError", "Rooms", "SlotSpec", "SlotState", "Source", "Track"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sfu.rtc.codec import Codec, Kind
+from sfu.rtc.sdp.codec import Codec, Kind
 from sfu.signaling.topics import Leaf
 
 

@@ -24,15 +24,15 @@ from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from sfu.media.fanout import Fanout
-from sfu.media.track import IncomingTrack
-from sfu.media.uplink import Uplink
-from sfu.rooms.limits import WINDOW, EarlyCandidates, MessageRates
+from sfu.media.forward.fanout import Fanout
+from sfu.media.ingest.track import IncomingTrack
+from sfu.media.ingest.uplink import Uplink
+from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
 from sfu.rooms.participant import Participant, Terms
 from sfu.rooms.publication import Outbox, Publication
 from sfu.rooms.room import Change, RoomError, Rooms, SlotState, Source
-from sfu.rtc import sdp
-from sfu.rtc.description import Negotiated, SdpError
+from sfu.rtc.sdp import parse as sdp
+from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.transport import Transport
 from sfu.signaling import messages
 from sfu.signaling.messages import (

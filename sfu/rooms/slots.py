@@ -21,8 +21,8 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import Literal
 
-from sfu.rooms.tracks import Flow, Producer, Source
-from sfu.rtc.codec import Codec, Kind, matching
+from sfu.rooms.senders import Flow, Producer, Source
+from sfu.rtc.sdp.codec import Codec, Kind, matching
 from sfu.signaling.topics import Leaf, Role
 
 Reason = Literal["codec", "away"]

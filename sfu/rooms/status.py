@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sfu.media.consumer import Consumer
-from sfu.media.producer import Producer
+from sfu.media.forward.consumer import Consumer
+from sfu.media.ingest.producer import Producer
 from sfu.rooms.participant import Participant
 from sfu.rooms.room import Rooms
 from sfu.rooms.slots import SlotState

@@ -27,9 +27,9 @@ from aiortc.rtcdtlstransport import (
 from aiortc.rtcicetransport import RTCIceTransport
 from OpenSSL import SSL
 
-from sfu.rtc import srtp
-from sfu.rtc.agent import IceAgent
-from sfu.rtc.ingress import SHORTEST, Arrived, Datagrams, untold
+from sfu.rtc.ice.agent import IceAgent
+from sfu.rtc.net import srtp
+from sfu.rtc.net.receive import SHORTEST, Arrived, Datagrams, untold
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""

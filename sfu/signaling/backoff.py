@@ -6,7 +6,7 @@ import logging
 import random
 from collections import Counter
 
-from sfu.signaling.address import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
 

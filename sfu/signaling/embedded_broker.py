@@ -15,7 +15,7 @@ from pathlib import Path
 
 from iotcore import Broker
 
-from sfu.signaling.mqtt import BrokerUrl
+from sfu.signaling.link import BrokerUrl
 
 log = logging.getLogger(__name__)
 

@@ -20,11 +20,11 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from sfu.signaling import tcp
-from sfu.signaling.address import BrokerUrl, Tls
+from sfu.signaling import tcp_options as tcp
+from sfu.signaling.backoff import Reconnect, refuses_version, taken_over
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.incoming import Incoming
-from sfu.signaling.outbox import MAX_QUEUED, Message, Outbox
-from sfu.signaling.reconnect import Reconnect, refuses_version, taken_over
+from sfu.signaling.send_queue import MAX_QUEUED, Message, Outbox
 
 __all__ = ["BrokerLink", "BrokerUrl", "Incoming", "Tls"]
 

@@ -1,4 +1,4 @@
-"""`python -m tests.browser.impaired_report [SCENE ...]`: the scenes of `impaired` in full length, for people."""
+"""`python -m tests.benchmarks.impaired_report [SCENE ...]`: the scenes of `impaired` in full length, for people."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
 
-from sfu.signaling.mqtt import BrokerUrl
-from tests.brokers import Mosquitto
-from tests.browser import impaired
+from sfu.signaling.link import BrokerUrl
+from tests.benchmarks.janus import JanusStage, janus_stage
 from tests.browser.conftest import FLAGS
-from tests.browser.impaired import Joins, Stage, clear, stage
-from tests.browser.janus import JanusStage, janus_stage
-from tests.impairment.link import Line
-from tests.programs import need
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser import impaired
+from tests.helpers.browser.impaired import Joins, Stage, clear, stage
+from tests.helpers.impairment.link import Line
+from tests.helpers.programs import need
 
 
 def _say(scene: str, words: str) -> None:

@@ -18,14 +18,14 @@ from typing import Any
 import aiohttp
 from playwright.async_api import Browser, Page
 
-from sfu.rtc.udp import host_addresses
-from tests.brokers import free_port
-from tests.browser import clocks
-from tests.browser.figures import watch
-from tests.browser.pages import new_context, until_true
-from tests.impairment.link import Line
-from tests.impairment.relay import Relay
-from tests.programs import need
+from sfu.rtc.net.port import host_addresses
+from tests.helpers.brokers import free_port
+from tests.helpers.browser import clocks
+from tests.helpers.browser.figures import watch
+from tests.helpers.browser.pages import new_context, until_true
+from tests.helpers.impairment.link import Line
+from tests.helpers.impairment.relay import Relay
+from tests.helpers.programs import need
 
 _ROOM = 1
 _PLUGIN = "janus.plugin.videoroom"

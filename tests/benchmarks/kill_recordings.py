@@ -1,6 +1,6 @@
 """A server that records, killed at random moments: its files are repaired by the next one, and lose 1.1 s at most.
 
-By hand: `python -m tests.kill_recordings --times 50 [--seed 1]`; prints what each kill cost each camera.
+By hand: `python -m tests.benchmarks.kill_recordings --times 50 [--seed 1]`; prints what each kill cost each camera.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from recorder.index import layout_of
-from recorder.store import Segment, Store
-from sfu.peers.publish import publish
-from sfu.signaling.mqtt import BrokerUrl
-from tests.brokers import Mosquitto
-from tests.integration.test_process import sfu
-from tests.media import make_file
-from tests.programs import need
-from tests.recorded import complaints
-from tests.waiting import until
+from recorder.store.index import layout_of
+from recorder.store.store import Segment, Store
+from sfu.clients.publish import publish
+from sfu.signaling.link import BrokerUrl
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.media import make_file
+from tests.helpers.programs import need
+from tests.helpers.recorded import complaints
+from tests.helpers.waiting import until
+from tests.integration.service.test_process import sfu
 
 MOST_LOST_S = 1.1
 CAMERAS = {"both": "libx264", "sound": None}

@@ -1,7 +1,7 @@
 """How many of a Chromium's frames are in its recording, and decode, when its link loses packets.
 
-By hand: `python -m tests.browser.lossy_recording --seconds 60`. Each frame that was sent before the recording began, or
-after the count was read, makes the share a little too small or large: a few frames.
+By hand: `python -m tests.benchmarks.lossy_recording --seconds 60`. Each frame that was sent before the recording
+began, or after the count was read, makes the share a little too small or large: a few frames.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from typing import NamedTuple
 import av
 from playwright.async_api import Browser, async_playwright
 
-from recorder.store import Store
-from sfu.signaling.mqtt import BrokerUrl
-from tests.brokers import Mosquitto
+from recorder.store.store import Store
+from sfu.signaling.link import BrokerUrl
 from tests.browser.conftest import FLAGS
-from tests.browser.impaired import ROOM, frames_sent, stage
-from tests.impairment.link import Line, Link
-from tests.programs import need
-from tests.recorded import complaints
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.impaired import ROOM, frames_sent, stage
+from tests.helpers.impairment.link import Line, Link
+from tests.helpers.programs import need
+from tests.helpers.recorded import complaints
+from tests.helpers.waiting import until
 
 
 class Kept(NamedTuple):

@@ -1,7 +1,7 @@
 """What recording costs beside `ffmpeg -c copy`: CPU per recorded second, same stream, same run.
 
 Twice: units into a file, beside FFmpeg copying a file; and RTP packets into a file, beside FFmpeg that receives them
-(and pays for their reception, which in a server the relay does). By hand: `python -m tests.recording_cost`.
+(and pays for their reception, which in a server the relay does). By hand: `python -m tests.benchmarks.recording_cost`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from recorder.duties import Rule
-from recorder.muxer import Muxer
-from recorder.reel import Reel
-from recorder.reorder import Arrival
-from recorder.segments import Disk
-from recorder.store import Store
-from recorder.writer import SegmentWriter
-from sfu.media import rtp
-from sfu.peers.frames import OPUS, Frame, h264
-from sfu.peers.outgoing import OutgoingStream
-from sfu.rtc.codec import Codec, Kind
-from tests.brokers import free_port
-from tests.media import make_file
-from tests.programs import need
-from tests.recorded import START_US, Unit, tracks_of, units_of
+from recorder.capture.pipeline import Reel
+from recorder.capture.reorder import Arrival
+from recorder.rules import Rule
+from recorder.segments.muxer import Muxer
+from recorder.segments.segment_files import Disk
+from recorder.segments.writer import SegmentWriter
+from recorder.store.store import Store
+from sfu.clients.frames import OPUS, Frame, h264
+from sfu.clients.outgoing import OutgoingStream
+from sfu.media.formats import rtp
+from sfu.rtc.sdp.codec import Codec, Kind
+from tests.helpers.brokers import free_port
+from tests.helpers.media import make_file
+from tests.helpers.programs import need
+from tests.helpers.recorded import START_US, Unit, tracks_of, units_of
 
 _TURN_US = 10_000_000
 _ROUNDS = 8

@@ -1,6 +1,7 @@
 """What recording costs a server: its threads' CPU, the event loop's lag, viewers' latency; with and without, by turns.
 
-By hand, on a machine with nothing else to do: `python -m tests.recording_figures [--cameras 20] [--seconds 15]`.
+By hand, on a machine with nothing else to do: `python -m tests.benchmarks.recording_figures [--cameras 20] [--seconds
+15]`.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from typing import Any
 
 import uvloop
 
-from recorder.store import Store
-from sfu.signaling.mqtt import BrokerUrl
-from tests.brokers import Mosquitto
-from tests.programs import need
-from tests.serving import serving
+from recorder.store.store import Store
+from sfu.signaling.link import BrokerUrl
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.programs import need
+from tests.helpers.serving import serving
 
 _LAG_EVERY = 0.005
 

@@ -1,4 +1,4 @@
-"""The README's picture of the timeline: `python -m tests.browser.timeline_picture` writes it anew.
+"""The README's picture of the timeline: `python -m tests.benchmarks.timeline_picture` writes it anew.
 
 A drawn driveway at dusk, recorded as a camera would be, served by the real server, shown by the real page.
 """
@@ -15,18 +15,18 @@ from pathlib import Path
 import av
 from playwright.async_api import Browser, Page, async_playwright
 
-from recorder.store import Store
+from recorder.store.store import Store
 from recorder.walltime import rfc3339
 from sfu import settings
-from sfu.peers.encode import VideoEncoder
+from sfu.clients.encode import VideoEncoder
 from sfu.service import Service
 from sfu.settings import EMBEDDED
 from tests.browser.conftest import FLAGS
-from tests.browser.pages import go, until_true
-from tests.programs import need
-from tests.recorded import START_US, Unit, record
+from tests.helpers.browser.pages import go, until_true
+from tests.helpers.programs import need
+from tests.helpers.recorded import START_US, Unit, record
 
-PICTURE = Path(__file__).parent / "timeline.png"
+PICTURE = Path(__file__).parents[2] / "docs" / "timeline.png"
 ROOM, PEER = "home/drive", "gate"
 DAY_US = START_US - START_US % 86_400_000_000
 WIDTH, HEIGHT = 1280, 720

@@ -9,8 +9,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Playwright, async_playwright, expect
 
-from tests.programs import need
-from tests.waiting import PATIENCE_S
+from tests.helpers.programs import need
+from tests.helpers.waiting import PATIENCE_S
 
 FLAGS = (
     "--no-sandbox",

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.brokers import Mosquitto
-from tests.browser.pages import camera_page, decoded, opened, publisher, tiles_when, until_live
-from tests.serving import serving
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.pages import camera_page, decoded, opened, publisher, tiles_when, until_live
+from tests.helpers.serving import serving
 
 Record = Callable[[str, object], None]
 

@@ -8,11 +8,11 @@ from typing import Any
 
 from playwright.async_api import Browser, Page
 
-from sfu.peers.publish import Camera
-from tests.brokers import Mosquitto
-from tests.browser.cameras import Painted, on_air
-from tests.browser.pages import go, opened, until_live
-from tests.serving import serving
+from sfu.clients.publish import Camera
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.cameras import Painted, on_air
+from tests.helpers.browser.pages import go, opened, until_live
+from tests.helpers.serving import serving
 
 # By the page's clock: setRemoteDescription called, setRemoteDescription done, connected.
 TIMES = """

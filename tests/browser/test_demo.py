@@ -10,10 +10,10 @@ from pathlib import Path
 
 from playwright.async_api import Browser
 
-from recorder.store import Store
-from tests.browser.pages import decoded, until_live, until_true
-from tests.recorded import complaints
-from tests.waiting import PATIENCE_S
+from recorder.store.store import Store
+from tests.helpers.browser.pages import decoded, until_live, until_true
+from tests.helpers.recorded import complaints
+from tests.helpers.waiting import PATIENCE_S
 
 
 async def test_the_printed_address_plays_every_camera(chromium: Browser, tmp_path: Path) -> None:

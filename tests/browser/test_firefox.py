@@ -8,16 +8,16 @@ from typing import Any
 
 from playwright.async_api import Browser
 
-from sfu.peers.pattern import Pattern
-from sfu.peers.publish import Camera
-from sfu.rtc.udp import host_addresses
-from tests.brokers import Mosquitto
-from tests.browser.cameras import on_air
-from tests.browser.figures import TILE
-from tests.browser.firefox import firefox
-from tests.browser.impaired import JOIN
-from tests.browser.pages import camera_page, decoded, go, tiles_when, until_live, until_true
-from tests.serving import serving
+from sfu.clients.pattern import Pattern
+from sfu.clients.publish import Camera
+from sfu.rtc.net.port import host_addresses
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.cameras import on_air
+from tests.helpers.browser.figures import TILE
+from tests.helpers.browser.firefox import firefox
+from tests.helpers.browser.impaired import JOIN
+from tests.helpers.browser.pages import camera_page, decoded, go, tiles_when, until_live, until_true
+from tests.helpers.serving import serving
 
 STALLED_AFTER_MS = 3_600
 """Rather more than the page's patience with a picture that does not move."""

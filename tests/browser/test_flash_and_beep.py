@@ -1,4 +1,4 @@
-"""Sound and picture of a real Chromium are together in its recording; at length: `tests.browser.flash_and_beep`."""
+"""Sound and picture of a real Chromium are together in its recording."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 from playwright.async_api import Browser
 
-from tests.brokers import Mosquitto
-from tests.browser.flash_and_beep import offsets, recorded
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.flash_and_beep import offsets, recorded
 
 Record = Callable[[str, object], None]
 

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from playwright.async_api import Browser, expect
 
-from tests.brokers import Mosquitto
-from tests.browser.pages import decoded, opened, publisher, tiles_when, until_live
-from tests.serving import serving
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.pages import decoded, opened, publisher, tiles_when, until_live
+from tests.helpers.serving import serving
 
 
 async def test_go_live_be_seen_and_stop(chromium: Browser, mosquitto: Callable[..., Mosquitto]) -> None:

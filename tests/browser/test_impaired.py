@@ -9,12 +9,12 @@ from collections.abc import Callable
 import pytest
 from playwright.async_api import Browser, Page
 
-from tests.brokers import Mosquitto
-from tests.browser import impaired
-from tests.browser.figures import span
-from tests.browser.impaired import stage
-from tests.browser.pages import until_true
-from tests.impairment.link import Line, Link
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser import impaired
+from tests.helpers.browser.figures import span
+from tests.helpers.browser.impaired import stage
+from tests.helpers.browser.pages import until_true
+from tests.helpers.impairment.link import Line, Link
 
 Start = Callable[..., Mosquitto]
 

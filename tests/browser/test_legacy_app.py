@@ -10,10 +10,10 @@ from playwright.async_api import Browser, Page
 
 from sfu.service import Service
 from sfu.signaling.topics import Leaf
-from tests.brokers import Mosquitto
-from tests.legacy_app import Candidate, LegacyApp
-from tests.serving import serving
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.legacy_app import Candidate, LegacyApp
+from tests.helpers.serving import serving
+from tests.helpers.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
 

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from sfu.media import rtcp, rtp, rtx
-from sfu.media.demux import Demux, Route, Routed
-from sfu.media.feedback import Reception
-from sfu.peers.outgoing import OutgoingStream
-from sfu.rtc.description import CNAME, RID, TRANSPORT_CC, Negotiated
-from sfu.rtc.negotiation import Role, negotiate
-from sfu.rtc.sdp import Local, parse, write_answer
-from tests.associations import End, ports, server_end
-from tests.browser.cameras import Painted
-from tests.waiting import until
+from sfu.clients.outgoing import OutgoingStream
+from sfu.media.formats import rtcp, rtp, rtx
+from sfu.media.ingest.demux import Demux, Route, Routed
+from sfu.media.ingest.reception import Reception
+from sfu.rtc.sdp.description import CNAME, RID, TRANSPORT_CC, Negotiated
+from sfu.rtc.sdp.negotiate import Role, negotiate
+from sfu.rtc.sdp.parse import Local, parse, write_answer
+from tests.helpers.associations import End, ports, server_end
+from tests.helpers.browser.cameras import Painted
+from tests.helpers.waiting import until
 
 OWN_SSRC = 0x0FF5E7
 VIDEO_CLOCK = 90_000

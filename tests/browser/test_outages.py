@@ -7,12 +7,12 @@ from typing import Any
 
 from playwright.async_api import Browser, expect
 
-from sfu.peers.pattern import Pattern
-from sfu.peers.publish import Camera
-from tests.brokers import Mosquitto, free_port
-from tests.browser.cameras import Painted, on_air
-from tests.browser.pages import camera_page, decoded, opened, tiles_when, until_live
-from tests.serving import serving
+from sfu.clients.pattern import Pattern
+from sfu.clients.publish import Camera
+from tests.helpers.brokers import Mosquitto, free_port
+from tests.helpers.browser.cameras import Painted, on_air
+from tests.helpers.browser.pages import camera_page, decoded, opened, tiles_when, until_live
+from tests.helpers.serving import serving
 
 StartMosquitto = Callable[..., Mosquitto]
 

@@ -15,10 +15,10 @@ from playwright.async_api import Browser, Page, expect
 
 from sfu.http.assets import STATIC
 from sfu.http.server import HttpServer, PageInfo
-from tests.brokers import Mosquitto
-from tests.browser.pages import until_true
-from tests.browser.stand_in import HEIGHT, WIDTH, Camera, StandIn, stand_in
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.pages import until_true
+from tests.helpers.browser.stand_in import HEIGHT, WIDTH, Camera, StandIn, stand_in
+from tests.helpers.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(not (STATIC / "app.js").is_file(), reason="needs the bundled page")
 

@@ -9,16 +9,16 @@ from typing import Any
 import av
 from playwright.async_api import Browser, Page, expect
 
-from recorder.store import Store
+from recorder.store.store import Store
 from recorder.walltime import rfc3339
-from sfu.peers.encode import VideoEncoder
-from sfu.peers.publish import Camera
+from sfu.clients.encode import VideoEncoder
+from sfu.clients.publish import Camera
 from sfu.service import Service
-from tests.brokers import Mosquitto
-from tests.browser.cameras import HEIGHT, RATE, WIDTH, YCBCR, Painted, on_air
-from tests.browser.pages import opened, until_live, until_true
-from tests.recorded import START_US, Unit, probed, record
-from tests.serving import serving
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.cameras import HEIGHT, RATE, WIDTH, YCBCR, Painted, on_air
+from tests.helpers.browser.pages import opened, until_live, until_true
+from tests.helpers.recorded import START_US, Unit, probed, record
+from tests.helpers.serving import serving
 
 StartMosquitto = Callable[..., Mosquitto]
 Record = Callable[[str, object], None]

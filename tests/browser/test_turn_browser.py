@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, Page
 
-from sfu.rtc.agent import IceAgent, TurnServer
+from sfu.rtc.ice.agent import IceAgent, TurnServer
 from sfu.service import Service
-from tests.brokers import Mosquitto
-from tests.browser.pages import camera_page, decoded, opened, until_live
-from tests.coturn import coturn, shut, turn_settings
-from tests.serving import serving
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.pages import camera_page, decoded, opened, until_live
+from tests.helpers.coturn import coturn, shut, turn_settings
+from tests.helpers.serving import serving
 
 Brokers = Callable[..., Mosquitto]
 Pair = dict[str, dict[str, Any]]

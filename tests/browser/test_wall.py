@@ -9,15 +9,15 @@ from contextlib import AsyncExitStack
 import pytest
 from playwright.async_api import Browser, Page
 
-from sfu.peers import publish
-from sfu.peers.pattern import Pattern
-from sfu.peers.publish import Camera
-from sfu.rtc.description import VIDEO_ORIENTATION
-from tests.brokers import Mosquitto
-from tests.browser.cameras import HEIGHT, WIDTH, Painted, Phone, on_air
-from tests.browser.pages import Tiles, decoded, opened, tiles, tiles_when, until_live
-from tests.serving import serving
-from tests.waiting import PATIENCE_S
+from sfu.clients import publish
+from sfu.clients.pattern import Pattern
+from sfu.clients.publish import Camera
+from sfu.rtc.sdp.description import VIDEO_ORIENTATION
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.cameras import HEIGHT, WIDTH, Painted, Phone, on_air
+from tests.helpers.browser.pages import Tiles, decoded, opened, tiles, tiles_when, until_live
+from tests.helpers.serving import serving
+from tests.helpers.waiting import PATIENCE_S
 
 StartMosquitto = Callable[..., Mosquitto]
 Record = Callable[[str, object], None]

@@ -11,12 +11,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sfu.rtc.agent import DEFAULT_LIMITS, IceAgent, Limits
-from sfu.rtc.full import FullAgent
-from sfu.rtc.lite import LiteAgent
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, IceAgent, Limits
+from sfu.rtc.ice.full import FullAgent
+from sfu.rtc.ice.lite import LiteAgent
+from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import Certificate, Transport, TransportState
-from sfu.rtc.udp import UdpPort
-from tests.waiting import until
+from tests.helpers.waiting import until
 
 _sequences = itertools.count(100)
 SERVER, CLIENT = Certificate.generate(), Certificate.generate()

@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sfu.signaling.mqtt import BrokerUrl, Tls
-from tests.waiting import PATIENCE_S
+from sfu.signaling.link import BrokerUrl, Tls
+from tests.helpers.waiting import PATIENCE_S
 
 
 class Mosquitto:

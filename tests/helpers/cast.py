@@ -14,20 +14,20 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
-from sfu.media import rtp
-from sfu.peers.attempt import Host, PeerListener
-from sfu.peers.client import Peer, PeerError
-from sfu.peers.frames import OPUS, VP8
-from sfu.rtc import sdp
-from sfu.rtc.description import Description, Local, OfferSection
-from sfu.rtc.full import FullAgent
+from sfu.clients.attempt import Host, PeerListener
+from sfu.clients.frames import OPUS, VP8
+from sfu.clients.peer import Peer, PeerError
+from sfu.media.formats import rtp
+from sfu.rtc.ice.full import FullAgent
+from sfu.rtc.net.port import UdpPort
+from sfu.rtc.sdp import parse as sdp
+from sfu.rtc.sdp.description import Description, Local, OfferSection
 from sfu.rtc.transport import Transport, TransportState
-from sfu.rtc.udp import UdpPort
 from sfu.signaling import messages
+from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.messages import Answer, Body, ErrorCode, ErrorNotice, SlotStatus, Tracks
-from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.topics import Leaf
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.waiting import PATIENCE_S, until
 
 HOST = Host.new(announce=("127.0.0.1",))
 PACE_S = 0.01

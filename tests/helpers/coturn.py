@@ -8,11 +8,11 @@ import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sfu.rtc.agent import TurnServer
+from sfu.rtc.ice.agent import TurnServer
 from sfu.service import Service
-from tests.brokers import free_port
-from tests.programs import need
-from tests.waiting import until
+from tests.helpers.brokers import free_port
+from tests.helpers.programs import need
+from tests.helpers.waiting import until
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""`python -m tests.crowd BROKER ROOM COUNT`: so many viewers in a process that can be killed; says "up" and watches."""
+"""`python -m tests.helpers.crowd BROKER ROOM COUNT`: viewers in a process that can be killed; prints "up"."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import sys
 
-from sfu.signaling.mqtt import BrokerUrl
-from tests.cast import watching
+from sfu.signaling.link import BrokerUrl
+from tests.helpers.cast import watching
 
 
 async def watch(broker: str, room: str, count: int) -> None:

@@ -16,8 +16,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sfu.rtc.udp import UdpPort
-from tests.programs import need
+from sfu.rtc.net.port import UdpPort
+from tests.helpers.programs import need
 
 _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 

@@ -31,8 +31,8 @@ from aiortc import (
 from aiortc.sdp import candidate_from_sdp
 from av import AudioFrame, VideoFrame
 
-from sfu.signaling.mqtt import BrokerUrl
-from tests.waiting import PATIENCE_S
+from sfu.signaling.link import BrokerUrl
+from tests.helpers.waiting import PATIENCE_S
 
 CANDIDATE_DELAY_S = 1.0
 WIDTH, HEIGHT = 192, 128  # multiples of 64: a plane has no padding

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count, pairwise
 from random import Random
 
-from sfu.media.bandwidth import LinkEstimate
-from sfu.media.layers import KEY_FRAMES, LayerChoice
+from sfu.media.adapt.layers import KEY_FRAMES, LayerChoice
+from sfu.media.adapt.link_estimate import LinkEstimate
 
 LAYERS = (150_000, 500_000, 1_700_000)
 AUDIO = 32_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sfu.rooms.room import SlotSpec, Track
-from sfu.rtc.codec import Codec
+from sfu.rtc.sdp.codec import Codec
 
 H264 = Codec("H264", 90000, 1, 102, (("profile-level-id", "42e01f"), ("packetization-mode", "1")))
 VP8 = Codec("VP8", 90000, 1, 96)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from sfu.rtc.negotiation import Negotiated, Role, negotiate
-from sfu.rtc.sdp import Local, parse, write_answer
+from sfu.rtc.sdp.negotiate import Negotiated, Role, negotiate
+from sfu.rtc.sdp.parse import Local, parse, write_answer
 
-VECTORS = Path(__file__).parent.parent / "vectors" / "sdp"
+VECTORS = Path(__file__).parents[1] / "vectors" / "sdp"
 NAMES = sorted(path.stem for path in VECTORS.glob("*.sdp"))
 PREFERENCE = ("h264", "vp8", "vp9", "av1")
 LOCAL = Local(

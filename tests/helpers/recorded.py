@@ -14,12 +14,12 @@ from typing import Literal, NamedTuple
 import av
 from av.bitstream import BitStreamFilterContext
 
-from recorder.muxer import Muxer
-from recorder.store import Segment, Store
-from recorder.units import CodecParameters
-from recorder.writer import SegmentWriter
-from tests.media import make_file
-from tests.programs import need
+from recorder.depacketize.units import CodecParameters
+from recorder.segments.muxer import Muxer
+from recorder.segments.writer import SegmentWriter
+from recorder.store.store import Segment, Store
+from tests.helpers.media import make_file
+from tests.helpers.programs import need
 
 START_US = 1_772_600_767_891_000  # 2026-03-04T05:06:07.891Z
 ENCODERS = {

@@ -9,8 +9,8 @@ from typing import Any
 
 from sfu import settings
 from sfu.service import Service
-from sfu.signaling.mqtt import BrokerUrl
-from tests.waiting import PATIENCE_S
+from sfu.signaling.link import BrokerUrl
+from tests.helpers.waiting import PATIENCE_S
 
 
 @asynccontextmanager

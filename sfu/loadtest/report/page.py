@@ -10,8 +10,8 @@ from html import escape
 import pygal
 from pygal.style import Style
 
-from sfu.peers.load.results import Result, Sample
-from sfu.peers.load.table import STEP_HEAD, rows, step_rows, verdict
+from sfu.loadtest.report.results import Result, Sample
+from sfu.loadtest.report.table import STEP_HEAD, rows, step_rows, verdict
 
 Points = Sequence[tuple[float, float | None]]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from sfu.peers.load.orders import CamerasStatus, Received, SentMarks, ViewersStatus
-from sfu.peers.load.spread import Spread
-from sfu.peers.load.tally import Counts
-from sfu.peers.load.usage import Usage
+from sfu.loadtest.orders import CamerasStatus, Received, SentMarks, ViewersStatus
+from sfu.loadtest.report.spread import Spread
+from sfu.loadtest.report.tally import Counts
+from sfu.loadtest.usage import Usage
 
 _BUSY = 90.0
 """% of a core, from which on a process is as good as late."""

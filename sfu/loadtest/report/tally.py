@@ -10,9 +10,9 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sfu.media.rtcp import ReportBlock
-from sfu.peers.figures import Sequences
-from sfu.peers.outgoing import abs_send_time
+from sfu.clients.outgoing import abs_send_time
+from sfu.clients.slot_stats import Sequences
+from sfu.media.formats.rtcp import ReportBlock
 
 SAMPLE = 32
 """One packet in so many is decrypted, checked and timed."""

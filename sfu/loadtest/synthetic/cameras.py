@@ -13,16 +13,16 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from sfu.media import rtcp
-from sfu.peers.attempt import Host
-from sfu.peers.load.footage import Footage
-from sfu.peers.load.orders import Answer, CamerasStatus, Order, PlanMarks, Poll, ReadMarks, SentMarks, Setup
-from sfu.peers.load.session import AT_ONCE, Session, SessionError
-from sfu.peers.load.signalling import Signalling
-from sfu.peers.outgoing import OutgoingStream
-from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.clients.attempt import Host
+from sfu.clients.outgoing import OutgoingStream
+from sfu.loadtest.orders import Answer, CamerasStatus, Order, PlanMarks, Poll, ReadMarks, SentMarks, Setup
+from sfu.loadtest.synthetic.footage import Footage
+from sfu.loadtest.synthetic.session import AT_ONCE, Session, SessionError
+from sfu.loadtest.synthetic.signalling import Signalling
+from sfu.media.formats import rtcp
+from sfu.rtc.net.port import UdpPort
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
 from sfu.rtc.transport import Transport
-from sfu.rtc.udp import UdpPort
 from sfu.signaling.messages import Tracks
 from sfu.signaling.topics import Leaf, Role
 

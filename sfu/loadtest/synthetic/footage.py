@@ -14,11 +14,11 @@ from itertools import pairwise
 
 import av
 
-from sfu.peers.encode import VideoEncoder
-from sfu.peers.frames import Frame, SourceError, h264
-from sfu.peers.packetize import PAYLOADS, ParameterSets
-from sfu.peers.source import Input
-from sfu.rtc.codec import Codec
+from sfu.clients.encode import VideoEncoder
+from sfu.clients.frames import Frame, SourceError, h264
+from sfu.clients.packetize import PAYLOADS, ParameterSets
+from sfu.clients.source import Input
+from sfu.rtc.sdp.codec import Codec
 
 RATE = 30
 _LOOP_SECONDS = 4

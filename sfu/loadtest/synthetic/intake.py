@@ -17,7 +17,7 @@ from typing import Final
 
 import cffi
 
-from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_GRO
+from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_GRO
 
 STRIDE: Final = 2048
 """Bytes from one datagram to the next; longer ones are cut."""

@@ -10,9 +10,9 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from sfu.rtc import stun
-from sfu.rtc.stun import Address
-from sfu.rtc.udp import Listener, ResponseHandler, UdpPort
+from sfu.rtc.net import stun
+from sfu.rtc.net.port import Listener, ResponseHandler, UdpPort
+from sfu.rtc.net.stun import Address
 
 
 class LazyPort(UdpPort):

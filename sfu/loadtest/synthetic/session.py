@@ -10,10 +10,10 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-from sfu.peers.attempt import Attempt, Host, PeerListener
-from sfu.peers.load.signalling import Signalling
-from sfu.rtc.description import OfferSection
-from sfu.rtc.udp import UdpPort
+from sfu.clients.attempt import Attempt, Host, PeerListener
+from sfu.loadtest.synthetic.signalling import Signalling
+from sfu.rtc.net.port import UdpPort
+from sfu.rtc.sdp.description import OfferSection
 from sfu.signaling.messages import Body, Bye, Envelope, Offer
 from sfu.signaling.topics import Leaf
 

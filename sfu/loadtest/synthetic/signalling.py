@@ -10,8 +10,8 @@ import secrets
 from collections.abc import Callable
 
 from sfu.signaling import messages
+from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming
 from sfu.signaling.messages import Body, Envelope, SignalError
-from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming
 from sfu.signaling.topics import Leaf, Role, Topics
 
 Hear = Callable[[Envelope], None]

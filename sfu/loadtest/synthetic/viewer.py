@@ -13,17 +13,17 @@ import zlib
 from array import array
 from dataclasses import dataclass, field
 
-from sfu.media import rtcp, rtp
-from sfu.peers.attempt import Host
-from sfu.peers.frames import VP8, VP9, h264
-from sfu.peers.load.lazy import LazyPort
-from sfu.peers.load.session import Session
-from sfu.peers.load.signalling import Signalling
-from sfu.peers.load.spread import Spread
-from sfu.peers.load.tally import Counts, Marks, Tally, latency_us, sampled
-from sfu.peers.outgoing import abs_send_time
-from sfu.rtc.description import ABS_SEND_TIME, MID, Description, OfferSection
-from sfu.rtc.intake import BATCH, Intake, dropped, prepare
+from sfu.clients.attempt import Host
+from sfu.clients.frames import VP8, VP9, h264
+from sfu.clients.outgoing import abs_send_time
+from sfu.loadtest.report.spread import Spread
+from sfu.loadtest.report.tally import Counts, Marks, Tally, latency_us, sampled
+from sfu.loadtest.synthetic.intake import BATCH, Intake, dropped, prepare
+from sfu.loadtest.synthetic.lazy import LazyPort
+from sfu.loadtest.synthetic.session import Session
+from sfu.loadtest.synthetic.signalling import Signalling
+from sfu.media.formats import rtcp, rtp
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
 from sfu.signaling.messages import Select, Tracks
 from sfu.signaling.topics import Leaf
 

@@ -11,25 +11,15 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
-from sfu.peers.attempt import Host
-from sfu.peers.load.orders import (
-    Answer,
-    Order,
-    Poll,
-    Population,
-    ReadMarks,
-    Received,
-    SetMarks,
-    Setup,
-    ViewersStatus,
-)
-from sfu.peers.load.session import AT_ONCE, SessionError
-from sfu.peers.load.signalling import Signalling
-from sfu.peers.load.spread import Spread
-from sfu.peers.load.tally import Counts
-from sfu.peers.load.viewer import Findings, SyntheticViewer
-from sfu.peers.outgoing import abs_send_time
-from sfu.rtc.intake import Intake
+from sfu.clients.attempt import Host
+from sfu.clients.outgoing import abs_send_time
+from sfu.loadtest.orders import Answer, Order, Poll, Population, ReadMarks, Received, SetMarks, Setup, ViewersStatus
+from sfu.loadtest.report.spread import Spread
+from sfu.loadtest.report.tally import Counts
+from sfu.loadtest.synthetic.intake import Intake
+from sfu.loadtest.synthetic.session import AT_ONCE, SessionError
+from sfu.loadtest.synthetic.signalling import Signalling
+from sfu.loadtest.synthetic.viewer import Findings, SyntheticViewer
 from sfu.signaling.topics import Role
 
 _TICK = 0.005

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from sfu.media import rtcp
-from sfu.media.bandwidth import LinkEstimate
-from sfu.media.consumer import Consumer
-from sfu.media.fanout import Fanout
-from sfu.media.keyframes import KeyFrameBudget
-from sfu.media.layers import KEY_FRAMES, LayerChoice, layer_for_window
-from sfu.media.producer import Producer
-from sfu.media.sizes import Size
-from sfu.media.track import IncomingTrack, Layer
-from sfu.rtc.description import Agreed
+from sfu.media.adapt.layers import KEY_FRAMES, LayerChoice, layer_for_window
+from sfu.media.adapt.link_estimate import LinkEstimate
+from sfu.media.formats import rtcp
+from sfu.media.formats.picture_size import Size
+from sfu.media.forward.consumer import Consumer
+from sfu.media.forward.fanout import Fanout
+from sfu.media.ingest.key_frame_requests import KeyFrameBudget
+from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.track import IncomingTrack, Layer
+from sfu.rtc.sdp.description import Agreed
 from sfu.rtc.transport import Transport
 
 _ROUND_TRIP: Final = 0.1  # seconds, until the client's first report tells better

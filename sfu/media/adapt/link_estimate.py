@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from math import inf
 
-from sfu.media.rates import Floor, Rate, grown
+from sfu.media.adapt.rates import Floor, Rate, grown
 
 _MAX_BITRATE = 10_000_000_000
 _BACK_OFF = 0.85

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from sfu.media import vp8
+from sfu.media.formats import vp8
 
 _H264_IDR, _H264_SPS, _H264_STAP_A, _H264_FU_A = 5, 7, 24, 28
 _H265_FIRST_IRAP, _H265_LAST_IRAP, _H265_VPS, _H265_SPS, _H265_AP, _H265_FU = 16, 21, 32, 33, 48, 49

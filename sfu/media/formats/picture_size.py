@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sfu.media import vp8
+from sfu.media.formats import vp8
 
 _SPS, _STAP_A = 7, 24
 _START_CODE: Final = b"\x9d\x01\x2a"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass
 from struct import Struct
 
-from sfu.media.transport_feedback import TransportFeedback, read_arrivals, write_arrivals
+from sfu.media.formats.transport_cc import TransportFeedback, read_arrivals, write_arrivals
 
 _HEADER = Struct("!BBH")
 _SSRC = Struct("!I")

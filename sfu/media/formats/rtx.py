@@ -8,7 +8,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final
 
-from sfu.media.rtp import Packet
+from sfu.media.formats.rtp import Packet
 
 _FIXED: Final = Struct("!BBHII")
 _SEQUENCE: Final = Struct("!H")

@@ -10,11 +10,11 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sfu.rtc.paths import Path, Targets
-from sfu.rtc.srtp import SrtpContext
+from sfu.rtc.net.paths import Path, Targets
+from sfu.rtc.net.srtp import SrtpContext
 
 if TYPE_CHECKING:
-    from sfu.media.consumer import Consumer
+    from sfu.media.forward.consumer import Consumer
 
 
 class Audience:

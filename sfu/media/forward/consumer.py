@@ -12,17 +12,17 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from sfu.media import rtcp, rtx, vp8
-from sfu.media.group import Group, Layout, Rewrite, Squeeze
-from sfu.media.retransmission import Retransmitter
-from sfu.media.rtp import Packet
-from sfu.media.stretch import Stretch
-from sfu.rtc.codec import Codec, matching
-from sfu.rtc.description import ABS_SEND_TIME, AUDIO_LEVEL, CNAME, MID, VIDEO_ORIENTATION, Send
+from sfu.media.formats import rtcp, rtx, vp8
+from sfu.media.formats.rtp import Packet
+from sfu.media.forward.group import Group, Layout, Rewrite, Squeeze
+from sfu.media.forward.retransmission import Retransmitter
+from sfu.media.forward.stretch import Stretch
+from sfu.rtc.sdp.codec import Codec, matching
+from sfu.rtc.sdp.description import ABS_SEND_TIME, AUDIO_LEVEL, CNAME, MID, VIDEO_ORIENTATION, Send
 from sfu.rtc.transport import Transport
 
 if TYPE_CHECKING:
-    from sfu.media.producer import Producer
+    from sfu.media.ingest.producer import Producer
 
 CARRIED: Final = (VIDEO_ORIENTATION, AUDIO_LEVEL)
 """Header extensions whose values go from producer to viewer, under the viewer's ids (RFC 8285)."""

@@ -11,14 +11,14 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from sfu.media.audience import Audience
-from sfu.media.consumer import Consumer, Drop
-from sfu.media.group import Group
-from sfu.media.producer import Producer
-from sfu.media.replay import Replays
-from sfu.media.rtp import Packet
-from sfu.rtc.burst import MAX_BURST, Burst
-from sfu.rtc.egress import Egress
+from sfu.media.formats.rtp import Packet
+from sfu.media.forward.audience import Audience
+from sfu.media.forward.consumer import Consumer, Drop
+from sfu.media.forward.group import Group
+from sfu.media.forward.replay import Replays
+from sfu.media.ingest.producer import Producer
+from sfu.rtc.net.burst import MAX_BURST, Burst
+from sfu.rtc.net.send import Egress
 
 HOLD: Final = 0.001
 """Seconds that a packet waits at most for the rest of its frame, if its camera sends frames in one go."""

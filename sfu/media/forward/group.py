@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple, Self
 
-from sfu.media import vp8
-from sfu.media.audience import Audience
-from sfu.media.rtp import Packet, extension_block, time_delta
+from sfu.media.formats import vp8
+from sfu.media.formats.rtp import Packet, extension_block, time_delta
+from sfu.media.forward.audience import Audience
 
 if TYPE_CHECKING:
-    from sfu.media.consumer import Consumer
+    from sfu.media.forward.consumer import Consumer
 
 _HEADER: Final = Struct(">HHII")
 _PLAIN, _EXTENDED = 0x8000, 0x9000  # the first 16 bits of a header: version 2, and X

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from sfu.media.consumer import Consumer
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet
+from sfu.media.formats.rtp import Packet
+from sfu.media.forward.consumer import Consumer
+from sfu.media.ingest.producer import Producer
 
 STEP: Final = 0.005
 """Seconds between two steps."""

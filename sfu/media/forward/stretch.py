@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sfu.media.group import Group
-from sfu.media.rtp import Packet, sequence_delta
+from sfu.media.formats.rtp import Packet, sequence_delta
+from sfu.media.forward.group import Group
 
 if TYPE_CHECKING:
-    from sfu.media.producer import Producer
+    from sfu.media.ingest.producer import Producer
 
 
 class Stretch:

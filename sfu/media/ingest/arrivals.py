@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from sfu.media.transport_feedback import MAX_PACKETS, REFERENCE_TICKS, TICKS_PER_S, TransportFeedback
+from sfu.media.formats.transport_cc import MAX_PACKETS, REFERENCE_TICKS, TICKS_PER_S, TransportFeedback
 
 _REMEMBERED_S: Final = 0.5
 """Seconds: a packet later than that is not told of any more."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sfu.media.rtp import Packet
-from sfu.rtc.description import MID, REPAIRED_RID, RID, Receive
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.description import MID, REPAIRED_RID, RID, Receive
 
 _MAX_SSRCS: Final = 64
 

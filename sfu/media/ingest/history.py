@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
-from sfu.media.rtp import Packet
+from sfu.media.formats.rtp import Packet
 
 _STRIDE: Final = 128
 """Packets between two looks at what has become too old: no fewer than are ever held back to leave in one burst."""

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from sfu.media.codecs import key_frame_test
-from sfu.media.feedback import Reception
-from sfu.media.gaps import Gaps
-from sfu.media.group import Group, Rewrite
-from sfu.media.history import History
-from sfu.media.keyframes import KeyFrameRequests
-from sfu.media.rtp import Packet, sequence_delta, time_delta
-from sfu.media.sizes import Size, picture_size
-from sfu.rtc.codec import Codec
+from sfu.media.formats.key_frame_detection import key_frame_test
+from sfu.media.formats.picture_size import Size, picture_size
+from sfu.media.formats.rtp import Packet, sequence_delta, time_delta
+from sfu.media.forward.group import Group, Rewrite
+from sfu.media.ingest.gaps import Gaps
+from sfu.media.ingest.history import History
+from sfu.media.ingest.key_frame_requests import KeyFrameRequests
+from sfu.media.ingest.reception import Reception
+from sfu.rtc.sdp.codec import Codec
 
 if TYPE_CHECKING:
-    from sfu.media.consumer import Consumer
-    from sfu.media.tap import Tap
+    from sfu.media.forward.consumer import Consumer
+    from sfu.media.ingest.tap import Tap
 
 _SMOOTHING: Final = 0.1
 _BURSTY: Final = 0.0005  # seconds between packets of one frame, on average

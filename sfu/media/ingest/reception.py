@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sfu.media.rtcp import ReportBlock
-from sfu.media.rtp import time_delta
+from sfu.media.formats.rtcp import ReportBlock
+from sfu.media.formats.rtp import time_delta
 
 _MAX_DROPOUT = 3000
 _MAX_MISORDER = 100

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from sfu.media.producer import Producer
-    from sfu.media.rtp import Packet
+    from sfu.media.formats.rtp import Packet
+    from sfu.media.ingest.producer import Producer
 
 
 class Tap(Protocol):

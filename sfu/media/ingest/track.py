@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 
-from sfu.media.producer import Producer
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import Receive
+from sfu.media.ingest.producer import Producer
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import Receive
 
 Layer = tuple[Producer, str | None, int | None]
 """With rid, and bitrate in bit/s: 1 until measured, None while nothing comes."""

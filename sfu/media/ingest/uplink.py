@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from sfu.media import rtcp, rtp, rtx
-from sfu.media.arrivals import Arrivals
-from sfu.media.demux import Demux, Route
-from sfu.media.feedback import BitrateCeiling, Bitrates
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet
-from sfu.media.track import IncomingTrack
-from sfu.rtc.description import CNAME, TRANSPORT_CC, Agreed, Receive
-from sfu.rtc.ingress import Arrived, untold
+from sfu.media.formats import rtcp, rtp, rtx
+from sfu.media.formats.rtp import Packet
+from sfu.media.ingest.arrivals import Arrivals
+from sfu.media.ingest.demux import Demux, Route
+from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.reception import BitrateCeiling, Bitrates
+from sfu.media.ingest.track import IncomingTrack
+from sfu.rtc.net.receive import Arrived, untold
+from sfu.rtc.sdp.description import CNAME, TRANSPORT_CC, Agreed, Receive
 
 _STALLED: Final = 10.0  # seconds without a packet until a track counts as gone (Opus DTX still sends each 0.4 s)
 _FEEDBACK: Final = 0.05  # seconds between two of transport-wide congestion control, as libwebrtc has it at most

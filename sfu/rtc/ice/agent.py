@@ -14,11 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
-from sfu.rtc.candidates import host_candidates
-from sfu.rtc.ingress import Datagrams
-from sfu.rtc.paths import Path
-from sfu.rtc.stun import Address
-from sfu.rtc.udp import UdpPort
+from sfu.rtc.ice.candidates import host_candidates
+from sfu.rtc.net.paths import Path
+from sfu.rtc.net.port import UdpPort
+from sfu.rtc.net.receive import Datagrams
+from sfu.rtc.net.stun import Address
 
 
 @dataclass(frozen=True, slots=True)

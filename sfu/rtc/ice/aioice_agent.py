@@ -17,11 +17,11 @@ from typing import Any, Final, Protocol, cast
 from aioice import Candidate, ice, turn
 from aioice.candidate import candidate_foundation, candidate_priority
 
-from sfu.rtc import stun
-from sfu.rtc.agent import TurnServer
-from sfu.rtc.paths import Path
-from sfu.rtc.stun import Address
-from sfu.rtc.udp import Listener, UdpPort
+from sfu.rtc.ice.agent import TurnServer
+from sfu.rtc.net import stun
+from sfu.rtc.net.paths import Path
+from sfu.rtc.net.port import Listener, UdpPort
+from sfu.rtc.net.stun import Address
 
 _COMPONENT: Final = 1
 _MAX_WAITING_SENDS: Final = 64

@@ -11,10 +11,10 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sfu.rtc.agent import IceAgent, TurnServer
-from sfu.rtc.full import FullAgent
-from sfu.rtc.lite import LiteAgent
-from sfu.rtc.udp import UdpPort, host_addresses
+from sfu.rtc.ice.agent import IceAgent, TurnServer
+from sfu.rtc.ice.full import FullAgent
+from sfu.rtc.ice.lite import LiteAgent
+from sfu.rtc.net.port import UdpPort, host_addresses
 
 _URI: Final = re.compile(
     r"(stun|turns?):(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]?]+))(?::(?P<port>\d{1,5}))?(?P<query>\?.*)?"

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
-from sfu.rtc import candidates, stun
-from sfu.rtc.agent import DEFAULT_LIMITS, IceAgent, Limits, TurnServer
-from sfu.rtc.ice import Base, SharedConnection
-from sfu.rtc.stun import Address
-from sfu.rtc.udp import UdpPort
+from sfu.rtc.ice import candidates
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, IceAgent, Limits, TurnServer
+from sfu.rtc.ice.aioice_agent import Base, SharedConnection
+from sfu.rtc.net import stun
+from sfu.rtc.net.port import UdpPort
+from sfu.rtc.net.stun import Address
 
 MAX_CANDIDATES: Final = 16
 """Remote addresses of one generation that are ever checked, signalled or learned."""

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sfu.rtc import stun
-from sfu.rtc.agent import DEFAULT_LIMITS, IceAgent, Limits
-from sfu.rtc.paths import Path
-from sfu.rtc.stun import Address
-from sfu.rtc.udp import UdpPort
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, IceAgent, Limits
+from sfu.rtc.net import stun
+from sfu.rtc.net.paths import Path
+from sfu.rtc.net.port import UdpPort
+from sfu.rtc.net.stun import Address
 
 _GENERATIONS: Final = 2
 """Credentials that count at once: those of an ICE restart and those before it."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sfu.rtc.srtp import MAX_DATAGRAM, TRAILER
+from sfu.rtc.net.srtp import MAX_DATAGRAM, TRAILER
 
 MAX_BURST: Final = 128
 """Packets that one `Burst` may hold, so that it always fits the arena."""

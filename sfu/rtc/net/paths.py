@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from pylibsrtp import _binding as _srtp
 
-from sfu.rtc.srtp import SrtpContext
+from sfu.rtc.net.srtp import SrtpContext
 
 
 class Path:

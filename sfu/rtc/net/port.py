@@ -19,11 +19,11 @@ from typing import Final, Protocol, Self
 
 import ifaddr
 
-from sfu.rtc import stun
-from sfu.rtc.ingress import BATCH, Datagrams, Ingress
-from sfu.rtc.paths import Path
-from sfu.rtc.stun import Address
-from sfu.rtc.ticks import Ticks
+from sfu.rtc.net import stun
+from sfu.rtc.net.paths import Path
+from sfu.rtc.net.receive import BATCH, Datagrams, Ingress
+from sfu.rtc.net.stun import Address
+from sfu.rtc.net.timers import Ticks
 
 BURST: Final = 128
 """Messages read from one socket before other work of the loop gets its turn."""

@@ -18,9 +18,9 @@ from typing import Final
 import cffi
 from pylibsrtp import _binding as _srtp
 
-from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO
-from sfu.rtc.srtp import MAX_DATAGRAM, SrtpContext
-from sfu.rtc.stun import Address
+from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO
+from sfu.rtc.net.srtp import MAX_DATAGRAM, SrtpContext
+from sfu.rtc.net.stun import Address
 
 BATCH: Final = 16
 """Messages read by one call; with segments joined by the kernel a message is many datagrams."""

@@ -20,9 +20,9 @@ from typing import Any, Final
 import cffi
 from pylibsrtp import _binding as _srtp
 
-from sfu.rtc.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments, slot_width
-from sfu.rtc.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
-from sfu.rtc.paths import Path, Targets
+from sfu.rtc.net.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments, slot_width
+from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
+from sfu.rtc.net.paths import Path, Targets
 
 _SLOTS: Final = 256  # a third of a megabyte, so that sendmmsg reads what is still in the second level cache
 _MESSAGES: Final = _SLOTS

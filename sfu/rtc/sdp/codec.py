@@ -1,7 +1,7 @@
 """Codecs as RTP payload formats: what a payload type of one peer means, and whether another peer may be sent it.
 
 Owns the names, the parameters that tell variants apart, and their order of preference.
-Never looks into a payload (that is `sfu.media.codecs`) and never writes SDP.
+Never looks into a payload (that is `sfu.media.formats.key_frame_detection`) and never writes SDP.
 """
 
 from __future__ import annotations

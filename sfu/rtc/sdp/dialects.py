@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from aiortc.sdp import DIRECTIONS, FMTP_INT_PARAMETERS
 
-from sfu.rtc.codec import CANONICAL
+from sfu.rtc.sdp.codec import CANONICAL
 
 # RFC 3551 section 6: payload types that mean something without an rtpmap.
 _STATIC_FORMATS = {"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000"}

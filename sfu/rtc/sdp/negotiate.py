@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from sfu.rtc.codec import Codec, by_preference, packetization_mode
-from sfu.rtc.description import (
+from sfu.rtc.sdp.codec import Codec, by_preference, packetization_mode
+from sfu.rtc.sdp.description import (
     ABS_SEND_TIME,
     AUDIO_LEVEL,
     EXTENSIONS,

@@ -1,7 +1,7 @@
-"""SDP text to values (RFC 8866, RFC 8829): what a peer's description says. How ours is written is `sfu.rtc.writing`.
+"""SDP text to values (RFC 8866, RFC 8829): what a peer's description says. How ours is written is `sfu.rtc.sdp.write`.
 
 Owns the limits put on incoming descriptions and the only place where their text is parsed, by `aiortc.sdp`. Never
-decides what to accept: that is `sfu.rtc.negotiation`.
+decides what to accept: that is `sfu.rtc.sdp.negotiate`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import cast
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters
 from aiortc.sdp import MediaDescription, SessionDescription
 
-from sfu.rtc.codec import CANONICAL, Codec
-from sfu.rtc.description import (
+from sfu.rtc.sdp.codec import CANONICAL, Codec
+from sfu.rtc.sdp.description import (
     Description,
     Direction,
     Local,
@@ -25,8 +25,8 @@ from sfu.rtc.description import (
     Setup,
     TransportParameters,
 )
-from sfu.rtc.dialects import Head, normalize
-from sfu.rtc.writing import write_answer, write_offer
+from sfu.rtc.sdp.dialects import Head, normalize
+from sfu.rtc.sdp.write import write_answer, write_offer
 
 __all__ = [
     "Description",

@@ -1,7 +1,7 @@
 """Our own session descriptions as SDP text (RFC 8866, RFC 8829).
 
 Owns how much is said and in which words, so that old and small peers understand it. Never decides what is agreed: that
-is `sfu.rtc.negotiation`.
+is `sfu.rtc.sdp.negotiate`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
-from sfu.rtc.codec import VIDEO, Codec
-from sfu.rtc.description import CNAME, Agreed, Direction, Local, Negotiated, OfferSection, Setup
+from sfu.rtc.sdp.codec import VIDEO, Codec
+from sfu.rtc.sdp.description import CNAME, Agreed, Direction, Local, Negotiated, OfferSection, Setup
 
 # From so many codecs on, feedback that all of them have is written once, for "*" (RFC 4585 section 4.2), to stay small.
 # Only Chromium offers as many (Firefox has 5); libdatachannel refuses a description with "*".

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator
 
 import av
 
-from sfu.media import rtp
-from sfu.peers.attempt import Host
-from sfu.peers.encode import VideoEncoder
-from sfu.peers.frames import Frame, Source, SourceCounters, h264
-from sfu.peers.outgoing import OutgoingStream
-from sfu.peers.publish import Camera
-from sfu.rtc.description import VIDEO_ORIENTATION
+from sfu.clients.attempt import Host
+from sfu.clients.encode import VideoEncoder
+from sfu.clients.frames import Frame, Source, SourceCounters, h264
+from sfu.clients.outgoing import OutgoingStream
+from sfu.clients.publish import Camera
+from sfu.media.formats import rtp
+from sfu.rtc.sdp.description import VIDEO_ORIENTATION
 from sfu.service import Service
 from sfu.signaling.topics import Leaf, Role
 

@@ -13,9 +13,9 @@ from collections.abc import AsyncIterator
 
 import av
 
-from sfu.peers.encode import VideoEncoder
-from sfu.peers.frames import Frame, SourceCounters, h264
-from sfu.peers.publish import Camera
+from sfu.clients.encode import VideoEncoder
+from sfu.clients.frames import Frame, SourceCounters, h264
+from sfu.clients.publish import Camera
 
 _BITS = 20
 _RATE = 25

@@ -14,8 +14,8 @@ from typing import Any
 
 from playwright.async_api import Page
 
-from tests.browser import clocks
-from tests.browser.pages import tiles
+from tests.helpers.browser import clocks
+from tests.helpers.browser.pages import tiles
 
 TILE = ".tile:not([hidden]) video"
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import aiohttp
 
-from tests.programs import need
-from tests.waiting import PATIENCE_S
+from tests.helpers.programs import need
+from tests.helpers.waiting import PATIENCE_S
 
 PREFERENCES = {
     "media.peerconnection.ice.loopback": True,
@@ -36,7 +36,7 @@ LISTENING = b"WebDriver BiDi listening on "
 
 
 class FirefoxPage:
-    """As much of Playwright's `Page` as `tests.browser.pages` needs to look at a wall."""
+    """As much of Playwright's `Page` as `tests.helpers.browser.pages` needs to look at a wall."""
 
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket

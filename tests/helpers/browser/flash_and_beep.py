@@ -1,7 +1,7 @@
 """How far sound and picture of a real Chromium are apart in its recording, by flashes and beeps in the file.
 
-By hand, at length: `python -m tests.browser.flash_and_beep --seconds 120`. What the page itself adds is in the figures:
-it draws a flash up to a frame after the beep has begun.
+By hand, at length: `python -m tests.helpers.browser.flash_and_beep --seconds 120`. What the page itself adds is in
+the figures: it draws a flash up to a frame after the beep has begun.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from typing import NamedTuple
 import av
 from playwright.async_api import Browser, async_playwright
 
-from recorder.store import Segment, Store
-from sfu.signaling.mqtt import BrokerUrl
-from tests.brokers import Mosquitto
+from recorder.store.store import Segment, Store
+from sfu.signaling.link import BrokerUrl
 from tests.browser.conftest import FLAGS
-from tests.browser.pages import camera_page
 from tests.browser.test_chromium_camera import FLASH_AND_BEEP
-from tests.programs import need
-from tests.serving import serving
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.pages import camera_page
+from tests.helpers.programs import need
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 _BRIGHT = 128
 _LOUD = 0.1

@@ -19,16 +19,16 @@ from typing import Any
 from playwright.async_api import Browser, Page
 
 from sfu.service import Service
-from sfu.signaling.mqtt import BrokerUrl
-from tests.browser import clocks
-from tests.browser.cameras import on_air
-from tests.browser.figures import TILE, Span, between, look, shown_at, span, watch
-from tests.browser.janus import JanusStage
-from tests.browser.pages import camera_page, opened, publisher, until_live, until_true
-from tests.impairment.link import Bursts, Line, Link
-from tests.impairment.relay import Relay
-from tests.serving import serving
-from tests.waiting import until
+from sfu.signaling.link import BrokerUrl
+from tests.benchmarks.janus import JanusStage
+from tests.helpers.browser import clocks
+from tests.helpers.browser.cameras import on_air
+from tests.helpers.browser.figures import TILE, Span, between, look, shown_at, span, watch
+from tests.helpers.browser.pages import camera_page, opened, publisher, until_live, until_true
+from tests.helpers.impairment.link import Bursts, Line, Link
+from tests.helpers.impairment.relay import Relay
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 ROOM, CAMERA = "hall", "one"
 BAD = Line.both(Link(loss=0.02, delay=0.06, jitter=0.03))

@@ -9,7 +9,7 @@ from typing import Any
 from playwright.async_api import Browser, BrowserContext, Page
 
 from sfu.service import Service
-from tests.waiting import PATIENCE_S
+from tests.helpers.waiting import PATIENCE_S
 
 Tiles = list[dict[str, Any]]
 

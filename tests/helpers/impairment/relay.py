@@ -15,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tests.impairment.link import Line
-from tests.impairment.wire import enlarged
+from tests.helpers.impairment.link import Line
+from tests.helpers.impairment.wire import enlarged
 
-_ROOT = Path(__file__).parent.parent.parent
+_ROOT = Path(__file__).parents[3]
 _PATIENCE_S = 20.0
 
 Counters = dict[str, dict[str, dict[str, int]]]
@@ -44,7 +44,7 @@ class Relay:
     def __enter__(self) -> Self:
         self._control, theirs = Pipe()
         numbers = (theirs.fileno(), self._listening.fileno())
-        command = [sys.executable, "-m", "tests.impairment.wire", *map(str, numbers)]
+        command = [sys.executable, "-m", "tests.helpers.impairment.wire", *map(str, numbers)]
         self._process = subprocess.Popen(command, cwd=_ROOT, pass_fds=numbers)
         theirs.close()
         self._listening.close()

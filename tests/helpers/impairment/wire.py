@@ -18,8 +18,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
-from sfu.rtc import stun
-from tests.impairment.link import Impairment, Line
+from sfu.rtc.net import stun
+from tests.helpers.impairment.link import Impairment, Line
 
 Address = tuple[str, int]
 

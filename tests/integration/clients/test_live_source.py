@@ -8,11 +8,11 @@ from pathlib import Path
 
 import av
 
-from sfu.peers.frames import Frame
-from sfu.peers.source import open_source
-from tests.brokers import free_port
-from tests.media import make_file
-from tests.waiting import PATIENCE_S
+from sfu.clients.frames import Frame
+from sfu.clients.source import open_source
+from tests.helpers.brokers import free_port
+from tests.helpers.media import make_file
+from tests.helpers.waiting import PATIENCE_S
 
 
 async def feed(port: int, data: bytes) -> None:

@@ -12,22 +12,22 @@ from typing import Any
 
 import pytest
 
-from sfu.peers import client
-from sfu.peers.attempt import Attempt, Host
-from sfu.peers.pattern import Pattern
-from sfu.peers.publish import Camera, publish
-from sfu.peers.view import Viewer, view
-from sfu.rtc import sdp
-from sfu.rtc.description import Local, OfferSection
+from sfu.clients import peer as client
+from sfu.clients.attempt import Attempt, Host
+from sfu.clients.pattern import Pattern
+from sfu.clients.publish import Camera, publish
+from sfu.clients.view import Viewer, view
+from sfu.rtc.sdp import parse as sdp
+from sfu.rtc.sdp.description import Local, OfferSection
 from sfu.signaling import messages
+from sfu.signaling.link import BrokerLink, Incoming
 from sfu.signaling.messages import Answer, Bye, Envelope, ErrorCode, ErrorNotice, Offer
-from sfu.signaling.mqtt import BrokerLink, Incoming
 from sfu.signaling.topics import Leaf, Role
-from tests.brokers import Mosquitto
-from tests.cast import Screen, window
-from tests.media import make_file
-from tests.serving import serving
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import Screen, window
+from tests.helpers.media import make_file
+from tests.helpers.serving import serving
+from tests.helpers.waiting import PATIENCE_S, until
 
 HOST = Host.new(announce=["127.0.0.1"])
 BASELINE = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}

@@ -12,10 +12,10 @@ import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
 from sfu.http.assets import STATIC
-from sfu.http.proxy import Connector
+from sfu.http.broker_proxy import Connector
 from sfu.http.server import HttpError, HttpServer, PageInfo
-from tests.brokers import Mosquitto
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.waiting import PATIENCE_S, until
 
 CONNECT = bytes.fromhex("101000044d5154540402003c000474657374")
 """MQTT 3.1.1 CONNECT: clean session, keep alive 60 s, client id "test"."""

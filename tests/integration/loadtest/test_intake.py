@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sfu.rtc import intake as module
-from sfu.rtc.intake import BATCH, STRIDE, Intake, dropped, prepare
+from sfu.loadtest.synthetic import intake as module
+from sfu.loadtest.synthetic.intake import BATCH, STRIDE, Intake, dropped, prepare
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -11,14 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from sfu.cli import app
-from sfu.peers.load import run
-from sfu.peers.load.plan import Plan
-from sfu.peers.load.require import parse
-from sfu.peers.load.run import Wishes, load
-from sfu.peers.publish import publish
-from tests.brokers import Mosquitto
-from tests.media import make_file
-from tests.serving import serving
+from sfu.clients.publish import publish
+from sfu.loadtest import run
+from sfu.loadtest.plan import Plan
+from sfu.loadtest.require import parse
+from sfu.loadtest.run import Wishes, load
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.media import make_file
+from tests.helpers.serving import serving
 
 Start = Callable[..., Mosquitto]
 

@@ -1,6 +1,6 @@
 """A recorder killed at random moments: after repair every file plays, and at most 1.1 s is lost.
 
-As a script: `python -m tests.integration.test_kill --kills 50 [--seed 1]`; prints what each kill cost.
+As a script: `python -m tests.integration.recorder.test_kill --kills 50 [--seed 1]`; prints what each kill cost.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from pathlib import Path
 
 import pytest
 
-from recorder.index import Index, layout_of
-from recorder.muxer import Muxer
-from recorder.repair import repair
-from recorder.store import Store
-from recorder.writer import SegmentWriter
-from tests.recorded import START_US, Unit, complaints, tracks_of, units
+from recorder.segments.muxer import Muxer
+from recorder.segments.writer import SegmentWriter
+from recorder.store.index import Index, layout_of
+from recorder.store.store import Store
+from recorder.upkeep.repair import repair
+from tests.helpers.recorded import START_US, Unit, complaints, tracks_of, units
 
 # name: video codec, whether an audio track is declared, whether it speaks
 CASES: dict[str, tuple[str | None, bool, bool]] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from recorder.store import DAMAGED, Store
-from tests.recorded import START_US, complaints, record
+from recorder.store.store import DAMAGED, Store
+from tests.helpers.recorded import START_US, complaints, record
 
 SECOND = 1_000_000
 

@@ -11,14 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from recorder.store import Segment, Store
-from sfu.signaling.mqtt import BrokerUrl
-from tests.brokers import Mosquitto
-from tests.integration.test_recordings import camera
-from tests.media import make_file
-from tests.recorded import complaints, probed
-from tests.serving import serving
-from tests.waiting import until
+from recorder.store.store import Segment, Store
+from sfu.signaling.link import BrokerUrl
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.media import make_file
+from tests.helpers.recorded import complaints, probed
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
+from tests.integration.recorder.test_recordings import camera
 
 StartMosquitto = Callable[..., Mosquitto]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SFU_")}

@@ -14,16 +14,16 @@ from typing import Any
 
 import pytest
 
-from recorder.reel import Reel
-from recorder.store import Segment, Store
+from recorder.capture.pipeline import Reel
+from recorder.store.store import Segment, Store
 from recorder.walltime import parse, rfc3339
-from tests.brokers import Mosquitto
-from tests.cast import Wire, filming, watching, wire
-from tests.kill_recordings import MOST_LOST_S, camera, cameras, killed
-from tests.media import make_file
-from tests.recorded import complaints, probed
-from tests.serving import serving
-from tests.waiting import until
+from tests.benchmarks.kill_recordings import MOST_LOST_S, camera, cameras, killed
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import Wire, filming, watching, wire
+from tests.helpers.media import make_file
+from tests.helpers.recorded import complaints, probed
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
 
@@ -168,7 +168,7 @@ async def test_two_producers_a_camera_that_comes_and_goes_and_viewers_who_notice
 async def test_a_directory_that_cannot_be_written_is_told_of_and_used_once_it_can(
     mosquitto: StartMosquitto, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recorder.reel.RETRY", 0.1)
+    monkeypatch.setattr("recorder.capture.pipeline.RETRY", 0.1)
     url = mosquitto().url
     directory = tmp_path / "recordings"
     directory.write_text("a file is in the way")
@@ -209,8 +209,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_costs_old_recordings_or_pauses_and_viewers_nothing(
     mosquitto: StartMosquitto, small_disk: Path, source: Path, on_full: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recorder.reel.RETRY", 0.1)
-    monkeypatch.setattr("recorder.keeper.NEED", 1_000_000)
+    monkeypatch.setattr("recorder.capture.pipeline.RETRY", 0.1)
+    monkeypatch.setattr("recorder.upkeep.keeper.NEED", 1_000_000)
     monkeypatch.setattr("recorder.manager.NEED", 1_000_000)
     url = mosquitto().url
     async with (
@@ -278,7 +278,7 @@ async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
 async def test_after_a_kill_files_are_whole_and_sigterm_finishes_them(
     mosquitto: StartMosquitto, tmp_path: Path
 ) -> None:
-    """More kills by hand: `python -m tests.kill_recordings`."""
+    """More kills by hand: `python -m tests.benchmarks.kill_recordings`."""
     url = mosquitto().url
     async with wire(url) as home, cameras(url, tmp_path):
         lost = await killed(url, tmp_path / "recordings", 0.6)

@@ -17,20 +17,20 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from recorder import clip
-from recorder.clip import Span
-from recorder.index import layout_of
-from recorder.muxer import Muxer
-from recorder.playback import Playback
-from recorder.store import SCRATCH, Segment, Store
+from recorder.api import Lane, RecordingsApi
+from recorder.playback import clip
+from recorder.playback.clip import Span
+from recorder.playback.playback import Playback
+from recorder.segments.muxer import Muxer
+from recorder.segments.writer import SegmentWriter
+from recorder.store.index import layout_of
+from recorder.store.store import SCRATCH, Segment, Store
 from recorder.walltime import rfc3339
-from recorder.writer import SegmentWriter
 from sfu.http.answers import Refusal
-from sfu.http.recordings import Lane, RecordingsApi
 from sfu.http.server import HttpServer, PageInfo
-from tests.programs import need
-from tests.recorded import START_US, complaints, record, tracks_of, units
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.programs import need
+from tests.helpers.recorded import START_US, complaints, record, tracks_of, units
+from tests.helpers.waiting import PATIENCE_S, until
 
 SECOND = 1_000_000
 DAY = "2026-03-04"

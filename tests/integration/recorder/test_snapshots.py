@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from tests.brokers import Mosquitto
-from tests.cast import wire
-from tests.integration.test_recordings import camera
-from tests.media import make_file
-from tests.serving import serving
-from tests.unit.test_snapshots import size
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import wire
+from tests.helpers.media import make_file
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
+from tests.integration.recorder.test_recordings import camera
+from tests.unit.recorder.test_snapshots import size
 
 
 async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:

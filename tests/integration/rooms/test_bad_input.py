@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from sfu.rtc.agent import Limits
+from sfu.rtc.ice.agent import Limits
 from sfu.service import Service
 from sfu.signaling.messages import MAX_PAYLOAD, ErrorCode
-from tests.brokers import Mosquitto, Proxy
-from tests.cast import Caller, Lens, Screen, Wire, calling, filming, kept, watching, wire
-from tests.serving import serving
-from tests.unit.offers import NAMES, offer
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto, Proxy
+from tests.helpers.cast import Caller, Lens, Screen, Wire, calling, filming, kept, watching, wire
+from tests.helpers.offers import NAMES, offer
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
 BASE = {"command": "signal", "clientid": "eve", "session": "0123456789", "v": 2}

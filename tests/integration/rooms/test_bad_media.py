@@ -17,16 +17,16 @@ from dataclasses import dataclass, replace
 import pytest
 import pytest_asyncio
 
-from sfu.media import rtcp, rtp, rtx
-from sfu.media.history import History
-from sfu.peers.frames import VP8
+from sfu.clients.frames import VP8
+from sfu.media.formats import rtcp, rtp, rtx
+from sfu.media.ingest.history import History
 from sfu.rooms.participant import Participant
-from sfu.rtc.description import RID, OfferSection
+from sfu.rtc.sdp.description import RID, OfferSection
 from sfu.service import Service
-from tests.brokers import Mosquitto
-from tests.cast import Caller, Lens, Screen, Wire, calling, filming, watching, wire
-from tests.serving import serving
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import Caller, Lens, Screen, Wire, calling, filming, watching, wire
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 SENDER = 0xE7E
 CLOCK = 90_000

@@ -20,16 +20,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from pylibsrtp import _binding as srtp
 
-from sfu.rtc.agent import Limits
-from sfu.rtc.srtp import MAX_DATAGRAM
-from sfu.rtc.udp import UdpPort
+from sfu.rtc.ice.agent import Limits
+from sfu.rtc.net.port import UdpPort
+from sfu.rtc.net.srtp import MAX_DATAGRAM
 from sfu.service import Service
 from sfu.signaling.topics import Leaf
-from tests.brokers import Mosquitto
-from tests.cast import Caller, Lens, Screen, Wire, calling, filming, watching, wire
-from tests.lan import Lan, lan
-from tests.serving import serving
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import Caller, Lens, Screen, Wire, calling, filming, watching, wire
+from tests.helpers.lan import Lan, lan
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
 IP_RECVERR = 11
@@ -319,7 +319,7 @@ async def test_half_of_40_viewers_are_killed_and_the_others_do_not_notice(mosqui
     async with scene(mosquitto, lens) as at, contextlib.AsyncExitStack() as stack:
         url = at.service.broker_url
         crowd = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.crowd", str(url), "bad", "20", stdout=asyncio.subprocess.PIPE
+            sys.executable, "-m", "tests.helpers.crowd", str(url), "bad", "20", stdout=asyncio.subprocess.PIPE
         )
         try:
             staying = [

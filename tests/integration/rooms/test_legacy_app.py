@@ -11,16 +11,16 @@ from contextlib import asynccontextmanager
 import aioice.ice
 import pytest
 
-from sfu.peers.attempt import Host
-from sfu.peers.pattern import Pattern
-from sfu.peers.publish import Camera
+from sfu.clients.attempt import Host
+from sfu.clients.pattern import Pattern
+from sfu.clients.publish import Camera
 from sfu.service import Service
-from sfu.signaling.mqtt import BrokerUrl
+from sfu.signaling.link import BrokerUrl
 from sfu.signaling.topics import Leaf
-from tests.brokers import Mosquitto
-from tests.legacy_app import AiortcConnection, LegacyApp
-from tests.serving import serving
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.legacy_app import AiortcConnection, LegacyApp
+from tests.helpers.serving import serving
+from tests.helpers.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
 

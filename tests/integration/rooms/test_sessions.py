@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sfu.signaling.messages import MAX_PAYLOAD, Bye, ErrorCode, ErrorNotice
-from tests.brokers import Mosquitto
-from tests.cast import Caller, Lens, Screen, calling, filming, watching, window, wire
-from tests.serving import serving
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import Caller, Lens, Screen, calling, filming, watching, window, wire
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
 

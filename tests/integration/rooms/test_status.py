@@ -8,10 +8,10 @@ from typing import Any
 import aiohttp
 
 from sfu.service import Service
-from tests.brokers import Mosquitto
-from tests.cast import filming, watching
-from tests.serving import serving
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import filming, watching
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 Start = Callable[..., Mosquitto]
 

@@ -12,7 +12,7 @@ import time
 import pytest
 from aioice import stun as wire
 
-from tests.associations import (
+from tests.helpers.associations import (
     association,
     client_end,
     connect,
@@ -25,7 +25,7 @@ from tests.associations import (
     server_end,
     stranger,
 )
-from tests.waiting import until
+from tests.helpers.waiting import until
 
 FATAL_ALERT = bytes.fromhex("15feff0000000000000000000202 28".replace(" ", ""))
 CLOSE_NOTIFY = bytes.fromhex("15feff00000000000000010002 0100".replace(" ", ""))

@@ -8,10 +8,10 @@ import socket
 
 import pytest
 
-from sfu.rtc import udp
-from sfu.rtc.udp import UdpPort
-from tests.associations import stranger
-from tests.waiting import until
+from sfu.rtc.net import port as udp
+from sfu.rtc.net.port import UdpPort
+from tests.helpers.associations import stranger
+from tests.helpers.waiting import until
 
 
 class Ear:

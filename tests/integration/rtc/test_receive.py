@@ -10,10 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from sfu.rtc import ingress
-from sfu.rtc.ingress import BATCH, Datagrams, Ingress
-from sfu.rtc.srtp import PROFILES, SrtpContext
-from tests.waiting import PATIENCE_S
+from sfu.rtc.net import receive as ingress
+from sfu.rtc.net.receive import BATCH, Datagrams, Ingress
+from sfu.rtc.net.srtp import PROFILES, SrtpContext
+from tests.helpers.waiting import PATIENCE_S
 
 SOL_UDP, UDP_SEGMENT = 17, 103
 linux = pytest.mark.skipif(sys.platform != "linux", reason="segments are Linux's")

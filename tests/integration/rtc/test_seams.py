@@ -12,9 +12,9 @@ import pytest
 from aioice import Candidate, Connection, ice, stun, turn
 from aiortc import rtcdtlstransport as dtls
 
-from sfu.rtc import srtp
-from tests.associations import CLIENT, SERVER
-from tests.waiting import PATIENCE_S
+from sfu.rtc.net import srtp
+from tests.helpers.associations import CLIENT, SERVER
+from tests.helpers.waiting import PATIENCE_S
 
 
 class Pipe:

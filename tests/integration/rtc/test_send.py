@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sfu.rtc import egress as egress_module
-from sfu.rtc.burst import Burst
-from sfu.rtc.egress import Egress
-from sfu.rtc.paths import Path, Targets
-from sfu.rtc.srtp import MAX_DATAGRAM, PROFILES, Profile, SrtpContext, contexts
+from sfu.rtc.net import send as egress_module
+from sfu.rtc.net.burst import Burst
+from sfu.rtc.net.paths import Path, Targets
+from sfu.rtc.net.send import Egress
+from sfu.rtc.net.srtp import MAX_DATAGRAM, PROFILES, Profile, SrtpContext, contexts
 
 
 def keys(profile: Profile = PROFILES[0]) -> tuple[SrtpContext, SrtpContext]:

@@ -12,9 +12,9 @@ import pytest
 import uvloop
 from aiortc import rtcdtlstransport as dtls
 
-from sfu.rtc.agent import Limits
+from sfu.rtc.ice.agent import Limits
 from sfu.rtc.transport import Certificate, TransportState
-from tests.associations import (
+from tests.helpers.associations import (
     CLIENT,
     SERVER,
     association,
@@ -28,7 +28,7 @@ from tests.associations import (
     rtp,
     server_end,
 )
-from tests.waiting import until
+from tests.helpers.waiting import until
 
 PROFILES = [
     dtls.SRTP_AEAD_AES_128_GCM,

@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from sfu.rtc.agent import TurnServer
-from tests.associations import End, client_end, connect, exchange, ports, rtp, server_end
-from tests.brokers import free_port
-from tests.cast import Lens, filming, watching
-from tests.coturn import coturn, shut, turn_settings
-from tests.serving import serving
-from tests.waiting import until
+from sfu.rtc.ice.agent import TurnServer
+from tests.helpers.associations import End, client_end, connect, exchange, ports, rtp, server_end
+from tests.helpers.brokers import free_port
+from tests.helpers.cast import Lens, filming, watching
+from tests.helpers.coturn import coturn, shut, turn_settings
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from sfu.service import Service
-from tests.brokers import Mosquitto
-from tests.cast import Lens, Screen, Wire, calling, filming, wire
-from tests.serving import serving
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import Lens, Screen, Wire, calling, filming, wire
+from tests.helpers.serving import serving
+from tests.helpers.waiting import PATIENCE_S, until
 
 LONG = os.environ.get("CI_LONG") == "1"
 WARM_UP, VISITS = (400, 1000) if LONG else (20, 60)

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from sfu.cli import app
 from sfu.signaling.messages import Bye
-from tests.brokers import Mosquitto
-from tests.cast import calling, filming, kept, watching, wire
-from tests.serving import serving
-from tests.waiting import PATIENCE_S, until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import calling, filming, kept, watching, wire
+from tests.helpers.serving import serving
+from tests.helpers.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SFU_")}

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from sfu.signaling.mqtt import BrokerUrl, Tls
-from tests.brokers import Mosquitto, Proxy
-from tests.cast import Lens, Screen, Wire, calling, filming, kept, watching, wire
-from tests.serving import serving
-from tests.waiting import until
+from sfu.signaling.link import BrokerUrl, Tls
+from tests.helpers.brokers import Mosquitto, Proxy
+from tests.helpers.cast import Lens, Screen, Wire, calling, filming, kept, watching, wire
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
 

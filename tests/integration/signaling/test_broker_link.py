@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import uvloop
 
-from sfu.signaling.mqtt import BrokerLink, BrokerUrl, Incoming, Tls
-from tests.brokers import Mosquitto, Proxy
-from tests.waiting import PATIENCE_S, until
+from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
+from tests.helpers.brokers import Mosquitto, Proxy
+from tests.helpers.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
 LEAF = "sfu/lobby/view/peer"
@@ -297,7 +297,7 @@ async def test_two_with_one_client_id_are_told_and_slow_down(
 async def test_a_frozen_broker_is_left_and_found_again(
     mosquitto: StartMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sfu.signaling.mqtt.ANSWER_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("sfu.signaling.link.ANSWER_TIMEOUT_S", 0.3)
     broker = mosquitto()
     async with running(broker.url) as (link, _):
         broker.freeze()

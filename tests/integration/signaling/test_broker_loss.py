@@ -6,10 +6,10 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from tests.brokers import Mosquitto
-from tests.cast import filming, kept, watching, wire
-from tests.serving import serving
-from tests.waiting import until
+from tests.helpers.brokers import Mosquitto
+from tests.helpers.cast import filming, kept, watching, wire
+from tests.helpers.serving import serving
+from tests.helpers.waiting import until
 
 AWAY_S = 20.0 if os.environ.get("CI") == "true" else 3.0
 PATIENCE_S = 60.0  # back-off has grown while the broker was away

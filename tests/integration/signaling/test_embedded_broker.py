@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sfu.signaling.broker import BrokerError, EmbeddedBroker
-from sfu.signaling.mqtt import ANSWER_TIMEOUT_S, BrokerUrl, Incoming
-from tests.brokers import Proxy
-from tests.integration.test_broker_link import LEAF, observer, running
-from tests.waiting import PATIENCE_S, until
+from sfu.signaling.embedded_broker import BrokerError, EmbeddedBroker
+from sfu.signaling.link import ANSWER_TIMEOUT_S, BrokerUrl, Incoming
+from tests.helpers.brokers import Proxy
+from tests.helpers.waiting import PATIENCE_S, until
+from tests.integration.signaling.test_broker_link import LEAF, observer, running
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ async def test_it_stops_frees_its_ports_and_starts_there_again() -> None:
 async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr("sfu.signaling.broker.PROBE_INTERVAL_S", 0.2)
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_INTERVAL_S", 0.2)
     broker = EmbeddedBroker()
     await broker.start()
     url = listeners(broker)[name]
@@ -141,7 +141,7 @@ async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
 
 
 async def test_a_killed_child_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfu.signaling.broker.PROBE_INTERVAL_S", 0.2)
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_INTERVAL_S", 0.2)
     broker = EmbeddedBroker()
     await broker.start()
     assert broker._broker is not None
@@ -153,8 +153,8 @@ async def test_a_killed_child_is_started_again(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_a_healthy_broker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sfu.signaling.broker.PROBE_INTERVAL_S", 0.01)
-    monkeypatch.setattr("sfu.signaling.broker.PROBE_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_INTERVAL_S", 0.01)
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_TIMEOUT_S", PATIENCE_S)
     broker = EmbeddedBroker()
     await broker.start()
     async with observer(broker.url) as (link, heard):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sfu.media import rtcp, rtp
-from sfu.peers.frames import OPUS, Frame, h264
-from sfu.peers.outgoing import MediaClock, OutgoingStream, abs_send_time, ntp_time
-from sfu.peers.packetize import byte_stream
-from sfu.rtc.description import ABS_SEND_TIME, MID
+from sfu.clients.frames import OPUS, Frame, h264
+from sfu.clients.outgoing import MediaClock, OutgoingStream, abs_send_time, ntp_time
+from sfu.clients.packetize import byte_stream
+from sfu.media.formats import rtcp, rtp
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
 
 PICTURE = byte_stream([b"\x65" + b"\x11" * 3000])
 

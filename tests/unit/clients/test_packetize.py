@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.peers.packetize import (
+from sfu.clients.packetize import (
     MAX_PAYLOAD,
     ParameterSets,
     byte_stream,
@@ -19,7 +19,7 @@ from sfu.peers.packetize import (
     vp9_key_frame,
     vp9_payloads,
 )
-from tests.media import h264_units, make_file, packets_of
+from tests.helpers.media import h264_units, make_file, packets_of
 
 SPS, PPS, IDR, SLICE = b"\x67\x42\xe0\x1f\x8d", b"\x68\xce\x01", b"\x65\x88\x84", b"\x41\x9a\x21"
 

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from sfu.peers.frames import Frame, Source, SourceError
-from sfu.peers.handover import in_order
-from sfu.peers.packetize import nal_type, nal_units
-from sfu.peers.pattern import LOOP_SECONDS, Pattern
-from sfu.peers.source import open_source
-from tests.media import avcc_units, decoded, make_file, packets_of
+from sfu.clients.frames import Frame, Source, SourceError
+from sfu.clients.handover import in_order
+from sfu.clients.packetize import nal_type, nal_units
+from sfu.clients.pattern import LOOP_SECONDS, Pattern
+from sfu.clients.source import open_source
+from tests.helpers.media import avcc_units, decoded, make_file, packets_of
 
 BASELINE = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
 

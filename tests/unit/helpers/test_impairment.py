@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from aioice import stun
 
-from tests.impairment.link import OVERHEAD, Bursts, Impairment, Line, Link
-from tests.impairment.relay import Relay
+from tests.helpers.impairment.link import OVERHEAD, Bursts, Impairment, Line, Link
+from tests.helpers.impairment.relay import Relay
 
 PACKETS = 20_000
 PACE_S = 0.001

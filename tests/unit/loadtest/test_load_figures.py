@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.peers.figures import Sequences
-from sfu.peers.load.limit import LimitSearch, carried
-from sfu.peers.load.orders import CamerasStatus, Received, SentMarks, ViewersStatus
-from sfu.peers.load.plan import Plan, parse_bitrate
-from sfu.peers.load.report import ticks
-from sfu.peers.load.results import Figures, Moment, Result, figures
-from sfu.peers.load.spread import Spread, highest, step
-from sfu.peers.load.table import verdict
-from sfu.peers.load.tally import SAMPLE, Counts, Marks, Tally, latency_us, sampled, ticks_between
-from sfu.peers.outgoing import abs_send_time
+from sfu.clients.outgoing import abs_send_time
+from sfu.clients.slot_stats import Sequences
+from sfu.loadtest.limit import LimitSearch, carried
+from sfu.loadtest.orders import CamerasStatus, Received, SentMarks, ViewersStatus
+from sfu.loadtest.plan import Plan, parse_bitrate
+from sfu.loadtest.report.page import ticks
+from sfu.loadtest.report.results import Figures, Moment, Result, figures
+from sfu.loadtest.report.spread import Spread, highest, step
+from sfu.loadtest.report.table import verdict
+from sfu.loadtest.report.tally import SAMPLE, Counts, Marks, Tally, latency_us, sampled, ticks_between
 
 
 @given(st.integers(0, 10**9))

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sfu.peers.load.orders import CamerasStatus, Received, SentMarks, ViewersStatus
-from sfu.peers.load.report import page
-from sfu.peers.load.results import Figures, Moment, Result, figures, sample
-from sfu.peers.load.spread import Spread
-from sfu.peers.load.table import rows, verdict
-from sfu.peers.load.tally import Counts
-from sfu.peers.load.usage import Usage, usage
+from sfu.loadtest.orders import CamerasStatus, Received, SentMarks, ViewersStatus
+from sfu.loadtest.report.page import page
+from sfu.loadtest.report.results import Figures, Moment, Result, figures, sample
+from sfu.loadtest.report.spread import Spread
+from sfu.loadtest.report.table import rows, verdict
+from sfu.loadtest.report.tally import Counts
+from sfu.loadtest.usage import Usage, usage
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")

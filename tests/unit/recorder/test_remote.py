@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from recorder.remote import LEAST_WINDOWS, MOST_WINDOWS, Remote, Shown, Source
-from sfu.peers.frames import OPUS, VP8
-from sfu.rtc import sdp
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import Local, OfferSection
+from sfu.clients.frames import OPUS, VP8
+from sfu.rtc.sdp import parse as sdp
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import Local, OfferSection
 from sfu.signaling.bodies import SourceStatus
 from sfu.signaling.messages import SlotStatus, Tracks
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.duties import Duty, Mode, Rule, Rules, Switches
+from recorder.rules import Duty, Mode, Rule, Rules, Switches
 from recorder.terms import Terms
 from sfu.settings import Recording
 

@@ -6,12 +6,13 @@ import io
 import av
 import pytest
 
-from recorder import picture, snapshots
+from recorder import snapshots
+from recorder.playback import picture
 from recorder.snapshots import Busy, NoCamera, Shot, SnapshotError, Snapshots
-from sfu.media.producer import Producer
-from tests.unit.test_consumer import Camera
-from tests.unit.test_depacketize import WAYS, Way, codec
-from tests.waiting import until
+from sfu.media.ingest.producer import Producer
+from tests.helpers.waiting import until
+from tests.unit.media.forward.test_consumer import Camera
+from tests.unit.recorder.depacketize.test_depacketize import WAYS, Way, codec
 
 
 class Filmed(Camera):

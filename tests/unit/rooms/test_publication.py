@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sfu.peers.frames import VP8
+from sfu.clients.frames import VP8
 from sfu.rooms.publication import Publication
 from sfu.rooms.room import Limits, Rooms, Track
 from sfu.signaling.topics import Leaf, Topics

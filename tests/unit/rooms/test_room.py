@@ -8,7 +8,7 @@ import pytest
 
 from sfu.rooms.room import Change, Limits, RoomError, Rooms
 from sfu.signaling.topics import Leaf, Role
-from tests.unit.media_tracks import H264, audio, video, windows
+from tests.helpers.media_tracks import H264, audio, video, windows
 
 AV = (video(), audio())
 SINCE = "2026-01-02T03:04:05Z"

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from sfu.rooms.room import Change, Limits, RoomError, Rooms, SlotSpec, SlotState, Source, Track
 from sfu.signaling.topics import Leaf, Role, contains
-from tests.unit.media_tracks import H264, VP8, audio, video, windows
+from tests.helpers.media_tracks import H264, VP8, audio, video, windows
 
 ROOMS = ("s", "s/a", "s/a/b", "t")
 PEERS = ("p", "q", "r")

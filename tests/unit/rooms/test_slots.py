@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from sfu.rooms.senders import Producer, Track
 from sfu.rooms.slots import Selection, SlotSpec, Wall
-from sfu.rooms.tracks import Producer, Track
 from sfu.signaling.topics import Leaf, Role
-from tests.unit.media_tracks import H264, VP8, audio, video, windows
+from tests.helpers.media_tracks import H264, VP8, audio, video, windows
 
 AV = (video(), audio())
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.rtp import Packet
-from sfu.peers.figures import Histogram, Sequences, SlotMeter
-from sfu.peers.outgoing import abs_send_time
+from sfu.clients.outgoing import abs_send_time
+from sfu.clients.slot_stats import Histogram, Sequences, SlotMeter
+from sfu.media.formats.rtp import Packet
 from sfu.signaling.messages import SourceStatus
 
 KEY, DELTA = b"\x65\x88", b"\x41\x9a"

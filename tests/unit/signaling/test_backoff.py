@@ -4,14 +4,14 @@ from collections import Counter
 
 import pytest
 
-from sfu.signaling.address import BrokerUrl
-from sfu.signaling.reconnect import STABLE_S, Reconnect
+from sfu.signaling.backoff import STABLE_S, Reconnect
+from sfu.signaling.broker_url import BrokerUrl
 
 
 @pytest.fixture
 def reconnect(monkeypatch: pytest.MonkeyPatch) -> Reconnect:
     """Whose jitter always comes out at the ceiling."""
-    monkeypatch.setattr("sfu.signaling.reconnect.random.uniform", lambda low, high: high if low == 0 else -1)
+    monkeypatch.setattr("sfu.signaling.backoff.random.uniform", lambda low, high: high if low == 0 else -1)
     return Reconnect(BrokerUrl("mqtt", "broker", 1883), "sfu", Counter(), (1.0, 60.0))
 
 

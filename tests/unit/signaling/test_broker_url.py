@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.signaling.mqtt import BrokerUrl
+from sfu.signaling.link import BrokerUrl
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, cast
 
-from sfu.media import rtcp
-from sfu.media.downlink import Downlink
-from sfu.media.fanout import Fanout
-from sfu.media.track import IncomingTrack
-from sfu.rtc.description import Agreed, Receive, Send
-from tests.unit.test_consumer import DELTA, KEY, VP8, VP8_THERE, Camera, Viewer, Wire, deliver
-from tests.unit.test_consumer_machine import Time
+from sfu.media.adapt.downlink import Downlink
+from sfu.media.formats import rtcp
+from sfu.media.forward.fanout import Fanout
+from sfu.media.ingest.track import IncomingTrack
+from sfu.rtc.sdp.description import Agreed, Receive, Send
+from tests.unit.media.forward.test_consumer import DELTA, KEY, VP8, VP8_THERE, Camera, Viewer, Wire, deliver
+from tests.unit.media.forward.test_consumer_machine import Time
 
 SSRC = 0xABCD
 

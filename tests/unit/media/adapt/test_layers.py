@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.layers import KEY_FRAMES, LayerChoice, layer_for_window
+from sfu.media.adapt.layers import KEY_FRAMES, LayerChoice, layer_for_window
 
 LAYERS = (150_000, 500_000, 1_700_000)
 TICK = 0.1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.bandwidth import LinkEstimate
+from sfu.media.adapt.link_estimate import LinkEstimate
 
 
 def sending(estimate: LinkEstimate, bitrate: int, start: float, end: float) -> None:

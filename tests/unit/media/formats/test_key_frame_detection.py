@@ -7,8 +7,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sfu.media.codecs import starts_key_frame
-from tests.unit.encoded import FRAMES, KEY_FRAME_EVERY, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
+from sfu.media.formats.key_frame_detection import starts_key_frame
+from tests.helpers.encoded import (
+    FRAMES,
+    KEY_FRAME_EVERY,
+    aggregate,
+    encode,
+    pack,
+    pack_av1,
+    pack_units,
+    pack_vp9,
+    units,
+)
 
 X264 = ("libx264", (("preset", "ultrafast"), ("tune", "zerolatency")))
 X264_SLICES = (

@@ -10,7 +10,7 @@ from av import VideoFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.sizes import picture_size
+from sfu.media.formats.picture_size import picture_size
 
 SIZES = [(320, 180), (640, 352), (1280, 720), (720, 1280), (1918, 1078)]
 

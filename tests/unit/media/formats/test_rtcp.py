@@ -1,4 +1,4 @@
-"""RTCP: what `sfu.media.rtcp` promises, with aiortc's reader and writer as second opinion."""
+"""RTCP: what `sfu.media.formats.rtcp` promises, with aiortc's reader and writer as second opinion."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from aiortc import rtp as aiortc_rtp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media import rtcp
+from sfu.media.formats import rtcp
 
 U8 = st.integers(0, 0xFF)
 U16 = st.integers(0, 0xFFFF)

@@ -1,4 +1,4 @@
-"""RTP packets: what `sfu.media.rtp` promises, with aiortc's parser as second opinion."""
+"""RTP packets: what `sfu.media.formats.rtp` promises, with aiortc's parser as second opinion."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from aiortc.rtcrtpparameters import RTCRtpHeaderExtensionParameters, RTCRtpParam
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media import rtp
+from sfu.media.formats import rtp
 
 U16 = st.integers(0, 0xFFFF)
 U32 = st.integers(0, 0xFFFF_FFFF)

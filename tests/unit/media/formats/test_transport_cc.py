@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media import rtcp
-from sfu.media.transport_feedback import MAX_PACKETS, TransportFeedback, read_arrivals, write_arrivals
-from tests.unit.test_rtcp import PLI, U8, U16, U32, frame
+from sfu.media.formats import rtcp
+from sfu.media.formats.transport_cc import MAX_PACKETS, TransportFeedback, read_arrivals, write_arrivals
+from tests.unit.media.formats.test_rtcp import PLI, U8, U16, U32, frame
 
 SMALL = st.integers(0, 255)
 LARGE = st.integers(-0x8000, 0x7FFF)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media import vp8
-from sfu.media.vp8 import Numbers
+from sfu.media.formats import vp8
+from sfu.media.formats.vp8 import Numbers
 
 PLAIN = b"\x10\x00\x9d"
 SHORT = b"\x90\x80\x7f\x00"  # a PictureID of 7 bits: 127

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pylibsrtp import _binding
 
-from sfu.media import rtcp
-from sfu.media.consumer import Consumer, Drop
-from sfu.media.fanout import Fanout
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet, parse
-from sfu.rtc.burst import Burst
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Send
-from sfu.rtc.paths import Targets
+from sfu.media.formats import rtcp
+from sfu.media.formats.rtp import Packet, parse
+from sfu.media.forward.consumer import Consumer, Drop
+from sfu.media.forward.fanout import Fanout
+from sfu.media.ingest.producer import Producer
+from sfu.rtc.net.burst import Burst
+from sfu.rtc.net.paths import Targets
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Send
 
 VP8 = Codec("VP8", 90000, 1, 96, feedback=("nack pli",))
 VP8_THERE = Codec("VP8", 90000, 1, 120)

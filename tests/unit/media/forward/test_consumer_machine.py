@@ -17,13 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from pylibsrtp import _binding
 
-from sfu.media import rtx
-from sfu.media.consumer import Consumer
-from sfu.media.fanout import HOLD, Fanout
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet, parse
-from sfu.rtc.description import ABS_SEND_TIME, Send
-from tests.unit.test_consumer import DELTA, KEY, VP8, VP8_THERE, Wire
+from sfu.media.formats import rtx
+from sfu.media.formats.rtp import Packet, parse
+from sfu.media.forward.consumer import Consumer
+from sfu.media.forward.fanout import HOLD, Fanout
+from sfu.media.ingest.producer import Producer
+from sfu.rtc.sdp.description import ABS_SEND_TIME, Send
+from tests.unit.media.forward.test_consumer import DELTA, KEY, VP8, VP8_THERE, Wire
 
 SSRC, RTX_SSRC, RTX = 0xABCD, 0xABCE, 121
 CAMERAS = VIEWERS = 3

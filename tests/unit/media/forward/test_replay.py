@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from sfu.media.fanout import Fanout
-from tests.unit.test_consumer import DELTA, KEY, Camera, Viewer, Wire, numbers
-from tests.unit.test_consumer_machine import Time
+from sfu.media.forward.fanout import Fanout
+from tests.unit.media.forward.test_consumer import DELTA, KEY, Camera, Viewer, Wire, numbers
+from tests.unit.media.forward.test_consumer_machine import Time
 
 BODY = DELTA + bytes(1000)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sfu.media.retransmission import Retransmitter
+from sfu.media.forward.retransmission import Retransmitter
 
 MBIT = 1_000_000
 RTT = 0.06

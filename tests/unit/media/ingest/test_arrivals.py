@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sfu.media import rtcp
-from sfu.media.arrivals import Arrivals
-from sfu.media.transport_feedback import MAX_PACKETS, TransportFeedback
+from sfu.media.formats import rtcp
+from sfu.media.formats.transport_cc import MAX_PACKETS, TransportFeedback
+from sfu.media.ingest.arrivals import Arrivals
 
 TICK = 1.001 / 4000  # and what floats lose
 DATAGRAM = 1200

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.demux import Demux, Route
-from sfu.media.rtp import Packet
+from sfu.media.formats.rtp import Packet
+from sfu.media.ingest.demux import Demux, Route
 
 AUDIO = Route("a", 1, (111,), (10,))
 VIDEO = Route("v", 1, (96, 97), (20,))

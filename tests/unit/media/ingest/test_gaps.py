@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sfu.media.gaps import Gaps
+from sfu.media.ingest.gaps import Gaps
 
 START = 0x20000
 

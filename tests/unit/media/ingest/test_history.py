@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from sfu.media.history import History
-from sfu.media.rtp import Packet
+from sfu.media.formats.rtp import Packet
+from sfu.media.ingest.history import History
 
 FRAME = 3000
 START = 0x20000

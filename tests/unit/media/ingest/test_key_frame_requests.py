@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.keyframes import KeyFrameBudget, KeyFrameRequests
+from sfu.media.ingest.key_frame_requests import KeyFrameBudget, KeyFrameRequests
 
 
 def test_the_first_request_is_sent_at_once() -> None:

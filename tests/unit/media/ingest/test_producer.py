@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import pytest
 
-from sfu.media.fanout import Fanout
-from sfu.media.rtp import Packet
-from sfu.rtc.description import ABS_SEND_TIME, Send
-from tests.unit.test_consumer import DELTA, KEY, VP8, VP8_THERE, Camera, Viewer, Wire, deliver, numbers
-from tests.unit.test_consumer_machine import RTX, RTX_SSRC, SSRC, Time
+from sfu.media.formats.rtp import Packet
+from sfu.media.forward.fanout import Fanout
+from sfu.rtc.sdp.description import ABS_SEND_TIME, Send
+from tests.unit.media.forward.test_consumer import DELTA, KEY, VP8, VP8_THERE, Camera, Viewer, Wire, deliver, numbers
+from tests.unit.media.forward.test_consumer_machine import RTX, RTX_SSRC, SSRC, Time
 
 
 def sent(camera: Camera, sequence: int, now: float, *, ssrc: int = 7, payload: bytes = DELTA) -> bool:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media.feedback import BitrateCeiling, Bitrates, Reception
-from sfu.media.rtcp import ReportBlock, parse, receiver_report
+from sfu.media.formats.rtcp import ReportBlock, parse, receiver_report
+from sfu.media.ingest.reception import BitrateCeiling, Bitrates, Reception
 
 RATE = 90_000
 FRAME = 3000

@@ -9,10 +9,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.media import rtp
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet
-from sfu.rtc.codec import Codec
+from sfu.media.formats import rtp
+from sfu.media.formats.rtp import Packet
+from sfu.media.ingest.producer import Producer
+from sfu.rtc.sdp.codec import Codec
 
 VP8 = Codec("VP8", 90_000, 1, 96, feedback=("nack", "nack pli"))
 H264 = Codec("H264", 90_000, 1, 97, feedback=("nack",))

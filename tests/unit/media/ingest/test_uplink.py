@@ -6,13 +6,13 @@ import struct
 
 import pytest
 
-from sfu.media import rtcp
-from sfu.media.feedback import Bitrates
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet, extension_block
-from sfu.media.uplink import Uplink
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import RID, TRANSPORT_CC, Agreed, Receive
+from sfu.media.formats import rtcp
+from sfu.media.formats.rtp import Packet, extension_block
+from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.reception import Bitrates
+from sfu.media.ingest.uplink import Uplink
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import RID, TRANSPORT_CC, Agreed, Receive
 
 VP8 = Codec("VP8", 90_000, 1, 96, feedback=("nack", "nack pli", "transport-cc"))
 WIDE, LAYER, REPAIRED = 3, 4, 5

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from recorder.assembly import Assembly
-from recorder.reorder import Arrival
-from recorder.units import Moment
-from tests.unit.test_reel import EPOCH_US, NOW, arrivals
+from recorder.capture.assembly import Assembly
+from recorder.capture.reorder import Arrival
+from recorder.depacketize.units import Moment
+from tests.unit.recorder.capture.test_pipeline import EPOCH_US, NOW, arrivals
 
 
 def assembled(assembly: Assembly, come: list[Arrival]) -> list[Moment]:

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from recorder.actions import AskKeyFrame
-from recorder.assembly import Report
-from recorder.duties import Rule
-from recorder.files import DiskFile
-from recorder.reel import RETRY, Failed, Fault, Reel, Started, Stopped, Told
-from recorder.reorder import Arrival
-from recorder.segments import Disk, Finished
-from recorder.store import Store
-from sfu.media.rtp import Packet
-from sfu.peers.frames import OPUS
-from sfu.peers.packetize import PAYLOADS
-from sfu.rtc.codec import Codec
-from tests.recorded import START_US, complaints, probed, units
+from recorder.capture.assembly import Report
+from recorder.capture.pipeline import RETRY, Failed, Fault, Reel, Started, Stopped, Told
+from recorder.capture.reorder import Arrival
+from recorder.rules import Rule
+from recorder.segments.actions import AskKeyFrame
+from recorder.segments.files import DiskFile
+from recorder.segments.segment_files import Disk, Finished
+from recorder.store.store import Store
+from sfu.clients.frames import OPUS
+from sfu.clients.packetize import PAYLOADS
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.codec import Codec
+from tests.helpers.recorded import START_US, complaints, probed, units
 
 H264 = Codec("H264", 90_000, 1, 102, (("packetization-mode", "1"),), ("nack", "nack pli"))
 NOW = 1000.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.preroll import Preroll
-from recorder.units import CodecParameters, Moment, Unit
-from sfu.rtc.codec import Kind
+from recorder.capture.preroll import Preroll
+from recorder.depacketize.units import CodecParameters, Moment, Unit
+from sfu.rtc.sdp.codec import Kind
 
 SECOND = 1_000_000
 PICTURE = CodecParameters("VP8", 90000, 320, 180)

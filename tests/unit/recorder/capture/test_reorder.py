@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.reorder import Arrival, Reorder
-from sfu.media.rtp import Packet
-from sfu.rtc.codec import Codec
+from recorder.capture.reorder import Arrival, Reorder
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.codec import Codec
 
 REPAIRED = Codec("VP8", 90_000, 1, 96, (), ("nack", "nack pli"))
 PLAIN = Codec("opus", 48_000, 2, 111)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from recorder.assembly import Report
-from recorder.reorder import Arrival
-from recorder.tap import End, Feed, Item, Record
-from sfu.media.producer import Producer
-from sfu.media.rtp import Packet
-from sfu.media.track import IncomingTrack
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import Receive
-from tests.unit.test_consumer import DELTA, KEY
+from recorder.capture.assembly import Report
+from recorder.capture.reorder import Arrival
+from recorder.capture.tap import End, Feed, Item, Record
+from sfu.media.formats.rtp import Packet
+from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.track import IncomingTrack
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import Receive
+from tests.unit.media.forward.test_consumer import DELTA, KEY
 
 VP8 = Codec("VP8", 90_000, 1, 96, (), ("nack", "nack pli"))
 OPUS = Codec("opus", 48_000, 2, 111)

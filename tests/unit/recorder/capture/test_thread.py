@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from recorder.duties import Rule
-from recorder.files import DiskFile
-from recorder.reel import Reel, Told
-from recorder.segments import Disk
-from recorder.store import Store
-from recorder.tap import Feed
-from recorder.worker import Worker
-from tests.recorded import complaints, probed
-from tests.unit.test_reel import arrivals
+from recorder.capture.pipeline import Reel, Told
+from recorder.capture.tap import Feed
+from recorder.capture.thread import Worker
+from recorder.rules import Rule
+from recorder.segments.files import DiskFile
+from recorder.segments.segment_files import Disk
+from recorder.store.store import Store
+from tests.helpers.recorded import complaints, probed
+from tests.unit.recorder.capture.test_pipeline import arrivals
 
 
 class Stalling:

@@ -16,14 +16,23 @@ from hypothesis import strategies as st
 
 from recorder.depacketize import Depacketizer, Drop
 from recorder.depacketize.audio import opus_duration
-from recorder.units import CodecParameters, Unit
-from sfu.media.rtp import Packet
-from sfu.peers import packetize
-from sfu.rtc.codec import Codec
-from tests.media import decoded
-from tests.programs import need
-from tests.unit.encoded import FRAMES, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
-from tests.unit.test_codecs import AV1, VP8, VP9, X264, X264_SLICES, X265, X265_CLOSED, X265_OPEN
+from recorder.depacketize.units import CodecParameters, Unit
+from sfu.clients import packetize
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.codec import Codec
+from tests.helpers.encoded import FRAMES, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
+from tests.helpers.media import decoded
+from tests.helpers.programs import need
+from tests.unit.media.formats.test_key_frame_detection import (
+    AV1,
+    VP8,
+    VP9,
+    X264,
+    X264_SLICES,
+    X265,
+    X265_CLOSED,
+    X265_OPEN,
+)
 
 X265_LIVE = ("libx265", (("preset", "ultrafast"), (X265[0], X265[1] + ":open-gop=0:bframes=0")))
 DECODERS = {"H264": "h264", "H265": "hevc", "VP8": "libvpx", "VP9": "libvpx-vp9", "AV1": "libdav1d"}

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder.export import Clip, ExportError, export, make_progressive
-from recorder.files import unless_written
-from recorder.index import Index, layout_of
-from recorder.muxer import Muxer, MuxError
-from recorder.store import SCRATCH, Segment, Store
-from recorder.writer import SegmentWriter
-from tests.recorded import START_US, complaints, probed, record, tracks_of, units
+from recorder.playback.export import Clip, ExportError, export, make_progressive
+from recorder.segments.files import unless_written
+from recorder.segments.muxer import Muxer, MuxError
+from recorder.segments.writer import SegmentWriter
+from recorder.store.index import Index, layout_of
+from recorder.store.store import SCRATCH, Segment, Store
+from tests.helpers.recorded import START_US, complaints, probed, record, tracks_of, units
 
 SECOND = 1_000_000
 
@@ -194,7 +194,7 @@ def test_nobody_takes_a_segment_while_it_changes_form(tmp_path: Path, monkeypatc
             busy.append(file is None)
         return layout_of(path)
 
-    monkeypatch.setattr("recorder.export.layout_of", look)
+    monkeypatch.setattr("recorder.playback.export.layout_of", look)
     assert make_progressive(store, segment)
     assert busy == [True, True]
 

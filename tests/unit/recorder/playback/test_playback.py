@@ -16,14 +16,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.export import ExportError
-from recorder.hls import File, playlist
-from recorder.index import layout_of
-from recorder.layout import Layout, Part
-from recorder.playback import Playback
-from recorder.store import Segment, Store
+from recorder.playback.export import ExportError
+from recorder.playback.hls import File, playlist
+from recorder.playback.playback import Playback
+from recorder.store.file_layout import Layout, Part
+from recorder.store.index import layout_of
+from recorder.store.store import Segment, Store
 from recorder.walltime import parse
-from tests.recorded import START_US, record
+from tests.helpers.recorded import START_US, record
 
 SECOND = 1_000_000
 LASTS = 4_000_000

@@ -7,10 +7,10 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder import mp4
-from recorder.fragments import with_lengths
-from recorder.muxer import Muxer
-from tests.recorded import muxed, tracks_of, units
+from recorder.segments.fragments import with_lengths
+from recorder.segments.muxer import Muxer
+from recorder.store import mp4
+from tests.helpers.recorded import muxed, tracks_of, units
 
 NAL_UNIT = st.binary(min_size=1, max_size=60).filter(lambda unit: b"\0\0" not in unit and unit[-1])
 

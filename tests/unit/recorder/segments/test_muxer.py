@@ -6,10 +6,10 @@ from pathlib import Path
 import av
 import pytest
 
-from recorder import mp4, webm
-from recorder.layout import Layout
-from recorder.muxer import PART_US, Muxer, MuxError, suffix
-from tests.recorded import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units
+from recorder.segments.muxer import PART_US, Muxer, MuxError, suffix
+from recorder.store import mp4, webm
+from recorder.store.file_layout import Layout
+from tests.helpers.recorded import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units
 
 
 def _file(path: Path, muxer: Muxer, sequence: tuple[Unit, ...] | list[Unit]) -> Path:

@@ -14,21 +14,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.actions import Action, AskKeyFrame, Close, Cut, Open, Reason, Write
 from recorder.depacketize import Depacketizer
 from recorder.depacketize.audio import parameters as audio_parameters
-from recorder.muxer import Muxer
-from recorder.recording import Drop, Recording
-from recorder.timeline import Timeline
-from recorder.units import CodecParameters, Unit
-from sfu.media.rtp import Packet
-from sfu.peers import packetize
-from sfu.rtc.codec import Codec, Kind
-from tests.media import avcc_units, make_file, packets_of
-from tests.programs import need
-from tests.unit.encoded import FRAMES
-from tests.unit.test_codecs import X265_OPEN
-from tests.unit.test_depacketize import WAYS, Way
+from recorder.depacketize.units import CodecParameters, Unit
+from recorder.segments.actions import Action, AskKeyFrame, Close, Cut, Open, Reason, Write
+from recorder.segments.muxer import Muxer
+from recorder.segments.recording import Drop, Recording
+from recorder.timeline.timeline import Timeline
+from sfu.clients import packetize
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.codec import Codec, Kind
+from tests.helpers.encoded import FRAMES
+from tests.helpers.media import avcc_units, make_file, packets_of
+from tests.helpers.programs import need
+from tests.unit.media.formats.test_key_frame_detection import X265_OPEN
+from tests.unit.recorder.depacketize.test_depacketize import WAYS, Way
 
 H264 = Codec("H264", 90000, 1, 96)
 OPUS = Codec("opus", 48000, 2, 111)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from recorder import index
-from recorder.files import DiskFile, being_written, unless_written
-from recorder.muxer import Muxer, MuxError
-from recorder.store import Store
-from recorder.writer import SegmentWriter
-from tests.recorded import START_US, Unit, complaints, parameters, tracks_of, units
+from recorder.segments.files import DiskFile, being_written, unless_written
+from recorder.segments.muxer import Muxer, MuxError
+from recorder.segments.writer import SegmentWriter
+from recorder.store import index
+from recorder.store.store import Store
+from tests.helpers.recorded import START_US, Unit, complaints, parameters, tracks_of, units
 
 
 class Volatile:
@@ -168,7 +168,9 @@ def test_a_growing_file_is_locked_against_every_process(tmp_path: Path) -> None:
     path = tmp_path / "file.mp4"
     writer = _writer(path)
     _give(writer, units("H264"))
-    program = f"from pathlib import Path; from recorder.files import *; print(being_written(Path({str(path)!r})))"
+    program = (
+        f"from pathlib import Path; from recorder.segments.files import *\nprint(being_written(Path({str(path)!r})))"
+    )
     assert being_written(path)
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == "True\n"
     with unless_written(path) as file:

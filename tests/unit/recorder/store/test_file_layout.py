@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from recorder import mp4, webm
-from recorder.layout import LOST, Layout, Read
-from recorder.muxer import Muxer
-from tests.media import make_file
-from tests.recorded import muxed, tracks_of, units
+from recorder.segments.muxer import Muxer
+from recorder.store import mp4, webm
+from recorder.store.file_layout import LOST, Layout, Read
+from tests.helpers.media import make_file
+from tests.helpers.recorded import muxed, tracks_of, units
 
 Parse = Callable[[Read, int], Layout]
 _CASES: dict[str, tuple[Parse, str | None, bool]] = {

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recorder import index as indexes
-from recorder.index import Index
-from recorder.store import INDEX, Store
-from tests.recorded import START_US, record, units
+from recorder.store import index as indexes
+from recorder.store.index import Index
+from recorder.store.store import INDEX, Store
+from tests.helpers.recorded import START_US, record, units
 
 SECOND = 1_000_000
 

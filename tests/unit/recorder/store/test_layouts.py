@@ -6,12 +6,12 @@ from typing import BinaryIO
 
 import pytest
 
-from recorder import layouts
-from recorder.index import layout_in, layout_of
-from recorder.layout import LOST, Layout
-from recorder.layouts import Layouts
-from recorder.store import Segment, Store
-from tests.recorded import record
+from recorder.store import layouts
+from recorder.store.file_layout import LOST, Layout
+from recorder.store.index import layout_in, layout_of
+from recorder.store.layouts import Layouts
+from recorder.store.store import Segment, Store
+from tests.helpers.recorded import record
 
 
 @pytest.fixture(params=["H264", "VP8", None])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.placement import Placement
-from recorder.units import Moment, Unit
-from sfu.rtc.codec import Kind
+from recorder.depacketize.units import Moment, Unit
+from recorder.timeline.placement import Placement
+from sfu.rtc.sdp.codec import Kind
 
 WALL = 1_790_000_000_000_000
 RATE: dict[Kind, int] = {"audio": 48_000, "video": 90_000}

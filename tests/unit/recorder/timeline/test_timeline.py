@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.placement import Placement
-from recorder.timeline import Timeline
-from recorder.units import Moment, Unit
+from recorder.depacketize.units import Moment, Unit
+from recorder.timeline.placement import Placement
+from recorder.timeline.timeline import Timeline
 
 WALL = 1_790_000_000_000_000
 """us of UTC when our monotonic clock shows 0."""

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.cleaner import Cleaner, Held, Limits, OnFull, Policy, Reason, choose
-from recorder.muxer import Muxer
-from recorder.store import Segment, Store
-from recorder.writer import SegmentWriter
+from recorder.segments.muxer import Muxer
+from recorder.segments.writer import SegmentWriter
+from recorder.store.store import Segment, Store
+from recorder.upkeep.cleaner import Cleaner, Held, Limits, OnFull, Policy, Reason, choose
 from sfu.signaling.topics import contains
-from tests.recorded import START_US, record, tracks_of, units
+from tests.helpers.recorded import START_US, record, tracks_of, units
 
 SECOND = 1_000_000
 LIMITS = st.builds(Limits, age=st.none() | st.integers(0, 1000), size=st.none() | st.integers(0, 400))

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from recorder.cleaner import Cleaner, Deleted, Limits, Policy
-from recorder.index import layout_of
-from recorder.keeper import Keeper
-from recorder.store import Store
-from tests.recorded import START_US, complaints, record
+from recorder.store.index import layout_of
+from recorder.store.store import Store
+from recorder.upkeep.cleaner import Cleaner, Deleted, Limits, Policy
+from recorder.upkeep.keeper import Keeper
+from tests.helpers.recorded import START_US, complaints, record
 
 
 @contextmanager

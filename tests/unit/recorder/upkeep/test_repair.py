@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from recorder import index as indexes
-from recorder.index import Index
-from recorder.repair import Repaired, repair
-from recorder.store import DAMAGED, INDEX, SCRATCH, Segment, Store
-from tests.recorded import START_US, complaints, record, units
+from recorder.store import index as indexes
+from recorder.store.index import Index
+from recorder.store.store import DAMAGED, INDEX, SCRATCH, Segment, Store
+from recorder.upkeep.repair import Repaired, repair
+from tests.helpers.recorded import START_US, complaints, record, units
 
 
 def _repair(store: Store) -> list[Repaired]:
@@ -154,6 +154,6 @@ def test_many_whole_files_are_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert _repair(store) == []
     opened: list[Path] = []
     monkeypatch.setattr(indexes, "layout_of", opened.append)
-    monkeypatch.setattr("recorder.repair.layout_in", lambda file, suffix: opened.append(file))
+    monkeypatch.setattr("recorder.upkeep.repair.layout_in", lambda file, suffix: opened.append(file))
     assert _repair(store) == []
     assert opened == []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.rtc import candidates
+from sfu.rtc.ice import candidates
 
 
 def line(host: str, port: int = 40000, kind: str = "host", component: int = 1, transport: str = "udp") -> str:

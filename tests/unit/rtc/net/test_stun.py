@@ -7,7 +7,7 @@ from aioice import stun as wire
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.rtc import stun
+from sfu.rtc.net import stun
 
 PWD = "p" * 22
 ADDRESSES = [("192.0.2.1", 4000), ("2001:db8::1", 65535)]

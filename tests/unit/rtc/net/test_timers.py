@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from sfu.rtc.ticks import Ticks
+from sfu.rtc.net.timers import Ticks
 
 
 class Loop:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.rtc.codec import AUDIO, VIDEO, Codec, by_preference, h264_rank, matching, packetization_mode
+from sfu.rtc.sdp.codec import AUDIO, VIDEO, Codec, by_preference, h264_rank, matching, packetization_mode
 
 
 def codec(name: str, payload_type: int = 96, **parameters: str) -> Codec:

@@ -6,19 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import (
-    MID,
-    REPAIRED_RID,
-    RID,
-    TRANSPORT_CC,
-    Description,
-    Section,
-    TransportParameters,
-)
-from sfu.rtc.negotiation import EXTENSIONS, FEEDBACK, negotiate
-from sfu.rtc.sdp import SdpError, parse
-from tests.unit.offers import NAMES, PREFERENCE, negotiated, offer
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import MID, REPAIRED_RID, RID, TRANSPORT_CC, Description, Section, TransportParameters
+from sfu.rtc.sdp.negotiate import EXTENSIONS, FEEDBACK, negotiate
+from sfu.rtc.sdp.parse import SdpError, parse
+from tests.helpers.offers import NAMES, PREFERENCE, negotiated, offer
 
 VP8 = Codec("VP8", 90000, 1, 96, (), ("nack", "transport-cc"))
 

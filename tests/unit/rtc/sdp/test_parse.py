@@ -7,10 +7,10 @@ from aiortc import RTCPeerConnection, RTCSessionDescription
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.rtc.codec import Codec
-from sfu.rtc.description import MID
-from sfu.rtc.sdp import OfferSection, SdpError, parse, write_answer, write_offer
-from tests.unit.offers import LOCAL, NAMES, answer, negotiated, offer
+from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.description import MID
+from sfu.rtc.sdp.parse import OfferSection, SdpError, parse, write_answer, write_offer
+from tests.helpers.offers import LOCAL, NAMES, answer, negotiated, offer
 
 HEAD = (
     "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-ufrag:abcd\r\n"
