@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 from urllib.parse import quote
@@ -23,10 +23,12 @@ from recorder.playback import clip
 from recorder.playback.clip import ClipError, Span
 from recorder.playback.listing import TYPES, Entry
 from recorder.playback.playback import Playback
+from recorder.snapshots import Busy, NoCamera, Shot, SnapshotError
 from recorder.store.store import Segment
 from recorder.walltime import parse, rfc3339
 from sfu.http import headers
 from sfu.http.answers import FRESH, Refusal, answered
+from sfu.signaling.topics import valid_room
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -262,3 +264,30 @@ def _where(entry: Entry) -> dict[str, str]:
 
 def _json(data: object) -> web.Response:
     return web.json_response(data, headers=FRESH)
+
+
+class SnapshotsApi:
+    """`take(room, peer)`: raises SnapshotError."""
+
+    def __init__(self, take: Callable[[str, str | None], Awaitable[Shot]]) -> None:
+        self._take = take
+
+    def routes(self) -> list[web.RouteDef]:
+        """For `web.Application.add_routes`."""
+        return [web.get("/api/rooms/{room:.+}/snapshot.jpg", answered(self._snapshot))]
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    async def _snapshot(self, request: web.Request) -> web.StreamResponse:
+        room = request.match_info["room"]
+        if not valid_room(room):
+            raise Refusal(404, "room_not_found", "no such room")
+        try:
+            shot = await self._take(room, request.query.get("peer"))
+        except NoCamera as error:
+            raise Refusal(404, "not_found", str(error)) from error
+        except SnapshotError as error:
+            code = "busy" if isinstance(error, Busy) else "unavailable"
+            raise Refusal(503, code, str(error), retry_after=2) from error
+        return web.Response(body=shot.full, content_type="image/jpeg", headers=FRESH)

@@ -146,7 +146,7 @@ def serve(
 ) -> None:
     """Records rooms of a server elsewhere, as a viewer of them, until told to end."""
     from recorder import serve as serving
-    from recorder.terms import Terms
+    from recorder.rules import Terms
     from sfu import settings
     from sfu.signaling.link import BrokerUrl
 

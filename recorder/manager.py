@@ -15,11 +15,10 @@ from typing import Any, Final, Protocol
 from recorder.capture.pipeline import Failed, Fault, Reel, Started, Stopped, Told
 from recorder.capture.tap import Feed
 from recorder.capture.thread import Worker
-from recorder.rules import Duty, Mode, Switches
-from recorder.segments.actions import AskKeyFrame
+from recorder.rules import Duty, Mode, Switches, Terms
+from recorder.segments.recording import AskKeyFrame
 from recorder.segments.segment_files import Disk, Finished
 from recorder.store.store import Segment, Store
-from recorder.terms import Terms
 from recorder.upkeep.cleaner import Cleaner, Deleted, fitting
 from recorder.upkeep.keeper import NEED, Keeper
 from recorder.walltime import rfc3339

@@ -14,8 +14,7 @@ from typing import Any, Final
 
 from recorder.manager import Recordings
 from recorder.remote import Remote, Shown, Source
-from recorder.rules import Mode, Rules
-from recorder.terms import Terms
+from recorder.rules import Mode, Rules, Terms
 from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError, until_first
 from sfu.signaling.link import BrokerUrl

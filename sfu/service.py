@@ -17,22 +17,21 @@ from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any, Final
 
-from recorder.api import RecordingsApi
+from recorder.api import RecordingsApi, SnapshotsApi
 from recorder.manager import Recordings
 from recorder.playback.playback import Playback
-from recorder.snapshot_api import SnapshotsApi
+from recorder.rules import Terms as RecordingTerms
 from recorder.snapshots import Snapshots
-from recorder.terms import Terms as RecordingTerms
 from sfu import bridge
 from sfu.http.server import HttpServer, PageInfo
 from sfu.media.forward.fanout import Fanout
 from sfu.metrics import Metrics
 from sfu.rooms import status as figures
 from sfu.rooms.bitrates import RoomBitrates
-from sfu.rooms.cameras import first_camera
 from sfu.rooms.participant import Terms
 from sfu.rooms.room import Limits, Rooms
 from sfu.rooms.server import TICK, RoomServer
+from sfu.rooms.status import first_camera
 from sfu.rtc.ice.factory import AgentFactory, ice_credentials
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import Certificate, Transport

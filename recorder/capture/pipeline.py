@@ -18,9 +18,8 @@ from recorder.capture.preroll import Preroll
 from recorder.capture.reorder import Arrival
 from recorder.depacketize.units import Moment
 from recorder.rules import Rule
-from recorder.segments.actions import Action, AskKeyFrame, Close, Cut, Open, Write
 from recorder.segments.muxer import MuxError
-from recorder.segments.recording import Recording
+from recorder.segments.recording import Action, AskKeyFrame, Close, Cut, Open, Recording, Write
 from recorder.segments.segment_files import Disk, Finished, Segments
 from sfu.rtc.sdp.codec import Kind
 

@@ -20,8 +20,7 @@ from recorder.playback.export import export, scratch
 from recorder.playback.listing import Entry, Listing, Overview, gaps
 from recorder.playback.reader import ReadError
 from recorder.segments.files import being_written
-from recorder.store.index import Index, Span
-from recorder.store.layouts import Layouts
+from recorder.store.index import Index, Layouts, Span
 from recorder.store.store import Segment, Store
 
 _EVER_US: Final = 1 << 62

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from recorder.segments.actions import Open, Write
 from recorder.segments.files import DiskFile, PartFile, being_written
 from recorder.segments.muxer import Muxer, MuxError
+from recorder.segments.recording import Open, Write
 from recorder.segments.writer import SYNC_EVERY, SegmentWriter
 from recorder.store.store import Segment, Store
 

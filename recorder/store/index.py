@@ -9,10 +9,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from recorder.store import mp4, webm
 from recorder.store.file_layout import LOST, Layout, Read
@@ -129,3 +131,47 @@ def _loaded(path: Path) -> _Entries:
 
 def _plausible(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 3 and all(type(value) is int for value in entry)
+
+
+_MOST: Final = 160  # files; 150 KB for each whose parts are those of ten minutes
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A file as it was when its layout was found out."""
+
+    inode: int
+    size: int
+    changed_ns: int
+    layout: Layout
+
+
+class Layouts:
+    """Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Path, _Known] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, path: Path) -> Layout:
+        """Where the parts of a file lie; LOST for one that is gone, unreadable or nonsense."""
+        with self._lock:
+            known = self._known.get(path)
+        try:
+            with path.open("rb") as file:
+                stat = os.fstat(file.fileno())
+                if known is not None and known.inode == stat.st_ino:
+                    if (known.size, known.changed_ns) == (stat.st_size, stat.st_mtime_ns):
+                        return known.layout
+                    grown = known.layout if known.size <= stat.st_size else LOST
+                else:
+                    grown = LOST
+                layout = layout_in(file, path.suffix, grown)
+        except OSError:
+            return LOST
+        with self._lock:
+            self._known[path] = _Known(stat.st_ino, stat.st_size, stat.st_mtime_ns, layout)
+            self._known.move_to_end(path)
+            while len(self._known) > _MOST:
+                self._known.popitem(last=False)
+        return layout

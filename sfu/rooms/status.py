@@ -5,7 +5,7 @@ Owns the shape of that JSON. Only reads what participants and rooms count anyway
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sfu.media.forward.consumer import Consumer
@@ -13,7 +13,7 @@ from sfu.media.ingest.producer import Producer
 from sfu.rooms.participant import Participant
 from sfu.rooms.room import Rooms
 from sfu.rooms.slots import SlotState
-from sfu.signaling.topics import Leaf
+from sfu.signaling.topics import Leaf, contains
 
 
 def of_rooms(rooms: Rooms, participants: Mapping[Leaf, Participant], now: float) -> dict[str, Any]:
@@ -90,3 +90,15 @@ def _consumer(consumer: Consumer) -> dict[str, Any]:
         "over_budget": repairs.over_budget,
         "unknown": repairs.unknown,
     }
+
+
+def first_camera(participants: Iterable[Participant], room: str, peer: str | None, now: float) -> Producer | None:
+    """The best layer of the first video that flows in `room` or below it, from `peer` if one is named."""
+    for participant in participants:
+        leaf, uplink = participant.leaf, participant.uplink
+        if contains(room, leaf.room) and peer in (None, leaf.peer):
+            for mid, track in uplink.tracks.items():
+                if mid in uplink.flowing and track.codec.kind == "video":
+                    flowing = [producer for producer, _, bitrate in track.layers(now) if bitrate is not None]
+                    return flowing[-1] if flowing else track.main
+    return None

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.rules import Duty, Mode, Rule, Rules, Switches
-from recorder.terms import Terms
+from recorder.rules import Duty, Mode, Rule, Rules, Switches, Terms
 from sfu.settings import Recording
 
 ROOMS = ["a", "a/b", "a/b/c", "ab", "d"]

@@ -13,8 +13,8 @@ from recorder.capture.assembly import Report
 from recorder.capture.pipeline import RETRY, Failed, Fault, Reel, Started, Stopped, Told
 from recorder.capture.reorder import Arrival
 from recorder.rules import Rule
-from recorder.segments.actions import AskKeyFrame
 from recorder.segments.files import DiskFile
+from recorder.segments.recording import AskKeyFrame
 from recorder.segments.segment_files import Disk, Finished
 from recorder.store.store import Store
 from sfu.clients.frames import OPUS

@@ -17,9 +17,8 @@ from hypothesis import strategies as st
 from recorder.depacketize import Depacketizer
 from recorder.depacketize.audio import parameters as audio_parameters
 from recorder.depacketize.units import CodecParameters, Unit
-from recorder.segments.actions import Action, AskKeyFrame, Close, Cut, Open, Reason, Write
 from recorder.segments.muxer import Muxer
-from recorder.segments.recording import Drop, Recording
+from recorder.segments.recording import Action, AskKeyFrame, Close, Cut, Drop, Open, Reason, Recording, Write
 from recorder.timeline.timeline import Timeline
 from sfu.clients import packetize
 from sfu.media.formats.rtp import Packet

@@ -8,8 +8,7 @@ import pytest
 
 from recorder.store import layouts
 from recorder.store.file_layout import LOST, Layout
-from recorder.store.index import layout_in, layout_of
-from recorder.store.layouts import Layouts
+from recorder.store.index import Layouts, layout_in, layout_of
 from recorder.store.store import Segment, Store
 from tests.helpers.recorded import record
 
