@@ -20,7 +20,7 @@ from aiofiles.threadpool.binary import AsyncBufferedReader
 from aiohttp import web
 
 from recorder.playback import clip
-from recorder.playback.clip import ClipError, Span
+from recorder.playback.clip import ClipError, ClipSpan
 from recorder.playback.listing import TYPES, Entry
 from recorder.playback.playback import Playback
 from recorder.snapshots import Busy, NoCamera, Shot, SnapshotError
@@ -161,11 +161,11 @@ class RecordingsApi:
             raise Refusal(503, "busy", "other clips are being made: try again", retry_after=10)
         self._copies += 1
         try:
-            return await self._send_clip(request, Span(room, peer, since_us, until_us))
+            return await self._send_clip(request, ClipSpan(room, peer, since_us, until_us))
         finally:
             self._copies -= 1
 
-    async def _send_clip(self, request: web.Request, span: Span) -> web.StreamResponse:
+    async def _send_clip(self, request: web.Request, span: ClipSpan) -> web.StreamResponse:
         def wanted() -> bool:
             return request.transport is not None and not request.transport.is_closing()
 

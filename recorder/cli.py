@@ -146,7 +146,7 @@ def serve(
 ) -> None:
     """Records rooms of a server elsewhere, as a viewer of them, until told to end."""
     from recorder import serve as serving
-    from recorder.rules import Terms
+    from recorder.rules import RecordingConfig
     from sfu import settings
     from sfu.signaling.link import BrokerUrl
 
@@ -157,7 +157,7 @@ def serve(
         if loaded.broker == settings.EMBEDDED:
             _fail("--broker: which broker?", WRONG_USAGE)
         where = serving.Where(BrokerUrl.parse(loaded.broker), loaded.base, token, peer_id)
-        terms = Terms.of(loaded.recording.model_dump())
+        terms = RecordingConfig.of(loaded.recording.model_dump())
     except (settings.SettingsError, ValueError) as error:
         _fail(str(error), WRONG_USAGE)
     try:

@@ -12,10 +12,10 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol
 
-from recorder.capture.pipeline import Failed, Fault, Reel, Started, Stopped, Told
+from recorder.capture.pipeline import Failed, Fault, Pipeline, Started, Stopped, Told
 from recorder.capture.tap import Feed
-from recorder.capture.thread import Worker
-from recorder.rules import Duty, Mode, Switches, Terms
+from recorder.capture.thread import RecorderThread
+from recorder.rules import Duty, Mode, RecordingConfig, Switches
 from recorder.segments.recording import AskKeyFrame
 from recorder.segments.segment_files import Disk, Finished
 from recorder.store.store import Segment, Store
@@ -45,7 +45,7 @@ class Coming(Protocol):
         """The mids of those from which packets come."""
 
 
-class Audience(Protocol):
+class RecordingEvents(Protocol):
     """Who is told."""
 
     def recording(self, room: str, peer: str, on: bool, event: dict[str, Any]) -> None:
@@ -58,7 +58,7 @@ class Audience(Protocol):
 class Recordings:
     """Makes them from `start` to `close`. `clock`: the event loop's, in seconds."""
 
-    def __init__(self, terms: Terms, audience: Audience, clock: Callable[[], float]) -> None:
+    def __init__(self, terms: RecordingConfig, audience: RecordingEvents, clock: Callable[[], float]) -> None:
         self.store = Store(terms.directory)
         self._terms = terms
         self._audience = audience
@@ -69,7 +69,7 @@ class Recordings:
         self._feeding = asyncio.Event()  # whether there are any
         self._on: set[_Source] = set()
         self._ended: dict[_Source, float] = {}
-        self._worker = Worker()
+        self._worker = RecorderThread()
         cleaner = Cleaner(self.store, fitting(terms.policy, terms.directory))
         self._keeper = Keeper(self.store, cleaner, progressive=terms.progressive, tell=self._on_deleted)
         self._disk = Disk(self.store, terms.sync, has_room=lambda: cleaner.has_room(NEED))
@@ -180,7 +180,7 @@ class Recordings:
         self._feeding.set()
         rule = self._terms.rules.of(room)
         kinds = {track.codec.kind for track in tracks}
-        reel = Reel(source, kinds, self._disk, rule, tell=lambda told: self._post(source, feed, told))
+        reel = Pipeline(source, kinds, self._disk, rule, tell=lambda told: self._post(source, feed, told))
         feed.record(duty is Duty.RECORD)
         feed.begin(tracks, since=self._ended.get(source, float("-inf")))
         self._worker.add(feed, reel)

@@ -18,7 +18,7 @@ from sfu.clients.peer import Peer
 from sfu.clients.view import AUDIO, VIDEO
 from sfu.media.formats import rtcp
 from sfu.media.ingest.producer import HISTORY_BYTES
-from sfu.media.ingest.reception import Bitrates
+from sfu.media.ingest.reception import BitrateBounds
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rtc.sdp.codec import Codec
@@ -31,7 +31,7 @@ LEAST_WINDOWS: Final = 2
 MOST_WINDOWS: Final = 32
 """A session description holds two sections for each, and 64 in all."""
 _EXTENSIONS: Final = {MID: 1}
-_UNLIMITED: Final = Bitrates(0, 1 << 40)
+_UNLIMITED: Final = BitrateBounds(0, 1 << 40)
 _REPORT: Final = 1.0
 _PATIENCE: Final = 1.0
 

@@ -11,7 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from recorder.upkeep.cleaner import Limits, OnFull, Policy
+from recorder.upkeep.cleaner import OnFull, Policy, StorageLimits
 from sfu.signaling.topics import contains, valid_room
 
 
@@ -103,7 +103,7 @@ def _nearest(room: str, among: Mapping[str, object]) -> str | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RecordingConfig:
     """How recordings are made and kept. `sync`: seconds that a loss of power may cost."""
 
     directory: Path
@@ -113,15 +113,15 @@ class Terms:
     progressive: bool = False
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> Terms:
+    def of(cls, settings: Mapping[str, Any]) -> RecordingConfig:
         """By validated settings (`SFU_RECORDING__...`), in seconds and bytes; ValueError if a room cannot be one."""
         rooms: Mapping[str, Mapping[str, Any]] = settings["rooms"]
         for room in rooms:
             if not valid_room(room):
                 raise ValueError(f"{room!r} is no room")
         policy = Policy(
-            Limits(settings["keep"], settings["keep_bytes"]),
-            {room: Limits(own["keep"], own["keep_bytes"]) for room, own in rooms.items()},
+            StorageLimits(settings["keep"], settings["keep_bytes"]),
+            {room: StorageLimits(own["keep"], own["keep_bytes"]) for room, own in rooms.items()},
             settings["keep_free"],
             OnFull(settings["on_full"]),
         )

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from recorder.manager import Recordings
 from recorder.remote import Remote, Shown, Source
-from recorder.rules import Mode, Rules, Terms
+from recorder.rules import Mode, RecordingConfig, Rules
 from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError, until_first
 from sfu.signaling.link import BrokerUrl
@@ -45,7 +45,7 @@ class _Nobody:
         """See `Audience`."""
 
 
-async def serve(rooms: Sequence[str], where: Where, terms: Terms, *, stop: asyncio.Event) -> int:
+async def serve(rooms: Sequence[str], where: Where, terms: RecordingConfig, *, stop: asyncio.Event) -> int:
     """Records all producers of `rooms` and their sub-rooms until `stop`; the exit code.
 
     A broker or server that is away is waited for. 1: the server refuses us; 2: a room or base that cannot be one.

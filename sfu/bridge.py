@@ -22,7 +22,7 @@ _EXPIRY: Final = 30  # seconds that a broker keeps signalling and events for som
 
 
 @dataclass(frozen=True, slots=True)
-class Outbox:
+class MqttPublisher:
     """The room server's words on their topics."""
 
     link: BrokerLink
@@ -65,7 +65,7 @@ class Outbox:
 class Chronicle:
     """The recorder's words: what changes a room's state goes through the rooms, which also tell of it."""
 
-    outbox: Outbox
+    outbox: MqttPublisher
     note: Callable[..., None]
 
     def recording(self, room: str, peer: str, on: bool, event: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from sfu.signaling.topics import Role
 _ROLES: Final = tuple(role.value for role in Role)
 
 
-class Recordings(Protocol):
+class RecordingCounters(Protocol):
     """What the recorder counts."""
 
     @property
@@ -47,7 +47,7 @@ class Metrics(Collector):
     """What `/metrics` shows."""
 
     def __init__(
-        self, server: RoomServer, fanout: Fanout, port: UdpPort, link: BrokerLink, recordings: Recordings
+        self, server: RoomServer, fanout: Fanout, port: UdpPort, link: BrokerLink, recordings: RecordingCounters
     ) -> None:
         self._server = server
         self._fanout = fanout

@@ -20,7 +20,7 @@ from typing import Any, Final
 from recorder.api import RecordingsApi, SnapshotsApi
 from recorder.manager import Recordings
 from recorder.playback.playback import Playback
-from recorder.rules import Terms as RecordingTerms
+from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge
 from sfu.http.server import HttpServer, PageInfo
@@ -28,8 +28,8 @@ from sfu.media.forward.fanout import Fanout
 from sfu.metrics import Metrics
 from sfu.rooms import status as figures
 from sfu.rooms.bitrates import RoomBitrates
-from sfu.rooms.participant import Terms
-from sfu.rooms.room import Limits, Rooms
+from sfu.rooms.participant import RoomConfig
+from sfu.rooms.room import RoomLimits, Rooms
 from sfu.rooms.server import TICK, RoomServer
 from sfu.rooms.status import first_camera
 from sfu.rtc.ice.factory import AgentFactory, ice_credentials
@@ -104,14 +104,14 @@ class Service:
         self.fanout = Fanout(loop, clock=loop.time, end_of_turn=self.port.after_read)
         self.link = self._make_link()
         self.rooms = Rooms(
-            Limits(
+            RoomLimits(
                 viewers_per_room=settings.limits.viewers_per_room,
                 rooms=settings.limits.rooms,
                 producers_per_room=settings.limits.producers_per_room,
             ),
             same_peer=settings.same_peer,
         )
-        self._outbox = bridge.Outbox(self.link, self.topics)
+        self._outbox = bridge.MqttPublisher(self.link, self.topics)
         self.server = self._make_server(loop)
         self.recordings = self._make_recordings(loop)
         self.snapshots = Snapshots(
@@ -181,7 +181,7 @@ class Service:
             shown = Certificate.generate() if fresh_certificate else certificate
             return Transport(agents.make(), shown, role="server")
 
-        terms = Terms(
+        terms = RoomConfig(
             preference=tuple(name.lower() for name in media.codecs),
             bitrates=bitrates,
             history_bytes=media.history,
@@ -203,7 +203,7 @@ class Service:
 
     def _make_recordings(self, loop: asyncio.AbstractEventLoop) -> Recordings:
         try:
-            terms = RecordingTerms.of(self.settings.recording.model_dump())
+            terms = RecordingConfig.of(self.settings.recording.model_dump())
         except ValueError as error:
             raise SettingsError(f"recording.rooms: {error}") from error
         recordings = Recordings(terms, bridge.Chronicle(self._outbox, self.server.note_recording), loop.time)

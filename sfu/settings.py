@@ -116,9 +116,9 @@ def _seconds(value: object) -> object:
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-BitRate = Annotated[int, BeforeValidator(_bit_rate)]
-BitRates = Annotated[tuple[int, int], BeforeValidator(_bit_rates), AfterValidator(_in_order)]
-RoomBitRates = Annotated[dict[str, BitRates], NoDecode, BeforeValidator(_table)]
+Bitrate = Annotated[int, BeforeValidator(_bit_rate)]
+BitrateRange = Annotated[tuple[int, int], BeforeValidator(_bit_rates), AfterValidator(_in_order)]
+RoomBitrateRanges = Annotated[dict[str, BitrateRange], NoDecode, BeforeValidator(_table)]
 Bytes = Annotated[int, BeforeValidator(_bytes)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Mode = Literal["off", "on_demand", "always", "event"]
@@ -133,7 +133,7 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
 
-class Tls(_Part):
+class TlsSettings(_Part):
     """Certificates towards the broker, for `mqtts://` and `wss://`."""
 
     ca: Path | None = Field(None, description="file with the CA certificates that the broker's must come from")
@@ -141,15 +141,15 @@ class Tls(_Part):
     key: Path | None = Field(None, description="its private key file")
 
 
-class Media(_Part):
+class MediaSettings(_Part):
     """The one UDP port and what is negotiated on it."""
 
     port: int = Field(7882, ge=0, le=65535, description="UDP port for all media; 0 takes a free one")
     bind: Words = Field(("0.0.0.0", "::"), description="addresses to listen on")  # noqa: S104  # cameras come from outside
     announce: Words = Field((), description="addresses put in candidates; empty: the machine's own, loopback included")
     codecs: Words = Field(("h264", "vp8", "vp9", "av1"), description="what producers are asked to send, best first")
-    max_bitrate: BitRate = Field(4_000_000, gt=0, description="bit/s that one camera is asked to stay below")
-    room_bitrates: RoomBitRates = Field(
+    max_bitrate: Bitrate = Field(4_000_000, gt=0, description="bit/s that one camera is asked to stay below")
+    room_bitrates: RoomBitrateRanges = Field(
         {},
         description="the same for rooms with their sub-rooms, and what to ask for at least: site/gate=1M,hall=300k-2M",
     )
@@ -162,7 +162,7 @@ class Media(_Part):
     ice_servers: Words = Field((), description="stun: and turn: URLs that clients are told in bridge/info")
 
 
-class Limits(_Part):
+class LimitSettings(_Part):
     """How much of everything."""
 
     rooms: int = Field(1000, ge=1, description="rooms with somebody in them")
@@ -171,7 +171,7 @@ class Limits(_Part):
     messages: int = Field(100, ge=10, description="signalling messages per leaf in 10 s")
 
 
-class RoomRecording(_Part):
+class RoomRecordingSettings(_Part):
     """What one room, with its sub-rooms, has otherwise: `always segment=5m keep=90d keep_bytes=50GB preroll=10s`."""
 
     mode: Mode | None = None
@@ -190,10 +190,10 @@ class RoomRecording(_Part):
         return {name if equals else "mode": said if equals else name for name, equals, said in pairs}
 
 
-Rooms = Annotated[dict[str, RoomRecording], NoDecode, BeforeValidator(_table)]
+Rooms = Annotated[dict[str, RoomRecordingSettings], NoDecode, BeforeValidator(_table)]
 
 
-class Recording(_Part):
+class RecordingSettings(_Part):
     """Which producers are recorded, where to, and what is kept."""
 
     dir: Path = Field(Path("recordings"), description="directory of all recordings")
@@ -233,10 +233,10 @@ class Settings(BaseSettings):
     frame_ancestors: Words = Field(("'self'",), description="sites that may frame /embed (Content-Security-Policy)")
     origins: Words = Field((), description="further web origins that may use the broker's WebSocket door")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged to stderr")
-    tls: Tls = Field(default_factory=lambda: Tls.model_validate({}), description="")
-    media: Media = Field(default_factory=lambda: Media.model_validate({}), description="")
-    limits: Limits = Field(default_factory=lambda: Limits.model_validate({}), description="")
-    recording: Recording = Field(default_factory=lambda: Recording.model_validate({}), description="")
+    tls: TlsSettings = Field(default_factory=lambda: TlsSettings.model_validate({}), description="")
+    media: MediaSettings = Field(default_factory=lambda: MediaSettings.model_validate({}), description="")
+    limits: LimitSettings = Field(default_factory=lambda: LimitSettings.model_validate({}), description="")
+    recording: RecordingSettings = Field(default_factory=lambda: RecordingSettings.model_validate({}), description="")
 
 
 def load(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from recorder.capture.reorder import Arrival, Reorder
 from recorder.depacketize import Depacketizer
-from recorder.depacketize.units import Moment
+from recorder.depacketize.units import PlacedUnit
 from recorder.timeline.placement import Placement
 from sfu.rtc.sdp.codec import Codec, Kind
 
@@ -59,7 +59,7 @@ class Assembly:
         """What was reported of tracks from which nothing has come."""
         self._ended: Counter[str] = Counter()
 
-    def take(self, arrival: Arrival, epoch_us: int) -> list[Moment]:
+    def take(self, arrival: Arrival, epoch_us: int) -> list[PlacedUnit]:
         """The moments that a packet makes complete."""
         stream = self._streams.get(arrival.kind)
         if stream is not None and stream.continues(arrival):
@@ -69,23 +69,23 @@ class Assembly:
         begun = self._streams[arrival.kind]
         return left + self._placed(begun, begun.reorder.push(arrival), epoch_us)
 
-    def report(self, report: Report) -> list[Moment]:
+    def report(self, report: Report) -> list[PlacedUnit]:
         """What a camera says of its clocks, and the moments that waited for it."""
         if report.kind not in self._streams:
             self._early[report.kind] = report
             return []
         return self._placement.on_sender_report(report.kind, report.ntp, report.media_time, now=report.now)
 
-    def expired(self, now: float, epoch_us: int) -> list[Moment]:
+    def expired(self, now: float, epoch_us: int) -> list[PlacedUnit]:
         """What has waited long enough, for packets or for reports; to be asked now and then."""
-        moments: list[Moment] = []
+        moments: list[PlacedUnit] = []
         for stream in self._streams.values():
             moments += self._placed(stream, stream.reorder.expired(now), epoch_us)
         return moments + self._placement.tick(now=now)
 
-    def flush(self, epoch_us: int) -> list[Moment]:
+    def flush(self, epoch_us: int) -> list[PlacedUnit]:
         """What waits still, at the end."""
-        moments: list[Moment] = []
+        moments: list[PlacedUnit] = []
         for stream in self._streams.values():
             moments += self._placed(stream, stream.reorder.flush(), epoch_us)
         return moments + self._placement.release()
@@ -97,7 +97,7 @@ class Assembly:
             total.update(stream.drops())
         return total
 
-    def _begin(self, arrival: Arrival, before: _Stream | None) -> list[Moment]:
+    def _begin(self, arrival: Arrival, before: _Stream | None) -> list[PlacedUnit]:
         """Another stream of a track; what waited of the one before."""
         kind, codec = arrival.kind, arrival.codec
         if before is not None:
@@ -107,8 +107,8 @@ class Assembly:
         early = self._early.pop(kind, None)
         return moments if early is None else moments + self.report(early)
 
-    def _placed(self, stream: _Stream, ready: Sequence[Arrival], epoch_us: int) -> list[Moment]:
-        moments: list[Moment] = []
+    def _placed(self, stream: _Stream, ready: Sequence[Arrival], epoch_us: int) -> list[PlacedUnit]:
+        moments: list[PlacedUnit] = []
         for arrival in ready:
             for unit in stream.depacketizer.push(arrival.packet):
                 wall_us = epoch_us + int(arrival.now * 1e6)

@@ -16,11 +16,11 @@ from typing import Final
 from recorder.capture.assembly import Assembly, Report
 from recorder.capture.preroll import Preroll
 from recorder.capture.reorder import Arrival
-from recorder.depacketize.units import Moment
+from recorder.depacketize.units import PlacedUnit
 from recorder.rules import Rule
 from recorder.segments.muxer import MuxError
 from recorder.segments.recording import Action, AskKeyFrame, Close, Cut, Open, Recording, Write
-from recorder.segments.segment_files import Disk, Finished, Segments
+from recorder.segments.segment_files import Disk, Finished, SegmentFiles
 from sfu.rtc.sdp.codec import Kind
 
 RETRY: Final = 2.0
@@ -66,7 +66,7 @@ Told = Started | Stopped | Failed | Finished | AskKeyFrame
 """What a reel says to the event loop."""
 
 
-class Reel:
+class Pipeline:
     """One producer, `source` by room and peer. `expected`: the kinds of tracks that were negotiated."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Reel:
         self._tell = tell
         self._assembly = Assembly(expected)
         self._preroll = Preroll(int(rule.preroll * 1e6)) if rule.preroll else None
-        self._segments = Segments(disk, *source)
+        self._segments = SegmentFiles(disk, *source)
         self._recording: Recording | None = None
         self._wanted = False
         self._on = False
@@ -163,7 +163,7 @@ class Reel:
         except OSError:  # trying tells what is wrong
             return True
 
-    def _push(self, moments: Iterable[Moment], now: float) -> None:
+    def _push(self, moments: Iterable[PlacedUnit], now: float) -> None:
         for moment in moments:
             if self._recording is not None:
                 actions = self._recording.push(moment.track, moment.unit, moment.wall_us, now=now)

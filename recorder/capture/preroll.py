@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from recorder.depacketize.units import Moment
+from recorder.depacketize.units import PlacedUnit
 
 _SOUND_US: Final = 1_000_000
 
@@ -20,7 +20,7 @@ class _Group:
 
     start_us: int
     video: bool
-    moments: list[Moment] = field(default_factory=list)
+    moments: list[PlacedUnit] = field(default_factory=list)
     size: int = 0
 
 
@@ -41,7 +41,7 @@ class Preroll:
         """Bytes of media remembered."""
         return self._size
 
-    def push(self, moment: Moment) -> bool:
+    def push(self, moment: PlacedUnit) -> bool:
         """Remembers a moment; True if a key frame is needed, to begin with or to forget what was before it."""
         if self._begins(moment):
             self._groups.append(_Group(moment.wall_us, moment.track == "video"))
@@ -54,21 +54,21 @@ class Preroll:
         self._forget(moment.wall_us - self._length_us)
         return not self._groups or (self._groups[-1].video and self._lasts(moment) > self._length_us)
 
-    def replay(self) -> list[Moment]:
+    def replay(self) -> list[PlacedUnit]:
         """All that is remembered, oldest first, and forgets it: from now on the recording has it."""
         moments = [moment for group in self._groups for moment in group.moments]
         self._groups.clear()
         self._size = 0
         return moments
 
-    def _begins(self, moment: Moment) -> bool:
+    def _begins(self, moment: PlacedUnit) -> bool:
         if moment.track == "video":
             return moment.unit.key
         if not self._groups:
             return True
         return not self._groups[-1].video and abs(self._lasts(moment)) >= _SOUND_US
 
-    def _lasts(self, moment: Moment) -> int:
+    def _lasts(self, moment: PlacedUnit) -> int:
         return moment.wall_us - self._groups[-1].start_us
 
     def _forget(self, before_us: int) -> None:

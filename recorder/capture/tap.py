@@ -34,13 +34,13 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class EndOfMedia:
     """Nothing follows."""
 
     reason: str
 
 
-Item = Arrival | Report | Record | End
+Item = Arrival | Report | Record | EndOfMedia
 
 
 class Feed:
@@ -96,7 +96,7 @@ class Feed:
         """Lets go of the producers."""
         for tap in self._taps.values():
             tap.let_go()
-        self.items.append(End(reason))
+        self.items.append(EndOfMedia(reason))
 
     def request_key_frame(self) -> None:
         """The recording cannot go on without one."""

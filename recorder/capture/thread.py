@@ -13,8 +13,8 @@ from collections import Counter, deque
 from collections.abc import Mapping
 from typing import Final
 
-from recorder.capture.pipeline import Fault, Reel
-from recorder.capture.tap import End, Feed, Item, Record
+from recorder.capture.pipeline import Fault, Pipeline
+from recorder.capture.tap import EndOfMedia, Feed, Item, Record
 
 _log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ _TICK: Final = 0.1
 _BATCH: Final = 200  # items of one reel in one go: about 3 ms
 
 
-class Worker:
+class RecorderThread:
     """One thread for all reels."""
 
     def __init__(self) -> None:
@@ -34,8 +34,8 @@ class Worker:
         """Bytes that ended reels have written."""
         self._ended_drops: Counter[str] = Counter()
         self._ended_refusals: Counter[str] = Counter(dict.fromkeys(Fault, 0))
-        self._new: deque[tuple[Feed, Reel]] = deque()
-        self._reels: dict[Feed, Reel] = {}
+        self._new: deque[tuple[Feed, Pipeline]] = deque()
+        self._reels: dict[Feed, Pipeline] = {}
         self._wake = threading.Event()
         self._closing = False
         self._tick_at = 0.0
@@ -45,7 +45,7 @@ class Worker:
         """Begins to wait for reels."""
         self._thread.start()
 
-    def add(self, feed: Feed, reel: Reel) -> None:
+    def add(self, feed: Feed, reel: Pipeline) -> None:
         """One more reel, until its feed says that it ends."""
         self._new.append((feed, reel))
         self._wake.set()
@@ -105,7 +105,7 @@ class Worker:
                     time.sleep(0)
                     worked_since = time.monotonic()
 
-    def _serve(self, feed: Feed, reel: Reel, now: float, epoch_us: int, *, tick: bool) -> None:
+    def _serve(self, feed: Feed, reel: Pipeline, now: float, epoch_us: int, *, tick: bool) -> None:
         try:
             while items := feed.take(_BATCH):
                 ended = self._walk(reel, items, now, epoch_us)
@@ -121,19 +121,19 @@ class Worker:
             finally:
                 self._forget(feed, reel)
 
-    def _walk(self, reel: Reel, items: list[Item], now: float, epoch_us: int) -> bool:
+    def _walk(self, reel: Pipeline, items: list[Item], now: float, epoch_us: int) -> bool:
         """Whether the reel has ended."""
         for item in items:
             if isinstance(item, Record):
                 reel.record(item.on, now, epoch_us)
-            elif isinstance(item, End):
+            elif isinstance(item, EndOfMedia):
                 reel.close(item.reason, now, epoch_us)
                 return True
             else:
                 reel.take(item, epoch_us)
         return False
 
-    def _forget(self, feed: Feed, reel: Reel) -> None:
+    def _forget(self, feed: Feed, reel: Pipeline) -> None:
         del self._reels[feed]
         self.octets += reel.octets
         self._ended_drops.update(reel.drops())

@@ -39,7 +39,7 @@ _FORMATS: Final[Mapping[str, Callable[[Codec], Format]]] = {
 }
 
 
-class Drop(StrEnum):
+class DepacketizeDrop(StrEnum):
     """Why something that came did not become a unit."""
 
     LATE = "late"
@@ -58,7 +58,7 @@ class Depacketizer:
     """
 
     def __init__(self, codec: Codec) -> None:
-        self.drops = dict.fromkeys(Drop, 0)
+        self.drops = dict.fromkeys(DepacketizeDrop, 0)
         self._codec = codec.name
         self._video = codec.kind == "video"
         self._format = _FORMATS[codec.name](codec)
@@ -74,7 +74,7 @@ class Depacketizer:
         """The units, mostly one or none, that `packet` completes."""
         expected = self._next_index
         if expected is not None and packet.index < expected:
-            self.drops[Drop.LATE] += 1
+            self.drops[DepacketizeDrop.LATE] += 1
             return []
         self._next_index = packet.index + 1
         units: list[Unit] = []
@@ -91,7 +91,7 @@ class Depacketizer:
     def _hole(self) -> None:
         self._after_hole = self._lost = True
         if self._state is not _State.BETWEEN:
-            self._give_up(Drop.TORN)
+            self._give_up(DepacketizeDrop.TORN)
             self._state = _State.BETWEEN
 
     def _add(self, packet: Packet) -> None:
@@ -103,18 +103,18 @@ class Depacketizer:
         if self._state is _State.SEARCHING and starts_key_frame(self._codec, packet.payload):
             self._state = _State.GATHERING
         if self._state is _State.GATHERING and not self._format.add(packet.payload):
-            self._give_up(Drop.BROKEN)
+            self._give_up(DepacketizeDrop.BROKEN)
             self._state = _State.SKIPPING
 
     def _finish(self, units: list[Unit]) -> None:
         state, self._state = self._state, _State.BETWEEN
         if state is _State.SEARCHING:
-            self._give_up(Drop.TORN)
+            self._give_up(DepacketizeDrop.TORN)
         if state is not _State.GATHERING:
             return
         frame = self._format.finish(whole=self._whole)
         if frame is None:
-            self._give_up(Drop.BROKEN)
+            self._give_up(DepacketizeDrop.BROKEN)
             return
         if not frame.data:
             return
@@ -131,7 +131,7 @@ class Depacketizer:
         )
         self._lost = False
 
-    def _give_up(self, reason: Drop) -> None:
+    def _give_up(self, reason: DepacketizeDrop) -> None:
         self._format.discard()
         self._lost = True
         self.drops[reason] += 1

@@ -62,7 +62,7 @@ class Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class PlacedUnit:
     """A unit on its producer's timeline."""
 
     track: Kind

@@ -38,7 +38,7 @@ class ClipError(RuntimeError):
         self.reason = reason
 
 
-class Span(NamedTuple):
+class ClipSpan(NamedTuple):
     """What a clip is to hold; wall times in us since 1970."""
 
     room: str
@@ -47,7 +47,7 @@ class Span(NamedTuple):
     until_us: int
 
 
-async def make(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> tuple[AsyncBufferedReader, str]:
+async def make(directory: Path, span: ClipSpan, *, wanted: Callable[[], bool]) -> tuple[AsyncBufferedReader, str]:
     """The clip as an open file without a name, and its suffix. ClipError, also when it is not `wanted` any more."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "recorder.playback.clip"),
@@ -70,7 +70,7 @@ async def make(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> tu
         await _end(process)
 
 
-def _request(directory: Path, span: Span) -> bytes:
+def _request(directory: Path, span: ClipSpan) -> bytes:
     return json.dumps([str(directory.resolve()), *span]).encode() + b"\n"
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.store.file_layout import Layout, Part
+from recorder.store.file_layout import FileLayout, Part
 from recorder.walltime import rfc3339
 
 _LEAST_US: Final = 2_000_000
@@ -25,7 +25,7 @@ class File:
 
     url: str
     start_us: int
-    layout: Layout
+    layout: FileLayout
     growing: bool = False
 
 

@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
 from recorder.playback.reader import Reader
-from recorder.store.file_layout import Layout
+from recorder.store.file_layout import FileLayout
 from recorder.store.store import Segment
 
 _QUALITY: Final = "4"  # of FFmpeg's 2 (best) to 31
@@ -28,7 +28,7 @@ class PictureError(RuntimeError):
     """No picture comes out: the frame is damaged, or there is no video."""
 
 
-def jpeg_at(segment: Segment, layout: Layout, at_us: int, width: int | None = None) -> bytes:
+def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None = None) -> bytes:
     """The key frame at or before `at_us`, counted from the segment's start. PictureError, ReadError."""
     with Reader(segment.path, at_us, at_us + 1, layout=layout) as reader:
         stream = reader.streams.get("video")

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, NamedTuple
 import av
 from av.stream import Stream
 
-from recorder.store.file_layout import Layout
+from recorder.store.file_layout import FileLayout
 from recorder.store.index import layout_in
 from sfu.rtc.sdp.codec import Kind
 
@@ -42,7 +42,7 @@ class Reader:
     """
 
     def __init__(
-        self, path: Path, since_us: int = 0, until_us: int | None = None, *, layout: Layout | None = None
+        self, path: Path, since_us: int = 0, until_us: int | None = None, *, layout: FileLayout | None = None
     ) -> None:
         with contextlib.ExitStack() as opened:
             try:
@@ -101,7 +101,7 @@ def _kind(stream: Stream) -> Kind:
     return "video" if stream.type == "video" else "audio"
 
 
-def _pieces(layout: Layout, since_us: int, until_us: int | None) -> list[tuple[int, int]]:
+def _pieces(layout: FileLayout, since_us: int, until_us: int | None) -> list[tuple[int, int]]:
     """(offset, size) of the header and of the parts from the last key frame that begins one before `since_us`."""
     keys = [part for part in layout.parts if part.key_us is not None and part.key_us <= since_us]
     first = keys[-1] if keys else layout.parts[0]

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from recorder.depacketize.units import CodecParameters, Moment, Unit
+from recorder.depacketize.units import CodecParameters, PlacedUnit, Unit
 from sfu.rtc.sdp.codec import Kind
 
 
-class Reason(StrEnum):
+class SegmentEnd(StrEnum):
     """Why a segment ended."""
 
     LENGTH = "length"
@@ -54,14 +54,14 @@ class Write:
 class Cut:
     """Finish the open segment; the recording goes on with another `Open`, at once or once media comes again."""
 
-    reason: Reason
+    reason: SegmentEnd
 
 
 @dataclass(frozen=True, slots=True)
 class Close:
     """Finish the open segment, if there is one: the recording has ended."""
 
-    reason: Reason
+    reason: SegmentEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ _KEY_S: Final = 4.0
 """Between two key frames. Browsers send them on request alone, and only there can a seek, a clip or a picture begin."""
 
 
-class Drop(StrEnum):
+class RecordingDrop(StrEnum):
     """Why a unit did not become part of the recording."""
 
     WAITING_FOR_KEY_FRAME = "waiting_for_key_frame"
@@ -123,13 +123,13 @@ class Recording:
 
     def __init__(self, expected: Collection[Kind], *, segment_us: int = 600_000_000) -> None:
         """`expected`: the tracks that were negotiated; whether they flow is found out."""
-        self.drops = dict.fromkeys(Drop, 0)
+        self.drops = dict.fromkeys(RecordingDrop, 0)
         self._expected = frozenset(expected)
         self._segment_us = segment_us
         self._segment: _Segment | None = None
         self._parameters: dict[Kind, CodecParameters] = {}
         self._sound_at: float | None = None
-        self._held: list[Moment] = []
+        self._held: list[PlacedUnit] = []
         """Video that waits for sound, beginning with a key frame."""
         self._needs_key = True
         self._video_us: int | None = None
@@ -150,7 +150,7 @@ class Recording:
         if track == "audio" and unit.parameters is not None:
             self._sound_at = now
             self._parameters["audio"] = unit.parameters
-        moment = Moment(track, unit, wall_us)
+        moment = PlacedUnit(track, unit, wall_us)
         self._break_off(wall_us, actions)
         if not self._hold(moment, now):
             self._release(actions, now)
@@ -163,11 +163,11 @@ class Recording:
         if self._held and now - self._pushed_at > _HOLD_US / 1e6:
             self._release(actions, now)
         if self._segment is not None and now - self._pushed_at > _GAP_US / 1e6:
-            self._cut(Reason.GAP, actions)
+            self._cut(SegmentEnd.GAP, actions)
             self._video_us = None
         return actions
 
-    def close(self, reason: Reason = Reason.STOPPED) -> list[Action]:
+    def close(self, reason: SegmentEnd = SegmentEnd.STOPPED) -> list[Action]:
         """Ends the recording; what comes later is ignored."""
         if self._closed:
             return []
@@ -184,9 +184,9 @@ class Recording:
             return
         if segment.silent("audio", wall_us):
             self._video_us = wall_us  # all was silent: what comes next may well have video
-        self._cut(Reason.GAP, actions)
+        self._cut(SegmentEnd.GAP, actions)
 
-    def _hold(self, moment: Moment, now: float) -> bool:
+    def _hold(self, moment: PlacedUnit, now: float) -> bool:
         """Whether `moment` waits: video that would open a segment without the sound that is expected."""
         held = self._held
         if self._segment is not None or "audio" not in self._expected or self._sounds(now):
@@ -203,12 +203,12 @@ class Recording:
         for moment in held:
             self._take(moment, actions, now)
 
-    def _take(self, moment: Moment, actions: list[Action], now: float) -> None:
+    def _take(self, moment: PlacedUnit, actions: list[Action], now: float) -> None:
         take = self._video if moment.track == "video" else self._audio
         if take(moment, actions, now):
             self._write(moment, actions)
 
-    def _video(self, moment: Moment, actions: list[Action], now: float) -> bool:
+    def _video(self, moment: PlacedUnit, actions: list[Action], now: float) -> bool:
         """Whether to write it, after whatever cut it asks for."""
         unit, wall_us = moment.unit, moment.wall_us
         if unit.parameters is not None:
@@ -216,7 +216,7 @@ class Recording:
         self._needs_key = (self._needs_key or unit.lost) and not unit.key
         if self._needs_key:
             self._ask(actions, now)
-            return self._dropped(Drop.WAITING_FOR_KEY_FRAME)
+            return self._dropped(RecordingDrop.WAITING_FOR_KEY_FRAME)
         tracks: list[Kind] = ["video", "audio"] if self._sounds(now) else ["video"]
         if unit.key:
             self._key_at = now
@@ -227,19 +227,19 @@ class Recording:
         self._video_us = wall_us
         return True
 
-    def _audio(self, moment: Moment, actions: list[Action], now: float) -> bool:
+    def _audio(self, moment: PlacedUnit, actions: list[Action], now: float) -> bool:
         """Whether to write it, after whatever cut it asks for."""
         wall_us = moment.wall_us
         segment = self._segment
         if segment is None and self._awaits_video(wall_us):
-            return self._dropped(Drop.BEFORE_VIDEO)
+            return self._dropped(RecordingDrop.BEFORE_VIDEO)
         if segment is None or segment.leads == "audio":
             self._renew(["audio"], wall_us, actions)
         elif segment.tracks.get("audio") != self._parameters["audio"]:
             self._ask(actions, now)
-            return self._dropped(Drop.NO_TRACK)
+            return self._dropped(RecordingDrop.NO_TRACK)
         elif wall_us < segment.start_us:
-            return self._dropped(Drop.BEFORE_VIDEO)
+            return self._dropped(RecordingDrop.BEFORE_VIDEO)
         return True
 
     def _awaits_video(self, wall_us: int) -> bool:
@@ -260,19 +260,19 @@ class Recording:
         self._segment = _Segment(wall_us, {track: self._parameters[track] for track in tracks})
         actions.append(Open(wall_us, tuple(self._segment.tracks.values())))
 
-    def _due(self, segment: _Segment, tracks: Sequence[Kind], wall_us: int) -> Reason | None:
+    def _due(self, segment: _Segment, tracks: Sequence[Kind], wall_us: int) -> SegmentEnd | None:
         if any(self._parameters[track] != known for track, known in segment.tracks.items()):
-            return Reason.PARAMETERS
+            return SegmentEnd.PARAMETERS
         if any(track not in segment.tracks for track in tracks):
-            return Reason.TRACKS
-        return Reason.LENGTH if wall_us - segment.start_us >= self._segment_us else None
+            return SegmentEnd.TRACKS
+        return SegmentEnd.LENGTH if wall_us - segment.start_us >= self._segment_us else None
 
-    def _cut(self, reason: Reason, actions: list[Action]) -> None:
+    def _cut(self, reason: SegmentEnd, actions: list[Action]) -> None:
         self._segment = None
         self._needs_key = True
         actions.append(Cut(reason))
 
-    def _write(self, moment: Moment, actions: list[Action]) -> None:
+    def _write(self, moment: PlacedUnit, actions: list[Action]) -> None:
         segment, track, unit = self._segment, moment.track, moment.unit
         if segment is None:
             return
@@ -291,6 +291,6 @@ class Recording:
             self._asked_at = now
             actions.append(AskKeyFrame())
 
-    def _dropped(self, reason: Drop) -> bool:
+    def _dropped(self, reason: RecordingDrop) -> bool:
         self.drops[reason] += 1
         return False

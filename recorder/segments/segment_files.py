@@ -40,7 +40,7 @@ class Disk:
     has_room: Callable[[], bool] = lambda: True
 
 
-class Segments:
+class SegmentFiles:
     """The files of one producer. All but `abandon` may raise OSError or MuxError: that is to be called then."""
 
     def __init__(self, disk: Disk, room: str, peer: str) -> None:

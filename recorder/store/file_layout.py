@@ -1,6 +1,6 @@
 """What a recorded file holds, told from its structure alone: where each part lies, what time it covers.
 
-Owns the words that repair, playback and export share (`Layout`, `Part`) and the choice of parser by a file's suffix.
+Owns the terms that repair, playback and export share (`FileLayout`, `Part`) and the choice of parser by file suffix.
 Never decodes media, never changes a file, and reads only structure: any bytes give an answer.
 """
 
@@ -34,7 +34,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class FileLayout:
     """`header`: bytes before the first part. `end`: bytes up to which the file is whole, 0 if no part of it plays.
 
     `parts` is empty for a progressive MP4, which is whole or lost. `duration_us` is the media time at its end.
@@ -48,11 +48,11 @@ class Layout:
     indexed: bool = False
 
     @classmethod
-    def of(cls, header: int, parts: list[Part], end: int, *, indexed: bool = False) -> Layout:
+    def of(cls, header: int, parts: list[Part], end: int, *, indexed: bool = False) -> FileLayout:
         """The layout of a file of parts: it is lost without one."""
         if not parts:
             return LOST
         return cls(header, tuple(parts), end, max(part.end_us for part in parts), indexed)
 
 
-LOST = Layout(0, (), 0, 0)
+LOST = FileLayout(0, (), 0, 0)

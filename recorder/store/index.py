@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from recorder.store import mp4, webm
-from recorder.store.file_layout import LOST, Layout, Read
+from recorder.store.file_layout import LOST, FileLayout, Read
 from recorder.store.store import INDEX, Segment, Store
 
 _Entries = dict[str, list[int]]  # whole files by name: [size, time of change in ns, duration in us]
@@ -37,7 +37,7 @@ class Span:
         return self.segment.start_us
 
 
-def layout_of(path: Path) -> Layout:
+def layout_of(path: Path) -> FileLayout:
     """Where the parts of a file lie; LOST for one that is gone, unreadable or nonsense."""
     try:
         with path.open("rb") as file:
@@ -46,9 +46,9 @@ def layout_of(path: Path) -> Layout:
         return LOST
 
 
-def layout_in(file: BinaryIO, suffix: str, known: Layout = LOST) -> Layout:
+def layout_in(file: BinaryIO, suffix: str, known: FileLayout = LOST) -> FileLayout:
     """The same of a file that is open, by the suffix of its name; `known`: from when it was shorter."""
-    parse: Callable[[Read, int, Layout], Layout] = webm.layout if suffix == ".webm" else mp4.layout
+    parse: Callable[[Read, int, FileLayout], FileLayout] = webm.layout if suffix == ".webm" else mp4.layout
 
     def read(offset: int, size: int) -> bytes:
         return os.pread(file.fileno(), size, offset)
@@ -59,7 +59,7 @@ def layout_in(file: BinaryIO, suffix: str, known: Layout = LOST) -> Layout:
 class Index:
     """The spans of a store's segments. Not safe for two threads at once; two processes may share the directory."""
 
-    def __init__(self, store: Store, layout_of: Callable[[Path], Layout] | None = None) -> None:
+    def __init__(self, store: Store, layout_of: Callable[[Path], FileLayout] | None = None) -> None:
         """`layout_of`: in place of the one above, one that remembers."""
         self._store = store
         self._layout_of = layout_of
@@ -143,7 +143,7 @@ class _Known:
     inode: int
     size: int
     changed_ns: int
-    layout: Layout
+    layout: FileLayout
 
 
 class Layouts:
@@ -153,7 +153,7 @@ class Layouts:
         self._known: OrderedDict[Path, _Known] = OrderedDict()
         self._lock = threading.Lock()
 
-    def of(self, path: Path) -> Layout:
+    def of(self, path: Path) -> FileLayout:
         """Where the parts of a file lie; LOST for one that is gone, unreadable or nonsense."""
         with self._lock:
             known = self._known.get(path)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from recorder.store.file_layout import LOST, Layout, Part, Read
+from recorder.store.file_layout import LOST, FileLayout, Part, Read
 
 _HEAD = struct.Struct(">I4s")
 _LARGEST_HEADER = 64 * 1024 * 1024
@@ -50,7 +50,7 @@ class _Run:
     key: bool
 
 
-def layout(read: Read, size: int, known: Layout = LOST) -> Layout:
+def layout(read: Read, size: int, known: FileLayout = LOST) -> FileLayout:
     """The layout of an MP4 file of `size` bytes: fragmented or progressive, whole, torn or nonsense.
 
     `known`: its layout when it was shorter, if it has only grown since.
@@ -69,15 +69,15 @@ def layout(read: Read, size: int, known: Layout = LOST) -> Layout:
         return LOST
 
 
-def _progressive(boxes: list[Box], header: bytes) -> Layout:
+def _progressive(boxes: list[Box], header: bytes) -> FileLayout:
     if not any(box.kind == b"mdat" for box in boxes):
         return LOST
     mvhd = _child(header, b"mvhd") or b""
     rate, duration = struct.unpack_from(">IQ", mvhd, 20) if mvhd[0] else struct.unpack_from(">II", mvhd, 12)
-    return Layout(0, (), boxes[-1].end, duration * 1_000_000 // rate, indexed=True)
+    return FileLayout(0, (), boxes[-1].end, duration * 1_000_000 // rate, indexed=True)
 
 
-def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Track], known: Layout) -> Layout:
+def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Track], known: FileLayout) -> FileLayout:
     """Every `moof` that its own `mdat` follows; the file is whole up to the first that is not so."""
     parts = list(known.parts)
     end = known.end or moov.end
@@ -94,7 +94,7 @@ def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Trac
             end = box.end
         elif box.kind == b"mdat":
             break
-    return Layout.of(moov.end, parts, end)
+    return FileLayout.of(moov.end, parts, end)
 
 
 def _part(read: Read, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part | None:

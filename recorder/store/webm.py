@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from recorder.store.file_layout import LOST, Layout, Part, Read
+from recorder.store.file_layout import LOST, FileLayout, Part, Read
 
 _EBML, _SEGMENT, _INFO, _TRACKS = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B
 _CLUSTER, _CUES = 0x1F43B675, 0x1C53BB6B
@@ -36,7 +36,7 @@ class _Block(NamedTuple):
     key: bool
 
 
-def layout(read: Read, size: int, known: Layout = LOST) -> Layout:
+def layout(read: Read, size: int, known: FileLayout = LOST) -> FileLayout:
     """The layout of a WebM file of `size` bytes: whole, torn or nonsense.
 
     `known`: its layout when it was shorter, if it has only grown since.
@@ -61,7 +61,7 @@ def layout(read: Read, size: int, known: Layout = LOST) -> Layout:
             video |= _video_tracks(contents) if element.kind == _TRACKS else frozenset()
         indexed |= element.kind == _CUES
         end = max(end, element.end)
-    return Layout.of(header, [*known.parts, *parts], end, indexed=indexed)
+    return FileLayout.of(header, [*known.parts, *parts], end, indexed=indexed)
 
 
 def _part(read: Read, element: _Element, scale: int, video: frozenset[int]) -> Part | None:

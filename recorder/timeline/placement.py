@@ -13,8 +13,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final
 
-from recorder.depacketize.units import Moment, Unit
-from recorder.timeline.timeline import Timeline, Track
+from recorder.depacketize.units import PlacedUnit, Unit
+from recorder.timeline.timeline import Timeline, TimelineTrack
 from sfu.rtc.sdp.codec import Kind
 
 _HOLD_S: Final = 1.0
@@ -28,11 +28,11 @@ class Placement:
         """`expected`: the tracks that were negotiated. One alone has nothing to be in step with."""
         self._expected = frozenset(expected)
         self._timeline = Timeline()
-        self._tracks: dict[Kind, tuple[int, Track]] = {}
+        self._tracks: dict[Kind, tuple[int, TimelineTrack]] = {}
         self._holding = len(self._expected) > 1
         self._held: list[tuple[Kind, Unit, float, int]] = []
 
-    def begin(self, track: Kind, clock_rate: int) -> list[Moment]:
+    def begin(self, track: Kind, clock_rate: int) -> list[PlacedUnit]:
         """What follows in `track` is another stream (SSRC, codec), or the first, in ticks of `clock_rate`.
 
         What was held of the one before.
@@ -45,25 +45,25 @@ class Placement:
             self._tracks[track] = clock_rate, self._timeline.track(clock_rate)
         return moments
 
-    def on_sender_report(self, track: Kind, ntp: int, media_time: int, *, now: float) -> list[Moment]:
+    def on_sender_report(self, track: Kind, ntp: int, media_time: int, *, now: float) -> list[PlacedUnit]:
         """At `ntp`, 64 bits by the producer's clock, the media time was `media_time`; what had waited for that."""
         self._tracks[track][1].on_sender_report(ntp, media_time, now=now)
         return self.tick(now=now)
 
-    def push(self, track: Kind, unit: Unit, *, now: float, wall_us: int) -> list[Moment]:
+    def push(self, track: Kind, unit: Unit, *, now: float, wall_us: int) -> list[PlacedUnit]:
         """One unit, which came `now`, in s of a monotonic clock, at `wall_us`, in us of UTC; what can be placed."""
         if not self._holding:
-            return [Moment(track, unit, self._tracks[track][1].at(unit.media_time, now=now, wall_us=wall_us))]
+            return [PlacedUnit(track, unit, self._tracks[track][1].at(unit.media_time, now=now, wall_us=wall_us))]
         self._held.append((track, unit, now, wall_us))
         return self.tick(now=now)
 
-    def tick(self, *, now: float) -> list[Moment]:
+    def tick(self, *, now: float) -> list[PlacedUnit]:
         """Called now and then: what has waited long enough."""
         if not self._held or not (self._in_step() or self._waited(now)):
             return []
         return self.release()
 
-    def release(self) -> list[Moment]:
+    def release(self) -> list[PlacedUnit]:
         """What is held, by what is known: nothing more will come, or it will be another stream. Ends the hold."""
         self._holding = False
         held, self._held = self._held, []
@@ -72,7 +72,7 @@ class Placement:
         moments = []
         for kind, unit, now, wall_us in held:
             placed = self._tracks[kind][1].at(unit.media_time, now=now, wall_us=wall_us)
-            moments.append(Moment(kind, unit, placed))
+            moments.append(PlacedUnit(kind, unit, placed))
         return moments
 
     def _in_step(self) -> bool:

@@ -26,21 +26,21 @@ class Timeline:
     """One producer's time. Tracks may come at any moment; another producer needs another timeline."""
 
     def __init__(self) -> None:
-        self._tracks: list[Track] = []
+        self._tracks: list[TimelineTrack] = []
         self._camera = CameraClock()
         self._wall = WallClock()
 
-    def track(self, clock_rate: int) -> Track:
+    def track(self, clock_rate: int) -> TimelineTrack:
         """One more track, its media times in ticks of `clock_rate`."""
-        track = Track(clock_rate, self._tracks, self._camera, self._wall)
+        track = TimelineTrack(clock_rate, self._tracks, self._camera, self._wall)
         self._tracks.append(track)
         return track
 
 
-class Track:
+class TimelineTrack:
     """One track's media times on its producer's timeline."""
 
-    def __init__(self, clock_rate: int, tracks: list[Track], camera: CameraClock, wall: WallClock) -> None:
+    def __init__(self, clock_rate: int, tracks: list[TimelineTrack], camera: CameraClock, wall: WallClock) -> None:
         self.correction = 0.0
         """What is added to the camera's clock, in us, because it was set while we watched."""
         self._tracks = tracks

@@ -20,7 +20,7 @@ from sfu.signaling.topics import contains
 _SHARE: Final = 10
 
 
-class Reason(StrEnum):
+class DeletionReason(StrEnum):
     """Why a segment went."""
 
     AGE = "age"
@@ -36,7 +36,7 @@ class OnFull(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class StorageLimits:
     """How much to keep: seconds since a segment's end, bytes; None for no limit."""
 
     age: float | None = None
@@ -51,8 +51,8 @@ class Policy:
     one counts, so that one room may be kept longer than the rest.
     """
 
-    all: Limits = Limits()
-    rooms: Mapping[str, Limits] = field(default_factory=dict)
+    all: StorageLimits = StorageLimits()
+    rooms: Mapping[str, StorageLimits] = field(default_factory=dict)
     free: int = 0
     on_full: OnFull = OnFull.FREE
 
@@ -78,7 +78,7 @@ class Deleted:
     """One deletion; `error` when the file system refused it."""
 
     held: Held
-    reason: Reason
+    reason: DeletionReason
     error: str | None = None
 
 
@@ -89,7 +89,7 @@ def choose(
     now_us: int,
     free: int,
     busy: Callable[[Held], bool] = lambda _: False,
-) -> list[tuple[Held, Reason]]:
+) -> list[tuple[Held, DeletionReason]]:
     """What has to go, the oldest first. `free`: bytes the disk has left; `busy`: whether one is being written.
 
     Protected and growing segments count as bytes, and are passed over.
@@ -115,13 +115,15 @@ def choose(
     return chosen
 
 
-def _reason(one: Held, policy: Policy, over: Mapping[str | None, int], missing: int, now_us: int) -> Reason | None:
+def _reason(
+    one: Held, policy: Policy, over: Mapping[str | None, int], missing: int, now_us: int
+) -> DeletionReason | None:
     age = policy.age(one.segment.room)
     if age is not None and one.end_us + age * 1_000_000 <= now_us:
-        return Reason.AGE
+        return DeletionReason.AGE
     if any(excess > 0 and _within(one, name) for name, excess in over.items()):
-        return Reason.BYTES
-    return Reason.FREE if missing > 0 else None
+        return DeletionReason.BYTES
+    return DeletionReason.FREE if missing > 0 else None
 
 
 def _within(one: Held, room: str | None) -> bool:
@@ -162,7 +164,7 @@ class Cleaner:
         chosen = choose(self._held(), policy, now_us=now_us, free=free, busy=_busy)
         return [self._deleted(held, reason) for held, reason in chosen]
 
-    def _deleted(self, held: Held, reason: Reason) -> Deleted:
+    def _deleted(self, held: Held, reason: DeletionReason) -> Deleted:
         try:
             self._store.delete(held.segment)
         except OSError as error:

@@ -65,7 +65,7 @@ class Host:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class AttemptEnd:
     """How an attempt ended. `code`: the error code or reason when another attempt would end the same way."""
 
     reason: str
@@ -85,7 +85,7 @@ class Attempt:
         loop = asyncio.get_running_loop()
         self.session = secrets.token_hex(16)
         self.settled = asyncio.Event()
-        self.over: asyncio.Future[End] = loop.create_future()
+        self.over: asyncio.Future[AttemptEnd] = loop.create_future()
         self.up_since: float | None = None
         self._answered = False
         self._id = secrets.randbits(62)
@@ -146,14 +146,14 @@ class Attempt:
                 self._listener.on_tracks(body)
             case Bye(reason):
                 # whoever has taken our place would be thrown out by our coming back, and so on for ever
-                self.end(End(f"bye: {reason}", code="replaced" if reason == "replaced" else None, told=True))
+                self.end(AttemptEnd(f"bye: {reason}", code="replaced" if reason == "replaced" else None, told=True))
             case ErrorNotice() if not self.up:
                 code = body.code if body.code in _HOPELESS else None
-                self.end(End(f"{body.code}: {body.message}", body.retry_after, code, told=True))
+                self.end(AttemptEnd(f"{body.code}: {body.message}", body.retry_after, code, told=True))
             case _:
                 return
 
-    def end(self, end: End) -> None:
+    def end(self, end: AttemptEnd) -> None:
         """Ends the attempt, unless it has ended."""
         if not self.over.done():
             self.over.set_result(end)
@@ -170,7 +170,7 @@ class Attempt:
         try:
             answer = sdp.parse(text)
         except SdpError as error:
-            self.end(End(f"answer not understood: {error.message}"))
+            self.end(AttemptEnd(f"answer not understood: {error.message}"))
             return
         if self._answered and len(answer.sections) < len(self._sections):
             return  # to an earlier offer, which was sent twice
@@ -187,7 +187,7 @@ class Attempt:
 
     def _on_closed(self, reason: str) -> None:
         """The server's own words on why, if there are any, come by the broker and may take longer than DTLS's."""
-        end = End(f"transport closed: {reason}")
+        end = AttemptEnd(f"transport closed: {reason}")
         asyncio.get_running_loop().call_later(_LAST_WORDS, self.end, end)
 
     def _on_connected(self) -> None:

@@ -54,7 +54,7 @@ class SourceCounters:
     requests_ignored: int = 0
 
 
-class Source(Protocol):
+class MediaSource(Protocol):
     """A camera's insides. Opened with its tracks known; frames flow once somebody iterates."""
 
     @property

@@ -61,7 +61,7 @@ def in_order(frames: Iterator[Frame], window: float) -> Iterator[Frame]:
         yield heapq.heappop(held)[2]
 
 
-class End:
+class PassEnd:
     """Where one pass over an input ends: the last frame of the longer track, plus that track's frame period."""
 
     def __init__(self) -> None:

@@ -30,7 +30,7 @@ Encoded = tuple[float, bytes, bool]
 _LEVEL_31_MACROBLOCKS = 3600
 
 
-class Track(Protocol):
+class InputTrack(Protocol):
     """What turns one stream's packets into frames; kept over an input's passes."""
 
     codec: Codec
@@ -58,17 +58,17 @@ class PassThrough:
         self.codec = codec
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
-        """See `Track`."""
+        """See `InputTrack`."""
         self._stream = stream
         self._count = 0
 
     def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
-        """See `Track`."""
+        """See `InputTrack`."""
         if packet.size:
             yield self._seconds(packet) + shift, bytes(packet), packet.is_keyframe
 
     def request_key_frame(self) -> None:
-        """See `Track`."""
+        """See `InputTrack`."""
         return
 
     def _seconds(self, packet: Packet[Stream]) -> float:
@@ -84,14 +84,14 @@ class H264PassThrough(PassThrough):
     """H.264 from any container as Annex B access units that carry their parameter sets."""
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
-        """See `Track`."""
+        """See `InputTrack`."""
         super().begin(stream)
         extradata = stream.codec_context.extradata or b""
         self._sets = ParameterSets(b"" if extradata[:1] == b"\x01" else extradata)
         self._filter = BitStreamFilterContext("h264_mp4toannexb", stream)
 
     def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
-        """See `Track`."""
+        """See `InputTrack`."""
         if not packet.size:
             return
         seconds, key = self._seconds(packet) + shift, packet.is_keyframe
@@ -113,12 +113,12 @@ class EncodedVideo:
         self._encoder = VideoEncoder(width, height, self._rate)
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
-        """See `Track`."""
+        """See `InputTrack`."""
         stream.codec_context.thread_type = "SLICE"  # frame threads would hold pictures back
         self._count = 0
 
     def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
-        """See `Track`."""
+        """See `InputTrack`."""
         for picture in _decoded(packet):
             if isinstance(picture, av.VideoFrame):
                 seconds = self._count / self._rate if picture.time is None else picture.time
@@ -126,7 +126,7 @@ class EncodedVideo:
                 yield from self._encoder.encode(picture, seconds + shift)
 
     def request_key_frame(self) -> None:
-        """See `Track`."""
+        """See `InputTrack`."""
         self._encoder.request_key_frame()
 
 
@@ -140,11 +140,11 @@ class EncodedAudio:
         self._encoder = AudioEncoder()
 
     def begin(self, stream: VideoStream | AudioStream) -> None:  # noqa: ARG002
-        """See `Track`."""
+        """See `InputTrack`."""
         self._samples = 0
 
     def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
-        """See `Track`."""
+        """See `InputTrack`."""
         for sound in _decoded(packet):
             if isinstance(sound, av.AudioFrame):
                 seconds = self._samples / sound.sample_rate if sound.time is None else sound.time
@@ -152,7 +152,7 @@ class EncodedAudio:
                 yield from self._encoder.encode(sound, seconds + shift)
 
     def request_key_frame(self) -> None:
-        """See `Track`."""
+        """See `InputTrack`."""
         return
 
 
@@ -163,7 +163,7 @@ def _decoded(packet: Packet[Stream]) -> list[object]:
     return []
 
 
-def video_track(stream: VideoStream) -> Track:
+def video_track(stream: VideoStream) -> InputTrack:
     """Passes through H.264 without B-frames, VP8 and VP9 in 8-bit 4:2:0; encodes everything else, and says why."""
     context = stream.codec_context
     name = context.codec.canonical_name
@@ -181,7 +181,7 @@ def video_track(stream: VideoStream) -> Track:
     return EncodedVideo(stream)
 
 
-def audio_track(stream: AudioStream) -> Track:
+def audio_track(stream: AudioStream) -> InputTrack:
     """Passes Opus through; encodes everything else."""
     name = stream.codec_context.codec.canonical_name
     if name == "opus":

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from sfu.clients.attempt import Attempt, End, Host, PeerListener
+from sfu.clients.attempt import Attempt, AttemptEnd, Host, PeerListener
 from sfu.rtc.sdp.description import OfferSection
 from sfu.signaling import messages
 from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
@@ -147,14 +147,14 @@ class Peer:
         except TimeoutError:
             return
 
-    async def _session(self) -> tuple[End, float]:
+    async def _session(self) -> tuple[AttemptEnd, float]:
         """One attempt from its offer to its end; how it ended, and for how many seconds it was up."""
         self._changed.clear()
         self._attempt = attempt = await Attempt.open(self._host, self._sections, self._listener)
         told = False
         try:
             if not await self._offer(attempt):
-                attempt.end(End("no answer"))
+                attempt.end(AttemptEnd("no answer"))
             await self._offer_changes(attempt)
             end = await attempt.over
             told = end.told
@@ -224,7 +224,7 @@ class Peer:
         known, self._boot = self._boot, boot
         self._server_appeared.set()
         if known is not None and self._attempt is not None:
-            self._attempt.end(End("the server has restarted"))
+            self._attempt.end(AttemptEnd("the server has restarted"))
 
 
 async def until_first(*coroutines: Coroutine[None, None, object]) -> None:

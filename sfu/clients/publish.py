@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from sfu.clients.attempt import Host
-from sfu.clients.frames import Source, SourceError
+from sfu.clients.frames import MediaSource, SourceError
 from sfu.clients.outgoing import MediaClock, OutgoingStream
 from sfu.clients.peer import Peer, PeerError, until_first
 from sfu.clients.source import open_source
@@ -60,14 +60,14 @@ async def publish(
     return 0
 
 
-def _described(source: Source) -> str:
+def _described(source: MediaSource) -> str:
     return " and ".join(codec.name for codec in source.codecs)
 
 
 class Camera:
     """A `PeerListener` that sends one source's frames whenever its peer is up."""
 
-    def __init__(self, source: Source, report: Report = lambda _: None) -> None:
+    def __init__(self, source: MediaSource, report: Report = lambda _: None) -> None:
         self.source = source
         self.up = asyncio.Event()
         """Set since the peer was first up."""

@@ -21,9 +21,9 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
-from sfu.clients.frames import Frame, Source, SourceCounters, SourceError
-from sfu.clients.handover import End, HandOver, in_order
-from sfu.clients.input_tracks import Track, audio_track, video_track
+from sfu.clients.frames import Frame, MediaSource, SourceCounters, SourceError
+from sfu.clients.handover import HandOver, PassEnd, in_order
+from sfu.clients.input_tracks import InputTrack, audio_track, video_track
 from sfu.clients.pattern import Pattern
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _INTERLEAVING = 1.0
 _REOPEN_MAX = 30.0
 
 
-async def open_source(text: str, *, loop: bool = False) -> Source:
+async def open_source(text: str, *, loop: bool = False) -> MediaSource:
     """Opens an input: a path, a URL, a device, or `pattern[:N]` for a camera made here.
 
     `loop`: a file starts over at its end. Live inputs are reopened for ever whatever it says. Raises SourceError.
@@ -46,7 +46,7 @@ async def open_source(text: str, *, loop: bool = False) -> Source:
 
 
 class Input:
-    """A `Source` read by its own thread. The constructor blocks while it opens and probes the input."""
+    """A `MediaSource` read by its own thread. The constructor blocks while it opens and probes the input."""
 
     def __init__(self, text: str, *, loop: bool = False) -> None:
         self._text = text
@@ -60,7 +60,7 @@ class Input:
         self.codecs = tuple(track.codec for track in self._tracks)
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """See `Source`; may be iterated once."""
+        """See `MediaSource`; may be iterated once."""
         hand_over = HandOver(asyncio.get_running_loop(), self._stop)
         self._thread = threading.Thread(target=self._read, args=(hand_over,), name="source", daemon=True)
         self._thread.start()
@@ -69,7 +69,7 @@ class Input:
             yield frame
 
     def request_key_frame(self) -> None:
-        """See `Source`."""
+        """See `MediaSource`."""
         if any(track.encoded_here and track.codec.kind == "video" for track in self._tracks):
             self.counters.requests_served += 1
         else:
@@ -78,7 +78,7 @@ class Input:
             track.request_key_frame()
 
     async def close(self) -> None:
-        """See `Source`; a thread that hangs in the network is left behind, it ends at its read timeout."""
+        """See `MediaSource`; a thread that hangs in the network is left behind, it ends at its read timeout."""
         self._stop.set()
         if self._thread is not None:
             await asyncio.to_thread(self._thread.join, 2.0)
@@ -102,7 +102,7 @@ class Input:
         """Every pass over the input; media time never steps back between them."""
         started, shift = time.monotonic(), 0.0
         while not self._stop.is_set():
-            end = End()
+            end = PassEnd()
             for frame in self._pass(shift):
                 end.seen(frame)
                 yield frame
@@ -175,7 +175,7 @@ def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
     return [*container.streams.video[:1], *container.streams.audio[:1]]
 
 
-def _tracks(container: InputContainer, text: str) -> list[Track]:
+def _tracks(container: InputContainer, text: str) -> list[InputTrack]:
     tracks = [
         video_track(stream) if isinstance(stream, VideoStream) else audio_track(stream)
         for stream in _streams(container)

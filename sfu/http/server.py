@@ -43,7 +43,7 @@ class PageInfo:
     """Whether there is an API of recordings, so that the page offers to show them."""
 
 
-class Part(Protocol):
+class Routes(Protocol):
     """A part of the server that lives in a file of its own."""
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
@@ -68,7 +68,7 @@ class HttpServer:
         rooms: Callable[[], object],
         origins: Sequence[str] = (),
         frame_ancestors: Sequence[str] = ("*",),
-        parts: Sequence[Part] = (),
+        parts: Sequence[Routes] = (),
     ) -> None:
         """`port` 0 takes a free one. `ready`: the broker is connected. `metrics`: Prometheus text. `rooms`: JSON-ready.
 

@@ -24,7 +24,7 @@ from sfu.loadtest.synthetic.cameras import Cameras
 from sfu.loadtest.synthetic.footage import Footage, from_file, synthetic
 from sfu.loadtest.synthetic.viewers import Viewers
 from sfu.loadtest.usage import usage
-from sfu.loadtest.worker import Worker, WorkerError
+from sfu.loadtest.worker import ChildProcess, WorkerError
 from sfu.signaling.link import BrokerUrl
 from sfu.signaling.topics import TopicError, Topics, valid_room
 
@@ -120,7 +120,7 @@ async def _tested(setup: Setup, wishes: Wishes, stop: asyncio.Event) -> Result:
 @asynccontextmanager
 async def _running(setup: Setup, wishes: Wishes, stop: asyncio.Event) -> AsyncIterator[Test]:
     with Progress() as progress:
-        async with Worker(Cameras, setup) as cameras, Worker(Viewers, setup) as viewers:
+        async with ChildProcess(Cameras, setup) as cameras, ChildProcess(Viewers, setup) as viewers:
             yield Test(setup, wishes, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
 
 
@@ -134,8 +134,8 @@ class Test:
         setup: Setup,
         wishes: Wishes,
         *,
-        cameras: Worker,
-        viewers: Worker,
+        cameras: ChildProcess,
+        viewers: ChildProcess,
         progress: Progress,
         stop: asyncio.Event,
     ) -> None:

@@ -32,7 +32,7 @@ class Party(Protocol):
         """Does as asked, at once."""
 
 
-class Worker:
+class ChildProcess:
     """The parent's side of one child. An async context manager: the child lives as long as its body runs."""
 
     def __init__(self, create: Callable[[Setup], Party], setup: Setup) -> None:
@@ -45,7 +45,7 @@ class Worker:
         self._process.start()
         theirs.close()
 
-    async def __aenter__(self) -> Worker:
+    async def __aenter__(self) -> ChildProcess:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from sfu.media.ingest.reception import Bitrates
+from sfu.media.ingest.reception import BitrateBounds
 from sfu.signaling.topics import valid_room
 
 _LEAST: Final = 150_000
@@ -23,9 +23,9 @@ class RoomBitrates:
         self._most = most
         self._rooms = rooms
 
-    def of(self, room: str) -> Bitrates:
+    def of(self, room: str) -> BitrateBounds:
         """Of the cameras in this room."""
         levels = room.split("/")
         containing = ("/".join(levels[:count]) for count in range(len(levels), 0, -1))
         least, most = next((self._rooms[name] for name in containing if name in self._rooms), (0, self._most))
-        return Bitrates(least or min(_LEAST, most), most)
+        return BitrateBounds(least or min(_LEAST, most), most)

@@ -19,7 +19,7 @@ from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.bitrates import RoomBitrates
-from sfu.rooms.room import SlotSpec, SlotState, Source, Track
+from sfu.rooms.room import SlotSource, SlotSpec, SlotState, Track
 from sfu.rtc.net.receive import Arrived
 from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.description import CNAME, Description, Local, Negotiated, TransportParameters
@@ -38,7 +38,7 @@ _QUIET: Final = 0.25  # seconds without a packet after which a camera's viewers 
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class RoomConfig:
     """What all participants of one server have in common."""
 
     preference: tuple[str, ...]
@@ -58,7 +58,9 @@ class Terms:
 class Participant:
     """One client's session. `on_tracks`: what it produces has changed; `on_closed`: its transport ended, and why."""
 
-    def __init__(self, leaf: Leaf, client: tuple[str, str | None], transport: Transport, fanout: Fanout, terms: Terms):
+    def __init__(
+        self, leaf: Leaf, client: tuple[str, str | None], transport: Transport, fanout: Fanout, terms: RoomConfig
+    ):
         self.leaf = leaf
         self.clientid, self.session = client
         self.transport = transport
@@ -163,7 +165,7 @@ class Participant:
 
     # --- what the slots show
 
-    def show(self, slots: Sequence[SlotState], find: Callable[[Source], IncomingTrack | None]) -> None:
+    def show(self, slots: Sequence[SlotState], find: Callable[[SlotSource], IncomingTrack | None]) -> None:
         """Puts in each slot the track that it shows now; nothing before the transport is connected."""
         if self.transport.state is not TransportState.CONNECTED:
             return

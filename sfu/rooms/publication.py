@@ -12,7 +12,7 @@ from sfu.rooms.room import Change, Rooms
 from sfu.signaling.topics import Leaf
 
 
-class Outbox(Protocol):
+class RoomEvents(Protocol):
     """Where the server's words go."""
 
     def signal(self, leaf: Leaf, payload: bytes) -> None:
@@ -28,7 +28,7 @@ class Outbox(Protocol):
 class Publication:
     """Room state on its way out: many changes within one step of time become one message a room."""
 
-    def __init__(self, rooms: Rooms, outbox: Outbox, *, offline: int = 1000) -> None:
+    def __init__(self, rooms: Rooms, outbox: RoomEvents, *, offline: int = 1000) -> None:
         """`offline`: how many rooms that were live once stay told of; beyond it the oldest is forgotten."""
         self._rooms = rooms
         self._outbox = outbox

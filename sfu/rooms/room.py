@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sfu.rooms.senders import Producer, Source, Track
+from sfu.rooms.senders import Sender, SlotSource, Track
 from sfu.rooms.slots import Selection, SlotSpec, SlotState, Wall
 from sfu.signaling.topics import Leaf, Role, contains, valid_peer, valid_room
 
-__all__ = ["Change", "Limits", "RoomError", "Rooms", "SlotSpec", "SlotState", "Source", "Track"]
+__all__ = ["Change", "RoomError", "RoomLimits", "Rooms", "SlotSource", "SlotSpec", "SlotState", "Track"]
 
 
 class RoomError(Exception):
@@ -28,7 +28,7 @@ class RoomError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RoomLimits:
     """`rooms` counts rooms with participants of their own; the others count per exact room, `join` leaves in both."""
 
     viewers_per_room: int
@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    producer: Producer
+    producer: Sender
     wall: Wall
 
 
@@ -65,14 +65,14 @@ class _Room:
 
     members: dict[Leaf, _Member] = field(default_factory=dict)
     walls: dict[Leaf, Wall] = field(default_factory=dict)
-    producers: dict[Leaf, Producer] = field(default_factory=dict)
+    producers: dict[Leaf, Sender] = field(default_factory=dict)
     population: int = 0
 
 
 class Rooms:
     """All rooms of one server."""
 
-    def __init__(self, limits: Limits, *, same_peer: Literal["replace", "reject"] = "replace") -> None:
+    def __init__(self, limits: RoomLimits, *, same_peer: Literal["replace", "reject"] = "replace") -> None:
         self._limits = limits
         self._same_peer = same_peer
         self._members: dict[Leaf, _Member] = {}
@@ -112,7 +112,7 @@ class Rooms:
         if leaf in self._members:
             raise ValueError(f"{leaf} has not left")
         change = Change()
-        member = self._members[leaf] = _Member(Producer(leaf, since), Wall(leaf))
+        member = self._members[leaf] = _Member(Sender(leaf, since), Wall(leaf))
         for room in _lineage(leaf.room):
             if room not in self._rooms:
                 self._rooms[room] = _Room()
@@ -214,7 +214,7 @@ class Rooms:
                 wall.settle(room.producers, producer)
                 _report(change, wall, states)
 
-    def _list(self, producer: Producer) -> None:
+    def _list(self, producer: Sender) -> None:
         for name in _lineage(producer.leaf.room):
             if producer.flows:
                 self._rooms[name].producers[producer.leaf] = producer
@@ -254,7 +254,7 @@ class Rooms:
 
     def state(self, room: str) -> dict[str, Any]:
         """The JSON of `<room>/state`; that of an unknown room is an empty room's. A producer below says its `room`."""
-        producers: Mapping[Leaf, Producer] = self._rooms[room].producers if room in self._rooms else {}
+        producers: Mapping[Leaf, Sender] = self._rooms[room].producers if room in self._rooms else {}
         return {
             "v": 2,
             "live": bool(producers),
@@ -269,7 +269,7 @@ def _report(change: Change, wall: Wall, before: tuple[SlotState, ...]) -> None:
         change.slots[wall.leaf] = states
 
 
-def _entry(producer: Producer, room: str) -> dict[str, Any]:
+def _entry(producer: Sender, room: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"peer": producer.leaf.peer}
     if producer.leaf.room != room:
         entry["room"] = producer.leaf.room

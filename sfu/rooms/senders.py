@@ -23,7 +23,7 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SlotSource:
     """What a slot shows: one track of one peer; `codec` is a `Codec.name`."""
 
     room: str
@@ -37,14 +37,14 @@ class Source:
 class Flow:
     """A track while it flows: one object from its first packet to its last, so that it is told apart by identity."""
 
-    producer: Producer
+    producer: Sender
     codec: Codec
-    source: Source
+    source: SlotSource
     ended: bool = False
 
 
 @dataclass(eq=False, slots=True)
-class Producer:
+class Sender:
     """A participant that sends; it produces while it has flows. `since`: ISO 8601 UTC, when it joined."""
 
     leaf: Leaf
@@ -62,12 +62,12 @@ class Producer:
         return True
 
     @property
-    def sources(self) -> list[Source]:
+    def sources(self) -> list[SlotSource]:
         """What can be shown of it."""
         return [flow.source for flow in self.flows]
 
     def _flow(self, track: Track, flow: Flow | None) -> Flow:
-        source = Source(self.leaf.room, self.leaf.peer, track.id, track.codec.name, track.kind)
+        source = SlotSource(self.leaf.room, self.leaf.peer, track.id, track.codec.name, track.kind)
         if flow is None:
             return Flow(self, track.codec, source)
         if flow.codec != track.codec:

@@ -1,7 +1,7 @@
 """The server of rooms: signalling messages in, participants and room state kept, messages and state out.
 
 Owns the table of participants and the order in which one change reaches everybody it concerns. Never touches MQTT (its
-`Outbox` does), sockets or packets.
+`RoomEvents` does), sockets or packets.
 
 How things end (every end is idempotent and runs down this table once):
 
@@ -28,9 +28,9 @@ from sfu.media.forward.fanout import Fanout
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
-from sfu.rooms.participant import Participant, Terms
-from sfu.rooms.publication import Outbox, Publication
-from sfu.rooms.room import Change, RoomError, Rooms, SlotState, Source
+from sfu.rooms.participant import Participant, RoomConfig
+from sfu.rooms.publication import Publication, RoomEvents
+from sfu.rooms.room import Change, RoomError, Rooms, SlotSource, SlotState
 from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.transport import Transport
@@ -68,9 +68,9 @@ class RoomServer:
         self,
         clientid: str,
         rooms: Rooms,
-        outbox: Outbox,
+        outbox: RoomEvents,
         fanout: Fanout,
-        terms: Terms,
+        terms: RoomConfig,
         *,
         new_transport: NewTransport,
         messages_per_window: int,
@@ -274,7 +274,7 @@ class RoomServer:
                     self._send_tracks(participant, slots)
         self._publication.note(change)
 
-    def _find(self, source: Source) -> IncomingTrack | None:
+    def _find(self, source: SlotSource) -> IncomingTrack | None:
         """The track that a slot's source names."""
         for role in (Role.PUB, Role.JOIN):
             participant = self.participants.get(Leaf(source.room, role, source.peer))

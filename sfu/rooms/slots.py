@@ -21,7 +21,7 @@ from functools import lru_cache
 from itertools import zip_longest
 from typing import Literal
 
-from sfu.rooms.senders import Flow, Producer, Source
+from sfu.rooms.senders import Flow, Sender, SlotSource
 from sfu.rtc.sdp.codec import Codec, Kind, matching
 from sfu.signaling.topics import Leaf, Role
 
@@ -46,7 +46,7 @@ class SlotState:
 
     mid: str
     kind: Kind
-    source: Source | None = None
+    source: SlotSource | None = None
     reason: Reason | None = None
 
 
@@ -101,11 +101,11 @@ class Slot:
         """Whether the fill rule may put something here."""
         return self.flow is None and self.pin is None
 
-    def shows(self, producer: Producer) -> bool:
+    def shows(self, producer: Sender) -> bool:
         """Whether something of `producer` is here."""
         return self.flow is not None and self.flow.producer is producer
 
-    def remembers(self, producer: Producer) -> bool:
+    def remembers(self, producer: Sender) -> bool:
         """Whether that peer was the last one here."""
         return self.last is not None and producer.is_at(self.last.room, self.last.peer)
 
@@ -130,7 +130,7 @@ class Wall:
         """What each slot shows, in the order of the viewer's sections."""
         return tuple(slot.state for slot in self._slots)
 
-    def set_specs(self, specs: Sequence[SlotSpec], producers: Mapping[Leaf, Producer]) -> None:
+    def set_specs(self, specs: Sequence[SlotSpec], producers: Mapping[Leaf, Sender]) -> None:
         """Takes the sections of a new negotiation; slots whose mid and kind go on keep what they show."""
         kept = {(slot.spec.mid, slot.spec.kind): slot for slot in self._slots}
         self._slots = []
@@ -145,7 +145,7 @@ class Wall:
                     slot.partner = partner
         self.settle(producers)
 
-    def select(self, mid: str, selection: Selection, producers: Mapping[Leaf, Producer]) -> None:
+    def select(self, mid: str, selection: Selection, producers: Mapping[Leaf, Sender]) -> None:
         """Gives the slot `mid` to what was chosen. KeyError if there is no such slot."""
         slot = next((slot for slot in self._slots if slot.spec.mid == mid), None)
         if slot is None:
@@ -157,7 +157,7 @@ class Wall:
         """The kind of the slot `mid`, or None if there is none."""
         return next((slot.spec.kind for slot in self._slots if slot.spec.mid == mid), None)
 
-    def settle(self, producers: Mapping[Leaf, Producer], changed: Producer | None = None) -> None:
+    def settle(self, producers: Mapping[Leaf, Sender], changed: Sender | None = None) -> None:
         """Brings every slot up to date: after `changed` came, changed or went, or after a change of our own (None)."""
         vacated = self._end_stopped()
         if any(slot.selection for slot in self._slots):
@@ -168,7 +168,7 @@ class Wall:
     def _of_kind(self, kind: Kind) -> list[Slot]:
         return [slot for slot in self._slots if slot.spec.kind == kind]
 
-    def _is_self(self, producer: Producer) -> bool:
+    def _is_self(self, producer: Sender) -> bool:
         return producer.is_at(self.leaf.room, self.leaf.peer)
 
     def _end_stopped(self) -> bool:
@@ -183,7 +183,7 @@ class Wall:
                 slot.show(slot.flow)
         return vacated
 
-    def _show_selected(self, producers: Mapping[Leaf, Producer]) -> None:
+    def _show_selected(self, producers: Mapping[Leaf, Sender]) -> None:
         for slot in self._slots:
             if slot.selection and slot.selection.peer and slot.selection.room is None:
                 slot.selection = self._found(slot.selection, producers)
@@ -191,7 +191,7 @@ class Wall:
             if pin := slot.pin:
                 _show_pinned(slot, pin, producers)
 
-    def _found(self, selection: Selection, producers: Mapping[Leaf, Producer]) -> Selection:
+    def _found(self, selection: Selection, producers: Mapping[Leaf, Sender]) -> Selection:
         for leaf, producer in producers.items():
             if leaf.peer == selection.peer and not self._is_self(producer):
                 return replace(selection, room=leaf.room)
@@ -211,7 +211,7 @@ class Wall:
             shown.add(slot.flow)
         return vacated
 
-    def _fill(self, producers: Mapping[Leaf, Producer], candidates: Iterable[Producer]) -> None:
+    def _fill(self, producers: Mapping[Leaf, Sender], candidates: Iterable[Sender]) -> None:
         moved = False
         free, shown = self._free_kinds(), self._shown()
         for producer in candidates:
@@ -233,7 +233,7 @@ class Wall:
     def _shown(self) -> set[Flow | None]:
         return {slot.flow for slot in self._slots}
 
-    def _place_videos(self, producer: Producer) -> None:
+    def _place_videos(self, producer: Sender) -> None:
         shown = self._shown()
         for flow in producer.of_kind("video"):
             if flow in shown:
@@ -242,7 +242,7 @@ class Wall:
             if slots:
                 min(slots, key=lambda slot: _video_rank(slot, producer)).show(flow)
 
-    def _place_audios(self, producer: Producer) -> bool:
+    def _place_audios(self, producer: Sender) -> bool:
         """Returns whether a sound left a window to join its video."""
         moved = False
         for flow in producer.of_kind("audio"):
@@ -257,11 +257,11 @@ class Wall:
                     moved = True
         return moved
 
-    def _beside_video(self, producer: Producer) -> Slot | None:
+    def _beside_video(self, producer: Sender) -> Slot | None:
         slots = self._of_kind("audio")
         return next((slot for slot in slots if slot.free and _beside(slot, producer)), None)
 
-    def _alone(self, producer: Producer) -> Slot | None:
+    def _alone(self, producer: Sender) -> Slot | None:
         free = [slot for slot in self._of_kind("audio") if slot.free]
         slots = [slot for slot in free if slot.partner is None]
         if not slots and not any(slot.shows(producer) for slot in self._slots):
@@ -269,7 +269,7 @@ class Wall:
         return min(slots, key=lambda slot: not slot.remembers(producer), default=None)
 
 
-def _show_pinned(slot: Slot, pin: Selection, producers: Mapping[Leaf, Producer]) -> None:
+def _show_pinned(slot: Slot, pin: Selection, producers: Mapping[Leaf, Sender]) -> None:
     flows = [flow for producer in _chosen(pin, producers) for flow in producer.flows]
     fitting = [flow for flow in flows if flow.source.kind == slot.spec.kind and pin.track in {None, flow.source.track}]
     if slot.flow in fitting:
@@ -278,7 +278,7 @@ def _show_pinned(slot: Slot, pin: Selection, producers: Mapping[Leaf, Producer])
     slot.show(fitting[0] if fitting else None, "away" if away else None)
 
 
-def _chosen(pin: Selection, producers: Mapping[Leaf, Producer]) -> list[Producer]:
+def _chosen(pin: Selection, producers: Mapping[Leaf, Sender]) -> list[Sender]:
     """Both leaves of one peer may send for the moment in which the newer session replaces the older."""
     if pin.peer is None or pin.room is None:
         return []
@@ -286,17 +286,17 @@ def _chosen(pin: Selection, producers: Mapping[Leaf, Producer]) -> list[Producer
     return [producers[leaf] for leaf in leaves if leaf in producers]
 
 
-def _beside(slot: Slot, producer: Producer) -> bool:
+def _beside(slot: Slot, producer: Sender) -> bool:
     return slot.partner is not None and slot.partner.shows(producer)
 
 
-def _open_to(slot: Slot, producer: Producer) -> bool:
+def _open_to(slot: Slot, producer: Sender) -> bool:
     """Whether the sound of this video slot's window leaves it to `producer`."""
     audio = slot.partner
     return audio is None or audio.flow is None or audio.pin is not None or audio.shows(producer)
 
 
-def _video_rank(slot: Slot, producer: Producer) -> tuple[bool, ...]:
+def _video_rank(slot: Slot, producer: Sender) -> tuple[bool, ...]:
     sound = slot.partner is not None and slot.partner.free
     silent = not producer.of_kind("audio")
     return (not _beside(slot, producer), not slot.remembers(producer), not (sound or silent))

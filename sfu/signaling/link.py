@@ -24,7 +24,7 @@ from sfu.signaling import tcp_options as tcp
 from sfu.signaling.backoff import Reconnect, refuses_version, taken_over
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.incoming import Incoming
-from sfu.signaling.send_queue import MAX_QUEUED, Message, Outbox
+from sfu.signaling.send_queue import MAX_QUEUED, Message, SendQueue
 
 __all__ = ["BrokerLink", "BrokerUrl", "Incoming", "Tls"]
 
@@ -114,7 +114,7 @@ class BrokerLink:
         self._max_payload = max_payload
         self._reconnect = Reconnect(url, client_id, self.counters, backoff)
         self._clock = clock
-        self._outbox = Outbox(self.counters)
+        self._outbox = SendQueue(self.counters)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
         self._connected = asyncio.Event()

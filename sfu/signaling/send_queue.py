@@ -22,7 +22,7 @@ class Message:
     queued_at: float
 
 
-class Outbox:
+class SendQueue:
     """Messages leave it when acknowledged, state stays: each new connection begins with all of it (`restart`).
 
     Counts the messages that grew stale as `expired`.

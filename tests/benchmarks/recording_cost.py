@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from recorder.capture.pipeline import Reel
+from recorder.capture.pipeline import Pipeline
 from recorder.capture.reorder import Arrival
 from recorder.rules import Rule
 from recorder.segments.muxer import Muxer
@@ -78,7 +78,7 @@ def ours_from_packets(source: tuple[Unit, ...], seconds: int, directory: Path) -
     """CPU seconds from packets in order to a file: all that the recorder's thread does."""
     arrivals = [_arrival(*sent) for sent in packets(source, seconds)]
     disk = Disk(Store(directory))
-    reel = Reel(("yard", "cam"), ("video", "audio"), disk, Rule(), tell=lambda told: None)
+    reel = Pipeline(("yard", "cam"), ("video", "audio"), disk, Rule(), tell=lambda told: None)
     before = time.process_time()
     reel.record(True, 100.0, 0)
     for arrival in arrivals:

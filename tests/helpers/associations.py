@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sfu.rtc.ice.agent import DEFAULT_LIMITS, IceAgent, Limits
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentTimeouts, IceAgent
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.ice.lite import LiteAgent
 from sfu.rtc.net.port import UdpPort
@@ -75,7 +75,12 @@ async def ports(
 
 
 def server_end(
-    port: UdpPort, *, full: bool = False, host: str = "127.0.0.1", limits: Limits = DEFAULT_LIMITS, **options: Any
+    port: UdpPort,
+    *,
+    full: bool = False,
+    host: str = "127.0.0.1",
+    limits: AgentTimeouts = DEFAULT_LIMITS,
+    **options: Any,
 ) -> End:
     ufrag, pwd = credentials()
     kind: Callable[..., IceAgent] = FullAgent if full else LiteAgent
@@ -83,7 +88,7 @@ def server_end(
     return End(Transport(agent, SERVER, role="server"))
 
 
-def client_end(port: UdpPort, *, host: str = "127.0.0.1", limits: Limits = DEFAULT_LIMITS, **agent: Any) -> End:
+def client_end(port: UdpPort, *, host: str = "127.0.0.1", limits: AgentTimeouts = DEFAULT_LIMITS, **agent: Any) -> End:
     ufrag, pwd = credentials()
     full = FullAgent(port, ufrag=ufrag, pwd=pwd, announce=(host,), controlling=True, limits=limits, **agent)
     return End(Transport(full, CLIENT, role="client"))

@@ -35,7 +35,7 @@ _OLD_NEWS: Final = 1.5  # seconds for which a client that has moved still tells 
 _REPLAY_PAUSE: Final = 1.0  # seconds between two replays for a viewer that cannot decode what it gets
 
 
-class Window:
+class SlotView:
     """What one slot shows: a track, in one of its layers."""
 
     def __init__(self, consumer: Consumer) -> None:
@@ -80,7 +80,7 @@ class Downlink:
     """One client's slots. `on_sparse`: some slot has become a slide show, or is none any more."""
 
     def __init__(self, transport: Transport, fanout: Fanout, *, on_sparse: Callable[[], None]) -> None:
-        self.windows: dict[str, Window] = {}
+        self.windows: dict[str, SlotView] = {}
         self.estimate = LinkEstimate()
         self.round_trip = _ROUND_TRIP
         """Seconds to the client and back."""
@@ -119,7 +119,7 @@ class Downlink:
                 continue
             window = before.pop(section.mid, None)
             if window is None:
-                window = Window(Consumer(section.mid, section.send, self._transport))
+                window = SlotView(Consumer(section.mid, section.send, self._transport))
             else:
                 window.consumer.negotiated(section.send)
                 self._fanout.start(window.consumer)
@@ -174,7 +174,7 @@ class Downlink:
                 consumer.forget()  # or all that was lost would be sent again before anything new
                 self._fanout.start(consumer)
 
-    def _aim(self, window: Window, track: IncomingTrack, now: float) -> _Aim:
+    def _aim(self, window: SlotView, track: IncomingTrack, now: float) -> _Aim:
         layers = track.layers(now)
         wanted = window.most(layers)
         estimate = self.carries = self.estimate.bitrate(now)
@@ -243,7 +243,7 @@ class Downlink:
         for window in videos:
             self._adapt(window, now)
 
-    def _adapt(self, window: Window, now: float) -> None:
+    def _adapt(self, window: SlotView, now: float) -> None:
         track, consumer = window.track, window.consumer
         if track is None:
             return

@@ -96,13 +96,13 @@ class Remb:
 
 
 @dataclass(frozen=True, slots=True)
-class Bye:
+class Goodbye:
     """Streams that have ended (RFC 3550 section 6.6)."""
 
     ssrcs: tuple[int, ...]
 
 
-Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | TransportFeedback | Remb | Bye
+Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | TransportFeedback | Remb | Goodbye
 
 
 def parse(data: bytes) -> list[Message]:
@@ -185,7 +185,7 @@ def _read_blocks(count: int, body: bytes, start: int) -> tuple[ReportBlock, ...]
 def _read_bye(count: int, body: bytes) -> list[Message] | None:
     if len(body) < 4 * count:
         return None
-    return [Bye(_read_ssrcs(count, body))]
+    return [Goodbye(_read_ssrcs(count, body))]
 
 
 def _read_ssrcs(count: int, body: bytes) -> tuple[int, ...]:

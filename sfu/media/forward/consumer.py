@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from sfu.media.formats import rtcp, rtx, vp8
 from sfu.media.formats.rtp import Packet
-from sfu.media.forward.group import Group, Layout, Rewrite, Squeeze
+from sfu.media.forward.group import ExtensionLayout, Group, Rewrite, Squeeze
 from sfu.media.forward.retransmission import Retransmitter
 from sfu.media.forward.stretch import Stretch
 from sfu.rtc.sdp.codec import Codec, matching
@@ -75,7 +75,7 @@ class Consumer:
         self._rtx_ssrc: int | None = None
         self._rtx_sequence = 0
         self._payload_type: int | None = None
-        self._layout = Layout(None, ())
+        self._layout = ExtensionLayout(None, ())
         self.clock_rate = 0
         """Of the producer's codec; 0 before there was one."""
         self._packets = self._octets = 0  # sent before the present group, less what that had sent before us
@@ -189,7 +189,7 @@ class Consumer:
         renumbered = self._payload_type in self._rtx
         carried = CARRIED if renumbered else (*CARRIED, ABS_SEND_TIME)
         both = [uri for uri in carried if uri in producer.extensions and uri in self._extensions]
-        self._layout = Layout(
+        self._layout = ExtensionLayout(
             None if mid_id is None else (mid_id, self.mid.encode()),
             tuple((producer.extensions[uri], self._extensions[uri]) for uri in both),
             self._extensions.get(ABS_SEND_TIME) if renumbered else None,

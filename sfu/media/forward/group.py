@@ -22,7 +22,7 @@ _PLAIN, _EXTENDED = 0x8000, 0x9000  # the first 16 bits of a header: version 2, 
 _UNMOVED: Final = (0, 0)
 
 
-class Layout(NamedTuple):
+class ExtensionLayout(NamedTuple):
     """What decides the header extensions of outgoing packets (RFC 8285)."""
 
     mid: tuple[int, bytes] | None
@@ -33,7 +33,7 @@ class Layout(NamedTuple):
     """The viewer's id for abs-send-time, which says when the packet leaves here."""
 
 
-_NO_EXTENSIONS: Final = Layout(None, ())
+_NO_EXTENSIONS: Final = ExtensionLayout(None, ())
 
 
 class Rewrite(NamedTuple):
@@ -41,7 +41,7 @@ class Rewrite(NamedTuple):
 
     ssrc: int
     payload_type: int
-    layout: Layout
+    layout: ExtensionLayout
     sequence_offset: int
     """Added to a packet's index; the sum's low 16 bits are the sequence number."""
     time_offset: int
@@ -174,7 +174,7 @@ class Group:
             self.last_payload = own.last_payload
 
 
-def _body(packet: Packet, layout: Layout, moment: int, pictures: tuple[int, int]) -> tuple[int, bytes]:
+def _body(packet: Packet, layout: ExtensionLayout, moment: int, pictures: tuple[int, int]) -> tuple[int, bytes]:
     """The header's first 16 bits so far, extension block and payload; written once for all groups of this layout.
 
     Moved picture numbers are a viewer's own mostly, and not kept.

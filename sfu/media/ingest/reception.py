@@ -22,7 +22,7 @@ _GROWTH_PER_S = 1.08
 _MAX_GROWTH_S = 10.0
 
 
-class Bitrates(NamedTuple):
+class BitrateBounds(NamedTuple):
     """The bounds, in bit/s, of what one camera is asked to send, all its video tracks together."""
 
     least: int
@@ -147,7 +147,7 @@ class BitrateCeiling:
     loss-based controller of draft-ietf-rmcat-gcc-02 section 6.
     """
 
-    def __init__(self, bounds: Bitrates) -> None:
+    def __init__(self, bounds: BitrateBounds) -> None:
         self.bitrate = bounds.most
         self._bounds = bounds
         self._updated_at: float | None = None

@@ -14,7 +14,7 @@ from sfu.media.formats.rtp import Packet
 from sfu.media.ingest.arrivals import Arrivals
 from sfu.media.ingest.demux import Demux, Route
 from sfu.media.ingest.producer import Producer
-from sfu.media.ingest.reception import BitrateCeiling, Bitrates
+from sfu.media.ingest.reception import BitrateBounds, BitrateCeiling
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.net.receive import Arrived, untold
 from sfu.rtc.sdp.description import CNAME, TRANSPORT_CC, Agreed, Receive
@@ -31,7 +31,7 @@ class Uplink:
         send: Callable[[bytes], None],
         ssrc: int,
         *,
-        bitrates: Bitrates,
+        bitrates: BitrateBounds,
         history_bytes: int,
         on_tracks: Callable[[], None],
     ) -> None:

@@ -22,7 +22,7 @@ from sfu.rtc.net.stun import Address
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class AgentTimeouts:
     """Seconds after which an agent that hears nothing ends itself."""
 
     half_open: float = 15.0
@@ -37,7 +37,7 @@ class Limits:
 
 MAX_ADDRESSES: Final = 16
 """Proven remote addresses of one peer; beyond them the one proven longest ago is forgotten."""
-DEFAULT_LIMITS: Final = Limits()
+DEFAULT_LIMITS: Final = AgentTimeouts()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class IceAgent(ABC):
     lite: ClassVar[bool]
 
     def __init__(
-        self, port: UdpPort, *, ufrag: str, pwd: str, clock: Callable[[], float] = time.monotonic, limits: Limits
+        self, port: UdpPort, *, ufrag: str, pwd: str, clock: Callable[[], float] = time.monotonic, limits: AgentTimeouts
     ) -> None:
         self.ufrag = ufrag
         self.pwd = pwd

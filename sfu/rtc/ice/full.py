@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from sfu.rtc.ice import candidates
-from sfu.rtc.ice.agent import DEFAULT_LIMITS, IceAgent, Limits, TurnServer
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentTimeouts, IceAgent, TurnServer
 from sfu.rtc.ice.aioice_agent import Base, SharedConnection
 from sfu.rtc.net import stun
 from sfu.rtc.net.port import UdpPort
@@ -46,7 +46,7 @@ class FullAgent(IceAgent):
         allow_private: bool = True,
         relay_only: bool = False,
         clock: Callable[[], float] = time.monotonic,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: AgentTimeouts = DEFAULT_LIMITS,
     ) -> None:
         super().__init__(port, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
         self._announce = () if relay_only else tuple(announce)

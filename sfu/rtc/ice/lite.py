@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sfu.rtc.ice.agent import DEFAULT_LIMITS, IceAgent, Limits
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentTimeouts, IceAgent
 from sfu.rtc.net import stun
 from sfu.rtc.net.paths import Path
 from sfu.rtc.net.port import UdpPort
@@ -38,7 +38,7 @@ class LiteAgent(IceAgent):
         pwd: str,
         announce: Sequence[str],
         clock: Callable[[], float] = time.monotonic,
-        limits: Limits = DEFAULT_LIMITS,
+        limits: AgentTimeouts = DEFAULT_LIMITS,
     ) -> None:
         super().__init__(port, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
         self._announce = tuple(announce)

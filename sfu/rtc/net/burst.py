@@ -24,7 +24,7 @@ MAX_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
 _GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
 
 
-class Segments(NamedTuple):
+class GsoRun(NamedTuple):
     """Packets side by side that leave as one message."""
 
     first: int
@@ -34,7 +34,7 @@ class Segments(NamedTuple):
     """Bytes of each but the last, encrypted."""
 
 
-class Layout:
+class ArenaLayout:
     """How packets of certain sizes stand in the arena, each at the start of a slot of its own, and leave."""
 
     __slots__ = ("count", "lengths", "messages", "sizes", "width")
@@ -47,13 +47,11 @@ class Layout:
         """Of each packet in plain text, as C's int."""
         self.lengths = array("Q", lengths)
         """Of each packet encrypted, as C's size_t."""
-        self.messages = (
-            _joined(lengths) if segmented else [Segments(at, 1, length) for at, length in enumerate(lengths)]
-        )
+        self.messages = _joined(lengths) if segmented else [GsoRun(at, 1, length) for at, length in enumerate(lengths)]
         """The messages that the packets make up."""
 
 
-_layout_of = lru_cache(maxsize=64)(Layout)  # most are of sizes seen before, and a new one costs 20 us
+_layout_of = lru_cache(maxsize=64)(ArenaLayout)  # most are of sizes seen before, and a new one costs 20 us
 
 
 class Burst:
@@ -72,7 +70,7 @@ class Burst:
             self.longest = max(self.sizes, default=0)
             self.refused = len(packets) - len(self.packets)
 
-    def layout(self, overhead: int, *, segmented: bool) -> Layout:
+    def layout(self, overhead: int, *, segmented: bool) -> ArenaLayout:
         """For SRTP that adds `overhead` bytes to each packet, with neighbours joined or not."""
         return _layout_of(self.sizes, overhead, segmented)
 
@@ -85,17 +83,17 @@ def slot_width(longest: int) -> int:
     raise ValueError(f"no slot holds {longest} bytes")
 
 
-def _joined(lengths: Sequence[int]) -> list[Segments]:
+def _joined(lengths: Sequence[int]) -> list[GsoRun]:
     """Neighbours of one size joined, as the kernel allows: only the last of a message may be shorter."""
-    messages: list[Segments] = []
+    messages: list[GsoRun] = []
     joinable, total = False, 0
     for position, length in enumerate(lengths):
         if joinable:
             first, count, segment = messages[-1]
             if length <= segment and count < MAX_SEGMENTS and total + length <= _GSO_BYTES:
-                messages[-1] = Segments(first, count + 1, segment)
+                messages[-1] = GsoRun(first, count + 1, segment)
                 joinable, total = length == segment, total + length
                 continue
-        messages.append(Segments(position, 1, length))
+        messages.append(GsoRun(position, 1, length))
         joinable, total = True, length
     return messages

@@ -20,7 +20,7 @@ from typing import Any, Final
 import cffi
 from pylibsrtp import _binding as _srtp
 
-from sfu.rtc.net.burst import MAX_SEGMENTS, WIDTHS, Burst, Layout, Segments, slot_width
+from sfu.rtc.net.burst import MAX_SEGMENTS, WIDTHS, ArenaLayout, Burst, GsoRun, slot_width
 from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
 from sfu.rtc.net.paths import Path, Targets
 
@@ -77,7 +77,7 @@ class Egress:
         """Runs of messages: number of the first, targets (the kernel reads their names), position of the first target,
         messages for each."""
         self._queued_messages = self._queued_packets = 0
-        self._described_first: tuple[array[int], int, int, Layout] | None = None
+        self._described_first: tuple[array[int], int, int, ArenaLayout] | None = None
         """What the first messages' headers say: mostly the same in each pass, and then they are not written again."""
 
     def _allocate_headers(self) -> None:
@@ -190,7 +190,7 @@ class Egress:
         self._queued_messages += 1
         self._queued_packets += count
 
-    def _encrypt(self, handles: list[Any], packets: Sequence[bytes], layout: Layout) -> list[int]:
+    def _encrypt(self, handles: list[Any], packets: Sequence[bytes], layout: ArenaLayout) -> list[int]:
         """One copy of the burst in plain text for each handle, encrypted in place; libsrtp's status of each packet."""
         count = len(handles)
         first, last = self._used, self._used + count * layout.count
@@ -216,7 +216,7 @@ class Egress:
             view[start + done : start + done + step] = view[start : start + step]
             done += step
 
-    def _queue(self, targets: Targets, at: int, count: int, layout: Layout) -> None:
+    def _queue(self, targets: Targets, at: int, count: int, layout: ArenaLayout) -> None:
         """Describes what was encrypted last, for `count` targets from `at` on: so many messages for each."""
         last, message, each = self._used, self._queued_messages, len(layout.messages)
         first = last - count * layout.count
@@ -230,7 +230,7 @@ class Egress:
         self._queued_messages = message + count * each
         self._queued_packets += count * layout.count
 
-    def _describe(self, names: array[int], first: int, layout: Layout) -> None:
+    def _describe(self, names: array[int], first: int, layout: ArenaLayout) -> None:
         """Writes the headers of the next messages, for each of `names` those of `layout`, slots from `first` on."""
         message, messages, each = self._queued_messages, layout.messages, len(layout.messages)
         last, end = first + len(names) * layout.count, message + len(names) * each
@@ -241,7 +241,7 @@ class Egress:
             vectors = self._vectors_from[first + segments.first : last : layout.count]
             self._words[number * _WORDS + _VECTOR : end * _WORDS : each * _WORDS] = vectors
 
-    def _head(self, segments: Segments) -> bytes:
+    def _head(self, segments: GsoRun) -> bytes:
         """What all targets' messages of these packets have in common."""
         control, control_length = self._control(segments.segment) if segments.packets > 1 else (0, 0)
         return MMSGHDR.pack(0, self._name_length, 0, segments.packets, control, control_length, 0, 0)
@@ -294,7 +294,7 @@ class Egress:
         for slot in range(first, first + self._words[start + _VECTORS]):
             self._send_slot(slot, self._vector_lengths[slot], path)
 
-    def _send_good(self, paths: list[Path], layout: Layout, codes: list[int], at: int) -> dict[int, int]:
+    def _send_good(self, paths: list[Path], layout: ArenaLayout, codes: list[int], at: int) -> dict[int, int]:
         """libsrtp refused something of the burst in the last slots: all else leaves now, packet by packet."""
         first = self._used - len(codes)
         self.flush()  # what came before, in this order

@@ -10,7 +10,7 @@ import av
 
 from sfu.clients.attempt import Host
 from sfu.clients.encode import VideoEncoder
-from sfu.clients.frames import Frame, Source, SourceCounters, h264
+from sfu.clients.frames import Frame, MediaSource, SourceCounters, h264
 from sfu.clients.outgoing import OutgoingStream
 from sfu.clients.publish import Camera
 from sfu.media.formats import rtp
@@ -25,7 +25,7 @@ YCBCR = {"red": (81, 90, 240), "green": (145, 54, 34), "blue": (41, 240, 110)}
 
 
 class Painted:
-    """A live `Source` of one plain colour; its pictures differ by one step of brightness."""
+    """A live `MediaSource` of one plain colour; its pictures differ by one step of brightness."""
 
     live = True
 
@@ -76,7 +76,7 @@ class TurningStream(OutgoingStream):
 class Phone(Camera):
     """A camera that can be turned in the hand."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: MediaSource) -> None:
         super().__init__(source)
         self.stream = TurningStream(source.codecs[0], mid="0", ssrc=0x7E1E, sequence=1, offset=1)
         self._streams = [self.stream]

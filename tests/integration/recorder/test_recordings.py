@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from recorder.capture.pipeline import Reel
+from recorder.capture.pipeline import Pipeline
 from recorder.store.store import Segment, Store
 from recorder.walltime import parse, rfc3339
 from tests.benchmarks.kill_recordings import MOST_LOST_S, camera, cameras, killed
@@ -253,9 +253,9 @@ async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr("recorder.manager._AGAIN", 0.1)
-    take, bugs = Reel.take, [True]
+    take, bugs = Pipeline.take, [True]
 
-    def buggy(reel: Reel, *args: Any) -> None:
+    def buggy(reel: Pipeline, *args: Any) -> None:
         if bugs:
             bugs.pop()
             raise ZeroDivisionError
@@ -268,7 +268,7 @@ async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
         camera(url, "front/pub/cam1", source),
     ):
         await until(lambda: home.json("sfu/front/state").get("live"))
-        monkeypatch.setattr(Reel, "take", buggy)
+        monkeypatch.setattr(Pipeline, "take", buggy)
         await switched(home, "front", "ON")
         assert kinds(home, "front") == ["recording_failed", "recording_started"]
         assert service.recordings.failures()["internal"] == 1

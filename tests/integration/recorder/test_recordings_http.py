@@ -19,7 +19,7 @@ from yarl import URL
 
 from recorder.api import Lane, RecordingsApi
 from recorder.playback import clip
-from recorder.playback.clip import Span
+from recorder.playback.clip import ClipSpan
 from recorder.playback.playback import Playback
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
@@ -346,10 +346,10 @@ async def test_who_comes_when_clips_enough_are_made_is_told_to_come_back(
     start: Start, client: ClientSession, library: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = asyncio.Event()
-    begun: list[Span] = []
+    begun: list[ClipSpan] = []
     real = clip.make
 
-    async def slow(directory: Path, span: Span, *, wanted: Callable[[], bool]) -> Any:
+    async def slow(directory: Path, span: ClipSpan, *, wanted: Callable[[], bool]) -> Any:
         begun.append(span)
         await go_on.wait()
         return await real(directory, span, wanted=wanted)

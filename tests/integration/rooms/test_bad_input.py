@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from sfu.rtc.ice.agent import Limits
+from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.service import Service
 from sfu.signaling.messages import MAX_PAYLOAD, ErrorCode
 from tests.helpers.brokers import Mosquitto, Proxy
@@ -376,7 +376,7 @@ async def test_a_half_open_session_ends_by_itself_and_is_told(scene: Scene) -> N
     async with calling(scene.eve, "front/view/eve") as eve:
         eve.say("offer", await eve.make_offer())
         await until(lambda: eve.answers)
-        scene.service.server.participants[eve.leaf].transport.agent.limits = Limits(half_open=1.0)
+        scene.service.server.participants[eve.leaf].transport.agent.limits = AgentTimeouts(half_open=1.0)
         await until(lambda: scene.counted("ended_timeout") == 1)
         await until(lambda: any(getattr(body, "reason", None) == "timeout" for body in eve.heard))
 

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 from pylibsrtp import _binding as srtp
 
-from sfu.rtc.ice.agent import Limits
+from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.net.srtp import MAX_DATAGRAM
 from sfu.service import Service
@@ -333,7 +333,7 @@ async def test_half_of_40_viewers_are_killed_and_the_others_do_not_notice(mosqui
             await crowd.wait()
         for leaf, participant in at.service.server.participants.items():
             if leaf.peer.startswith("crowd-"):
-                participant.transport.agent.limits = Limits(silence=3.0)  # of which 14 s would prove no more
+                participant.transport.agent.limits = AgentTimeouts(silence=3.0)  # of which 14 s would prove no more
         for screen in staying:
             await screen.missed_nothing(lens)
         await until(lambda: at.counted("sfu_participants", role="view") == 21, 60)

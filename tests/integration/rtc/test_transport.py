@@ -12,7 +12,7 @@ import pytest
 import uvloop
 from aiortc import rtcdtlstransport as dtls
 
-from sfu.rtc.ice.agent import Limits
+from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.rtc.transport import Certificate, TransportState
 from tests.helpers.associations import (
     CLIENT,
@@ -117,7 +117,7 @@ async def test_close_tells_the_peer_once_and_oneself_never():
 
 async def test_a_peer_that_never_comes_is_given_up():
     async with ports() as (server_port, client_port):
-        server, client = server_end(server_port, limits=Limits(half_open=0.1)), client_end(client_port)
+        server, client = server_end(server_port, limits=AgentTimeouts(half_open=0.1)), client_end(client_port)
         server.transport.start(ufrag="none", pwd="none" * 6, lite=False, fingerprints=[("sha-256", "00")])
         await until(lambda: server.closed)
         assert server.closed == ["timeout"]
@@ -127,7 +127,7 @@ async def test_a_peer_that_never_comes_is_given_up():
 
 async def test_a_peer_that_connects_but_never_shakes_hands_is_given_up():
     async with ports() as (server_port, client_port):
-        server, client = server_end(server_port, limits=Limits(half_open=1.5)), client_end(client_port)
+        server, client = server_end(server_port, limits=AgentTimeouts(half_open=1.5)), client_end(client_port)
         client.transport._on_ice_connected = client.agent.on_connected = lambda: None
         await introduce(server, client)
         await until(lambda: server.agent.connected)
@@ -140,7 +140,7 @@ async def test_a_peer_that_connects_but_never_shakes_hands_is_given_up():
 @pytest.mark.parametrize("full", [False, True], ids=["lite", "full"])
 async def test_a_peer_that_falls_silent_is_given_up(full):
     async with ports() as (server_port, client_port):
-        server, client = server_end(server_port, full=full, limits=Limits(silence=1.5)), client_end(client_port)
+        server, client = server_end(server_port, full=full, limits=AgentTimeouts(silence=1.5)), client_end(client_port)
         await connect(server, client)
         client_port.close()  # as if its machine had lost power: no close_notify
         await until(lambda: server.closed)
@@ -153,7 +153,7 @@ async def test_answered_checks_keep_a_peer_that_never_speaks(monkeypatch):
     """A full agent towards a lite one hears nothing but the answers to its own consent checks (RFC 7675)."""
     monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.05)
     async with ports() as (server_port, client_port):
-        server, client = server_end(server_port), client_end(client_port, limits=Limits(silence=1.5))
+        server, client = server_end(server_port), client_end(client_port, limits=AgentTimeouts(silence=1.5))
         await connect(server, client)
         connected_at = client.agent.heard_at
         await until(lambda: client.agent.heard_at > connected_at + 2.0)

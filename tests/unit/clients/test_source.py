@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sfu.clients.frames import Frame, Source, SourceError
+from sfu.clients.frames import Frame, MediaSource, SourceError
 from sfu.clients.handover import in_order
 from sfu.clients.packetize import nal_type, nal_units
 from sfu.clients.pattern import LOOP_SECONDS, Pattern
@@ -18,7 +18,7 @@ from tests.helpers.media import avcc_units, decoded, make_file, packets_of
 BASELINE = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
 
 
-async def take(source: Source, *, until: float = float("inf")) -> list[Frame]:
+async def take(source: MediaSource, *, until: float = float("inf")) -> list[Frame]:
     """The source's frames, to its end or to `until` seconds of media time."""
     frames = []
     async with asyncio.timeout(30):

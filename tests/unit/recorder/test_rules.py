@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.rules import Duty, Mode, Rule, Rules, Switches, Terms
-from sfu.settings import Recording
+from recorder.rules import Duty, Mode, RecordingConfig, Rule, Rules, Switches
+from sfu.settings import RecordingSettings
 
 ROOMS = ["a", "a/b", "a/b/c", "ab", "d"]
 
@@ -52,7 +52,7 @@ def test_the_oldest_words_are_forgotten() -> None:
 
 def test_a_room_s_settings_hold_below_it_and_lack_nothing_that_stands_above() -> None:
     rooms = {"site": "always segment=1m keep=1d", "site/gate": "preroll=10s keep_bytes=5GB", "lobby": "off"}
-    terms = Terms.of(Recording.model_validate({"rooms": rooms, "keep": "30d"}).model_dump())
+    terms = RecordingConfig.of(RecordingSettings.model_validate({"rooms": rooms, "keep": "30d"}).model_dump())
     assert terms.rules.of("site/gate/north") == Rule(Mode.ALWAYS, 60.0, 10.0)
     assert terms.rules.of("site/yard") == Rule(Mode.ALWAYS, 60.0, 0.0)
     assert terms.rules.of("hall") == Rule(Mode.ON_DEMAND, 600.0, 0.0)
@@ -64,4 +64,4 @@ def test_a_room_s_settings_hold_below_it_and_lack_nothing_that_stands_above() ->
 
 def test_a_name_that_is_no_room_is_an_error() -> None:
     with pytest.raises(ValueError, match="no room"):
-        Terms.of(Recording.model_validate({"rooms": {"../etc": "always"}}).model_dump())
+        RecordingConfig.of(RecordingSettings.model_validate({"rooms": {"../etc": "always"}}).model_dump())

@@ -6,7 +6,7 @@ from typing import Any
 
 from sfu.clients.frames import VP8
 from sfu.rooms.publication import Publication
-from sfu.rooms.room import Limits, Rooms, Track
+from sfu.rooms.room import RoomLimits, Rooms, Track
 from sfu.signaling.topics import Leaf, Topics
 
 NOW = "2026-01-01T00:00:00.000Z"
@@ -41,7 +41,7 @@ def visit(rooms: Rooms, publication: Publication, text: str) -> None:
 
 
 def setting(**options: Any) -> tuple[Rooms, Board, Publication]:
-    rooms, board = Rooms(Limits(viewers_per_room=10, rooms=10, producers_per_room=10)), Board()
+    rooms, board = Rooms(RoomLimits(viewers_per_room=10, rooms=10, producers_per_room=10)), Board()
     return rooms, board, Publication(rooms, board, **options)
 
 

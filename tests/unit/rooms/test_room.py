@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from sfu.rooms.room import Change, Limits, RoomError, Rooms
+from sfu.rooms.room import Change, RoomError, RoomLimits, Rooms
 from sfu.signaling.topics import Leaf, Role
 from tests.helpers.media_tracks import H264, audio, video, windows
 
@@ -15,7 +15,7 @@ SINCE = "2026-01-02T03:04:05Z"
 
 
 def rooms(*, viewers: int = 10, limit: int = 10, producers: int = 10, reject: bool = False) -> Rooms:
-    limits = Limits(viewers_per_room=viewers, rooms=limit, producers_per_room=producers)
+    limits = RoomLimits(viewers_per_room=viewers, rooms=limit, producers_per_room=producers)
     return Rooms(limits, same_peer="reject" if reject else "replace")
 
 

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sfu.rooms.room import Change, Limits, RoomError, Rooms, SlotSpec, SlotState, Source, Track
+from sfu.rooms.room import Change, RoomError, RoomLimits, Rooms, SlotSource, SlotSpec, SlotState, Track
 from sfu.signaling.topics import Leaf, Role, contains
 from tests.helpers.media_tracks import H264, VP8, audio, video, windows
 
@@ -95,7 +95,7 @@ class Model:
 class RoomMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.house = Rooms(Limits(viewers_per_room=99, rooms=99, producers_per_room=99))
+        self.house = Rooms(RoomLimits(viewers_per_room=99, rooms=99, producers_per_room=99))
         self.model = Model()
 
     def step(self, act: Callable[[], Change], update: Callable[[], None], *, chooser: Leaf | None = None) -> None:
@@ -242,7 +242,7 @@ class RoomMachine(RuleBasedStateMachine):
     def viewers_see_only_what_flows_below_them_and_never_themselves(self) -> None:
         for viewer, slots in self.slots().items():
             visible = {
-                Source(leaf.room, leaf.peer, track.id, track.codec.name, track.kind)
+                SlotSource(leaf.room, leaf.peer, track.id, track.codec.name, track.kind)
                 for leaf in self.model.seen_by(viewer)
                 for track in self.model.tracks[leaf]
             }
@@ -258,8 +258,8 @@ class RoomMachine(RuleBasedStateMachine):
     def a_track_is_met_twice_only_by_selecting(self) -> None:
         flowing = self.model.flowing()
         for viewer, slots in self.slots().items():
-            pinned: set[Source] = set()
-            free: Counter[Source] = Counter()
+            pinned: set[SlotSource] = set()
+            free: Counter[SlotSource] = Counter()
             for pair in self.model.windows(viewer, slots):
                 for slot in pair:
                     if slot and slot.source and self.model.pin(viewer, slot, pair[0]):
@@ -321,7 +321,7 @@ class RoomMachine(RuleBasedStateMachine):
         assert (self.house._members, self.house._rooms, self.model.chosen) == ({}, {}, {})
 
 
-def _key(source: Source) -> tuple[str, str, str]:
+def _key(source: SlotSource) -> tuple[str, str, str]:
     return source.room, source.peer, source.track
 
 

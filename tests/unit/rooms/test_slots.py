@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from sfu.rooms.senders import Producer, Track
+from sfu.rooms.senders import Sender, Track
 from sfu.rooms.slots import Selection, SlotSpec, Wall
 from sfu.signaling.topics import Leaf, Role
 from tests.helpers.media_tracks import H264, VP8, audio, video, windows
@@ -19,12 +19,12 @@ class Viewing:
 
     def __init__(self, specs: Sequence[SlotSpec] = ()) -> None:
         self.wall = Wall(Leaf("site", Role.VIEW, "me"))
-        self.producers: dict[Leaf, Producer] = {}
+        self.producers: dict[Leaf, Sender] = {}
         self.wall.set_specs(specs, self.producers)
 
     def sends(self, peer: str, *tracks: Track, room: str = "site", role: Role = Role.PUB) -> None:
         leaf = Leaf(room, role, peer)
-        producer = self.producers.get(leaf) or Producer(leaf, "")
+        producer = self.producers.get(leaf) or Sender(leaf, "")
         producer.set_tracks(tracks)
         self.producers[leaf] = producer
         if not tracks:

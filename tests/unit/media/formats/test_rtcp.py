@@ -168,7 +168,7 @@ def test_nack_wraps() -> None:
 
 @given(SSRCS)
 def test_bye_is_read_back_and_is_aiortcs(ssrcs: tuple[int, ...]) -> None:
-    assert rtcp.parse(rtcp.bye(ssrcs)) == [rtcp.Bye(ssrcs)]
+    assert rtcp.parse(rtcp.bye(ssrcs)) == [rtcp.Goodbye(ssrcs)]
     assert rtcp.bye(ssrcs) == bytes(aiortc_rtp.RtcpByePacket(sources=list(ssrcs)))
 
 

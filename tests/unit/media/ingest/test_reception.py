@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.formats.rtcp import ReportBlock, parse, receiver_report
-from sfu.media.ingest.reception import BitrateCeiling, Bitrates, Reception
+from sfu.media.ingest.reception import BitrateBounds, BitrateCeiling, Reception
 
 RATE = 90_000
 FRAME = 3000
@@ -109,19 +109,19 @@ def test_every_report_can_be_written(packets: list[tuple[int, int, float]], now:
 
 
 def test_the_ceiling_starts_at_its_maximum_and_stays_without_loss() -> None:
-    ceiling = BitrateCeiling(Bitrates(150_000, 3_000_000))
+    ceiling = BitrateCeiling(BitrateBounds(150_000, 3_000_000))
     assert ceiling.bitrate == 3_000_000
     assert [ceiling.update(0.0, second) for second in (1.0, 2.0, 3.0)] == [3_000_000] * 3
 
 
 def test_heavy_loss_lowers_it_by_half_the_loss() -> None:
-    ceiling = BitrateCeiling(Bitrates(150_000, 3_000_000))
+    ceiling = BitrateCeiling(BitrateBounds(150_000, 3_000_000))
     assert ceiling.update(0.2, 1.0) == 2_700_000
     assert ceiling.update(0.5, 2.0) == 2_025_000
 
 
 def test_light_loss_lets_it_grow_by_8_percent_a_second() -> None:
-    ceiling = BitrateCeiling(Bitrates(150_000, 3_000_000))
+    ceiling = BitrateCeiling(BitrateBounds(150_000, 3_000_000))
     ceiling.update(1.0, 0.0)
     assert ceiling.update(0.01, 1.0) == pytest.approx(1_620_000, abs=1)
     assert ceiling.update(0.01, 1.5) == pytest.approx(1_620_000 * 1.08**0.5, abs=1)
@@ -130,6 +130,6 @@ def test_light_loss_lets_it_grow_by_8_percent_a_second() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1e9))), st.integers(1, 100_000_000))
 def test_it_stays_between_floor_and_maximum_whatever_comes(updates: list[tuple[float, float]], maximum: int) -> None:
-    ceiling = BitrateCeiling(Bitrates(min(150_000, maximum), maximum))
+    ceiling = BitrateCeiling(BitrateBounds(min(150_000, maximum), maximum))
     for loss, now in updates:
         assert min(150_000, maximum) <= ceiling.update(loss, now) <= maximum

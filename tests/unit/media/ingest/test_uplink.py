@@ -9,7 +9,7 @@ import pytest
 from sfu.media.formats import rtcp
 from sfu.media.formats.rtp import Packet, extension_block
 from sfu.media.ingest.producer import Producer
-from sfu.media.ingest.reception import Bitrates
+from sfu.media.ingest.reception import BitrateBounds
 from sfu.media.ingest.uplink import Uplink
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import RID, TRANSPORT_CC, Agreed, Receive
@@ -25,7 +25,7 @@ class Wire:
         self.said: list[rtcp.Message] = []
         self.changes = 0
         self.uplink = Uplink(
-            self._hear, 1, bitrates=Bitrates(150_000, 2_000_000), history_bytes=1 << 20, on_tracks=self._changed
+            self._hear, 1, bitrates=BitrateBounds(150_000, 2_000_000), history_bytes=1 << 20, on_tracks=self._changed
         )
         extensions = {TRANSPORT_CC: WIDE, RID: LAYER}
         receive = Receive((VP8,), extensions, (), None, None, rtx={97: 96}, repairs={70: 7}, rids=rids)

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 from recorder.capture.assembly import Assembly
 from recorder.capture.reorder import Arrival
-from recorder.depacketize.units import Moment
+from recorder.depacketize.units import PlacedUnit
 from tests.unit.recorder.capture.test_pipeline import EPOCH_US, NOW, arrivals
 
 
-def assembled(assembly: Assembly, come: list[Arrival]) -> list[Moment]:
+def assembled(assembly: Assembly, come: list[Arrival]) -> list[PlacedUnit]:
     moments = [moment for arrival in come for moment in assembly.take(arrival, EPOCH_US)]
     return moments + assembly.flush(EPOCH_US)
 

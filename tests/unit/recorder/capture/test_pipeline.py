@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recorder.capture.assembly import Report
-from recorder.capture.pipeline import RETRY, Failed, Fault, Reel, Started, Stopped, Told
+from recorder.capture.pipeline import RETRY, Failed, Fault, Pipeline, Started, Stopped, Told
 from recorder.capture.reorder import Arrival
 from recorder.rules import Rule
 from recorder.segments.files import DiskFile
@@ -67,11 +67,11 @@ def disks(tmp_path: Path) -> Disks:
     return Disks(tmp_path)
 
 
-def reel_of(disks: Disks, told: list[Told], rule: Rule | None = None) -> Reel:
-    return Reel(("yard", "cam"), ("video", "audio"), disks.disk, rule or Rule(), tell=told.append)
+def reel_of(disks: Disks, told: list[Told], rule: Rule | None = None) -> Pipeline:
+    return Pipeline(("yard", "cam"), ("video", "audio"), disks.disk, rule or Rule(), tell=told.append)
 
 
-def take(reel: Reel, come: Iterable[Arrival]) -> None:
+def take(reel: Pipeline, come: Iterable[Arrival]) -> None:
     for arrival in come:
         reel.take(arrival, EPOCH_US)
 

@@ -6,17 +6,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recorder.capture.preroll import Preroll
-from recorder.depacketize.units import CodecParameters, Moment, Unit
+from recorder.depacketize.units import CodecParameters, PlacedUnit, Unit
 from sfu.rtc.sdp.codec import Kind
 
 SECOND = 1_000_000
 PICTURE = CodecParameters("VP8", 90000, 320, 180)
 
 
-def moment(at: float, track: Kind = "video", *, key: bool = False, size: int = 100) -> Moment:
+def moment(at: float, track: Kind = "video", *, key: bool = False, size: int = 100) -> PlacedUnit:
     audio = track == "audio"
     unit = Unit(0, bytes(size), key or audio, 0, False, 0, PICTURE if key else None)
-    return Moment(track, unit, round(at * SECOND))
+    return PlacedUnit(track, unit, round(at * SECOND))
 
 
 def test_it_begins_with_the_key_frame_before_what_is_wanted() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from recorder.capture.assembly import Report
 from recorder.capture.reorder import Arrival
-from recorder.capture.tap import End, Feed, Item, Record
+from recorder.capture.tap import EndOfMedia, Feed, Item, Record
 from sfu.media.formats.rtp import Packet
 from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.track import IncomingTrack
@@ -123,7 +123,7 @@ def test_words_keep_their_place_among_packets_and_nothing_follows_the_end(feed: 
     picture.send(10.1)
     feed.end("left")
     picture.send(10.2)
-    assert [type(item) for item in feed.take(1000)] == [Arrival, Record, Arrival, End]
+    assert [type(item) for item in feed.take(1000)] == [Arrival, Record, Arrival, EndOfMedia]
     assert picture.track.main.taps == ()
 
 

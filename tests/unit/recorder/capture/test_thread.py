@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from recorder.capture.pipeline import Reel, Told
+from recorder.capture.pipeline import Pipeline, Told
 from recorder.capture.tap import Feed
-from recorder.capture.thread import Worker
+from recorder.capture.thread import RecorderThread
 from recorder.rules import Rule
 from recorder.segments.files import DiskFile
 from recorder.segments.segment_files import Disk
@@ -40,11 +40,11 @@ class Stalling:
         return File(path)
 
 
-def begun(worker: Worker, disk: Disk, told: list[Told]) -> Feed:
+def begun(worker: RecorderThread, disk: Disk, told: list[Told]) -> Feed:
     feed = Feed("yard", "cam", time.monotonic)
     feed.record(True)
     worker.start()
-    worker.add(feed, Reel(("yard", "cam"), ("video", "audio"), disk, Rule(), tell=told.append))
+    worker.add(feed, Pipeline(("yard", "cam"), ("video", "audio"), disk, Rule(), tell=told.append))
     return feed
 
 
@@ -56,7 +56,7 @@ def wait(done: Callable[[], object]) -> None:
 
 
 def test_a_disk_that_stalls_loses_nothing_and_the_end_does_not_wait_for_it_for_ever(tmp_path: Path) -> None:
-    stalling, worker, told = Stalling(tmp_path), Worker(), []
+    stalling, worker, told = Stalling(tmp_path), RecorderThread(), []
     feed = begun(worker, stalling.disk, told)
     packets = list(arrivals())
     feed.items.extend(packets[:200])
@@ -75,7 +75,7 @@ def test_a_disk_that_stalls_loses_nothing_and_the_end_does_not_wait_for_it_for_e
 
 
 def test_a_bug_ends_one_reel_and_the_thread_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    worker, told = Worker(), []
+    worker, told = RecorderThread(), []
     feed = begun(worker, Disk(Store(tmp_path)), told)
     feed.items.extend(list(arrivals())[:300])
     wait(lambda: told)
@@ -86,7 +86,7 @@ def test_a_bug_ends_one_reel_and_the_thread_goes_on(tmp_path: Path, caplog: pyte
     assert complaints(first.path) == ""
     other = Feed("yard", "other", time.monotonic)
     other.record(True)
-    worker.add(other, Reel(("yard", "other"), ("video", "audio"), Disk(Store(tmp_path)), Rule(), tell=told.append))
+    worker.add(other, Pipeline(("yard", "other"), ("video", "audio"), Disk(Store(tmp_path)), Rule(), tell=told.append))
     other.items.extend(arrivals())
     other.end("left")
     assert worker.close(10)

@@ -14,7 +14,7 @@ from av.video.codeccontext import VideoCodecContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recorder.depacketize import Depacketizer, Drop
+from recorder.depacketize import DepacketizeDrop, Depacketizer
 from recorder.depacketize.audio import opus_duration
 from recorder.depacketize.units import CodecParameters, Unit
 from sfu.clients import packetize
@@ -183,7 +183,7 @@ def test_the_hole_is_told_by_the_next_unit() -> None:
     depacketizer = Depacketizer(codec("VP8"))
     found = pushed(depacketizer, [packet for packet in sent if packet is not torn])
     assert [unit.media_time for unit in found if unit.lost] == [2 * 3600]
-    assert depacketizer.drops[Drop.TORN] == 1
+    assert depacketizer.drops[DepacketizeDrop.TORN] == 1
 
 
 def test_whole_units_that_are_missing_are_told_too() -> None:
@@ -213,7 +213,7 @@ def test_late_and_repeated_packets_and_padding_change_nothing(way: Way) -> None:
         sent += [packet, packet, probe]
     found = pushed(depacketizer, sent)
     assert [unit.data for unit in found] == [way.expected(data) for data, _ in way.frames()]
-    assert depacketizer.drops[Drop.LATE] == len(sent) // 3
+    assert depacketizer.drops[DepacketizeDrop.LATE] == len(sent) // 3
 
 
 H26X = {"H264": (X264, 1, (7, 8)), "H265": (X265_CLOSED, 2, (32, 33, 34))}
@@ -429,9 +429,9 @@ def test_a_unit_beyond_bounds_is_dropped(name: str) -> None:
     depacketizer = Depacketizer(codec(name))
     depacketizer.push(start)
     for number in range(1, 80):
-        assert depacketizer.drops[Drop.BROKEN] == (number > 70)
+        assert depacketizer.drops[DepacketizeDrop.BROKEN] == (number > 70)
         depacketizer.push(Packet(number == 79, 96, number, 0, 1, _fragment(name), index=start.index + number))
-    assert depacketizer.drops[Drop.BROKEN] == 1
+    assert depacketizer.drops[DepacketizeDrop.BROKEN] == 1
 
 
 _PAYLOADS = st.binary(max_size=30) | st.builds(

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from recorder.playback.export import ExportError
 from recorder.playback.hls import File, playlist
 from recorder.playback.playback import Playback
-from recorder.store.file_layout import Layout, Part
+from recorder.store.file_layout import FileLayout, Part
 from recorder.store.index import layout_of
 from recorder.store.store import Segment, Store
 from recorder.walltime import parse
@@ -226,13 +226,17 @@ def test_key_frames_are_where_playlists_are_cut(tmp_path: Path) -> None:
         Part(100 + 10 * n, 10, n * SECOND, (n + 1) * SECOND, n * SECOND if n in (0, 1, 3, 6) else None)
         for n in range(30)
     ]
-    text = playlist([File("a", START_US, Layout.of(100, parts, 400))], START_US, START_US + 60 * SECOND, growing=False)
+    text = playlist(
+        [File("a", START_US, FileLayout.of(100, parts, 400))], START_US, START_US + 60 * SECOND, growing=False
+    )
     assert text is not None
     assert re.findall(r"EXTINF:(\d+)", text) == ["3", "3", "10", "10", "4"]
     assert "INDEPENDENT" not in text
     assert "TARGETDURATION:10\n" in text
     # Who begins within what no key frame begins gets what comes before, too.
-    text = playlist([File("a", START_US, Layout.of(100, parts, 400))], START_US + 28 * SECOND, 1 << 62, growing=False)
+    text = playlist(
+        [File("a", START_US, FileLayout.of(100, parts, 400))], START_US + 28 * SECOND, 1 << 62, growing=False
+    )
     assert text is not None
     assert re.findall(r"EXTINF:(\d+)", text) == ["10", "10", "4"]
 

@@ -8,7 +8,7 @@ import pytest
 
 from recorder.segments.muxer import PART_US, Muxer, MuxError, suffix
 from recorder.store import mp4, webm
-from recorder.store.file_layout import Layout
+from recorder.store.file_layout import FileLayout
 from tests.helpers.recorded import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units
 
 
@@ -18,7 +18,7 @@ def _file(path: Path, muxer: Muxer, sequence: tuple[Unit, ...] | list[Unit]) -> 
     return path
 
 
-def _layout(data: bytes, ending: str) -> Layout:
+def _layout(data: bytes, ending: str) -> FileLayout:
     parse = mp4.layout if ending == ".mp4" else webm.layout
     return parse(lambda at, size: data[at : at + size], len(data))
 

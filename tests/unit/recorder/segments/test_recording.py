@@ -18,7 +18,17 @@ from recorder.depacketize import Depacketizer
 from recorder.depacketize.audio import parameters as audio_parameters
 from recorder.depacketize.units import CodecParameters, Unit
 from recorder.segments.muxer import Muxer
-from recorder.segments.recording import Action, AskKeyFrame, Close, Cut, Drop, Open, Reason, Recording, Write
+from recorder.segments.recording import (
+    Action,
+    AskKeyFrame,
+    Close,
+    Cut,
+    Open,
+    Recording,
+    RecordingDrop,
+    SegmentEnd,
+    Write,
+)
 from recorder.timeline.timeline import Timeline
 from sfu.clients import packetize
 from sfu.media.formats.rtp import Packet
@@ -97,7 +107,7 @@ def test_a_recording_begins_with_a_key_frame_and_asks_for_one() -> None:
     assert opened == Open(us(0.6), (PICTURE,))
     assert first == Write("video", 0, None, b"v0.600000", True)
     assert feed.video(0.64) == [Write("video", 40_000, None, b"v0.640000", False)]
-    assert feed.recording.drops[Drop.WAITING_FOR_KEY_FRAME] == 3
+    assert feed.recording.drops[RecordingDrop.WAITING_FOR_KEY_FRAME] == 3
 
 
 def test_after_a_loss_nothing_is_written_until_the_next_key_frame() -> None:
@@ -183,7 +193,7 @@ def test_a_silent_producer_has_its_segment_finished() -> None:
     feed = Feed("video")
     feed.video(0, key=True)
     assert feed.recording.tick(now=5.0) == []
-    assert feed.recording.tick(now=5.1) == [Cut(Reason.GAP)]
+    assert feed.recording.tick(now=5.1) == [Cut(SegmentEnd.GAP)]
     assert feed.recording.tick(now=5.2) == []
 
 
@@ -196,7 +206,7 @@ def test_sound_from_before_the_first_picture_is_left_out() -> None:
     feed.audio(1.01)
     assert feed.outline == ["1 video+audio"]
     assert feed.written("audio") == [b"a1.010000"]
-    assert feed.recording.drops[Drop.BEFORE_VIDEO] == 51
+    assert feed.recording.drops[RecordingDrop.BEFORE_VIDEO] == 51
 
 
 def test_the_first_segment_waits_for_the_sound_that_is_about_to_come() -> None:
@@ -237,7 +247,7 @@ def test_sound_that_begins_late_gets_a_segment_that_has_it() -> None:
     feed.video(3.1, key=True)
     feed.audio(3.12)
     assert feed.outline == ["0 video", "tracks", "3.1 video+audio"]
-    assert feed.recording.drops[Drop.NO_TRACK] == 1
+    assert feed.recording.drops[RecordingDrop.NO_TRACK] == 1
 
 
 def test_a_camera_of_sound_alone_is_cut_at_any_unit() -> None:
@@ -281,7 +291,7 @@ def test_sound_says_how_long_it_is() -> None:
 def test_an_ended_recording_is_silent() -> None:
     feed = Feed("video")
     feed.video(0, key=True)
-    assert feed.recording.close() == [Close(Reason.STOPPED)]
+    assert feed.recording.close() == [Close(SegmentEnd.STOPPED)]
     assert feed.recording.close() == []
     assert feed.video(1, key=True) == []
 

@@ -7,7 +7,7 @@ from typing import BinaryIO
 import pytest
 
 from recorder.store import layouts
-from recorder.store.file_layout import LOST, Layout
+from recorder.store.file_layout import LOST, FileLayout
 from recorder.store.index import Layouts, layout_in, layout_of
 from recorder.store.store import Segment, Store
 from tests.helpers.recorded import record
@@ -31,9 +31,9 @@ def test_only_what_came_is_read(segment: Segment, monkeypatch: pytest.MonkeyPatc
     data = segment.path.read_bytes()
     third = layout_of(segment.path).parts[2]
     os.truncate(segment.path, third.offset)
-    known: list[Layout] = []
+    known: list[FileLayout] = []
 
-    def noting(file: BinaryIO, suffix: str, before: Layout) -> Layout:
+    def noting(file: BinaryIO, suffix: str, before: FileLayout) -> FileLayout:
         known.append(before)
         return layout_in(file, suffix, before)
 

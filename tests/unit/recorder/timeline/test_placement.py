@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.depacketize.units import Moment, Unit
+from recorder.depacketize.units import PlacedUnit, Unit
 from recorder.timeline.placement import Placement
 from sfu.rtc.sdp.codec import Kind
 
@@ -18,7 +18,7 @@ class Feed:
 
     def __init__(self, *expected: Kind) -> None:
         self.placement = Placement(expected)
-        self.moments: list[Moment] = []
+        self.moments: list[PlacedUnit] = []
         for kind in expected:
             self.begin(kind)
 

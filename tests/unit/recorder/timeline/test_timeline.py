@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.depacketize.units import Moment, Unit
+from recorder.depacketize.units import PlacedUnit, Unit
 from recorder.timeline.placement import Placement
 from recorder.timeline.timeline import Timeline
 
@@ -90,7 +90,7 @@ def simulate(camera: Camera, seconds: float, seed: int = 1) -> dict[str, list[tu
     taken: dict[str, list[float]] = {kind: [] for kind in RATE}
     answers: dict[str, list[tuple[float, float]]] = {kind: [] for kind in RATE}
 
-    def answered(moments: list[Moment]) -> None:
+    def answered(moments: list[PlacedUnit]) -> None:
         for moment in moments:
             at = taken[moment.track][moment.unit.index]
             answers[moment.track].append((at, (moment.wall_us - WALL) / 1e6 - at))

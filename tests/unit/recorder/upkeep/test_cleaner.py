@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
 from recorder.store.store import Segment, Store
-from recorder.upkeep.cleaner import Cleaner, Held, Limits, OnFull, Policy, Reason, choose
+from recorder.upkeep.cleaner import Cleaner, DeletionReason, Held, OnFull, Policy, StorageLimits, choose
 from sfu.signaling.topics import contains
 from tests.helpers.recorded import START_US, record, tracks_of, units
 
+AGE, BYTES, FREE = DeletionReason.AGE, DeletionReason.BYTES, DeletionReason.FREE
+
 SECOND = 1_000_000
-LIMITS = st.builds(Limits, age=st.none() | st.integers(0, 1000), size=st.none() | st.integers(0, 400))
+LIMITS = st.builds(StorageLimits, age=st.none() | st.integers(0, 1000), size=st.none() | st.integers(0, 400))
 ROOMS = ["a", "a/b", "a/b/c", "b", "ab"]
 
 
@@ -29,7 +31,7 @@ def _held(start: int, *, room: str = "a", size: int = 100, protected: bool = Fal
 
 def _chosen(
     held: list[Held], policy: Policy, *, now: int = 1000, free: int = 1000, **more: Callable[[Held], bool]
-) -> list[tuple[int, Reason]]:
+) -> list[tuple[int, DeletionReason]]:
     return [
         (one.segment.start_us // SECOND, reason)
         for one, reason in choose(held, policy, now_us=now * SECOND, free=free, **more)
@@ -42,34 +44,53 @@ def test_without_limits_everything_stays() -> None:
 
 def test_age_counts_from_the_end() -> None:
     held = [_held(start) for start in (0, 10, 20)]
-    assert _chosen(held, Policy(Limits(age=970)), now=1000) == [(0, Reason.AGE), (10, Reason.AGE), (20, Reason.AGE)]
-    assert _chosen(held, Policy(Limits(age=971)), now=1000) == [(0, Reason.AGE), (10, Reason.AGE)]
+    assert _chosen(held, Policy(StorageLimits(age=970)), now=1000) == [
+        (0, AGE),
+        (10, AGE),
+        (20, AGE),
+    ]
+    assert _chosen(held, Policy(StorageLimits(age=971)), now=1000) == [
+        (0, AGE),
+        (10, AGE),
+    ]
 
 
 def test_the_nearest_room_says_how_old_its_recordings_may_become() -> None:
-    policy = Policy(Limits(age=100), {"a": Limits(age=500), "a/b/c": Limits(age=5000), "a/b": Limits(size=10**9)})
+    policy = Policy(
+        StorageLimits(age=100),
+        {"a": StorageLimits(age=500), "a/b/c": StorageLimits(age=5000), "a/b": StorageLimits(size=10**9)},
+    )
     assert [policy.age(room) for room in ROOMS] == [500, 500, 5000, 100, 100]
 
 
 def test_bytes_bound_a_room_with_its_sub_rooms_and_all() -> None:
     held = [_held(0, room="a"), _held(10, room="a/b"), _held(20, room="ab"), _held(30, room="a")]
-    assert _chosen(held, Policy(rooms={"a": Limits(size=200)})) == [(0, Reason.BYTES)]
-    assert _chosen(held, Policy(rooms={"a/b": Limits(size=0)})) == [(10, Reason.BYTES)]
-    assert _chosen(held, Policy(Limits(size=250))) == [(0, Reason.BYTES), (10, Reason.BYTES)]
-    assert _chosen(held, Policy(Limits(size=300), {"a": Limits(size=100)})) == [(0, Reason.BYTES), (10, Reason.BYTES)]
+    assert _chosen(held, Policy(rooms={"a": StorageLimits(size=200)})) == [(0, BYTES)]
+    assert _chosen(held, Policy(rooms={"a/b": StorageLimits(size=0)})) == [(10, BYTES)]
+    assert _chosen(held, Policy(StorageLimits(size=250))) == [(0, BYTES), (10, BYTES)]
+    assert _chosen(held, Policy(StorageLimits(size=300), {"a": StorageLimits(size=100)})) == [
+        (0, BYTES),
+        (10, BYTES),
+    ]
 
 
 def test_free_space_is_won_back_oldest_first() -> None:
     held = [_held(start) for start in (20, 0, 10)]
-    assert _chosen(held, Policy(free=1150), free=1000) == [(0, Reason.FREE), (10, Reason.FREE)]
+    assert _chosen(held, Policy(free=1150), free=1000) == [(0, FREE), (10, FREE)]
     assert _chosen(held, Policy(free=1000), free=1000) == []
 
 
 def test_protected_and_growing_ones_stay_and_others_go_for_them() -> None:
     held = [_held(0, protected=True), _held(10), _held(20), _held(30)]
     growing = {"busy": lambda one: one.segment.start_us == 10 * SECOND}
-    assert _chosen(held, Policy(Limits(size=200)), **growing) == [(20, Reason.BYTES), (30, Reason.BYTES)]
-    assert _chosen(held, Policy(Limits(age=0)), **growing) == [(20, Reason.AGE), (30, Reason.AGE)]
+    assert _chosen(held, Policy(StorageLimits(size=200)), **growing) == [
+        (20, BYTES),
+        (30, BYTES),
+    ]
+    assert _chosen(held, Policy(StorageLimits(age=0)), **growing) == [
+        (20, AGE),
+        (30, AGE),
+    ]
 
 
 @given(
@@ -86,7 +107,7 @@ def test_protected_and_growing_ones_stay_and_others_go_for_them() -> None:
     growing=st.sets(st.integers(0, 19)),
 )  # fmt: skip
 def test_what_stays_is_within_the_policy_and_nothing_goes_without_need(
-    held: list[Held], everything: Limits, rooms: dict[str, Limits], keep_free: int, growing: set[int]
+    held: list[Held], everything: StorageLimits, rooms: dict[str, StorageLimits], keep_free: int, growing: set[int]
 ) -> None:
     policy = Policy(everything, rooms, keep_free)
     busy = {held[index].segment.path for index in growing if index < len(held)}
@@ -106,7 +127,7 @@ def test_what_stays_is_within_the_policy_and_nothing_goes_without_need(
     for name, size in bounds:
         if size is not None and any(name is None or contains(name, one.segment.room) for one in could_go):
             assert sum(one.size for one in stays if name is None or contains(name, one.segment.room)) <= size
-    if chosen and chosen[-1][1] is Reason.FREE:
+    if chosen and chosen[-1][1] is FREE:
         assert free - gone[-1].size < keep_free
 
 
@@ -130,10 +151,10 @@ def test_files_go_and_their_deletion_is_told(tmp_path: Path) -> None:
     segments = _recorded(store, 4)
     size = segments[0].path.stat().st_size
     segments[0].protect(True)
-    cleaner = Cleaner(store, Policy(Limits(age=100.0)), free_bytes=lambda _: 10**9)
+    cleaner = Cleaner(store, Policy(StorageLimits(age=100.0)), free_bytes=lambda _: 10**9)
     deleted = cleaner.clean(START_US + 224 * SECOND)
     assert [(one.held.segment, one.reason, one.error) for one in deleted] == [
-        (segment, Reason.AGE, None) for segment in segments[1:3]
+        (segment, AGE, None) for segment in segments[1:3]
     ]
     assert deleted[0].held.size == size
     assert sorted(segment.start_us for segment in store.walk()) == [segments[0].start_us, segments[3].start_us]
@@ -145,7 +166,7 @@ def test_a_file_being_written_never_goes(tmp_path: Path) -> None:
     writer = SegmentWriter(growing.path, Muxer(tracks_of("H264"), start_us=START_US, title=""))
     for unit in units("H264"):
         writer.write(unit.kind, unit.pts_us, unit.data, key=unit.key, now=0.0)
-    cleaner = Cleaner(store, Policy(Limits(age=0.0, size=0), free=10**9), free_bytes=lambda _: 0)
+    cleaner = Cleaner(store, Policy(StorageLimits(age=0.0, size=0), free=10**9), free_bytes=lambda _: 0)
     far = START_US + 10**12
     assert cleaner.clean(far) == []
     assert cleaner.make_room(1, far) == []
@@ -178,7 +199,7 @@ def test_a_refused_deletion_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         real(path, missing_ok=missing_ok)
 
     monkeypatch.setattr(Path, "unlink", unlink)
-    deleted = Cleaner(store, Policy(Limits(size=0))).clean(START_US)
+    deleted = Cleaner(store, Policy(StorageLimits(size=0))).clean(START_US)
     assert [one.error is None for one in deleted] == [False, True]
     assert [segment.path for segment in store.walk()] == [segments[0].path]
 
@@ -188,6 +209,6 @@ def test_a_copied_file_is_no_older_than_it_was(tmp_path: Path) -> None:
     store = Store(tmp_path)
     segment = record(store)
     week = 7 * 86_400
-    cleaner = Cleaner(store, Policy(Limits(age=week)), free_bytes=lambda _: 10**9)
+    cleaner = Cleaner(store, Policy(StorageLimits(age=week)), free_bytes=lambda _: 10**9)
     assert cleaner.clean(segment.start_us + (week + 86_399) * SECOND) == []
     assert len(cleaner.clean(segment.start_us + (week + 86_401) * SECOND)) == 1

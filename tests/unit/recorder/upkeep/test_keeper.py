@@ -9,7 +9,7 @@ from pathlib import Path
 
 from recorder.store.index import layout_of
 from recorder.store.store import Store
-from recorder.upkeep.cleaner import Cleaner, Deleted, Limits, Policy
+from recorder.upkeep.cleaner import Cleaner, Deleted, Policy, StorageLimits
 from recorder.upkeep.keeper import Keeper
 from tests.helpers.recorded import START_US, complaints, record
 
@@ -37,7 +37,7 @@ def test_it_begins_with_the_repair_and_goes_on_with_the_clean_up(tmp_path: Path)
     with torn.path.open("ab") as file:
         file.write(b"\0\0\1\0moof" + bytes(20))
     told: list[Deleted] = []
-    cleaner = Cleaner(store, Policy(Limits(age=86_400)))
+    cleaner = Cleaner(store, Policy(StorageLimits(age=86_400)))
     deadline = time.monotonic() + 10
     with keeping(store, cleaner, told) as keeper:
         wait(deadline, lambda: told)
