@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import pytest
 
-from recorder.store import layouts
+from recorder.store import index
 from recorder.store.file_layout import LOST, FileLayout
 from recorder.store.index import Layouts, layout_in, layout_of
 from recorder.store.store import Segment, Store
@@ -37,7 +37,7 @@ def test_only_what_came_is_read(segment: Segment, monkeypatch: pytest.MonkeyPatc
         known.append(before)
         return layout_in(file, suffix, before)
 
-    monkeypatch.setattr(layouts, "layout_in", noting)
+    monkeypatch.setattr(index, "layout_in", noting)
     found = Layouts()
     two = found.of(segment.path)
     assert found.of(segment.path) is two
@@ -58,7 +58,7 @@ def test_another_file_in_its_place_is_read_anew(segment: Segment, tmp_path: Path
 
 
 def test_few_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(layouts, "_MOST", 2)
+    monkeypatch.setattr(index, "_MOST", 2)
     store = Store(tmp_path)
     paths = [record(store, peer=peer).path for peer in "abc"]
     found = Layouts()
