@@ -15,5 +15,5 @@ keeper repair cleaner          after a crash; by age, bytes and free space
 reader export clip             a span as one file, in a process of its own if need be
 playback listing layouts hls picture  what there is of a time, playlists of it, pictures from it
 snapshots                      what a camera shows now
-walltime cli                   times as people write them; the console script
+cli                            the console script
 """

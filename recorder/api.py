@@ -25,10 +25,10 @@ from recorder.playback.listing import TYPES, Entry
 from recorder.playback.playback import Playback
 from recorder.snapshots import Busy, NoCamera, Shot, SnapshotError
 from recorder.store.store import Segment
-from recorder.walltime import parse, rfc3339
 from sfu.http import headers
 from sfu.http.answers import FRESH, Refusal, answered
 from sfu.signaling.topics import valid_room
+from sfu.units import parse_rfc3339, rfc3339
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -230,7 +230,7 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
 def _moment(request: web.Request, name: str) -> int | None:
     text = request.query.get(name)
     try:
-        return None if text is None else parse(text)
+        return None if text is None else parse_rfc3339(text)
     except ValueError as error:
         raise Refusal(400, "bad_request", f"{name}: {error}") from None
 

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from recorder.playback.listing import Entry, Listing, Overview
 from recorder.store.store import Store
-from recorder.walltime import parse_near, rfc3339
 from sfu.runner import run_until_told
+from sfu.units import parse_moment, rfc3339
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -185,7 +185,7 @@ def _only_peer(store: Store, room: str) -> str:
 def _span(since: str | None, until: str) -> tuple[int | None, int]:
     now_us = time.time_ns() // 1000
     try:
-        since_us, until_us = None if since is None else parse_near(since, now_us), parse_near(until, now_us)
+        since_us, until_us = None if since is None else parse_moment(since, now_us), parse_moment(until, now_us)
     except ValueError as error:
         _fail(str(error), WRONG_USAGE)
     if since_us is not None and until_us <= since_us:

@@ -21,8 +21,8 @@ from recorder.segments.segment_files import Disk, Finished
 from recorder.store.store import Segment, Store
 from recorder.upkeep.cleaner import Cleaner, Deleted, fitting
 from recorder.upkeep.keeper import NEED, Keeper
-from recorder.walltime import rfc3339
 from sfu.media.ingest.track import IncomingTrack
+from sfu.units import rfc3339
 
 _log = logging.getLogger(__name__)
 

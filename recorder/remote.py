@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from sfu.clients.outgoing import ntp_time
 from sfu.clients.peer import Peer
 from sfu.clients.view import AUDIO, VIDEO
 from sfu.media.formats import rtcp
@@ -24,6 +23,7 @@ from sfu.media.ingest.uplink import Uplink
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import MID, Agreed, Description, OfferSection, Receive, Section
 from sfu.signaling.messages import Tracks
+from sfu.units import ntp_time
 
 _log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from sfu import settings as settings_module
 from sfu.runner import run_until_told
 from sfu.settings import Settings, SettingsError
 from sfu.signaling.link import BrokerUrl
+from sfu.units import parse_bit_rate
 
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
@@ -195,13 +196,13 @@ def load(
     token: Token = None,
 ) -> None:
     """Load test: synthetic cameras and viewers against any server on the broker, and what came of it."""
-    from sfu.loadtest.plan import Plan, parse_bitrate
+    from sfu.loadtest.plan import Plan
     from sfu.loadtest.require import parse
     from sfu.loadtest.run import Wishes
     from sfu.loadtest.run import load as run_load
 
     try:
-        plan = Plan(publishers, viewers, rooms, room, ramp, parse_bitrate(bitrate), seconds)
+        plan = Plan(publishers, viewers, rooms, room, ramp, _bit_rate(bitrate), seconds)
         requirements = () if require is None else parse(require)
     except ValueError as error:
         _fail(str(error), WRONG_USAGE)
@@ -228,6 +229,13 @@ def _url(text: str) -> BrokerUrl:
         return BrokerUrl.parse(text)
     except ValueError as error:
         _fail(f"--broker: {error}", WRONG_USAGE)
+
+
+def _bit_rate(text: str) -> int:
+    try:
+        return parse_bit_rate(text.replace("m", "M"))
+    except ValueError as error:
+        _fail(f"--bitrate {text}: {error}", WRONG_USAGE)
 
 
 def _load(config: Path | None, command_line: dict[str, Any]) -> Settings:

@@ -39,17 +39,12 @@ from sfu.settings import EMBEDDED, Settings, SettingsError
 from sfu.signaling.embedded_broker import EmbeddedBroker
 from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
 from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, SnapshotButton, TopicError, Topics, parse_legacy
+from sfu.units import ntp_time
 
 _log = logging.getLogger(__name__)
 
 _SWITCHES: Final = {b"ON": True, b"OFF": False}
 _PRESS: Final = b"PRESS"
-_NTP_EPOCH: Final = 2_208_988_800  # seconds from 1900 to 1970
-
-
-def ntp_now() -> int:
-    """Wall time as 64-bit NTP (RFC 3550 section 4)."""
-    return int((time.time() + _NTP_EPOCH) * (1 << 32))
 
 
 def _slot_ssrcs() -> Callable[[int], int]:
@@ -184,12 +179,12 @@ class Service:
         terms = RoomConfig(
             preference=tuple(name.lower() for name in media.codecs),
             bitrates=bitrates,
-            history_bytes=media.history,
+            history_bytes=int(media.history),
             session_id=lambda: secrets.randbits(62),
             ssrc=_slot_ssrcs(),
             ice_credentials=ice_credentials,
             clock=loop.time,
-            ntp=ntp_now,
+            ntp=lambda: ntp_time(time.time()),
         )
         return RoomServer(
             self.clientid,

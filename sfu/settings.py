@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
+    ByteSize,
     ConfigDict,
     Field,
     SecretStr,
@@ -37,16 +37,11 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
+from sfu.units import parse_bit_rate, parse_duration
+
 PREFIX: Final = "SFU_"
 SECRETS: Final = Path("/run/secrets")
 EMBEDDED: Final = "embedded"
-
-_RATE_UNITS: Final = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000, "T": 1_000_000_000_000}
-_TIME_UNITS: Final = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)B?")
-_DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw])\s*)+")
-_DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
-_RATE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kMG]?)(?:bit/s|bps)?")
 
 
 class SettingsError(Exception):
@@ -72,21 +67,16 @@ def _table(value: object) -> object:
 
 
 def _bit_rate(value: object) -> object:
-    """`2.5M` and 2500000 mean the same."""
-    if not isinstance(value, str):
-        return value
-    match = _RATE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError("a bit rate looks like 800k or 2.5M")
-    return int(float(match[1]) * _RATE_UNITS[match[2]])
+    """Returns bit/s: `2.5M` and 2500000 mean the same."""
+    return parse_bit_rate(value) if isinstance(value, str) else value
 
 
 def _bit_rates(value: object) -> object:
-    """`2M`, or `300k-2M` with what is the least."""
+    """Returns (least, most) bit/s of `300k-2M`; the least of `2M` is 0."""
     if not isinstance(value, str):
         return (0, value) if isinstance(value, int) else value
     least, dash, most = value.partition("-")
-    return (_bit_rate(least), _bit_rate(most)) if dash else (0, _bit_rate(least))
+    return (parse_bit_rate(least), parse_bit_rate(most)) if dash else (0, parse_bit_rate(least))
 
 
 def _in_order(rates: tuple[int, int]) -> tuple[int, int]:
@@ -95,31 +85,15 @@ def _in_order(rates: tuple[int, int]) -> tuple[int, int]:
     return rates
 
 
-def _bytes(value: object) -> object:
-    """`8MB` and 8000000 mean the same."""
-    if not isinstance(value, str):
-        return value
-    match = _SIZE.fullmatch(value.strip())
-    if match is None:
-        raise ValueError("a size looks like 800kB or 8MB")
-    return int(float(match[1]) * _RATE_UNITS[match[2]])
-
-
 def _seconds(value: object) -> object:
-    """`1h30m` and 5400 mean the same."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if _DURATION.fullmatch(text) is None:
-        raise ValueError("a duration looks like 500ms, 90s, 10m, 1h30m or 30d")
-    return sum(float(number) * _TIME_UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    """Returns seconds: `1h30m` and 5400 mean the same."""
+    return parse_duration(value) if isinstance(value, str) else value
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 Bitrate = Annotated[int, BeforeValidator(_bit_rate)]
 BitrateRange = Annotated[tuple[int, int], BeforeValidator(_bit_rates), AfterValidator(_in_order)]
 RoomBitrateRanges = Annotated[dict[str, BitrateRange], NoDecode, BeforeValidator(_table)]
-Bytes = Annotated[int, BeforeValidator(_bytes)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 Mode = Literal["off", "on_demand", "always", "event"]
 
@@ -153,7 +127,9 @@ class MediaSettings(_Part):
         {},
         description="the same for rooms with their sub-rooms, and what to ask for at least: site/gate=1M,hall=300k-2M",
     )
-    history: Bytes = Field(8_000_000, ge=100_000, description="most memory for a producer's latest packets")
+    history: ByteSize = Field(
+        ByteSize(8_000_000), ge=100_000, description="most memory for a producer's latest packets"
+    )
     stun: str = Field("", description="stun:host:port when the server itself is behind NAT (then a full ICE agent)")
     turn: str = Field("", description="turn:host:port for the same")
     turn_username: str = Field("", description="user at the TURN server")
@@ -178,7 +154,7 @@ class RoomRecordingSettings(_Part):
     segment: Annotated[Seconds, Field(ge=1)] | None = None
     preroll: Annotated[Seconds, Field(ge=0, le=300)] | None = None
     keep: Annotated[Seconds, Field(gt=0)] | None = None
-    keep_bytes: Annotated[Bytes, Field(gt=0)] | None = None
+    keep_bytes: Annotated[ByteSize, Field(gt=0)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -202,8 +178,8 @@ class RecordingSettings(_Part):
     preroll: Seconds = Field(_said("0s"), ge=0, le=300, description="with mode event: what came so long before ON")
     sync: Seconds = Field(_said("5s"), ge=0, description="how much a loss of power may cost")
     keep: Annotated[Seconds, Field(gt=0)] | None = Field(None, description="age at which a file is deleted, e.g. 30d")
-    keep_bytes: Annotated[Bytes, Field(gt=0)] | None = Field(None, description="most bytes of all files, e.g. 500GB")
-    keep_free: Bytes = Field(_said("1GB"), ge=0, description="space to leave free, a tenth of a small disk at most")
+    keep_bytes: Annotated[ByteSize, Field(gt=0)] | None = Field(None, description="most bytes of all files, e.g. 500GB")
+    keep_free: ByteSize = Field(_said("1GB"), ge=0, description="space to leave free, a tenth of a small disk at most")
     on_full: Literal["free", "pause"] = Field("free", description="on a full disk: oldest files go, or recording waits")
     rooms: Rooms = Field(
         {}, description="rooms that differ, with their sub-rooms: site/gate=always keep=90d,lobby=off (in TOML a table)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from recorder.store.file_layout import FileLayout, Part
-from recorder.walltime import rfc3339
+from sfu.units import rfc3339
 
 _LEAST_US: Final = 2_000_000
 """Shorter segments end at no key frame: a request for each second would cost more than it finds."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from recorder.store.index import Span
-from recorder.walltime import rfc3339
+from sfu.units import rfc3339
 
 TYPES: Final = {".mp4": "video/mp4", ".webm": "video/webm"}
 """Media types by a segment's suffix."""

@@ -14,16 +14,10 @@ from sfu.media.formats.rtcp import SenderReport, sender_report
 from sfu.media.formats.rtp import extension_block
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
+from sfu.units import ntp_time
 
 _HEADER = struct.Struct("!BBHII")
-_NTP_EPOCH = 2_208_988_800
-"""Seconds from 1900, where NTP begins, to 1970."""
 _LATE = 1.0
-
-
-def ntp_time(wall: float) -> int:
-    """Seconds since 1970 as 64-bit NTP: 32 bits of seconds since 1900, 32 of fraction (RFC 3550 section 4)."""
-    return int((wall + _NTP_EPOCH) * (1 << 32))
 
 
 def abs_send_time(wall: float) -> int:

@@ -58,12 +58,3 @@ class Plan:
             yield "ramp and seconds are above 0"
         if not 50_000 <= self.bitrate <= 50_000_000:
             yield "the bitrate is between 50k and 50M bit/s"
-
-
-def parse_bitrate(text: str) -> int:
-    """Bit/s from "800k", "2.5M" or "2500000". ValueError for anything else."""
-    scale = {"k": 1e3, "m": 1e6}.get(text[-1:].lower(), 1.0)
-    try:
-        return int(float(text.rstrip("kKmM")) * scale)
-    except (ValueError, OverflowError):
-        raise ValueError(f"--bitrate {text}: looks like 800k or 2.5M") from None

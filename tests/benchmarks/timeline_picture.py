@@ -16,11 +16,11 @@ import av
 from playwright.async_api import Browser, Page, async_playwright
 
 from recorder.store.store import Store
-from recorder.walltime import rfc3339
 from sfu import settings
 from sfu.clients.encode import VideoEncoder
 from sfu.service import Service
 from sfu.settings import EMBEDDED
+from sfu.units import rfc3339
 from tests.browser.conftest import FLAGS
 from tests.helpers.browser.pages import go, until_true
 from tests.helpers.programs import need

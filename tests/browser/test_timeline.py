@@ -10,10 +10,10 @@ import av
 from playwright.async_api import Browser, Page, expect
 
 from recorder.store.store import Store
-from recorder.walltime import rfc3339
 from sfu.clients.encode import VideoEncoder
 from sfu.clients.publish import Camera
 from sfu.service import Service
+from sfu.units import rfc3339
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.cameras import HEIGHT, RATE, WIDTH, YCBCR, Painted, on_air
 from tests.helpers.browser.pages import opened, until_live, until_true

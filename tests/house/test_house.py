@@ -43,7 +43,7 @@ MAY: dict[str, set[str]] = {
     "recorder.timeline": {"recorder.depacketize", "sfu.media.formats", "sfu.rtc.sdp"},
     "recorder.store": {"sfu.signaling"},
     "recorder.segments": {"recorder.depacketize", "recorder.store", "sfu.rtc.sdp"},
-    "recorder.playback": {"recorder.segments", "recorder.store", "recorder.walltime", "sfu.rtc.sdp", "sfu.units"},
+    "recorder.playback": {"recorder.segments", "recorder.store", "sfu.rtc.sdp", "sfu.units"},
     "recorder.upkeep": {"recorder.playback", "recorder.segments", "recorder.store", "sfu.signaling"},
     "recorder.capture": {
         "recorder.depacketize",
@@ -64,6 +64,7 @@ MAY: dict[str, set[str]] = {
         "sfu.media.ingest",
         "sfu.rtc.sdp",
         "sfu.signaling",
+        "sfu.units",
     },
     "recorder.serve": {"recorder", "sfu.clients", "sfu.signaling"},
     "recorder.cli": {"recorder", "sfu.runner", "sfu.settings", "sfu.signaling", "sfu.units"},

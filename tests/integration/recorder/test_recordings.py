@@ -16,7 +16,7 @@ import pytest
 
 from recorder.capture.pipeline import Pipeline
 from recorder.store.store import Segment, Store
-from recorder.walltime import parse, rfc3339
+from sfu.units import parse_rfc3339, rfc3339
 from tests.benchmarks.kill_recordings import MOST_LOST_S, camera, cameras, killed
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.cast import Wire, filming, watching, wire
@@ -78,7 +78,7 @@ async def test_on_and_off_over_mqtt(mosquitto: StartMosquitto, tmp_path: Path, s
             "recording_stopped",
         ]
         assert told["start"] == started["start"] == rfc3339(segment.start_us)
-        assert parse(told["start"]) < said_us, "begins with the key frame before ON"
+        assert parse_rfc3339(told["start"]) < said_us, "begins with the key frame before ON"
         assert (told["bytes"], tmp_path / told["file"]) == (segment.path.stat().st_size, segment.path)
         assert stopped["reason"] == "stopped"
         assert complaints(segment.path) == ""
@@ -120,7 +120,7 @@ async def test_an_event_is_recorded_with_what_came_before_it(
         await until(lambda: time.time() > live + 1.5)
         said_us = time.time_ns() // 1000
         await switched(home, "hall", "ON")
-        assert 900_000 < said_us - parse(events(home, "hall")[0]["start"]) < 1_600_000
+        assert 900_000 < said_us - parse_rfc3339(events(home, "hall")[0]["start"]) < 1_600_000
         await switched(home, "hall", "OFF")
     (segment,) = segments(tmp_path)
     assert complaints(segment.path) == ""

@@ -25,9 +25,9 @@ from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
 from recorder.store.index import layout_of
 from recorder.store.store import SCRATCH, Segment, Store
-from recorder.walltime import rfc3339
 from sfu.http.answers import Refusal
 from sfu.http.server import HttpServer, PageInfo
+from sfu.units import rfc3339
 from tests.helpers.programs import need
 from tests.helpers.recorded import START_US, complaints, record, tracks_of, units
 from tests.helpers.waiting import PATIENCE_S, until

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from sfu.clients.frames import OPUS, Frame, h264
-from sfu.clients.outgoing import MediaClock, OutgoingStream, abs_send_time, ntp_time
+from sfu.clients.outgoing import MediaClock, OutgoingStream, abs_send_time
 from sfu.clients.packetize import byte_stream
 from sfu.media.formats import rtcp, rtp
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
+from sfu.units import ntp_time
 
 PICTURE = byte_stream([b"\x65" + b"\x11" * 3000])
 

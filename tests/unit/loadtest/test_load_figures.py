@@ -13,7 +13,7 @@ from sfu.clients.outgoing import abs_send_time
 from sfu.clients.slot_stats import Sequences
 from sfu.loadtest.limit import LimitSearch, carried
 from sfu.loadtest.orders import CamerasStatus, Received, SentMarks, ViewersStatus
-from sfu.loadtest.plan import Plan, parse_bitrate
+from sfu.loadtest.plan import Plan
 from sfu.loadtest.report.page import ticks
 from sfu.loadtest.report.results import Figures, Moment, Result, figures
 from sfu.loadtest.report.spread import Spread, highest, step
@@ -175,13 +175,6 @@ def test_leaves_are_all_different() -> None:
 )
 def test_an_impossible_plan_says_why(plan: Plan) -> None:
     assert list(plan.faults())
-
-
-def test_bitrates_are_readable() -> None:
-    assert [parse_bitrate(text) for text in ("2.5M", "800k", "64000")] == [2_500_000, 800_000, 64_000]
-    for text in ("fast", "", "M", "infM", "1e999"):
-        with pytest.raises(ValueError, match="800k"):
-            parse_bitrate(text)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(0, 1e6))

@@ -22,7 +22,7 @@ from recorder.playback.playback import Playback
 from recorder.store.file_layout import FileLayout, Part
 from recorder.store.index import layout_of
 from recorder.store.store import Segment, Store
-from recorder.walltime import parse
+from sfu.units import parse_rfc3339
 from tests.helpers.recorded import START_US, record
 
 SECOND = 1_000_000
@@ -53,7 +53,7 @@ def fetched(playlist: str, store: Store) -> Iterator[Fetched]:
             name, size = re.fullmatch(r'URI="media/(.*)",BYTERANGE="(\d+)@0"', value).groups()  # type: ignore[union-attr]
             header, discontinuity = (store.directory / name).read_bytes()[: int(size)], False
         elif tag == "#EXT-X-PROGRAM-DATE-TIME":
-            at_us = parse(value)
+            at_us = parse_rfc3339(value)
         elif tag == "#EXTINF":
             lasts_us = round(float(value.rstrip(",")) * SECOND)
         elif tag == "#EXT-X-BYTERANGE":
