@@ -3,11 +3,11 @@
 Owns where a unit begins and ends and what a hole in the stream breaks. Never decodes, never waits, never raises on
 remote bytes, and holds at most one unit, of at most 4 MiB.
 
-    h26x sps    H.264 and H.265
+    h26x        H.264 and H.265
     vpx         VP8 and VP9
     av1         AV1
     audio       opus, G.711, G.722
-    frame bits  what they share
+    frame       what they share
 """
 
 from __future__ import annotations

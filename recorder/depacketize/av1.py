@@ -6,9 +6,9 @@ keep them (AV1 bitstream specification section 5.2; AV1 in ISOBMFF section 2.4).
 
 from __future__ import annotations
 
-from recorder.depacketize.bits import Bits, BrokenError
 from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
 from recorder.depacketize.units import CodecParameters
+from sfu.media.formats.bits import Bits, BrokenError
 from sfu.rtc.sdp.codec import Codec
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _METADATA, _FRAME = 1, 3, 5, 6

@@ -11,10 +11,10 @@ import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from recorder.depacketize.bits import Bits, BrokenError
-from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame
-from recorder.depacketize.sps import h264_size, h265_size
+from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
 from recorder.depacketize.units import CodecParameters
+from sfu.media.formats.bits import Bits, BrokenError
+from sfu.media.formats.sps import h264_size, h265_size
 from sfu.rtc.sdp.codec import Codec
 
 _START_CODE = b"\x00\x00\x00\x01"
@@ -229,7 +229,7 @@ class NalUnits:
         if told == self._told:
             return True
         size = self._family.size(self._known[self._family.sps, 0])
-        if size is None:
+        if size is None or not drawable(*size):
             return False
         self._told = told
         self._parameters = CodecParameters(self._name, self._clock_rate, *size, extradata=_annex_b(self._known))

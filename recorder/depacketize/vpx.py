@@ -6,10 +6,10 @@ which players show one by one.
 
 from __future__ import annotations
 
-from recorder.depacketize.bits import Bits, BrokenError
 from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
 from recorder.depacketize.units import CodecParameters
 from sfu.media.formats import vp8
+from sfu.media.formats.bits import Bits, BrokenError
 from sfu.rtc.sdp.codec import Codec
 
 _VP8_START_CODE = b"\x9d\x01\x2a"

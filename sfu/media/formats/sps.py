@@ -5,8 +5,7 @@ Owns reading as far as the cropping. Never knows packets.
 
 from __future__ import annotations
 
-from recorder.depacketize.bits import Bits, BrokenError
-from recorder.depacketize.frame import drawable
+from sfu.media.formats.bits import Bits, BrokenError
 
 _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
 """profile_idc values of H.264 whose sets say more about colours."""
@@ -21,7 +20,7 @@ def h264_size(unit: bytes) -> tuple[int, int] | None:
         size = _h264_size(Bits(_unescaped(unit[1:])))
     except BrokenError:
         return None
-    return size if drawable(*size) else None
+    return size if min(size) > 0 else None
 
 
 def h265_size(unit: bytes) -> tuple[int, int] | None:
@@ -30,7 +29,7 @@ def h265_size(unit: bytes) -> tuple[int, int] | None:
         size = _h265_size(Bits(_unescaped(unit[2:])))
     except BrokenError:
         return None
-    return size if drawable(*size) else None
+    return size if min(size) > 0 else None
 
 
 def _unescaped(payload: bytes) -> bytes:
