@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
 from recorder.depacketize.units import CodecParameters
-from sfu.media.formats.bits import Bits, BrokenError
+from sfu.media.formats.bits import Bits, BrokenError, leb128
 from sfu.rtc.sdp.codec import Codec
 
 _SEQUENCE_HEADER, _FRAME_HEADER, _METADATA, _FRAME = 1, 3, 5, 6
@@ -17,7 +17,6 @@ _KEPT = frozenset((_SEQUENCE_HEADER, _FRAME_HEADER, 4, _METADATA, _FRAME, 7))
 _FIRST_CONTINUES, _LAST_CONTINUES = 0x80, 0x40
 _HAS_EXTENSION, _HAS_SIZE = 0x04, 0x02
 _MAX_SEQUENCE_HEADER = 4096
-_MAX_LENGTH_BYTES = 8
 
 
 class Av1:
@@ -63,7 +62,7 @@ class Av1:
         body = 2 if head & _HAS_EXTENSION else 1
         header = bytes((head | _HAS_SIZE,)) + obu[1:body]
         try:
-            size, start = _leb128(obu, body) if head & _HAS_SIZE else (len(obu) - body, body)
+            size, start = leb128(obu, body) if head & _HAS_SIZE else (len(obu) - body, body)
         except BrokenError:
             return False
         content = obu[start : start + size]
@@ -115,7 +114,7 @@ def _elements(payload: bytes) -> list[bytes]:
     while position < len(payload):
         size = len(payload) - position
         if len(elements) + 1 != count:  # the last of a counted list goes on to the end
-            size, position = _leb128(payload, position)
+            size, position = leb128(payload, position)
         element = payload[position : position + size]
         if len(element) < size:
             raise BrokenError
@@ -125,19 +124,6 @@ def _elements(payload: bytes) -> list[bytes]:
     if not elements or len(elements) < count:
         raise BrokenError
     return elements
-
-
-def _leb128(data: bytes, position: int) -> tuple[int, int]:
-    """The number at `position` and the position after it (AV1 section 4.10.5)."""
-    value = 0
-    for count in range(_MAX_LENGTH_BYTES):
-        if position + count >= len(data):
-            break
-        byte = data[position + count]
-        value |= (byte & 0x7F) << 7 * count
-        if byte < 0x80:
-            return value, position + count + 1
-    raise BrokenError
 
 
 def _written_leb128(value: int) -> bytes:

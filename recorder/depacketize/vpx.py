@@ -12,7 +12,6 @@ from sfu.media.formats import vp8
 from sfu.media.formats.bits import Bits, BrokenError
 from sfu.rtc.sdp.codec import Codec
 
-_VP8_START_CODE = b"\x9d\x01\x2a"
 _VP9_SYNC_CODE = 0x498342
 _VP9_RGB = 7
 _VP9_SAMPLINGS = ("yuv444p", "yuv440p", "yuv422p", "yuv420p")
@@ -41,13 +40,10 @@ class Vp8:
         data, self._frame = bytes(self._frame), bytearray()
         if data[0] & 1:
             return Frame(data, False, None)
-        if len(data) < 10 or data[3:6] != _VP8_START_CODE:  # RFC 6386 section 9.1
+        size = vp8.key_frame_size(data)
+        if size is None:
             return None
-        width = int.from_bytes(data[6:8], "little") & 0x3FFF
-        height = int.from_bytes(data[8:10], "little") & 0x3FFF
-        if not drawable(width, height):
-            return None
-        self._parameters = _kept(self._parameters, CodecParameters("VP8", self._clock_rate, width, height))
+        self._parameters = _kept(self._parameters, CodecParameters("VP8", self._clock_rate, *size))
         return Frame(data, True, self._parameters)
 
     def discard(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from sfu.media.formats import vp8
+from sfu.media.formats.bits import BrokenError, leb128
 
 _H264_IDR, _H264_SPS, _H264_STAP_A, _H264_FU_A = 5, 7, 24, 28
 _H265_FIRST_IRAP, _H265_LAST_IRAP, _H265_VPS, _H265_SPS, _H265_AP, _H265_FU = 16, 21, 32, 33, 48, 49
@@ -110,23 +111,18 @@ def _av1_heads(payload: bytes) -> Iterator[int]:
     count = payload[0] >> 4 & 0x03
     position = 1
     for index in range(1, 3):
+        if position >= len(payload):
+            return
         length = len(payload)  # the last of a counted list goes on to the end
         if index != count:
-            length, position = _leb128(payload, position)
+            try:
+                length, position = leb128(payload, position)
+            except BrokenError:
+                return
         if length == 0 or position >= len(payload):
             return
         yield payload[position]
         position += length
-
-
-def _leb128(data: bytes, position: int) -> tuple[int, int]:
-    """A length and the position after it; 0 if it is cut short or above what a packet can hold (two bytes)."""
-    head = data[position : position + 2]
-    if head and head[0] < 0x80:
-        return head[0], position + 1
-    if len(head) == 2 and head[1] < 0x80:
-        return head[1] << 7 | head[0] & 0x7F, position + 2
-    return 0, position
 
 
 _STARTS: dict[str, Callable[[bytes], bool]] = {"H264": _h264, "H265": _h265, "VP8": _vp8, "VP9": _vp9, "AV1": _av1}

@@ -1,7 +1,8 @@
-"""VP8's payload descriptor (RFC 7741 section 4.2): how long it is, the numbers it gives to pictures, how to move them.
+"""VP8: the payload descriptor (RFC 7741 section 4.2) and the size in a key frame's header (RFC 6386 section 9.1).
 
-Receivers order pictures by them, so one slot's must run on when another layer or camera feeds it. Never decodes, never
-keeps state, and any bytes give an answer.
+Owns the length of the descriptor, and reading and changing the picture numbers in it. Receivers order pictures by these
+numbers, so they must continue without a gap when another layer or camera feeds a slot. Never decodes, keeps no state,
+never raises on remote bytes.
 """
 
 from __future__ import annotations
@@ -12,19 +13,20 @@ _EXTENDED: Final = 0x80  # X, in the first byte; I (PictureID present), in the s
 _LAYER: Final = 0x40  # L (TL0PICIDX present), in the second byte
 _TEMPORAL: Final = 0x30  # T or K, in the second byte
 _LONG: Final = 0x80  # M, before a PictureID of 15 bits
+_START_CODE: Final = b"\x9d\x01\x2a"
 
 
 class Numbers(NamedTuple):
-    """Of one picture, or to add to one's; None where the descriptor has no such number."""
+    """The numbers of one picture; None where the descriptor has no such number."""
 
     picture: int | None
     """PictureID: 7 or 15 bits, wraps."""
     base: int | None
-    """TL0PICIDX: which picture of the lowest temporal layer it builds on; 8 bits, wraps."""
+    """TL0PICIDX, the number of the picture in the lowest temporal layer that this one depends on: 8 bits, wraps."""
 
 
 def numbers(payload: bytes) -> Numbers:
-    """What a payload's descriptor says."""
+    """Returns the picture numbers in a payload's descriptor."""
     at, long, base_at = _places(payload)
     picture = None
     if at is not None:
@@ -33,7 +35,7 @@ def numbers(payload: bytes) -> Numbers:
 
 
 def moved(payload: bytes, offset: tuple[int, int]) -> bytes:
-    """The payload with this much added to its PictureID and TL0PICIDX, in as many bits as they have."""
+    """Returns the payload with `offset` added to its PictureID and TL0PICIDX, each wrapping at its own width."""
     at, long, base_at = _places(payload)
     if at is None and base_at is None:
         return payload
@@ -49,14 +51,17 @@ def moved(payload: bytes, offset: tuple[int, int]) -> bytes:
 
 
 def offset(last: Numbers, following: Numbers) -> tuple[int, int]:
-    """What to add so that a picture with the numbers `following` comes right after one that left with `last`."""
+    """Returns the offset for `moved` that makes the picture `following` the next one after the sent picture `last`."""
     pairs = zip(last, following, strict=True)
     picture, base = (0 if a is None or b is None else (a + 1 - b) & 0x7FFF for a, b in pairs)
     return picture, base & 0xFF
 
 
 def descriptor_length(payload: bytes) -> int:
-    """Bytes before the picture's data; 1 for a descriptor that is cut short. At least one byte is needed."""
+    """Returns the number of bytes before the picture's data; 1 if the descriptor is cut short.
+
+    The payload must not be empty.
+    """
     if not payload[0] & _EXTENDED or len(payload) < 3:
         return 1
     options, position = payload[1], 2
@@ -69,8 +74,16 @@ def descriptor_length(payload: bytes) -> int:
     return position
 
 
+def key_frame_size(frame: bytes) -> tuple[int, int] | None:
+    """Returns width and height in pixels from the first 10 bytes of a frame; None if no key frame starts there."""
+    if len(frame) < 10 or frame[0] & 0x01 or frame[3:6] != _START_CODE:
+        return None
+    size = (frame[7] << 8 | frame[6]) & 0x3FFF, (frame[9] << 8 | frame[8]) & 0x3FFF
+    return size if min(size) > 0 else None
+
+
 def _places(payload: bytes) -> tuple[int | None, bool, int | None]:
-    """Where the PictureID begins, whether it has 15 bits, and where TL0PICIDX is."""
+    """Returns the position of the PictureID, True if that has 15 bits, and the position of TL0PICIDX."""
     if len(payload) < 3 or not payload[0] & _EXTENDED:
         return None, False, None
     flags, position = payload[1], 2

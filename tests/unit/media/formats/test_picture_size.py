@@ -46,6 +46,11 @@ def test_h264_tells_in_its_parameter_set(size: tuple[int, int], profile: str) ->
 def test_others_and_other_packets_do_not_tell() -> None:
     assert picture_size("VP9", b"\x08" + bytes(20)) is None
     assert picture_size("VP8", b"\x10\x01\x00\x00" + bytes(20)) is None
+    assert picture_size("VP8", b"\x10\x01\x00\x00\x9d\x01\x2a\x40\x01\xb4\x00") is None, "not a key frame"
+    assert picture_size("VP8", b"\x10\x00\x00\x00\x9d\x01\x2a" + bytes(4)) is None, "no pixels"
+    assert picture_size("VP8", b"") is None
+    assert picture_size("H264", b"") is None
+    assert picture_size("H264", b"\x78\x00\x00\x67") is None, "an empty unit"
     assert picture_size("H264", b"\x65" + bytes(20)) is None
 
 
@@ -54,4 +59,4 @@ def test_others_and_other_packets_do_not_tell() -> None:
 )
 def test_any_bytes_give_an_answer(codec: str, data: bytes, head: bytes) -> None:
     size = picture_size(codec, head + data)
-    assert size is None or min(size) >= 0
+    assert size is None or min(size) > 0
