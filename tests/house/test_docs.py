@@ -1,0 +1,52 @@
+"""Every page for readers: its links lead somewhere, and the settings, commands and modules it names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sfu.settings import describe
+from tests.house import settings_page
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
+_LINK = re.compile(r"\]\((?!https?:|mailto:)([^)\s]+)\)")
+_CODE = re.compile(r"```.*?```", re.DOTALL)
+_WORD_OF_SETTING = re.compile(r"\bSFU_[A-Z]+(?:_+[A-Z]+)*\b")
+
+
+def _anchors(page: Path) -> set[str]:
+    """Returns the anchors that GitHub gives to a page's headings."""
+    headings = re.findall(r"^#+ (.+)$", _CODE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for link in _LINK.findall(_CODE.sub("", page.read_text(encoding="utf-8"))):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), f"{page.name}: {link}"
+        if anchor:
+            assert anchor in _anchors(target), f"{page.name}: {link}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_setting_named_exists(page: Path) -> None:
+    known = {name for name, _, _ in describe()}
+    named = set(_WORD_OF_SETTING.findall(page.read_text(encoding="utf-8")))
+    assert named <= known, f"{page.name} names {named - known}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_module_run_by_a_command_exists(page: Path) -> None:
+    for module in re.findall(r"python -m ((?:tests|sfu|recorder)[\w.]*)", page.read_text(encoding="utf-8")):
+        path = ROOT.joinpath(*module.split("."))
+        assert path.with_suffix(".py").exists() or (path / "__init__.py").exists(), f"{page.name}: {module}"
+
+
+def test_the_settings_page_is_what_the_model_says() -> None:
+    written = settings_page.PAGE.read_text(encoding="utf-8")
+    assert written == settings_page.page(), "run `python -m tests.house.settings_page`"
