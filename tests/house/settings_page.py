@@ -15,8 +15,8 @@ _TOP: Final = """# Settings
 `python -m tests.house.settings_page` writes this page from `sfu/settings.py`; do not edit it by hand.
 
 A value comes from the first of these that has one: the command line (`--set media.port=7000`), the environment
-(`SFU_MEDIA__PORT=7000`), a file in `/run/secrets` (its name is the variable's, in any case), the TOML file of `--config`, the
-default. A name that does not exist is an error everywhere. `sfu serve --help` prints the same list.
+(`SFU_MEDIA__PORT=7000`), a file in `/run/secrets` (its name is the variable's, in any case), the TOML file of
+`--config`, the default. A name that does not exist is an error everywhere. `sfu serve --help` prints the same list.
 
 In TOML the names are lower case, and what stands before `__` is a table:
 
