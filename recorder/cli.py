@@ -157,7 +157,7 @@ def serve(
         if loaded.broker == settings.EMBEDDED:
             _fail("--broker: which broker?", WRONG_USAGE)
         where = serving.Where(BrokerUrl.parse(loaded.broker), loaded.base, token, peer_id)
-        terms = RecordingConfig.of(loaded.recording.model_dump())
+        terms = RecordingConfig.of(loaded.recording)
     except (settings.SettingsError, ValueError) as error:
         _fail(str(error), WRONG_USAGE)
     try:

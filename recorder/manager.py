@@ -15,13 +15,14 @@ from typing import Any, Final, Protocol
 from recorder.capture.pipeline import Failed, Fault, Pipeline, Started, Stopped, Told
 from recorder.capture.tap import Feed
 from recorder.capture.thread import RecorderThread
-from recorder.rules import Duty, Mode, RecordingConfig, Switches
+from recorder.rules import Duty, RecordingConfig, Switches
 from recorder.segments.recording import AskKeyFrame
 from recorder.segments.segment_files import Disk, Finished
 from recorder.store.store import Segment, Store
 from recorder.upkeep.cleaner import Cleaner, Deleted, fitting
 from recorder.upkeep.keeper import NEED, Keeper
 from sfu.media.ingest.track import IncomingTrack
+from sfu.settings import RecordingMode
 from sfu.units import rfc3339
 
 _log = logging.getLogger(__name__)
@@ -124,7 +125,7 @@ class Recordings:
 
     def switch(self, room: str, on: bool) -> None:
         """Somebody says ON or OFF for a room and, as it contains them, its sub-rooms."""
-        if on and self._terms.rules.of(room).mode is Mode.OFF:
+        if on and self._terms.rules.of(room).mode is RecordingMode.OFF:
             self._tell(room, {"type": "recording_failed", "reason": "off", "message": "this room is never recorded"})
             return
         self._switches.say(room, on)

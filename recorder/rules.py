@@ -9,23 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from recorder.upkeep.cleaner import OnFull, Policy, StorageLimits
+from recorder.upkeep.cleaner import Policy, StorageLimits
+from sfu.settings import RecordingMode, RecordingSettings, RoomRecordingSettings
 from sfu.signaling.topics import contains, valid_room
-
-
-class Mode(StrEnum):
-    """How a room's recordings begin."""
-
-    OFF = "off"
-    """Never."""
-    ALWAYS = "always"
-    """With each producer, until somebody says OFF."""
-    ON_DEMAND = "on_demand"
-    """When somebody says ON."""
-    EVENT = "event"
-    """The same; what came just before is part of it."""
 
 
 class Duty(StrEnum):
@@ -37,12 +25,12 @@ class Duty(StrEnum):
     RECORD = "record"
 
 
-_TABLE: Final[Mapping[Mode, Mapping[bool | None, Duty]]] = {
+_TABLE: Final[Mapping[RecordingMode, Mapping[bool | None, Duty]]] = {
     # by what was said last: nothing, ON, OFF
-    Mode.OFF: {None: Duty.NOTHING, True: Duty.NOTHING, False: Duty.NOTHING},
-    Mode.ALWAYS: {None: Duty.RECORD, True: Duty.RECORD, False: Duty.NOTHING},
-    Mode.ON_DEMAND: {None: Duty.NOTHING, True: Duty.RECORD, False: Duty.NOTHING},
-    Mode.EVENT: {None: Duty.REMEMBER, True: Duty.RECORD, False: Duty.REMEMBER},
+    RecordingMode.OFF: {None: Duty.NOTHING, True: Duty.NOTHING, False: Duty.NOTHING},
+    RecordingMode.ALWAYS: {None: Duty.RECORD, True: Duty.RECORD, False: Duty.NOTHING},
+    RecordingMode.ON_DEMAND: {None: Duty.NOTHING, True: Duty.RECORD, False: Duty.NOTHING},
+    RecordingMode.EVENT: {None: Duty.REMEMBER, True: Duty.RECORD, False: Duty.REMEMBER},
 }
 
 
@@ -50,7 +38,7 @@ _TABLE: Final[Mapping[Mode, Mapping[bool | None, Duty]]] = {
 class Rule:
     """How a room is recorded; `segment` and `preroll` in seconds."""
 
-    mode: Mode = Mode.ON_DEMAND
+    mode: RecordingMode = RecordingMode.ON_DEMAND
     segment: float = 600.0
     preroll: float = 0.0
 
@@ -113,32 +101,31 @@ class RecordingConfig:
     progressive: bool = False
 
     @classmethod
-    def of(cls, settings: Mapping[str, Any]) -> RecordingConfig:
-        """By validated settings (`SFU_RECORDING__...`), in seconds and bytes; ValueError if a room cannot be one."""
-        rooms: Mapping[str, Mapping[str, Any]] = settings["rooms"]
-        for room in rooms:
+    def of(cls, settings: RecordingSettings) -> RecordingConfig:
+        """Makes a configuration from the settings. Raises ValueError if a room's name cannot be one."""
+        for room in settings.rooms:
             if not valid_room(room):
-                raise ValueError(f"{room!r} is no room")
+                raise ValueError(f"{room!r} is not a room")
         policy = Policy(
-            StorageLimits(settings["keep"], settings["keep_bytes"]),
-            {room: StorageLimits(own["keep"], own["keep_bytes"]) for room, own in rooms.items()},
-            settings["keep_free"],
-            OnFull(settings["on_full"]),
+            StorageLimits(settings.keep, settings.keep_bytes),
+            {room: StorageLimits(own.keep, own.keep_bytes) for room, own in settings.rooms.items()},
+            settings.keep_free,
+            settings.on_full,
         )
-        return cls(settings["dir"], _rules(settings, rooms), policy, settings["sync"], settings["progressive"])
+        return cls(settings.dir, _rules(settings), policy, settings.sync, settings.progressive)
 
 
-def _rules(settings: Mapping[str, Any], rooms: Mapping[str, Mapping[str, Any]]) -> Rules:
-    """A room takes what it does not say itself from the nearest one above it."""
+def _rules(settings: RecordingSettings) -> Rules:
+    """Makes the rules; a room takes each value that it does not set itself from the nearest room above it."""
     rules = Rules(_rule(settings, Rule()))
-    for room in sorted(rooms, key=len):
-        rules = Rules(rules.all, {**rules.rooms, room: _rule(rooms[room], rules.of(room))})
+    for room in sorted(settings.rooms, key=len):
+        rules = Rules(rules.all, {**rules.rooms, room: _rule(settings.rooms[room], rules.of(room))})
     return rules
 
 
-def _rule(own: Mapping[str, Any], above: Rule) -> Rule:
+def _rule(own: RecordingSettings | RoomRecordingSettings, above: Rule) -> Rule:
     return Rule(
-        above.mode if own["mode"] is None else Mode(own["mode"]),
-        above.segment if own["segment"] is None else own["segment"],
-        above.preroll if own["preroll"] is None else own["preroll"],
+        above.mode if own.mode is None else own.mode,
+        above.segment if own.segment is None else own.segment,
+        above.preroll if own.preroll is None else own.preroll,
     )

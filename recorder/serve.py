@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from recorder.manager import Recordings
 from recorder.remote import Remote, Shown, Source
-from recorder.rules import Mode, RecordingConfig, Rules
+from recorder.rules import RecordingConfig, Rules
 from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError, until_first
+from sfu.settings import RecordingMode
 from sfu.signaling.link import BrokerUrl
 from sfu.signaling.topics import Leaf, Role, TopicError, contains
 
@@ -108,8 +109,12 @@ class _Station:
 
 def _always(rules: Rules) -> Rules:
     """A recorder that is run records: only rooms that were said to be off are left out."""
-    every = {room: replace(rule, mode=Mode.ALWAYS) for room, rule in rules.rooms.items() if rule.mode is not Mode.OFF}
-    return Rules(replace(rules.all, mode=Mode.ALWAYS), {**rules.rooms, **every})
+    every = {
+        room: replace(rule, mode=RecordingMode.ALWAYS)
+        for room, rule in rules.rooms.items()
+        if rule.mode is not RecordingMode.OFF
+    }
+    return Rules(replace(rules.all, mode=RecordingMode.ALWAYS), {**rules.rooms, **every})
 
 
 def _outermost(rooms: Sequence[str]) -> list[str]:

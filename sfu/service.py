@@ -198,7 +198,7 @@ class Service:
 
     def _make_recordings(self, loop: asyncio.AbstractEventLoop) -> Recordings:
         try:
-            terms = RecordingConfig.of(self.settings.recording.model_dump())
+            terms = RecordingConfig.of(self.settings.recording)
         except ValueError as error:
             raise SettingsError(f"recording.rooms: {error}") from error
         recordings = Recordings(terms, bridge.Chronicle(self._outbox, self.server.note_recording), loop.time)

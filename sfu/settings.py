@@ -10,6 +10,7 @@ import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
@@ -42,6 +43,26 @@ from sfu.units import parse_bit_rate, parse_duration
 PREFIX: Final = "SFU_"
 SECRETS: Final = Path("/run/secrets")
 EMBEDDED: Final = "embedded"
+
+
+class RecordingMode(StrEnum):
+    """The way in which a room's recordings begin."""
+
+    OFF = "off"
+    """Never."""
+    ON_DEMAND = "on_demand"
+    """When ON is published on `recordings/set`."""
+    ALWAYS = "always"
+    """With each producer, until OFF is published."""
+    EVENT = "event"
+    """As on demand, and the recording includes the seconds just before ON."""
+
+
+class OnFull(StrEnum):
+    """The effect of a full disk: the oldest segments are deleted, or recording pauses until there is space."""
+
+    FREE = "free"
+    PAUSE = "pause"
 
 
 class SettingsError(Exception):
@@ -95,7 +116,6 @@ Bitrate = Annotated[int, BeforeValidator(_bit_rate)]
 BitrateRange = Annotated[tuple[int, int], BeforeValidator(_bit_rates), AfterValidator(_in_order)]
 RoomBitrateRanges = Annotated[dict[str, BitrateRange], NoDecode, BeforeValidator(_table)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
-Mode = Literal["off", "on_demand", "always", "event"]
 
 
 def _said(text: str) -> Any:
@@ -150,7 +170,7 @@ class LimitSettings(_Part):
 class RoomRecordingSettings(_Part):
     """What one room, with its sub-rooms, has otherwise: `always segment=5m keep=90d keep_bytes=50GB preroll=10s`."""
 
-    mode: Mode | None = None
+    mode: RecordingMode | None = None
     segment: Annotated[Seconds, Field(ge=1)] | None = None
     preroll: Annotated[Seconds, Field(ge=0, le=300)] | None = None
     keep: Annotated[Seconds, Field(gt=0)] | None = None
@@ -173,14 +193,16 @@ class RecordingSettings(_Part):
     """Which producers are recorded, where to, and what is kept."""
 
     dir: Path = Field(Path("recordings"), description="directory of all recordings")
-    mode: Mode = Field("on_demand", description="when: always; on_demand and event wait for ON on recordings/set")
+    mode: RecordingMode = Field(
+        RecordingMode.ON_DEMAND, description="when: always; on_demand and event wait for ON on recordings/set"
+    )
     segment: Seconds = Field(_said("10m"), ge=1, description="length of a file, which ends with the next key frame")
     preroll: Seconds = Field(_said("0s"), ge=0, le=300, description="with mode event: what came so long before ON")
     sync: Seconds = Field(_said("5s"), ge=0, description="how much a loss of power may cost")
     keep: Annotated[Seconds, Field(gt=0)] | None = Field(None, description="age at which a file is deleted, e.g. 30d")
     keep_bytes: Annotated[ByteSize, Field(gt=0)] | None = Field(None, description="most bytes of all files, e.g. 500GB")
     keep_free: ByteSize = Field(_said("1GB"), ge=0, description="space to leave free, a tenth of a small disk at most")
-    on_full: Literal["free", "pause"] = Field("free", description="on a full disk: oldest files go, or recording waits")
+    on_full: OnFull = Field(OnFull.FREE, description="on a full disk: oldest files go, or recording waits")
     rooms: Rooms = Field(
         {}, description="rooms that differ, with their sub-rooms: site/gate=always keep=90d,lobby=off (in TOML a table)"
     )
@@ -294,7 +316,8 @@ def _describe(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, st
             yield from _describe(kind, f"{prefix}{name.upper()}__")
             continue
         default = "" if field.default is PydanticUndefined else field.default
-        choices = f" ({' or '.join(get_args(kind))})" if get_args(kind) and isinstance(get_args(kind)[0], str) else ""
+        words = tuple(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else get_args(kind)
+        choices = f" ({' or '.join(words)})" if words and isinstance(words[0], str) else ""
         yield f"{prefix}{name.upper()}", _plain(default), f"{field.description}{choices}"
 
 

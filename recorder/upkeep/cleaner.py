@@ -15,6 +15,7 @@ from typing import Final
 
 from recorder.segments.files import being_written
 from recorder.store.store import Segment, Store
+from sfu.settings import OnFull
 from sfu.signaling.topics import contains
 
 _SHARE: Final = 10
@@ -26,13 +27,6 @@ class DeletionReason(StrEnum):
     AGE = "age"
     BYTES = "bytes"
     FREE = "free"
-
-
-class OnFull(StrEnum):
-    """What a full disk does to recording: the oldest segments go, or it pauses until there is space."""
-
-    FREE = "free"
-    PAUSE = "pause"
 
 
 @dataclass(frozen=True, slots=True)

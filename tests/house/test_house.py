@@ -44,7 +44,7 @@ MAY: dict[str, set[str]] = {
     "recorder.store": {"sfu.signaling"},
     "recorder.segments": {"recorder.depacketize", "recorder.store", "sfu.rtc.sdp"},
     "recorder.playback": {"recorder.segments", "recorder.store", "sfu.rtc.sdp", "sfu.units"},
-    "recorder.upkeep": {"recorder.playback", "recorder.segments", "recorder.store", "sfu.signaling"},
+    "recorder.upkeep": {"recorder.playback", "recorder.segments", "recorder.store", "sfu.settings", "sfu.signaling"},
     "recorder.capture": {
         "recorder.depacketize",
         "recorder.rules",
@@ -54,7 +54,7 @@ MAY: dict[str, set[str]] = {
         "sfu.media.ingest",
         "sfu.rtc.sdp",
     },
-    "recorder": {"sfu.media.formats", "sfu.media.ingest", "sfu.rtc.sdp", "sfu.signaling", "sfu.units"},
+    "recorder": {"sfu.media.formats", "sfu.media.ingest", "sfu.rtc.sdp", "sfu.settings", "sfu.signaling", "sfu.units"},
     "recorder.api": {"recorder", "sfu.http", "sfu.signaling", "sfu.units"},
     # on a machine of its own the recorder is a client of the server like any other
     "recorder.remote": {
@@ -66,7 +66,7 @@ MAY: dict[str, set[str]] = {
         "sfu.signaling",
         "sfu.units",
     },
-    "recorder.serve": {"recorder", "sfu.clients", "sfu.signaling"},
+    "recorder.serve": {"recorder", "sfu.clients", "sfu.settings", "sfu.signaling"},
     "recorder.cli": {"recorder", "sfu.runner", "sfu.settings", "sfu.signaling", "sfu.units"},
 }
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
 from recorder.store.store import Segment, Store
-from recorder.upkeep.cleaner import Cleaner, DeletionReason, Held, OnFull, Policy, StorageLimits, choose
+from recorder.upkeep.cleaner import Cleaner, DeletionReason, Held, Policy, StorageLimits, choose
+from sfu.settings import OnFull
 from sfu.signaling.topics import contains
 from tests.helpers.recorded import START_US, record, tracks_of, units
 
