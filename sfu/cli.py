@@ -196,21 +196,21 @@ def load(
     token: Token = None,
 ) -> None:
     """Load test: synthetic cameras and viewers against any server on the broker, and what came of it."""
-    from sfu.loadtest.plan import Plan
-    from sfu.loadtest.require import parse
-    from sfu.loadtest.run import Wishes
+    from sfu.loadtest.measure.requirements import parse
+    from sfu.loadtest.run import LoadOptions
     from sfu.loadtest.run import load as run_load
+    from sfu.loadtest.setup.plan import Plan
 
     try:
         plan = Plan(publishers, viewers, rooms, room, ramp, _bit_rate(bitrate), seconds)
         requirements = () if require is None else parse(require)
     except ValueError as error:
         _fail(str(error), WRONG_USAGE)
-    wishes = Wishes(source, pid, find_limit, requirements, json_file, report)
+    options = LoadOptions(source, pid, find_limit, requirements, json_file, report)
 
     async def run(stop: asyncio.Event) -> int:
         return await run_load(
-            plan, wishes, broker=_url(broker), base=base, token=token, mqtt_each=mqtt_each, stop=stop, say=_complain
+            plan, options, broker=_url(broker), base=base, token=token, mqtt_each=mqtt_each, stop=stop, say=_complain
         )
 
     _run(run, "warning")

@@ -43,7 +43,7 @@ class Histogram:
         return None
 
 
-class Sequences:
+class SequenceCounter:
     """Which sequence numbers came: lost, late and repeated ones told apart within the last 2048."""
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class SlotMeter:
         self.reason: str | None = None
         self.key_frame_requests = 0
         self._started = 0.0
-        self._sequences = Sequences()
+        self._sequences = SequenceCounter()
         self._late = Histogram()
         self._bytes = 0
         self._frames = self._key_frames = 0

@@ -21,8 +21,8 @@ from av.packet import Packet
 from av.stream import Stream
 from av.video.stream import VideoStream
 
+from sfu.clients.frame_queue import FrameQueue, PassEnd, in_order
 from sfu.clients.frames import Frame, MediaSource, SourceCounters, SourceError
-from sfu.clients.handover import HandOver, PassEnd, in_order
 from sfu.clients.input_tracks import InputTrack, audio_track, video_track
 from sfu.clients.pattern import Pattern
 
@@ -61,7 +61,7 @@ class Input:
 
     async def frames(self) -> AsyncIterator[Frame]:
         """See `MediaSource`; may be iterated once."""
-        hand_over = HandOver(asyncio.get_running_loop(), self._stop)
+        hand_over = FrameQueue(asyncio.get_running_loop(), self._stop)
         self._thread = threading.Thread(target=self._read, args=(hand_over,), name="source", daemon=True)
         self._thread.start()
         async for frame in hand_over:
@@ -85,7 +85,7 @@ class Input:
         elif self._container is not None:
             self._container.close()
 
-    def _read(self, hand_over: HandOver) -> None:
+    def _read(self, hand_over: FrameQueue) -> None:
         """The thread's whole life."""
         fault: SourceError | None = None
         try:

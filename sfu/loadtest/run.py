@@ -10,21 +10,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfu.clients.frames import SourceError
-from sfu.loadtest import require
-from sfu.loadtest.limit import LimitSearch, carried
-from sfu.loadtest.orders import PlanMarks, Poll, Population, ReadMarks, SetMarks, Setup, ViewersStatus
-from sfu.loadtest.plan import Plan
-from sfu.loadtest.report import results
+from sfu.clients.histogram import Spread
+from sfu.loadtest.measure import requirements, results
+from sfu.loadtest.measure.limit import LimitSearch, carried
+from sfu.loadtest.measure.results import Measured, Moment, Result, Sample
+from sfu.loadtest.measure.status import ViewersStatus
+from sfu.loadtest.measure.usage import usage
 from sfu.loadtest.report.page import page
 from sfu.loadtest.report.progress import Progress
-from sfu.loadtest.report.results import Measured, Moment, Result, Sample
-from sfu.loadtest.report.spread import Spread
 from sfu.loadtest.report.table import print_result
-from sfu.loadtest.synthetic.cameras import Cameras
-from sfu.loadtest.synthetic.footage import Footage, from_file, synthetic
-from sfu.loadtest.synthetic.viewers import Viewers
-from sfu.loadtest.usage import usage
-from sfu.loadtest.worker import ChildProcess, WorkerError
+from sfu.loadtest.setup.footage import Footage, footage_from_file, synthetic_footage
+from sfu.loadtest.setup.plan import Plan
+from sfu.loadtest.setup.worker_messages import PlanMarks, Poll, ReadMarks, SetMarks, SetViewerCount, WorkerSetup
+from sfu.loadtest.synthetic.cameras import CameraWorker
+from sfu.loadtest.synthetic.viewers import ViewerWorker
+from sfu.loadtest.synthetic.worker import WorkerError, WorkerProcess
 from sfu.signaling.link import BrokerUrl
 from sfu.signaling.topics import TopicError, Topics, valid_room
 
@@ -42,20 +42,20 @@ class LoadError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class LoadOptions:
     """What is wanted besides the plan. `pid`: the server's process, when it runs on this machine."""
 
     source: str | None = None
     pid: int | None = None
     find_limit: bool = False
-    requirements: tuple[require.Requirement, ...] = ()
+    requirements: tuple[requirements.Requirement, ...] = ()
     json_file: Path | None = None
     report_file: Path | None = None
 
 
 async def load(
     plan: Plan,
-    wishes: Wishes,
+    wishes: LoadOptions,
     *,
     broker: BrokerUrl,
     base: str = "sfu",
@@ -72,7 +72,7 @@ async def load(
         Topics(base)
         footage = await _footage(plan, wishes)
         new_loop = type(asyncio.get_running_loop())
-        setup = Setup(plan, footage, broker, base, token, mqtt_each, new_loop)
+        setup = WorkerSetup(plan, footage, broker, base, token, mqtt_each, new_loop)
         result = await _tested(setup, wishes, stop)
     except TopicError as error:
         say(str(error))
@@ -87,7 +87,7 @@ async def load(
     return 1 if result.missed or not result.figures.received else 0
 
 
-def _faults(plan: Plan, wishes: Wishes) -> Iterator[str]:
+def _faults(plan: Plan, wishes: LoadOptions) -> Iterator[str]:
     yield from plan.faults()
     if not valid_room(plan.room_of(0)):
         yield f"{plan.room_of(0)!r} is not a room"
@@ -95,47 +95,47 @@ def _faults(plan: Plan, wishes: Wishes) -> Iterator[str]:
         yield "--source is what publishers send, and there are none"
 
 
-async def _footage(plan: Plan, wishes: Wishes) -> Footage | None:
+async def _footage(plan: Plan, wishes: LoadOptions) -> Footage | None:
     if not plan.publishers:
         return None
     if wishes.source is not None:
-        return await from_file(wishes.source)
-    return await asyncio.to_thread(synthetic, plan.bitrate)
+        return await footage_from_file(wishes.source)
+    return await asyncio.to_thread(synthetic_footage, plan.bitrate)
 
 
-def _write(result: Result, wishes: Wishes) -> None:
+def _write(result: Result, wishes: LoadOptions) -> None:
     if wishes.json_file is not None:
         wishes.json_file.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
     if wishes.report_file is not None:
         wishes.report_file.write_text(page(result), encoding="utf-8")
 
 
-async def _tested(setup: Setup, wishes: Wishes, stop: asyncio.Event) -> Result:
+async def _tested(setup: WorkerSetup, wishes: LoadOptions, stop: asyncio.Event) -> Result:
     async with _running(setup, wishes, stop) as test:
         await test.start_cameras()
         result = await (test.find_limit() if wishes.find_limit else test.once())
-    return replace(result, missed=require.missed(wishes.requirements, result.figures.demandable()))
+    return replace(result, missed=requirements.missed(wishes.requirements, result.figures.demandable()))
 
 
 @asynccontextmanager
-async def _running(setup: Setup, wishes: Wishes, stop: asyncio.Event) -> AsyncIterator[Test]:
+async def _running(setup: WorkerSetup, wishes: LoadOptions, stop: asyncio.Event) -> AsyncIterator[LoadTest]:
     with Progress() as progress:
-        async with ChildProcess(Cameras, setup) as cameras, ChildProcess(Viewers, setup) as viewers:
-            yield Test(setup, wishes, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
+        async with WorkerProcess(CameraWorker, setup) as cameras, WorkerProcess(ViewerWorker, setup) as viewers:
+            yield LoadTest(setup, wishes, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
 
 
-class Test:
+class LoadTest:
     """A test under way."""
 
     __test__ = False  # pytest takes any class of this name for its own
 
     def __init__(
         self,
-        setup: Setup,
-        wishes: Wishes,
+        setup: WorkerSetup,
+        wishes: LoadOptions,
         *,
-        cameras: ChildProcess,
-        viewers: ChildProcess,
+        cameras: WorkerProcess,
+        viewers: WorkerProcess,
         progress: Progress,
         stop: asyncio.Event,
     ) -> None:
@@ -172,7 +172,7 @@ class Test:
     async def _step(self, viewers: int, seconds: float) -> Measured:
         """Lets so many viewers in and measures. LoadError when stopped."""
         self._progress.stage(f"{viewers} viewers join")
-        await self._viewers.ask(Population(viewers))
+        await self._viewers.ask(SetViewerCount(viewers))
         deadline = self._now() + viewers / self._setup.plan.ramp + _JOIN_S
         while not _settled((await self._poll()).viewers, viewers) and self._now() < deadline:
             await self._wait(_INTERVAL)

@@ -10,7 +10,7 @@ from html import escape
 import pygal
 from pygal.style import Style
 
-from sfu.loadtest.report.results import Result, Sample
+from sfu.loadtest.measure.results import Result, Sample
 from sfu.loadtest.report.table import STEP_HEAD, rows, step_rows, verdict
 
 Points = Sequence[tuple[float, float | None]]

@@ -7,7 +7,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sfu.loadtest.report.results import Moment, Sample
+from sfu.loadtest.measure.results import Moment, Sample
 
 
 class Progress:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Table
 
-from sfu.loadtest.report.results import Figures, Result
+from sfu.loadtest.measure.results import Figures, Result
 
 Row = tuple[str, str]
 

@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 
 from sfu.clients.attempt import Host
 from sfu.clients.outgoing import OutgoingStream
-from sfu.loadtest.orders import Answer, CamerasStatus, Order, PlanMarks, Poll, ReadMarks, SentMarks, Setup
-from sfu.loadtest.synthetic.footage import Footage
+from sfu.loadtest.measure.status import CamerasStatus, SentCounts
+from sfu.loadtest.setup.footage import Footage
+from sfu.loadtest.setup.worker_messages import PlanMarks, Poll, ReadMarks, Reply, Request, WorkerSetup
+from sfu.loadtest.synthetic.broker_connections import BrokerConnections
 from sfu.loadtest.synthetic.session import AT_ONCE, Session, SessionError
-from sfu.loadtest.synthetic.signalling import Signalling
 from sfu.media.formats import rtcp
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
@@ -39,12 +40,12 @@ _LATE = 1.0
 _SHORTEST_SLEEP = 0.0005
 
 
-class Cameras:
+class CameraWorker:
     """The party of the cameras' process."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
         plan = setup.plan
-        self._signalling = Signalling(
+        self._signalling = BrokerConnections(
             setup.broker, setup.base, Role.PUB, plan.room, token=setup.token, each=setup.mqtt_each
         )
         self._host = Host.new()
@@ -80,7 +81,7 @@ class Cameras:
         except SessionError as error:
             self._failed[str(error)] += 1
 
-    def answer(self, order: Order) -> Answer:
+    def answer(self, order: Request) -> Reply:
         """See `Party`."""
         match order:
             case Poll():
@@ -103,9 +104,9 @@ class Cameras:
         """Wall time, in seconds since 1970, of each camera's next mark."""
         return {number: camera.plan_mark() for number, camera in enumerate(self._cameras) if camera.up}
 
-    def _read_marks(self) -> SentMarks:
+    def _read_marks(self) -> SentCounts:
         marks = {number: camera.take_marks() for number, camera in enumerate(self._cameras)}
-        return SentMarks({number: sent[1] - sent[0] for number, sent in marks.items() if len(sent) == _MARKS})
+        return SentCounts({number: sent[1] - sent[0] for number, sent in marks.items() if len(sent) == _MARKS})
 
 
 def _cameras(leaves: Sequence[Leaf], footage: Footage) -> list[SyntheticCamera]:
@@ -142,7 +143,7 @@ class SyntheticCamera:
         """Whether it is sending."""
         return self._session is not None and self._session.attempt.up
 
-    async def run(self, signalling: Signalling, host: Host, turn: asyncio.Semaphore) -> None:
+    async def run(self, signalling: BrokerConnections, host: Host, turn: asyncio.Semaphore) -> None:
         """Publishes, once it is its `turn`, until cancelled, or SessionError."""
         port = await UdpPort.open()
         self._session = Session(

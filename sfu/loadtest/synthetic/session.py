@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 
 from sfu.clients.attempt import Attempt, Host, PeerListener
-from sfu.loadtest.synthetic.signalling import Signalling
+from sfu.loadtest.synthetic.broker_connections import BrokerConnections
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.sdp.description import OfferSection
 from sfu.signaling.messages import Body, Bye, Envelope, Offer
@@ -33,7 +33,7 @@ class Session:
 
     def __init__(
         self,
-        signalling: Signalling,
+        signalling: BrokerConnections,
         leaf: Leaf,
         *,
         host: Host,

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 
 from sfu.clients.attempt import Host
 from sfu.clients.frames import VP8, VP9, h264
+from sfu.clients.histogram import Spread
 from sfu.clients.outgoing import abs_send_time
-from sfu.loadtest.report.spread import Spread
-from sfu.loadtest.report.tally import Counts, Marks, Tally, latency_us, sampled
-from sfu.loadtest.synthetic.intake import BATCH, Intake, dropped, prepare
-from sfu.loadtest.synthetic.lazy import LazyPort
+from sfu.loadtest.measure.counts import Marks, StreamCounter, StreamCounts, latency_us, sampled
+from sfu.loadtest.synthetic.broker_connections import BrokerConnections
+from sfu.loadtest.synthetic.datagram_batch import BATCH, DatagramBatch, dropped, prepare
+from sfu.loadtest.synthetic.detachable_port import DetachablePort
 from sfu.loadtest.synthetic.session import Session
-from sfu.loadtest.synthetic.signalling import Signalling
 from sfu.media.formats import rtcp, rtp
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
 from sfu.signaling.messages import Select, Tracks
@@ -36,7 +36,7 @@ _UNSTAMPED = OfferSection(_MID, "video", "recvonly", _CODECS, {MID: 1})
 
 
 @dataclass(slots=True)
-class Findings:
+class ViewerTotals:
     """What all viewers together have found out. `known`: check sums of what cameras send, if that is known."""
 
     known: frozenset[int] | None
@@ -52,7 +52,14 @@ class SyntheticViewer:
     """A `PeerListener` with one slot. `number` 0 decrypts every packet, the others a sample."""
 
     def __init__(
-        self, leaf: Leaf, *, number: int, camera: int | None, choice: str | None, findings: Findings, port: LazyPort
+        self,
+        leaf: Leaf,
+        *,
+        number: int,
+        camera: int | None,
+        choice: str | None,
+        findings: ViewerTotals,
+        port: DetachablePort,
     ) -> None:
         """`camera` is the number of the one that is watched, None for somebody else's; `choice` its id if it has to be
         selected.
@@ -68,8 +75,8 @@ class SyntheticViewer:
         self._choice = choice
         self._findings = findings
         self._port = port
-        self._tally = Tally()
-        self._reported = Counts()
+        self._tally = StreamCounter()
+        self._reported = StreamCounts()
         self._ssrc = 0
         self._ssrc_bytes = b""
         self._own_ssrc = secrets.randbits(32) or 1
@@ -87,13 +94,13 @@ class SyntheticViewer:
         number: int,
         camera: int | None,
         choice: str | None,
-        findings: Findings,
+        findings: ViewerTotals,
         host: Host,
-        signalling: Signalling,
+        signalling: BrokerConnections,
         turn: asyncio.Semaphore,
     ) -> SyntheticViewer:
         """With a port of its own, joining when it is its `turn`. OSError when there is no port."""
-        port = await LazyPort.open()
+        port = await DetachablePort.open()
         viewer = cls(leaf, number=number, camera=camera, choice=choice, findings=findings, port=port)
         section = _UNSTAMPED if camera is None else _SECTION
         viewer._session = Session(
@@ -118,7 +125,7 @@ class SyntheticViewer:
         """Sampled packets that libsrtp refused."""
         return self._session.attempt.transport.drops["srtp"]
 
-    def counts(self) -> Counts:
+    def counts(self) -> StreamCounts:
         """What came so far."""
         return self._tally.counts()
 
@@ -130,7 +137,7 @@ class SyntheticViewer:
             self._reported = self.counts()
             self._session.attempt.transport.send_rtcp(rtcp.receiver_report(self._own_ssrc, [block], self._leaf.peer))
 
-    def read(self, intake: Intake) -> None:
+    def read(self, intake: DatagramBatch) -> None:
         """Reads and counts all that its socket holds."""
         while count := intake.read(self._socket):
             if intake.words(2, count) == self._ssrc_bytes * count:
@@ -140,7 +147,7 @@ class SyntheticViewer:
             if count < BATCH or not self.lazy:
                 break
 
-    def _mixed(self, intake: Intake, count: int) -> None:
+    def _mixed(self, intake: DatagramBatch, count: int) -> None:
         """A burst with something in it that is not our stream: STUN, DTLS, sender reports."""
         words = intake.words(2, count)
         for number in range(count):
@@ -149,7 +156,7 @@ class SyntheticViewer:
             else:
                 self._hand_on(intake, number)
 
-    def _media(self, intake: Intake, start: int, end: int) -> None:
+    def _media(self, intake: DatagramBatch, start: int, end: int) -> None:
         """Datagrams `start` to `end` of our stream, counted up to the next mark and on from there."""
         cut = self.marks.cut(start, end, lambda number: self._sent_at(intake, number)) if self.marks.pending else end
         if cut > start:
@@ -158,7 +165,7 @@ class SyntheticViewer:
             self.marks.pass_one(self.counts())
             self._media(intake, cut, end)
 
-    def _count(self, intake: Intake, start: int, end: int) -> None:
+    def _count(self, intake: DatagramBatch, start: int, end: int) -> None:
         sequences = intake.halves(1, end)[start:]
         self._tally.add(sequences, sum(intake.lengths(end)[start:]))
         if self._waiting:
@@ -167,19 +174,19 @@ class SyntheticViewer:
         for offset in range(end - start) if everything else sampled(sequences[0], end - start, self._number):
             self._sample(intake, start + offset)
 
-    def _sample(self, intake: Intake, number: int) -> None:
+    def _sample(self, intake: DatagramBatch, number: int) -> None:
         """To the transport, which decrypts it and comes back with `on_rtp`; only the server can have encrypted it."""
         self._received_ns = intake.received_at(number)
         self._port.hand_on_media(intake.datagram(number))
         self._received_ns = None
 
-    def _sent_at(self, intake: Intake, number: int) -> int:
+    def _sent_at(self, intake: DatagramBatch, number: int) -> int:
         """The abs-send-time that a datagram carries in its clear header, or else that of its arrival."""
         packet = rtp.parse(intake.datagram(number))
         sent = None if packet is None else packet.extensions.get(self._send_time_id)
         return int.from_bytes(sent, "big") if sent else abs_send_time(intake.received_at(number) / 1e9)
 
-    def _hand_on(self, intake: Intake, number: int) -> None:
+    def _hand_on(self, intake: DatagramBatch, number: int) -> None:
         """To whoever waits for it."""
         self._port.hand_on(intake.datagram(number), self._socket, intake.source(number))
 

@@ -12,14 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 from sfu.clients.attempt import Host
+from sfu.clients.histogram import Spread
 from sfu.clients.outgoing import abs_send_time
-from sfu.loadtest.orders import Answer, Order, Poll, Population, ReadMarks, Received, SetMarks, Setup, ViewersStatus
-from sfu.loadtest.report.spread import Spread
-from sfu.loadtest.report.tally import Counts
-from sfu.loadtest.synthetic.intake import Intake
+from sfu.loadtest.measure.counts import StreamCounts
+from sfu.loadtest.measure.status import ViewerCounts, ViewersStatus
+from sfu.loadtest.setup.worker_messages import Poll, ReadMarks, Reply, Request, SetMarks, SetViewerCount, WorkerSetup
+from sfu.loadtest.synthetic.broker_connections import BrokerConnections
+from sfu.loadtest.synthetic.datagram_batch import DatagramBatch
 from sfu.loadtest.synthetic.session import AT_ONCE, SessionError
-from sfu.loadtest.synthetic.signalling import Signalling
-from sfu.loadtest.synthetic.viewer import Findings, SyntheticViewer
+from sfu.loadtest.synthetic.viewer import SyntheticViewer, ViewerTotals
 from sfu.signaling.topics import Role
 
 _TICK = 0.005
@@ -30,26 +31,26 @@ _LEAVING_AT_ONCE = 50
 """So that neither the broker's nor the server's queues overflow with their last words."""
 
 
-class Viewers:
+class ViewerWorker:
     """The party of the viewers' process."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: WorkerSetup) -> None:
         plan = setup.plan
         self._plan = plan
-        self._signalling = Signalling(
+        self._signalling = BrokerConnections(
             setup.broker, setup.base, Role.VIEW, plan.room, token=setup.token, each=setup.mqtt_each
         )
         self._host = Host.new()
-        self._findings = Findings(None if setup.footage is None else setup.footage.check_sums())
-        self._intake = Intake()
+        self._findings = ViewerTotals(None if setup.footage is None else setup.footage.check_sums())
+        self._intake = DatagramBatch()
         self._wanted = 0
         self._changed = asyncio.Event()
         self._joining = asyncio.Semaphore(AT_ONCE)
         self._viewers: dict[int, SyntheticViewer] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failed: dict[int, str] = {}
-        self._gone = Counts()
-        self._ended: list[Received] = []
+        self._gone = StreamCounts()
+        self._ended: list[ViewerCounts] = []
         self._fault: str | None = None
 
     async def run(self) -> None:
@@ -66,10 +67,10 @@ class Viewers:
             await _dismiss(helpers)
             await self._signalling.close()
 
-    def answer(self, order: Order) -> Answer:
+    def answer(self, order: Request) -> Reply:
         """See `Party`."""
         match order:
-            case Population(viewers):
+            case SetViewerCount(viewers):
                 self._wanted = viewers
                 self._findings.join, self._findings.first_packet = Spread(), Spread()
                 self._changed.set()
@@ -91,7 +92,7 @@ class Viewers:
             if viewer.up and at is not None:
                 viewer.marks.set(abs_send_time(at))
 
-    def _read_marks(self) -> tuple[Received, ...]:
+    def _read_marks(self) -> tuple[ViewerCounts, ...]:
         """Of all who were here at both marks, and of those who were thrown out in between.
 
         What waits in the sockets has arrived, however late this process is to read it.
@@ -99,7 +100,7 @@ class Viewers:
         self._read(self._viewers.values())
         ended, self._ended = self._ended, []
         marks = [(viewer.camera, viewer.marks.take(viewer.counts())) for viewer in self._viewers.values()]
-        return (*ended, *(Received(camera, pair[1] - pair[0]) for camera, pair in marks if len(pair) == 2))
+        return (*ended, *(ViewerCounts(camera, pair[1] - pair[0]) for camera, pair in marks if len(pair) == 2))
 
     def _status(self) -> ViewersStatus:
         findings = self._findings
@@ -167,7 +168,7 @@ class Viewers:
         self._findings.corrupt += left.undecrypted
         self._findings.dropped += left.dropped
         if marks := left.marks.take(counts):
-            self._ended.append(Received(left.camera, counts - marks[0]))
+            self._ended.append(ViewerCounts(left.camera, counts - marks[0]))
 
     def _choice(self, number: int) -> str | None:
         """The camera's id, where the room has several and the server could not know which one is meant."""

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from sfu.cli import app
 from sfu.clients.publish import publish
 from sfu.loadtest import run
-from sfu.loadtest.plan import Plan
-from sfu.loadtest.require import parse
-from sfu.loadtest.run import Wishes, load
+from sfu.loadtest.measure.requirements import parse
+from sfu.loadtest.run import LoadOptions, load
+from sfu.loadtest.setup.plan import Plan
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.media import make_file
 from tests.helpers.serving import serving
@@ -34,7 +34,7 @@ async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start,
     """Two cameras in one room, viewers on both, by `select`; the demands hold, the files are written."""
     broker, complaints = mosquitto(), []
     plan = Plan(publishers=2, viewers=6, bitrate=400_000, seconds=1.5)
-    wishes = Wishes(
+    wishes = LoadOptions(
         requirements=parse("delivered>=0.99,corrupt=0,joined>=100%,duplicated=0"),
         json_file=tmp_path / "load.json",
         report_file=tmp_path / "load.html",
@@ -59,7 +59,7 @@ async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto
     broker = mosquitto()
     options = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
     path = make_file(tmp_path / "camera.mp4", options=options, seconds=2)
-    wishes = Wishes(source=str(path), requirements=parse("max<0.001ms"), json_file=tmp_path / "load.json")
+    wishes = LoadOptions(source=str(path), requirements=parse("max<0.001ms"), json_file=tmp_path / "load.json")
     plan = Plan(publishers=2, viewers=2, rooms=2, seconds=1)
     async with serving(broker.url):
         code = await load(plan, wishes, broker=broker.url, mqtt_each=True, stop=asyncio.Event(), say=lambda _: None)
@@ -72,7 +72,7 @@ async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto
 async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_path: Path) -> None:
     """Counted by the server's numbering; there is no latency by a clock that is not ours."""
     broker, over, complaints = mosquitto(), asyncio.Event(), []
-    wishes = Wishes(
+    wishes = LoadOptions(
         requirements=parse("delivered>=1,corrupt=0,joined>=1"),
         json_file=tmp_path / "load.json",
         report_file=tmp_path / "load.html",
@@ -98,13 +98,13 @@ async def test_an_empty_room_is_a_failed_test(mosquitto: Start) -> None:
     broker, complaints = mosquitto(), []
     async with serving(broker.url):
         plan = Plan(publishers=0, viewers=1, room="porch", seconds=0.5)
-        assert await load(plan, Wishes(), broker=broker.url, stop=asyncio.Event(), say=complaints.append) == 1
+        assert await load(plan, LoadOptions(), broker=broker.url, stop=asyncio.Event(), say=complaints.append) == 1
     assert complaints == ["nothing came: no camera in room porch sends H.264, VP8 or VP9"]
 
 
 async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Start, tmp_path: Path) -> None:
     broker = mosquitto()
-    wishes = Wishes(json_file=tmp_path / "load.json")
+    wishes = LoadOptions(json_file=tmp_path / "load.json")
     plan = Plan(viewers=3, bitrate=200_000, seconds=1)
     async with serving(broker.url, limits__viewers_per_room=2):
         await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
@@ -116,7 +116,7 @@ async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Star
 async def test_the_search_finds_the_most_viewers_a_server_takes(mosquitto: Start, tmp_path: Path) -> None:
     """Nobody who was turned away, and no step that failed, is in the figures."""
     broker = mosquitto()
-    wishes = Wishes(find_limit=True, json_file=tmp_path / "load.json")
+    wishes = LoadOptions(find_limit=True, json_file=tmp_path / "load.json")
     plan = Plan(viewers=2, bitrate=200_000, seconds=1)
     async with serving(broker.url, limits__viewers_per_room=3):
         code = await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
@@ -135,7 +135,7 @@ async def test_a_test_can_be_stopped(mosquitto: Start) -> None:
     broker, stop, complaints = mosquitto(), asyncio.Event(), []
     async with serving(broker.url):
         running = asyncio.create_task(
-            load(Plan(bitrate=200_000, seconds=60), Wishes(), broker=broker.url, stop=stop, say=complaints.append)
+            load(Plan(bitrate=200_000, seconds=60), LoadOptions(), broker=broker.url, stop=stop, say=complaints.append)
         )
         await asyncio.sleep(0)
         stop.set()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from sfu.clients.frame_queue import in_order
 from sfu.clients.frames import Frame, MediaSource, SourceError
-from sfu.clients.handover import in_order
 from sfu.clients.packetize import nal_type, nal_units
 from sfu.clients.pattern import LOOP_SECONDS, Pattern
 from sfu.clients.source import open_source

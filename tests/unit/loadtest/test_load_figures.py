@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sfu.clients.histogram import Spread, highest, step
 from sfu.clients.outgoing import abs_send_time
-from sfu.clients.slot_stats import Sequences
-from sfu.loadtest.limit import LimitSearch, carried
-from sfu.loadtest.orders import CamerasStatus, Received, SentMarks, ViewersStatus
-from sfu.loadtest.plan import Plan
+from sfu.clients.slot_stats import SequenceCounter
+from sfu.loadtest.measure.counts import SAMPLE, Marks, StreamCounter, StreamCounts, latency_us, sampled, ticks_between
+from sfu.loadtest.measure.limit import LimitSearch, carried
+from sfu.loadtest.measure.results import Figures, Moment, Result, figures
+from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
 from sfu.loadtest.report.page import ticks
-from sfu.loadtest.report.results import Figures, Moment, Result, figures
-from sfu.loadtest.report.spread import Spread, highest, step
 from sfu.loadtest.report.table import verdict
-from sfu.loadtest.report.tally import SAMPLE, Counts, Marks, Tally, latency_us, sampled, ticks_between
+from sfu.loadtest.setup.plan import Plan
 
 
 @given(st.integers(0, 10**9))
@@ -60,7 +60,7 @@ def test_spreads_add_up_and_start_anew() -> None:
 )
 def test_bursts_count_as_their_packets_do(start: int, moves: list[tuple[int, int]]) -> None:
     """Runs in order, after gaps, repeated and across the wrap: many at once and one by one give the same."""
-    at_once, one_by_one, following = Sequences(), Sequences(), start
+    at_once, one_by_one, following = SequenceCounter(), SequenceCounter(), start
     for skip, length in moves:
         burst = array("H", [(following + skip + number) & 0xFFFF for number in range(length)])
         following += skip + length
@@ -72,11 +72,11 @@ def test_bursts_count_as_their_packets_do(start: int, moves: list[tuple[int, int
 
 
 def test_a_tally_reports_what_was_lost_since() -> None:
-    tally = Tally()
+    tally = StreamCounter()
     tally.add(array("H", range(65530, 65536)), 6000)
     before = tally.counts()
     tally.add(array("H", [0, 1, 3]), 3000)
-    assert tally.counts() - before == Counts(received=3, octets=3000, lost=1)
+    assert tally.counts() - before == StreamCounts(received=3, octets=3000, lost=1)
     block = tally.report(7, before)
     assert (block.ssrc, block.lost, block.fraction_lost, block.highest & 0xFFFF) == (7, 1, 64, 3)
 
@@ -97,11 +97,11 @@ def test_a_mark_parts_what_was_sent_before_it(sent: list[int], at: int, base: in
 
 
 def test_marks_that_nothing_follows_get_the_last_count() -> None:
-    marks, counts = Marks(), Counts(received=5)
+    marks, counts = Marks(), StreamCounts(received=5)
     for at in (10, 20):
         marks.set(at)
-    marks.pass_one(Counts(received=3))
-    assert marks.take(counts) == [Counts(received=3), counts]
+    marks.pass_one(StreamCounts(received=3))
+    assert marks.take(counts) == [StreamCounts(received=3), counts]
     assert (marks.pending, marks.take(counts)) == (False, [])
 
 
@@ -188,13 +188,16 @@ def test_ticks_are_few_round_and_cover_what_is_drawn(low: float, span: float) ->
 def test_of_somebody_elses_camera_what_the_server_numbered_is_expected() -> None:
     cameras = CamerasStatus(up=0, failed={}, sent=0, key_frame_requests=0, cpu_seconds=0)
     moments = [Moment(at, cameras, _viewers(), None) for at in (0.0, 2.0)]
-    received = [Received(None, Counts(received=98, lost=2)), Received(None, Counts(received=100, lost=-1))]
-    one = figures(*moments, latency=Spread(), sent=SentMarks(), received=received)
+    received = [
+        ViewerCounts(None, StreamCounts(received=98, lost=2)),
+        ViewerCounts(None, StreamCounts(received=100, lost=-1)),
+    ]
+    one = figures(*moments, latency=Spread(), sent=SentCounts(), received=received)
     assert (one.expected, one.received, one.delivered) == (200, 198, 0.99)
 
 
 def _viewers() -> ViewersStatus:
-    return ViewersStatus(2, 2, {}, Counts(), Spread(), Spread(), Spread(), 0, 0, 0, 0.0)
+    return ViewersStatus(2, 2, {}, StreamCounts(), Spread(), Spread(), Spread(), 0, 0, 0, 0.0)
 
 
 def _step(viewers: int, **values: float) -> Figures:

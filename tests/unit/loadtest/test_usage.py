@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sfu.loadtest.orders import CamerasStatus, Received, SentMarks, ViewersStatus
+from sfu.clients.histogram import Spread
+from sfu.loadtest.measure.counts import StreamCounts
+from sfu.loadtest.measure.results import Figures, Moment, Result, figures, sample
+from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
+from sfu.loadtest.measure.usage import Usage, usage
 from sfu.loadtest.report.page import page
-from sfu.loadtest.report.results import Figures, Moment, Result, figures, sample
-from sfu.loadtest.report.spread import Spread
 from sfu.loadtest.report.table import rows, verdict
-from sfu.loadtest.report.tally import Counts
-from sfu.loadtest.usage import Usage, usage
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs Linux's /proc")
@@ -49,7 +49,7 @@ def moment(at: float, received: int, cpu: float) -> Moment:
         wanted=3,
         up=2,
         failed={"limit: the room is full": 1},
-        counts=Counts(received=received, octets=1000 * received),
+        counts=StreamCounts(received=received, octets=1000 * received),
         latency=latency,
         join=latency,
         first_packet=latency,
@@ -62,9 +62,9 @@ def moment(at: float, received: int, cpu: float) -> Moment:
 
 
 def measured() -> Figures:
-    received = (Received(0, Counts(received=1000)), Received(0, Counts(received=980, lost=20)))
+    received = (ViewerCounts(0, StreamCounts(received=1000)), ViewerCounts(0, StreamCounts(received=980, lost=20)))
     before, after = moment(1.0, 500, 1.0), moment(11.0, 2500, 2.0)
-    return figures(before, after, latency=after.latency, sent=SentMarks({0: 1000}), received=received)
+    return figures(before, after, latency=after.latency, sent=SentCounts({0: 1000}), received=received)
 
 
 def test_figures_follow_from_what_the_processes_said() -> None:
@@ -79,7 +79,7 @@ def test_figures_follow_from_what_the_processes_said() -> None:
 
 
 def test_nothing_received_is_no_division() -> None:
-    nothing = figures(moment(1, 0, 0), moment(2, 0, 0), latency=Spread(), sent=SentMarks(), received=())
+    nothing = figures(moment(1, 0, 0), moment(2, 0, 0), latency=Spread(), sent=SentCounts(), received=())
     assert (nothing.delivered, nothing.server_us_per_packet, nothing.latency_p50_ms) == (None, None, None)
     result = Result({}, (nothing,), nothing, limit=0)
     assert verdict(result) == "this machine does not carry 3 viewers of this camera"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.clients.outgoing import abs_send_time
-from sfu.clients.slot_stats import Histogram, Sequences, SlotMeter
+from sfu.clients.slot_stats import Histogram, SequenceCounter, SlotMeter
 from sfu.media.formats.rtp import Packet
 from sfu.signaling.messages import SourceStatus
 
@@ -28,7 +28,7 @@ def receive(meter: SlotMeter, item: Packet, now: float, *, late: float | None = 
 def test_loss_is_what_is_missing_in_any_order_and_across_the_wrap(start, offsets, random) -> None:
     arrivals = sorted(offsets)
     random.shuffle(arrivals)
-    sequences = Sequences()
+    sequences = SequenceCounter()
     for offset in [*arrivals, *arrivals]:
         sequences.add((start + offset) & 0xFFFF)
     assert sequences.received == len(offsets)
@@ -37,7 +37,7 @@ def test_loss_is_what_is_missing_in_any_order_and_across_the_wrap(start, offsets
 
 
 def test_a_new_session_keeps_the_counts_and_forgets_the_numbers() -> None:
-    sequences = Sequences()
+    sequences = SequenceCounter()
     for number in (1, 2, 4):
         sequences.add(number)
     sequences.restart()

@@ -15,7 +15,7 @@ from sfu.rtc.net.port import Listener, ResponseHandler, UdpPort
 from sfu.rtc.net.stun import Address
 
 
-class LazyPort(UdpPort):
+class DetachablePort(UdpPort):
     """A port of one agent."""
 
     def __init__(self, sockets: Sequence[socket.socket], *, sweep_interval: float = 1.0) -> None:

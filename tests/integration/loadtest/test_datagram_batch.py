@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sfu.loadtest.synthetic import intake as module
-from sfu.loadtest.synthetic.intake import BATCH, STRIDE, Intake, dropped, prepare
+from sfu.loadtest.synthetic import datagram_batch as module
+from sfu.loadtest.synthetic.datagram_batch import BATCH, STRIDE, DatagramBatch, dropped, prepare
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -28,20 +28,20 @@ def pair(request: pytest.FixtureRequest) -> Iterator[Pair]:
 
 
 @pytest.fixture(params=["batched", "singly"])
-def intake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Intake:
+def intake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> DatagramBatch:
     """Also as on systems without `recvmmsg`."""
     if request.param == "singly":
         monkeypatch.setattr(module, "_LINUX_64", False)
     elif not module._LINUX_64:
         pytest.skip("needs 64-bit Linux")
-    return Intake()
+    return DatagramBatch()
 
 
 def packet(sequence: int, size: int = 20) -> bytes:
     return struct.pack("!BBHII", 0x80, 96, sequence, 0, 0xCAFE) + bytes(size)
 
 
-def test_a_burst_is_read_in_columns(pair: Pair, intake: Intake) -> None:
+def test_a_burst_is_read_in_columns(pair: Pair, intake: DatagramBatch) -> None:
     sender, receiver = pair
     prepare(receiver, 1 << 20)
     for first in (0, 65530):
@@ -58,7 +58,7 @@ def test_a_burst_is_read_in_columns(pair: Pair, intake: Intake) -> None:
     assert intake.read(receiver) == 0
 
 
-def test_more_than_a_batch_takes_another_read_and_the_longest_is_cut(pair: Pair, intake: Intake) -> None:
+def test_more_than_a_batch_takes_another_read_and_the_longest_is_cut(pair: Pair, intake: DatagramBatch) -> None:
     sender, receiver = pair
     prepare(receiver, 1 << 20)
     sender.send(packet(0, size=STRIDE))
@@ -76,6 +76,6 @@ def test_what_the_socket_had_no_room_for_is_known(pair: Pair) -> None:
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     for number in range(100):
         sender.send(packet(number, size=1000))
-    count = Intake().read(receiver)
+    count = DatagramBatch().read(receiver)
     assert 0 < count < 100
     assert dropped(receiver) == 100 - count

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, cast
 
-from sfu.loadtest.orders import Answer, Order, Setup
+from sfu.loadtest.setup.worker_messages import Reply, Request, WorkerSetup
 
 _ANSWER_S = 20.0
 _END_S = 20.0
@@ -22,20 +22,20 @@ class WorkerError(Exception):
     """A child process has gone, or does not answer."""
 
 
-class Party(Protocol):
+class Worker(Protocol):
     """What lives in a child: all cameras, or all viewers."""
 
     async def run(self) -> None:
         """For as long as the process lives; cancelled at its end, when it takes leave of the server."""
 
-    def answer(self, order: Order) -> Answer:
+    def answer(self, order: Request) -> Reply:
         """Does as asked, at once."""
 
 
-class ChildProcess:
+class WorkerProcess:
     """The parent's side of one child. An async context manager: the child lives as long as its body runs."""
 
-    def __init__(self, create: Callable[[Setup], Party], setup: Setup) -> None:
+    def __init__(self, create: Callable[[WorkerSetup], Worker], setup: WorkerSetup) -> None:
         """`create`, a class or function of a module, makes the child's party in the child."""
         # not a fork: the parent has threads and an event loop, which do not survive one
         context = multiprocessing.get_context("spawn")
@@ -45,7 +45,7 @@ class ChildProcess:
         self._process.start()
         theirs.close()
 
-    async def __aenter__(self) -> ChildProcess:
+    async def __aenter__(self) -> WorkerProcess:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -55,22 +55,22 @@ class ChildProcess:
             self._process.kill()
             await asyncio.to_thread(self._process.join)
 
-    async def ask(self, order: Order) -> Any:
+    async def ask(self, order: Request) -> Any:
         """The answer, whose type `orders` says. WorkerError when there is none."""
         async with self._turn:
             return await asyncio.to_thread(self._ask, order)
 
-    def _ask(self, order: Order) -> Answer:
+    def _ask(self, order: Request) -> Reply:
         try:
             self._pipe.send(order)
             if self._pipe.poll(_ANSWER_S):
-                return cast("Answer", self._pipe.recv())
+                return cast("Reply", self._pipe.recv())
         except (OSError, EOFError) as error:
             raise WorkerError(f"a process of the load test has ended (exit code {self._process.exitcode})") from error
         raise WorkerError(f"a process of the load test did not answer within {_ANSWER_S:.0f} s")
 
 
-def _live(pipe: Connection, create: Callable[[Setup], Party], setup: Setup) -> None:
+def _live(pipe: Connection, create: Callable[[WorkerSetup], Worker], setup: WorkerSetup) -> None:
     """The child's whole life: it ends when the parent closes the pipe, or dies."""
     logging.basicConfig(level=logging.ERROR)  # what fails is counted, by its reason
     for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which then closes the pipe
@@ -82,7 +82,7 @@ def _live(pipe: Connection, create: Callable[[Setup], Party], setup: Setup) -> N
         runner.run(_serve(pipe, create, setup))
 
 
-async def _serve(pipe: Connection, create: Callable[[Setup], Party], setup: Setup) -> None:
+async def _serve(pipe: Connection, create: Callable[[WorkerSetup], Worker], setup: WorkerSetup) -> None:
     loop, over, party = asyncio.get_running_loop(), asyncio.Event(), create(setup)
 
     def on_order() -> None:

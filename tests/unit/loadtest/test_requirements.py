@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.loadtest.require import FIGURES, RequirementError, missed, parse
+from sfu.loadtest.measure.requirements import FIGURES, RequirementError, missed, parse
 
 
 def test_a_demand_is_read_in_the_figures_own_unit() -> None:

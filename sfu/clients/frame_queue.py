@@ -13,7 +13,7 @@ CAPACITY = 64
 """Frames between thread and task: about a second of one camera."""
 
 
-class HandOver:
+class FrameQueue:
     """From one thread to one task: the thread blocks when the task falls `CAPACITY` frames behind."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:

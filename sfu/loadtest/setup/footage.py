@@ -70,7 +70,7 @@ class Footage:
         return frozenset(zlib.crc32(payload) for picture in self.pictures for payload in picture.payloads)
 
 
-def synthetic(bitrate: int) -> Footage:
+def synthetic_footage(bitrate: int) -> Footage:
     """Four seconds of a moving, noisy picture, as large as `bitrate` (bit/s) allows; half a second of CPU or so."""
     width, height = _size(bitrate)
     # the noise makes the encoder need the bits it is given, as leaves and rain do outdoors
@@ -94,7 +94,7 @@ def synthetic(bitrate: int) -> Footage:
     return _footage(h264(sets.profile_level_id or "42e01f"), frames, f"test pattern, {width}x{height} H.264")
 
 
-async def from_file(path: str) -> Footage:
+async def footage_from_file(path: str) -> Footage:
     """The picture of a file, its first minute at most; H.264, VP8 and VP9 go as they are. Raises SourceError."""
     source = await asyncio.to_thread(Input, path)
     try:

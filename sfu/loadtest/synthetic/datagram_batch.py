@@ -59,7 +59,7 @@ def dropped(sock: socket.socket) -> int:
     return counts[_MEMINFO_DROPS]
 
 
-class Intake:
+class DatagramBatch:
     """Up to `BATCH` datagrams of one socket at a time. Valid until the next `read`, of whichever socket."""
 
     def __init__(self) -> None:
@@ -156,5 +156,5 @@ class Intake:
 
 
 def _address(buffer: bytearray) -> int:
-    """Where a buffer that is never resized, and lives as long as its `Intake`, lies."""
+    """Where a buffer that is never resized, and lives as long as its `DatagramBatch`, lies."""
     return int(_ffi.cast("uintptr_t", _ffi.from_buffer(buffer)))

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sfu.clients.outgoing import abs_send_time
-from sfu.clients.slot_stats import Sequences
+from sfu.clients.slot_stats import SequenceCounter
 from sfu.media.formats.rtcp import ReportBlock
 
 SAMPLE = 32
@@ -19,7 +19,7 @@ SAMPLE = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class StreamCounts:
     """A stream so far."""
 
     received: int = 0
@@ -28,8 +28,8 @@ class Counts:
     reordered: int = 0
     duplicated: int = 0
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(
+    def __add__(self, other: StreamCounts) -> StreamCounts:
+        return StreamCounts(
             self.received + other.received,
             self.octets + other.octets,
             self.lost + other.lost,
@@ -37,8 +37,8 @@ class Counts:
             self.duplicated + other.duplicated,
         )
 
-    def __sub__(self, other: Counts) -> Counts:
-        return Counts(
+    def __sub__(self, other: StreamCounts) -> StreamCounts:
+        return StreamCounts(
             self.received - other.received,
             self.octets - other.octets,
             self.lost - other.lost,
@@ -47,31 +47,31 @@ class Counts:
         )
 
 
-class Tally:
+class StreamCounter:
     """One SSRC at one viewer."""
 
     __slots__ = ("_octets", "_sequences")
 
     def __init__(self) -> None:
         self._octets = 0
-        self._sequences = Sequences()
+        self._sequences = SequenceCounter()
 
     def add(self, sequences: array[int], octets: int) -> None:
         """The sequence numbers of a burst in the order they came, and the bytes of all its datagrams."""
         self._octets += octets
         self._sequences.add_burst(sequences)
 
-    def report(self, ssrc: int, before: Counts) -> ReportBlock:
+    def report(self, ssrc: int, before: StreamCounts) -> ReportBlock:
         """What a receiver report says of stream `ssrc`; `before` is the count at the last one. No jitter is kept."""
         since = self.counts() - before
         fraction = 256 * since.lost // max(since.lost + since.received, 1)
         highest = max(self._sequences.highest, 0) & 0xFFFF_FFFF
         return ReportBlock(ssrc, min(max(fraction, 0), 255), self._sequences.lost, highest, 0, 0, 0)
 
-    def counts(self) -> Counts:
+    def counts(self) -> StreamCounts:
         """The count so far."""
         seen = self._sequences
-        return Counts(seen.received, self._octets, seen.lost, seen.reordered, seen.duplicated)
+        return StreamCounts(seen.received, self._octets, seen.lost, seen.reordered, seen.duplicated)
 
 
 class Marks:
@@ -84,7 +84,7 @@ class Marks:
 
     def __init__(self) -> None:
         self._due: list[int] = []
-        self._done: list[Counts] = []
+        self._done: list[StreamCounts] = []
 
     @property
     def pending(self) -> bool:
@@ -100,12 +100,12 @@ class Marks:
         due = self._due[0]
         return bisect_left(range(end), 0, start, end, key=lambda number: ticks_between(due, sent_at(number)))
 
-    def pass_one(self, counts: Counts) -> None:
+    def pass_one(self, counts: StreamCounts) -> None:
         """Notes the count at the next mark."""
         self._due.pop(0)
         self._done.append(counts)
 
-    def take(self, counts: Counts) -> list[Counts]:
+    def take(self, counts: StreamCounts) -> list[StreamCounts]:
         """The counts at each mark, `counts` at those behind which nothing has come; all marks are forgotten."""
         done = self._done + [counts] * len(self._due)
         self._done, self._due = [], []

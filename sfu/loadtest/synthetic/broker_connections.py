@@ -19,7 +19,7 @@ Hear = Callable[[Envelope], None]
 _CONNECT_S = 10.0
 
 
-class Signalling:
+class BrokerConnections:
     """What peers of one role say and hear; `each` gives every leaf a connection of its own, as real clients have."""
 
     def __init__(self, url: BrokerUrl, base: str, role: Role, room: str, *, token: str | None, each: bool) -> None:

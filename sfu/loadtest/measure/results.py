@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from sfu.loadtest.orders import CamerasStatus, Received, SentMarks, ViewersStatus
-from sfu.loadtest.report.spread import Spread
-from sfu.loadtest.report.tally import Counts
-from sfu.loadtest.usage import Usage
+from sfu.clients.histogram import Spread
+from sfu.loadtest.measure.counts import StreamCounts
+from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
+from sfu.loadtest.measure.usage import Usage
 
 _BUSY = 90.0
 """% of a core, from which on a process is as good as late."""
@@ -151,10 +151,10 @@ class Result:
 
 
 def figures(
-    before: Moment, after: Moment, *, latency: Spread, sent: SentMarks, received: Sequence[Received]
+    before: Moment, after: Moment, *, latency: Spread, sent: SentCounts, received: Sequence[ViewerCounts]
 ) -> Figures:
     """What happened between two moments, with what everybody had at the marks near them."""
-    counts = sum((one.counts for one in received), Counts())
+    counts = sum((one.counts for one in received), StreamCounts())
     expected = sum(_expected(one, sent) for one in received)
     seconds = after.at - before.at
     viewers = after.viewers
@@ -196,7 +196,7 @@ def figures(
     )
 
 
-def _expected(one: Received, sent: SentMarks) -> int:
+def _expected(one: ViewerCounts, sent: SentCounts) -> int:
     """Packets that a viewer should have got."""
     if one.camera is None:
         return one.counts.received + max(one.counts.lost, 0)
