@@ -9,12 +9,16 @@ from collections.abc import Iterable
 from typing import Final
 
 from sfu.media.formats.rtp import time_delta
+from sfu.media.windowed_minimum import WindowedMinimum
 
 US: Final = 1_000_000
 JUMP: Final = 5 * US
 """What is this far from where arrival puts it is a new beginning, not jitter."""
 IMPLAUSIBLE: Final = 2 * US
 """Clocks that are this far apart did not drift there."""
+
+DELAY_WINDOW_US: Final = 10 * US
+"""The least delay is taken over this much or up to twice as much."""
 
 _BACK: Final = US // 5
 _QUICK: Final = 0.1
@@ -63,29 +67,6 @@ class MediaAxis:
         return (self._ticks + time_delta(media_time, self._media_time)) * US // self._clock_rate
 
 
-class Floor:
-    """The least of what came in the last one or two `window_us`."""
-
-    def __init__(self, window_us: int = 10 * US) -> None:
-        self._window_us = window_us
-        self._since: int | None = None
-        self._recent = self._before = 0.0
-
-    @property
-    def least(self) -> float:
-        """Only after an `add`."""
-        return min(self._recent, self._before)
-
-    def add(self, value: float, now_us: int) -> None:
-        """One more value."""
-        if self._since is None or now_us - self._since > 2 * self._window_us:
-            self._since, self._recent, self._before = now_us, value, value
-        elif now_us - self._since > self._window_us:
-            self._since, self._before, self._recent = now_us, self._recent, value
-        else:
-            self._recent = min(self._recent, value)
-
-
 def slewed(value: float, target: float, elapsed_us: float, *, pace: float, tolerance: float) -> float:
     """`value` nearer to `target`: by `pace` us a us, by a tenth of the time that passes if it is off by more."""
     error = target - value
@@ -103,7 +84,7 @@ class CameraClock:
     def __init__(self) -> None:
         self._offset: float | None = None
         self._at = 0
-        self._delays = Floor()
+        self._delays = WindowedMinimum(DELAY_WINDOW_US)
         self._transit: float | None = None
 
     def to_ours(self, camera_us: float, now_us: int, begin: float | None) -> float:

@@ -13,7 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from recorder.timeline.clocks import IMPLAUSIBLE, JUMP, US, CameraClock, Floor, MediaAxis, WallClock, slewed
+from recorder.timeline.clocks import DELAY_WINDOW_US, IMPLAUSIBLE, JUMP, US, CameraClock, MediaAxis, WallClock, slewed
+from sfu.media.windowed_minimum import WindowedMinimum
 
 _NOISE: Final = US // 50
 """Reports that differ by more than this need a second one that agrees."""
@@ -48,8 +49,8 @@ class TimelineTrack:
         self._wall = wall
         self._clock_rate = clock_rate
         self._axis = MediaAxis(clock_rate)
-        self._delays = Floor()
-        self._recent = Floor(_RECENT)
+        self._delays = WindowedMinimum(DELAY_WINDOW_US)
+        self._recent = WindowedMinimum(_RECENT)
         self._usual: float | None = None
         """The least delay of late when a report was last believed."""
         self._extra = 0.0
@@ -108,7 +109,7 @@ class TimelineTrack:
         if self._report is not None and self._shift is not None:
             self._extra = self._delays.least - self._shift
         least, self._foreseen = self._foreseen, None
-        self._delays, self._recent = Floor(), Floor(_RECENT)
+        self._delays, self._recent = WindowedMinimum(DELAY_WINDOW_US), WindowedMinimum(_RECENT)
         for delays in (self._delays, self._recent):
             delays.add(now_us - self._axis.position if least is None else least, now_us)
         self._report = self._candidate = None

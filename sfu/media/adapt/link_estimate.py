@@ -12,12 +12,14 @@ from collections import deque
 from enum import Enum, auto
 from math import inf
 
+from sfu.media.windowed_minimum import WindowedMinimum
+
 _GROWTH_PER_S = 0.08
 _MAX_GROWTH_S = 5.0
 _UNSEEN = 1.5
 """Beyond this many times what arrives, growth would be a guess."""
 _UNSEEN_BPS = 10_000
-_FLOOR_LASTS_S = 10.0
+_MINIMUM_WINDOW_S = 10.0
 
 
 class Rate:
@@ -46,22 +48,6 @@ class Rate:
     def _expire(self, now: float) -> None:
         while self._parts and self._parts[0][0] <= now - self._window:
             self._total -= self._parts.popleft()[1]
-
-
-class Floor:
-    """The least value of the last ten to twenty seconds."""
-
-    def __init__(self) -> None:
-        self.value = inf
-        self._recent = inf
-        self._since = -inf
-
-    def add(self, value: float, at: float) -> None:
-        """Counts one value."""
-        if at - self._since > _FLOOR_LASTS_S:
-            self.value, self._recent, self._since = self._recent, inf, at
-        self._recent = min(self._recent, value)
-        self.value = min(self.value, value)
 
 
 def grown(estimate: float, elapsed: float, seen: float) -> float:
@@ -110,7 +96,7 @@ class LinkEstimate:
         self.congested = False
         """Whether more is sent than the link carries, as of the last call."""
         self._sent, self._sent_longer = Rate(1.0), Rate(2.0)
-        self._carried = Floor()
+        self._carried = WindowedMinimum(_MINIMUM_WINDOW_S)
         """Of the negative of what was sent lately, all of it without a sign of congestion."""
         self._remb = 0
         self._remb_at = -inf
@@ -119,7 +105,7 @@ class LinkEstimate:
         self._loss = 0.0
         self._loss_limit: float | None = None
         self._limited_at = 0.0
-        self._round_trips = Floor()
+        self._round_trips = WindowedMinimum(_MINIMUM_WINDOW_S)
         self._slow = False
 
     def on_sent(self, octets: int, now: float) -> None:
@@ -165,12 +151,12 @@ class LinkEstimate:
         """The estimate in bit/s; None while nothing is known."""
         self._judge(now)
         if self.congested:
-            self._carried = Floor()
+            self._carried = WindowedMinimum(_MINIMUM_WINDOW_S)
         else:
             self._carried.add(-self._sent.bitrate(now), now)
         known: float | None = None
         if self._remb_is_fresh(now):
-            known = max(self._remb, -self._carried.value)
+            known = max(self._remb, -self._carried.least)
         limits = [limit for limit in (known, self._loss_limit) if limit is not None]
         return int(min(*limits, _MAX_BITRATE)) if limits else None
 
@@ -189,7 +175,7 @@ class LinkEstimate:
     def _is_slow(self, rtt: float, jitter: float, now: float) -> bool:
         self._round_trips.add(rtt, now)
         tolerance = _ROUND_TRIP_GROWTH_S + 2 * (min(jitter, _MAX_JITTER_S) if jitter > 0 else 0.0)
-        return rtt > self._round_trips.value + tolerance
+        return rtt > self._round_trips.least + tolerance
 
     def _lost(self, share: float, seen: bool, now: float) -> None:
         """Goes halfway to the latest share, so that one report of a few packets decides nothing but a flood does."""
