@@ -1,6 +1,6 @@
-"""What is to be recorded: modes by the settings, words from `recordings/set`.
+"""Which rooms are recorded: modes from the settings, ON and OFF from `recordings/set`.
 
-Owns the decision for every room (pure). Never knows who is there, and never records.
+Owns this decision for every room (pure). Never knows which producers there are, and never records.
 """
 
 from __future__ import annotations
@@ -16,27 +16,29 @@ from sfu.settings import RecordingMode, RecordingSettings, RoomRecordingSettings
 from sfu.signaling.topics import contains, valid_room
 
 
-class Duty(StrEnum):
-    """What to do with a producer."""
+class Capture(StrEnum):
+    """How far a producer's packets go."""
 
-    NOTHING = "nothing"
-    REMEMBER = "remember"
-    """Keep the last seconds in memory."""
+    NONE = "none"
+    """They are not taken."""
+    PREROLL = "preroll"
+    """The last seconds stay in memory."""
     RECORD = "record"
+    """They go to files."""
 
 
-_TABLE: Final[Mapping[RecordingMode, Mapping[bool | None, Duty]]] = {
-    # by what was said last: nothing, ON, OFF
-    RecordingMode.OFF: {None: Duty.NOTHING, True: Duty.NOTHING, False: Duty.NOTHING},
-    RecordingMode.ALWAYS: {None: Duty.RECORD, True: Duty.RECORD, False: Duty.NOTHING},
-    RecordingMode.ON_DEMAND: {None: Duty.NOTHING, True: Duty.RECORD, False: Duty.NOTHING},
-    RecordingMode.EVENT: {None: Duty.REMEMBER, True: Duty.RECORD, False: Duty.REMEMBER},
+_TABLE: Final[Mapping[RecordingMode, Mapping[bool | None, Capture]]] = {
+    # by the latest switch: none yet, ON, OFF
+    RecordingMode.OFF: {None: Capture.NONE, True: Capture.NONE, False: Capture.NONE},
+    RecordingMode.ALWAYS: {None: Capture.RECORD, True: Capture.RECORD, False: Capture.NONE},
+    RecordingMode.ON_DEMAND: {None: Capture.NONE, True: Capture.RECORD, False: Capture.NONE},
+    RecordingMode.EVENT: {None: Capture.PREROLL, True: Capture.RECORD, False: Capture.PREROLL},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """How a room is recorded; `segment` and `preroll` in seconds."""
+    """How a room is recorded; `segment` (length of a file) and `preroll` in seconds."""
 
     mode: RecordingMode = RecordingMode.ON_DEMAND
     segment: float = 600.0
@@ -45,46 +47,46 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The rule of all rooms, and those of rooms with one of their own, which holds for their sub-rooms too."""
+    """The rule of all rooms, and the rules of single rooms, each of which holds for the sub-rooms too."""
 
     all: Rule = Rule()
     rooms: Mapping[str, Rule] = field(default_factory=dict)
 
     def of(self, room: str) -> Rule:
-        """The nearest one."""
+        """Returns the rule of the room itself or of the nearest room above it."""
         return self.rooms.get(_nearest(room, self.rooms) or "", self.all)
 
 
 class Switches:
-    """What was said on `recordings/set`: for a room and, as a room contains them, its sub-rooms.
+    """The latest ON or OFF from `recordings/set` for each room; it holds for the sub-rooms too.
 
-    The latest word counts: one for a room takes back what was said for those below it before.
+    A later one for a room replaces the earlier ones for its sub-rooms.
     """
 
-    def __init__(self, rules: Rules, *, most: int = 1000) -> None:
-        """`most`: room names are anybody's to invent; beyond it the oldest words are forgotten."""
+    def __init__(self, rules: Rules, *, limit: int = 1000) -> None:
+        """Makes an empty table of at most `limit` rooms: clients choose room names, so the oldest entry has to go."""
         self._rules = rules
-        self._said: dict[str, bool] = {}
-        self._most = most
+        self._switched: dict[str, bool] = {}
+        self._limit = limit
 
-    def say(self, room: str, on: bool) -> None:
-        """ON or OFF."""
-        for below in [name for name in self._said if contains(room, name)]:
-            del self._said[below]
-        self._said[room] = on
-        if len(self._said) > self._most:
-            del self._said[next(iter(self._said))]
+    def set(self, room: str, on: bool) -> None:
+        """Switches a room and its sub-rooms on or off."""
+        for below in [name for name in self._switched if contains(room, name)]:
+            del self._switched[below]
+        self._switched[room] = on
+        if len(self._switched) > self._limit:
+            del self._switched[next(iter(self._switched))]
 
-    def duty(self, room: str) -> Duty:
-        """What to do with the producers of exactly this room."""
-        said = self._said.get(_nearest(room, self._said) or "")
+    def capture(self, room: str) -> Capture:
+        """Returns how to capture the producers of exactly this room."""
+        switched = self._switched.get(_nearest(room, self._switched) or "")
         rule = self._rules.of(room)
-        duty = _TABLE[rule.mode][said]
-        return Duty.NOTHING if duty is Duty.REMEMBER and not rule.preroll else duty
+        capture = _TABLE[rule.mode][switched]
+        return Capture.NONE if capture is Capture.PREROLL and not rule.preroll else capture
 
 
 def _nearest(room: str, among: Mapping[str, object]) -> str | None:
-    """The room itself or the nearest one above it that is among these."""
+    """Returns the room itself or the nearest room above it that is in `among`; None if there is none."""
     while room and room not in among:
         room = room.rpartition("/")[0]
     return room or None
@@ -92,7 +94,7 @@ def _nearest(room: str, among: Mapping[str, object]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class RecordingConfig:
-    """How recordings are made and kept. `sync`: seconds that a loss of power may cost."""
+    """How recordings are made and kept. `sync`: seconds of a recording that a power loss may cost."""
 
     directory: Path
     rules: Rules = field(default_factory=Rules)
@@ -102,7 +104,7 @@ class RecordingConfig:
 
     @classmethod
     def of(cls, settings: RecordingSettings) -> RecordingConfig:
-        """Makes a configuration from the settings. Raises ValueError if a room's name cannot be one."""
+        """Makes a configuration from the settings. Raises ValueError if a room's name is not valid."""
         for room in settings.rooms:
             if not valid_room(room):
                 raise ValueError(f"{room!r} is not a room")
@@ -124,6 +126,7 @@ def _rules(settings: RecordingSettings) -> Rules:
 
 
 def _rule(own: RecordingSettings | RoomRecordingSettings, above: Rule) -> Rule:
+    """Makes a room\'s rule from its own settings and the rule of the room above it."""
     return Rule(
         above.mode if own.mode is None else own.mode,
         above.segment if own.segment is None else own.segment,

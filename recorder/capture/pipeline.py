@@ -1,7 +1,8 @@
-"""One producer's way from packets to files, as the recorder's thread walks it.
+"""One producer's pipeline, from packets to files.
 
-Owns the order of the parts (assembly, pre-roll, recording, segments), and what happens when the disk or FFmpeg refuses:
-that recording ends with what it has, and is tried again. Never runs in the event loop; all calls come from one thread.
+Owns the order of the steps (assembly, pre-roll, recording, segments) and the answer to a failure of the disk or FFmpeg:
+the recording ends with the parts on the disk, and is tried again. Never runs in the event loop; one thread makes all
+calls.
 """
 
 from __future__ import annotations
@@ -23,51 +24,53 @@ from recorder.segments.recording import Action, AskKeyFrame, Close, Cut, Open, R
 from recorder.segments.segment_files import Disk, Finished, SegmentFiles
 from sfu.rtc.sdp.codec import Kind
 
-RETRY: Final = 2.0
-"""Seconds after which a recording that failed is tried again, as MediaMTX does."""
-_ASK: Final = 0.5  # seconds between two key frames that the pre-roll asks for
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+RETRY_S: Final = 2.0
+"""Time until a failed recording is tried again; MediaMTX waits as long."""
+_KEY_FRAME_REQUEST_S: Final = 0.5
+"""Time between two key frame requests of the pre-roll."""
+_DISK_FULL_ERRNOS: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Fault(StrEnum):
-    """Why nothing is recorded though it should be."""
+    """The reason why a recording failed."""
 
     DISK_FULL = "disk_full"
     UNWRITABLE = "unwritable"
     """The directory is gone, read-only or broken."""
     REFUSED = "refused"
-    """No container takes the tracks, or FFmpeg a unit."""
+    """No container can hold the tracks, or FFmpeg rejects a unit."""
     INTERNAL = "internal"
+    """A bug; the log has its traceback."""
 
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The first part of a recording is on the disk; it begins at `start_us`, us of UTC since 1970."""
+    """The first part of a recording is on the disk. It begins at `start_us`, microseconds of UTC since 1970."""
 
     start_us: int
 
 
 @dataclass(frozen=True, slots=True)
 class Stopped:
-    """Nothing is written any more: "stopped", "gap" (no media came), "left", "failed" or "shutting_down"."""
+    """The recording has ended: "stopped", "gap" (no media came), "left", "failed" or "shutting_down"."""
 
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Recording is not possible for now; said once until it was possible again."""
+    """Recording is not possible for now. Sent once for each fault until a part is written again."""
 
     fault: Fault
     message: str
 
 
-Told = Started | Stopped | Failed | Finished | AskKeyFrame
-"""What a reel says to the event loop."""
+PipelineEvent = Started | Stopped | Failed | Finished | AskKeyFrame
+"""A message from a pipeline to the event loop."""
 
 
 class Pipeline:
-    """One producer, `source` by room and peer. `expected`: the kinds of tracks that were negotiated."""
+    """The pipeline of one producer, `source` (room, peer). `expected`: the kinds of tracks that were negotiated."""
 
     def __init__(
         self,
@@ -76,32 +79,34 @@ class Pipeline:
         disk: Disk,
         rule: Rule,
         *,
-        tell: Callable[[Told], None],
+        notify: Callable[[PipelineEvent], None],
     ) -> None:
         self.refusals: Counter[str] = Counter(dict.fromkeys(Fault, 0))
-        """Failures by fault."""
+        """Number of failures by fault."""
         self._disk = disk
         self._rule = rule
         self._expected = tuple(expected)
-        self._tell = tell
+        self._notify = notify
         self._assembly = Assembly(expected)
         self._preroll = Preroll(int(rule.preroll * 1e6)) if rule.preroll else None
         self._segments = SegmentFiles(disk, *source)
         self._recording: Recording | None = None
         self._wanted = False
+        """True if the producer is to be recorded, though it may be impossible for now."""
         self._on = False
+        """True from `Started` to `Stopped`."""
         self._fault: Fault | None = None
         self._retry_at = 0.0
-        self._asked_at = 0.0
+        self._requested_at = 0.0
         self._drops: Counter[str] = Counter(paused=0)
 
     @property
     def octets(self) -> int:
-        """Bytes that reached files."""
+        """Returns the bytes written to files."""
         return self._segments.octets
 
     def drops(self) -> Counter[str]:
-        """Packets and units that did not become part of a recording, by reason."""
+        """Returns the packets and units that were not recorded, by reason."""
         total = Counter(self._drops)
         total.update(self._assembly.drops())
         recording = self._recording
@@ -110,39 +115,39 @@ class Pipeline:
         return total
 
     def record(self, on: bool, now: float, epoch_us: int) -> None:
-        """From now on the producer is recorded, with what the pre-roll remembers; or not any more."""
+        """Begins a recording, with the pre-roll before it; or ends it."""
         if on and not self._wanted:
             self._wanted = True
             self._begin()
             if self._preroll is not None:
-                self._push(self._preroll.replay(), now)
+                self._record_units(self._preroll.replay(), now)
         elif self._wanted and not on:
             self.close("stopped", now, epoch_us)
 
-    def take(self, item: Arrival | Report, epoch_us: int) -> None:
-        """What came next. `epoch_us`: the wall time at which the monotonic clock stood at 0."""
-        moments = self._assembly.report(item) if isinstance(item, Report) else self._assembly.take(item, epoch_us)
-        if moments:
-            self._push(moments, item.now)
+    def push(self, item: Arrival | Report, epoch_us: int) -> None:
+        """Processes the next packet or report. `epoch_us`: the wall time at which the monotonic clock stood at 0."""
+        units = self._assembly.on_report(item) if isinstance(item, Report) else self._assembly.push(item, epoch_us)
+        if units:
+            self._record_units(units, item.now)
 
     def tick(self, now: float, epoch_us: int) -> None:
-        """Called some times a second: packets that do not come, silence, durability, another try."""
-        self._push(self._assembly.expired(now, epoch_us), now)
+        """Handles missing packets, silence, syncing and retries. Call it several times a second."""
+        self._record_units(self._assembly.expired(now, epoch_us), now)
         if self._recording is not None:
             self._do(self._recording.tick(now=now), now)
         elif self._wanted and now >= self._retry_at:
-            self._retry_at = now + RETRY
+            self._retry_at = now + RETRY_S
             if self._worth_trying():
                 self._begin()
-                self._tell(AskKeyFrame())
+                self._notify(AskKeyFrame())
         try:
             self._segments.sync_if_due(now)
         except OSError as error:
             self._fail(error, now)
 
     def close(self, reason: str, now: float, epoch_us: int) -> None:
-        """Nothing more is wanted: what waits is written, whatever it waits for."""
-        self._push(self._assembly.flush(epoch_us), now)
+        """Ends the recording for `reason`; units that still wait are written."""
+        self._record_units(self._assembly.flush(epoch_us), now)
         self._wanted = False
         self._fault = None
         if self._recording is not None:
@@ -150,7 +155,7 @@ class Pipeline:
         self._forget_recording()
 
     def abandon(self, message: str) -> None:
-        """After a bug: what is on the disk stays, and no more comes."""
+        """Ends the recording after a bug; the parts on the disk stay."""
         self._wanted = False
         self._give_up(Fault.INTERNAL, message)
 
@@ -158,25 +163,31 @@ class Pipeline:
         self._recording = Recording(self._expected, segment_us=int(self._rule.segment * 1e6))
 
     def _worth_trying(self) -> bool:
+        """True unless the disk is still full."""
         try:
             return self._fault is not Fault.DISK_FULL or self._disk.has_room()
-        except OSError:  # trying tells what is wrong
+        except OSError:  # the attempt will report the error
             return True
 
-    def _push(self, moments: Iterable[PlacedUnit], now: float) -> None:
-        for moment in moments:
+    def _record_units(self, units: Iterable[PlacedUnit], now: float) -> None:
+        """Hands units to the recording, or to the pre-roll while there is none."""
+        for placed in units:
             if self._recording is not None:
-                actions = self._recording.push(moment.track, moment.unit, moment.wall_us, now=now)
+                actions = self._recording.push(placed.track, placed.unit, placed.wall_us, now=now)
                 if actions:
                     self._do(actions, now)
             elif self._wanted:
                 self._drops["paused"] += 1
-            elif self._preroll is not None and self._preroll.push(moment) and now - self._asked_at >= _ASK:
-                self._asked_at = now
-                self._tell(AskKeyFrame())
+            elif (
+                self._preroll is not None
+                and self._preroll.push(placed)
+                and now - self._requested_at >= _KEY_FRAME_REQUEST_S
+            ):
+                self._requested_at = now
+                self._notify(AskKeyFrame())
 
     def _do(self, actions: Iterable[Action], now: float, reason: str = "gap") -> None:
-        """Carries actions out; `reason` is why nothing is written after them, if so."""
+        """Carries out actions. `reason` is that of `Stopped`, sent if no segment is open after them."""
         try:
             for action in actions:
                 self._carry_out(action, now)
@@ -184,9 +195,9 @@ class Pipeline:
             self._fail(error, now)
             return
         if self._segments.written:
-            self._begun()
+            self._report_start()
         if self._on and self._segments.start_us is None:
-            self._stopped(reason)
+            self._report_stop(reason)
 
     def _carry_out(self, action: Action, now: float) -> None:
         match action:
@@ -195,48 +206,52 @@ class Pipeline:
             case Open():
                 self._segments.open(action)
             case Cut() | Close():
-                self._finished(self._segments.finish())
+                self._report_segment(self._segments.finish())
             case AskKeyFrame():
-                self._tell(action)
+                self._notify(action)
 
-    def _begun(self) -> None:
+    def _report_start(self) -> None:
+        """Reports the start of the recording once its first part is on the disk."""
         start_us = self._segments.start_us
         if not self._on and start_us is not None:
             self._on, self._fault = True, None
-            self._tell(Started(start_us))
+            self._notify(Started(start_us))
 
-    def _finished(self, finished: Finished | None) -> None:
+    def _report_segment(self, finished: Finished | None) -> None:
+        """Reports a finished segment, if it has any parts."""
         if finished is None:
             return
-        if not self._on:  # its only part was its last
+        if not self._on:  # the segment has one part only
             self._on, self._fault = True, None
-            self._tell(Started(finished.segment.start_us))
-        self._tell(finished)
+            self._notify(Started(finished.segment.start_us))
+        self._notify(finished)
 
-    def _stopped(self, reason: str) -> None:
+    def _report_stop(self, reason: str) -> None:
         self._on = False
-        self._tell(Stopped(reason))
+        self._notify(Stopped(reason))
 
     def _fail(self, error: OSError | MuxError, now: float) -> None:
-        self._retry_at = now + RETRY
+        self._retry_at = now + RETRY_S
         fault = Fault.REFUSED
         if isinstance(error, OSError):
-            fault = Fault.DISK_FULL if error.errno in _FULL else Fault.UNWRITABLE
+            fault = Fault.DISK_FULL if error.errno in _DISK_FULL_ERRNOS else Fault.UNWRITABLE
         self._give_up(fault, str(error))
 
     def _give_up(self, fault: Fault, message: str) -> None:
+        """Ends the recording, keeps the parts on the disk, and reports the fault if it is a new one."""
         self.refusals[fault] += 1
         finished = self._segments.abandon()
         if finished is not None:
-            self._finished(finished)
+            self._report_segment(finished)
         self._forget_recording()
         if self._fault is not fault:
             self._fault = fault
-            self._tell(Failed(fault, message))
+            self._notify(Failed(fault, message))
         if self._on:
-            self._stopped("failed")
+            self._report_stop("failed")
 
     def _forget_recording(self) -> None:
+        """Ends the recording and adds its drops to the total."""
         recording, self._recording = self._recording, None
         if recording is not None:
             self._drops.update({reason.value: count for reason, count in recording.drops.items()})

@@ -1,6 +1,6 @@
-"""The last seconds of a producer that is not recorded yet: what came before an event is part of it.
+"""The last seconds of a producer that is not recorded yet: an event's recording begins with them.
 
-Owns what is remembered and for how long. Never copies media: units are kept as they came.
+Owns which units are kept and for how long. Never copies media: units are kept as they came.
 """
 
 from __future__ import annotations
@@ -11,23 +11,24 @@ from typing import Final
 
 from recorder.depacketize.units import PlacedUnit
 
-_SOUND_US: Final = 1_000_000
+_AUDIO_GROUP_US: Final = 1_000_000
+"""Length of a group where there is only audio."""
 
 
 @dataclass(slots=True)
 class _Group:
-    """What a decoder can start with: a key frame and all until the next one, or a second of sound alone."""
+    """Units that a decoder can start with: a key frame and all until the next one, or a second of audio alone."""
 
     start_us: int
     video: bool
-    moments: list[PlacedUnit] = field(default_factory=list)
+    units: list[PlacedUnit] = field(default_factory=list)
     size: int = 0
 
 
 class Preroll:
-    """At least the last `length_us` of a producer, beginning with a key frame, in at most `max_bytes`.
+    """The last `length_us` or more of a producer, from a key frame on, in at most `max_bytes`.
 
-    It takes a key frame within that time to hold to it: cameras that send none unless asked are to be asked.
+    This needs a key frame within each `length_us`: `push` tells when the camera has to be asked for one.
     """
 
     def __init__(self, length_us: int, *, max_bytes: int = 64 << 20) -> None:
@@ -38,41 +39,43 @@ class Preroll:
 
     @property
     def size(self) -> int:
-        """Bytes of media remembered."""
+        """Returns the bytes of media that are kept."""
         return self._size
 
-    def push(self, moment: PlacedUnit) -> bool:
-        """Remembers a moment; True if a key frame is needed, to begin with or to forget what was before it."""
-        if self._begins(moment):
-            self._groups.append(_Group(moment.wall_us, moment.track == "video"))
-        if not self._groups or (moment.track == "video" and not self._groups[-1].video):
-            return True  # video that nothing precedes which it could build on
+    def push(self, placed: PlacedUnit) -> bool:
+        """Keeps a unit; True if a key frame is needed, to begin with or to drop the units before it."""
+        if self._begins(placed):
+            self._groups.append(_Group(placed.wall_us, placed.track == "video"))
+        if not self._groups or (placed.track == "video" and not self._groups[-1].video):
+            return True  # no key frame came before this frame: it cannot be decoded
         group = self._groups[-1]
-        group.moments.append(moment)
-        group.size += len(moment.unit.data)
-        self._size += len(moment.unit.data)
-        self._forget(moment.wall_us - self._length_us)
-        return not self._groups or (self._groups[-1].video and self._lasts(moment) > self._length_us)
+        group.units.append(placed)
+        group.size += len(placed.unit.data)
+        self._size += len(placed.unit.data)
+        self._drop_groups(placed.wall_us - self._length_us)
+        return not self._groups or (self._groups[-1].video and self._group_us(placed) > self._length_us)
 
     def replay(self) -> list[PlacedUnit]:
-        """All that is remembered, oldest first, and forgets it: from now on the recording has it."""
-        moments = [moment for group in self._groups for moment in group.moments]
+        """Returns all units, oldest first, and keeps none of them: the recording has them from now on."""
+        units = [placed for group in self._groups for placed in group.units]
         self._groups.clear()
         self._size = 0
-        return moments
+        return units
 
-    def _begins(self, moment: PlacedUnit) -> bool:
-        if moment.track == "video":
-            return moment.unit.key
+    def _begins(self, placed: PlacedUnit) -> bool:
+        """True if a new group begins with this unit."""
+        if placed.track == "video":
+            return placed.unit.key
         if not self._groups:
             return True
-        return not self._groups[-1].video and abs(self._lasts(moment)) >= _SOUND_US
+        return not self._groups[-1].video and abs(self._group_us(placed)) >= _AUDIO_GROUP_US
 
-    def _lasts(self, moment: PlacedUnit) -> int:
-        return moment.wall_us - self._groups[-1].start_us
+    def _group_us(self, placed: PlacedUnit) -> int:
+        """Returns the time from the start of the latest group to this unit, in microseconds."""
+        return placed.wall_us - self._groups[-1].start_us
 
-    def _forget(self, before_us: int) -> None:
-        """Whole groups: those that end before what is wanted, and the oldest while there are too many bytes."""
+    def _drop_groups(self, before_us: int) -> None:
+        """Drops groups that end at or before `before_us`, and the oldest ones while there are too many bytes."""
         groups = self._groups
         while groups and (self._size > self._max_bytes or (len(groups) > 1 and groups[1].start_us <= before_us)):
             self._size -= groups.popleft().size

@@ -1,7 +1,7 @@
-"""The tap: what one producer sends, from the event loop into a queue that the recorder's thread empties.
+"""One producer's feed: packets go from the event loop into a queue that the recorder's thread empties.
 
-Owns which packets go in (the best layer of each kind, beginning with those since the latest key frame), and the bound
-of the queue. Never touches a file, never waits, and costs viewers nothing.
+Owns the choice of packets (the best layer of each kind, beginning with the latest key frame) and the bound of the
+queue. Never touches a file, never waits, never delays viewers.
 """
 
 from __future__ import annotations
@@ -19,23 +19,28 @@ from sfu.media.ingest.tap import Tap
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.sdp.codec import Kind
 
-_MOST: Final = 8 << 20  # bytes that wait for the thread: a slow disk's 16 s of a camera at 4 Mbit/s
-_OVERHEAD: Final = 200
-_BETTER: Final = 1.3  # times the bitrate of the layer that is recorded, to be worth a cut
-_OLDEST: Final = 15.0  # seconds; who says ON does not mean what was longer ago than this
-_SOUND: Final = 1.0  # seconds of sound that a recording without picture begins with
+_MAX_QUEUE_BYTES: Final = 8 << 20
+"""Bound of the queue: 16 s of a camera at 4 Mbit/s while the disk is slow."""
+_OVERHEAD_BYTES: Final = 200
+"""Memory of a packet beside its payload."""
+_BETTER_FACTOR: Final = 1.3
+"""A layer takes over from the recorded one only with this many times its bitrate: the change cuts the recording."""
+_MAX_AGE_S: Final = 15.0
+"""Never start a recording with media older than this."""
+_AUDIO_ONLY_S: Final = 1.0
+"""Audio before the start that a recording without video begins with."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """From here on the producer is recorded, or not any more."""
+    """From here on in the queue the producer is recorded, or not recorded."""
 
     on: bool
 
 
 @dataclass(frozen=True, slots=True)
 class EndOfMedia:
-    """Nothing follows."""
+    """The last item of a feed."""
 
     reason: str
 
@@ -44,7 +49,7 @@ Item = Arrival | Report | Record | EndOfMedia
 
 
 class Feed:
-    """One producer's queue. The event loop puts in, one other thread takes out."""
+    """The queue of one producer. The event loop adds items, one other thread removes them."""
 
     def __init__(self, room: str, peer: str, clock: Callable[[], float]) -> None:
         self.room = room
@@ -54,29 +59,31 @@ class Feed:
         """Packets for which the queue had no room."""
         self._clock = clock
         self._recorded: bool | None = None
-        self._put = 0  # bytes, written by the loop alone; `_taken` by the thread alone
-        self._taken = 0
+        self._added_bytes = 0
+        """Written by the event loop only."""
+        self._removed_bytes = 0
+        """Written by the recorder's thread only."""
         self._taps: dict[Kind, _TrackTap] = {}
 
     # --- the event loop
 
     def begin(self, tracks: Collection[IncomingTrack], *, since: float) -> None:
-        """Starts with what producers have kept since their latest key frame, nothing from before `since`."""
+        """Adds the packets that producers keep since their latest key frame, if it came after `since` (seconds)."""
         self.follow(tracks)
         producers = {kind: tap.producer for kind, tap in self._taps.items()}
         now = self._clock()
-        replay = remembered(producers, since=max(since, now - _OLDEST))
+        replay = replay_since_key_frame(producers, since=max(since, now - _MAX_AGE_S))
         for kind, producer in producers.items():
-            told = producer.reception.moment(producer.heard_at)
-            if told is not None:
-                self.items.append(Report(kind, *told, producer.heard_at))
+            ntp_and_media_time = producer.reception.moment(producer.heard_at)
+            if ntp_and_media_time is not None:
+                self.items.append(Report(kind, *ntp_and_media_time, producer.heard_at))
         self.items.extend(replay)
-        self._put += sum(_size(arrival) for arrival in replay)
+        self._added_bytes += sum(_size(arrival) for arrival in replay)
         if not replay:
             self.request_key_frame()
 
     def follow(self, tracks: Collection[IncomingTrack]) -> None:
-        """The tracks that are negotiated now: the first of each kind is recorded, by its best layer."""
+        """Follows a change of the negotiated tracks: records the best layer of the first track of each kind."""
         for track in tracks:
             kind = track.codec.kind
             if next(other for other in tracks if other.codec.kind == kind) is track:
@@ -87,66 +94,66 @@ class Feed:
                     tap.follow(track, self._clock())
 
     def record(self, on: bool) -> None:
-        """Whether to write what comes, or only to remember it."""
+        """Turns recording on or off; while it is off packets only go to the pre-roll."""
         if on is not self._recorded:
             self._recorded = on
             self.items.append(Record(on))
 
     def end(self, reason: str) -> None:
-        """Lets go of the producers."""
+        """Leaves the producers and ends the queue."""
         for tap in self._taps.values():
-            tap.let_go()
+            tap.detach()
         self.items.append(EndOfMedia(reason))
 
     def request_key_frame(self) -> None:
-        """The recording cannot go on without one."""
+        """Asks the recorded video producer for a key frame."""
         tap = self._taps.get("video")
         if tap is not None:
             tap.producer.request_key_frame(self._clock())
 
     def put(self, kind: Kind, producer: Producer, packet: Packet, now: float) -> None:
-        """One packet; called for each."""
-        if self._put - self._taken > _MOST:
+        """Adds one packet; called for each one."""
+        if self._added_bytes - self._removed_bytes > _MAX_QUEUE_BYTES:
             self.dropped += 1
             return
-        self._put += len(packet.payload) + _OVERHEAD
+        self._added_bytes += len(packet.payload) + _OVERHEAD_BYTES
         self.items.append(Arrival(kind, packet, producer.codec, now))
 
     # --- the recorder's thread
 
-    def take(self, most: int) -> list[Item]:
-        """The oldest items, at most that many."""
-        taken: list[Item] = []
-        while self.items and len(taken) < most:
+    def pop(self, limit: int) -> list[Item]:
+        """Removes and returns the oldest items, at most `limit` of them."""
+        removed: list[Item] = []
+        while self.items and len(removed) < limit:
             item = self.items.popleft()
             if isinstance(item, Arrival):
-                self._taken += _size(item)
-            taken.append(item)
-        return taken
+                self._removed_bytes += _size(item)
+            removed.append(item)
+        return removed
 
 
 class _TrackTap:
-    """A track's producer that is recorded and, while another layer becomes the better one, the one that will be."""
+    """The tap of one track: on the recorded layer and, while a better one is awaited, on that one too."""
 
     def __init__(self, feed: Feed, kind: Kind, track: IncomingTrack, now: float) -> None:
         self._feed = feed
         self._kind = kind
-        self.producer = better(track.layers(now), None)
-        self._coming: Producer | None = None
+        self.producer = best_layer(track.layers(now), None)
+        self._awaited: Producer | None = None
         _attach(self, self.producer)
 
     def follow(self, track: IncomingTrack, now: float) -> None:
-        """Changes the layer at a key frame of the other one, if that is worth it."""
-        wanted = better(track.layers(now), self.producer)
+        """Asks for a change of layer if another one is better; the change comes with its next key frame."""
+        wanted = best_layer(track.layers(now), self.producer)
         if wanted is self.producer:
-            self._expect(None)
+            self._await_layer(None)
         else:
-            self._expect(wanted)
+            self._await_layer(wanted)
             wanted.request_key_frame(now)
 
-    def let_go(self) -> None:
-        """Nothing more is wanted."""
-        self._expect(None)
+    def detach(self) -> None:
+        """Removes the tap from its producers."""
+        self._await_layer(None)
         _detach(self, self.producer)
 
     def packet(self, producer: Producer, packet: Packet, now: float) -> None:
@@ -155,7 +162,7 @@ class _TrackTap:
             if not packet.key:
                 return
             _detach(self, self.producer)
-            self.producer, self._coming = producer, None
+            self.producer, self._awaited = producer, None
         self._feed.put(self._kind, producer, packet, now)
 
     def report(self, producer: Producer, ntp: int, media_time: int, now: float) -> None:
@@ -163,50 +170,52 @@ class _TrackTap:
         if producer is self.producer:
             self._feed.items.append(Report(self._kind, ntp, media_time, now))
 
-    def _expect(self, producer: Producer | None) -> None:
-        if producer is not self._coming:
-            if self._coming is not None:
-                _detach(self, self._coming)
-            self._coming = producer
+    def _await_layer(self, producer: Producer | None) -> None:
+        """Waits for a key frame of this layer, or of none."""
+        if producer is not self._awaited:
+            if self._awaited is not None:
+                _detach(self, self._awaited)
+            self._awaited = producer
             if producer is not None:
                 _attach(self, producer)
 
 
-def better(layers: Sequence[tuple[Producer, str | None, int | None]], current: Producer | None) -> Producer:
-    """The layer to record of `layers` (the lowest first, with bit/s or None for what does not flow)."""
+def best_layer(layers: Sequence[tuple[Producer, str | None, int | None]], current: Producer | None) -> Producer:
+    """Returns the layer to record of `layers` (lowest first; producer, rid, bit/s or None if no packets come)."""
     bitrates = {producer: bitrate for producer, _, bitrate in layers if bitrate is not None}
     if not bitrates:
         return layers[-1][0] if current is None else current
     best = max(bitrates, key=lambda producer: bitrates[producer])
-    if current in bitrates and bitrates[best] < bitrates[current] * _BETTER:
+    if current in bitrates and bitrates[best] < bitrates[current] * _BETTER_FACTOR:
         return current
     return best
 
 
-def remembered(producers: Mapping[Kind, Producer], *, since: float) -> list[Arrival]:
-    """What producers have kept since the latest key frame, as it came; sound from that frame's time on.
+def replay_since_key_frame(producers: Mapping[Kind, Producer], *, since: float) -> list[Arrival]:
+    """Returns the packets that producers keep since the latest key frame, and the audio from its time on.
 
-    Nothing if the key frame came before `since`. Nobody noted when packets came: as far before the latest as their
-    media times say.
+    Returns an empty list if the key frame came before `since`, in seconds. Producers do not keep arrival times: they
+    are derived from the media times, back from the latest packet.
     """
     kept: list[Arrival] = []
     video = producers.get("video")
     if video is not None:
-        kept += _as_it_came("video", video, video.history.since_key())
+        kept += _arrivals("video", video, video.history.since_key())
     if video is not None and video.ssrc is not None:
         if not kept or kept[0].now < since:
             return []
         since = kept[0].now
     else:
-        since = max(since, max((producer.heard_at for producer in producers.values()), default=0.0) - _SOUND)
+        since = max(since, max((producer.heard_at for producer in producers.values()), default=0.0) - _AUDIO_ONLY_S)
     audio = producers.get("audio")
     if audio is not None:
-        sound = _as_it_came("audio", audio, audio.history.since(audio.start))
-        kept += [arrival for arrival in sound if arrival.now >= since]
+        audio_arrivals = _arrivals("audio", audio, audio.history.since(audio.start))
+        kept += [arrival for arrival in audio_arrivals if arrival.now >= since]
     return sorted(kept, key=lambda arrival: arrival.now)
 
 
-def _as_it_came(kind: Kind, producer: Producer, packets: Iterable[Packet]) -> list[Arrival]:
+def _arrivals(kind: Kind, producer: Producer, packets: Iterable[Packet]) -> list[Arrival]:
+    """Returns packets with arrival times derived from their media times."""
     packets = list(packets)
     codec = producer.codec
     return [
@@ -221,7 +230,7 @@ def _as_it_came(kind: Kind, producer: Producer, packets: Iterable[Packet]) -> li
 
 
 def _size(arrival: Arrival) -> int:
-    return len(arrival.packet.payload) + _OVERHEAD
+    return len(arrival.packet.payload) + _OVERHEAD_BYTES
 
 
 def _attach(tap: Tap, producer: Producer) -> None:

@@ -1,7 +1,7 @@
-"""The recorder's thread: takes what taps have put into their queues, and walks every reel with it.
+"""The recorder's thread: empties the queues of all feeds into their pipelines.
 
-Owns the thread and the turns in which it works: small batches, so that neither the interpreter's lock nor a slow disk
-is noticed by the event loop. A bug ends the reel it happened in.
+Owns the thread and its turns: it works in small batches, so that it does not delay the event loop by holding the
+interpreter's lock, nor by a slow disk. Never lets a bug in one pipeline end another.
 """
 
 from __future__ import annotations
@@ -18,124 +18,124 @@ from recorder.capture.tap import EndOfMedia, Feed, Item, Record
 
 _log = logging.getLogger(__name__)
 
-_TURN: Final = 0.03
-"""Seconds between two looks at the queues: what a kill can cost beside the open part."""
-_YIELD: Final = 0.001
-"""Seconds of work after which the event loop may have the interpreter; of its own accord it is given after 5 ms."""
-_TICK: Final = 0.1
-_BATCH: Final = 200  # items of one reel in one go: about 3 ms
+_TURN_S: Final = 0.03
+"""Time between two turns. A killed process loses the packets of one turn, beside the open part."""
+_YIELD_S: Final = 0.001
+"""Work time after which the thread releases the interpreter's lock; Python itself would wait 5 ms."""
+_TICK_S: Final = 0.1
+_BATCH_ITEMS: Final = 200
+"""Items of one pipeline in one go: about 3 ms of work."""
 
 
 class RecorderThread:
-    """One thread for all reels."""
+    """The one thread for all pipelines."""
 
     def __init__(self) -> None:
         self.octets = 0
-        """Bytes that ended reels have written."""
+        """Bytes written by pipelines that have ended."""
         self._ended_drops: Counter[str] = Counter()
         self._ended_refusals: Counter[str] = Counter(dict.fromkeys(Fault, 0))
         self._new: deque[tuple[Feed, Pipeline]] = deque()
-        self._reels: dict[Feed, Pipeline] = {}
+        self._pipelines: dict[Feed, Pipeline] = {}
         self._wake = threading.Event()
         self._closing = False
         self._tick_at = 0.0
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
-        """Begins to wait for reels."""
+        """Starts the thread."""
         self._thread.start()
 
-    def add(self, feed: Feed, reel: Pipeline) -> None:
-        """One more reel, until its feed says that it ends."""
-        self._new.append((feed, reel))
+    def add(self, feed: Feed, pipeline: Pipeline) -> None:
+        """Adds a pipeline; it runs until its feed ends."""
+        self._new.append((feed, pipeline))
         self._wake.set()
 
     def close(self, timeout: float) -> bool:
-        """After all feeds have ended: waits until everything is on the disk; False if that takes longer (seconds)."""
+        """Waits until everything is on the disk; False after `timeout` seconds. Call it once all feeds have ended."""
         self._closing = True
         self._wake.set()
         self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    # --- asked by anybody
+    # --- called from any thread
 
     def written(self) -> int:
-        """Bytes that reached files."""
-        return self.octets + sum(reel.octets for reel in list(self._reels.values()))
+        """Returns the bytes written to files."""
+        return self.octets + sum(pipeline.octets for pipeline in list(self._pipelines.values()))
 
     def drops(self) -> Mapping[str, int]:
-        """Packets and units that were not recorded, by reason."""
+        """Returns the packets and units that were not recorded, by reason."""
         total = Counter(self._ended_drops)
-        for feed, reel in list(self._reels.items()):
-            total.update(reel.drops())
+        for feed, pipeline in list(self._pipelines.items()):
+            total.update(pipeline.drops())
             total["queue_full"] += feed.dropped
         return total
 
     def failures(self) -> Mapping[str, int]:
-        """By fault."""
+        """Returns the number of failures by fault."""
         total = Counter(self._ended_refusals)
-        for reel in list(self._reels.values()):
-            total.update(reel.refusals)
+        for pipeline in list(self._pipelines.values()):
+            total.update(pipeline.refusals)
         return total
 
     # --- the thread
 
     def _run(self) -> None:
-        while self._reels or self._new or not self._closing:
-            self._wake.wait(_TURN if self._reels else None)
+        while self._pipelines or self._new or not self._closing:
+            self._wake.wait(_TURN_S if self._pipelines else None)
             self._wake.clear()
             try:
                 self._turn()
-            except Exception:  # noqa: BLE001  # all other recordings go on
+            except Exception:  # noqa: BLE001  # the other recordings go on
                 _log.exception("recorder: internal error")
 
     def _turn(self) -> None:
         while self._new:
-            feed, reel = self._new.popleft()
-            self._reels[feed] = reel
+            feed, pipeline = self._new.popleft()
+            self._pipelines[feed] = pipeline
         now = worked_since = time.monotonic()
         epoch_us = int((time.time() - now) * 1e6)
         tick = now >= self._tick_at
         if tick:
-            self._tick_at = now + _TICK
-        for feed, reel in list(self._reels.items()):
+            self._tick_at = now + _TICK_S
+        for feed, pipeline in list(self._pipelines.items()):
             if feed.items or tick:
-                self._serve(feed, reel, now, epoch_us, tick=tick)
-                if time.monotonic() - worked_since > _YIELD:
+                self._run_pipeline(feed, pipeline, now, epoch_us, tick=tick)
+                if time.monotonic() - worked_since > _YIELD_S:
                     time.sleep(0)
                     worked_since = time.monotonic()
 
-    def _serve(self, feed: Feed, reel: Pipeline, now: float, epoch_us: int, *, tick: bool) -> None:
+    def _run_pipeline(self, feed: Feed, pipeline: Pipeline, now: float, epoch_us: int, *, tick: bool) -> None:
         try:
-            while items := feed.take(_BATCH):
-                ended = self._walk(reel, items, now, epoch_us)
-                if ended:
-                    self._forget(feed, reel)
+            while items := feed.pop(_BATCH_ITEMS):
+                if self._process(pipeline, items, now, epoch_us):
+                    self._remove(feed, pipeline)
                     return
             if tick:
-                reel.tick(now, epoch_us)
+                pipeline.tick(now, epoch_us)
         except Exception as error:  # noqa: BLE001  # the task boundary of a recording
             _log.exception("%s/%s: internal error", feed.room, feed.peer)
             try:
-                reel.abandon(repr(error))
+                pipeline.abandon(repr(error))
             finally:
-                self._forget(feed, reel)
+                self._remove(feed, pipeline)
 
-    def _walk(self, reel: Pipeline, items: list[Item], now: float, epoch_us: int) -> bool:
-        """Whether the reel has ended."""
+    def _process(self, pipeline: Pipeline, items: list[Item], now: float, epoch_us: int) -> bool:
+        """Processes items in order; True if the pipeline has ended."""
         for item in items:
             if isinstance(item, Record):
-                reel.record(item.on, now, epoch_us)
+                pipeline.record(item.on, now, epoch_us)
             elif isinstance(item, EndOfMedia):
-                reel.close(item.reason, now, epoch_us)
+                pipeline.close(item.reason, now, epoch_us)
                 return True
             else:
-                reel.take(item, epoch_us)
+                pipeline.push(item, epoch_us)
         return False
 
-    def _forget(self, feed: Feed, reel: Pipeline) -> None:
-        del self._reels[feed]
-        self.octets += reel.octets
-        self._ended_drops.update(reel.drops())
+    def _remove(self, feed: Feed, pipeline: Pipeline) -> None:
+        del self._pipelines[feed]
+        self.octets += pipeline.octets
+        self._ended_drops.update(pipeline.drops())
         self._ended_drops["queue_full"] += feed.dropped
-        self._ended_refusals.update(reel.refusals)
+        self._ended_refusals.update(pipeline.refusals)

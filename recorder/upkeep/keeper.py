@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 CLEAN: Final = 60.0
 """Seconds between two clean-ups."""
-NEED: Final = 10_000_000
+NEEDED_BYTES: Final = 10_000_000
 """Bytes to be freed when the disk is full, or that must be free before recording goes on."""
 
 
@@ -97,7 +97,7 @@ class Keeper:
             self._report(self._cleaner.clean(_now_us()))
 
     def _make_room(self) -> None:
-        self._report(self._cleaner.make_room(NEED, _now_us()))
+        self._report(self._cleaner.make_room(NEEDED_BYTES, _now_us()))
 
     def _report(self, deleted: Iterable[Deleted]) -> None:
         for one in deleted:

@@ -78,12 +78,12 @@ def ours_from_packets(source: tuple[Unit, ...], seconds: int, directory: Path) -
     """CPU seconds from packets in order to a file: all that the recorder's thread does."""
     arrivals = [_arrival(*sent) for sent in packets(source, seconds)]
     disk = Disk(Store(directory))
-    reel = Pipeline(("yard", "cam"), ("video", "audio"), disk, Rule(), tell=lambda told: None)
+    pipeline = Pipeline(("yard", "cam"), ("video", "audio"), disk, Rule(), notify=lambda event: None)
     before = time.process_time()
-    reel.record(True, 100.0, 0)
+    pipeline.record(True, 100.0, 0)
     for arrival in arrivals:
-        reel.take(arrival, 0)
-    reel.close("stopped", 100.0 + seconds, 0)
+        pipeline.push(arrival, 0)
+    pipeline.close("stopped", 100.0 + seconds, 0)
     return time.process_time() - before
 
 

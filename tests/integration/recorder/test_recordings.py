@@ -168,7 +168,7 @@ async def test_two_producers_a_camera_that_comes_and_goes_and_viewers_who_notice
 async def test_a_directory_that_cannot_be_written_is_told_of_and_used_once_it_can(
     mosquitto: StartMosquitto, tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recorder.capture.pipeline.RETRY", 0.1)
+    monkeypatch.setattr("recorder.capture.pipeline.RETRY_S", 0.1)
     url = mosquitto().url
     directory = tmp_path / "recordings"
     directory.write_text("a file is in the way")
@@ -209,9 +209,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 async def test_a_full_disk_costs_old_recordings_or_pauses_and_viewers_nothing(
     mosquitto: StartMosquitto, small_disk: Path, source: Path, on_full: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("recorder.capture.pipeline.RETRY", 0.1)
-    monkeypatch.setattr("recorder.upkeep.keeper.NEED", 1_000_000)
-    monkeypatch.setattr("recorder.manager.NEED", 1_000_000)
+    monkeypatch.setattr("recorder.capture.pipeline.RETRY_S", 0.1)
+    monkeypatch.setattr("recorder.upkeep.keeper.NEEDED_BYTES", 1_000_000)
+    monkeypatch.setattr("recorder.manager.NEEDED_BYTES", 1_000_000)
     url = mosquitto().url
     async with (
         wire(url) as home,
@@ -252,14 +252,14 @@ async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("recorder.manager._AGAIN", 0.1)
-    take, bugs = Pipeline.take, [True]
+    monkeypatch.setattr("recorder.manager._RETRY_AFTER_S", 0.1)
+    push, bugs = Pipeline.push, [True]
 
-    def buggy(reel: Pipeline, *args: Any) -> None:
+    def buggy(pipeline: Pipeline, *args: Any) -> None:
         if bugs:
             bugs.pop()
             raise ZeroDivisionError
-        take(reel, *args)
+        push(pipeline, *args)
 
     url = mosquitto().url
     async with (
@@ -268,7 +268,7 @@ async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
         camera(url, "front/pub/cam1", source),
     ):
         await until(lambda: home.json("sfu/front/state").get("live"))
-        monkeypatch.setattr(Pipeline, "take", buggy)
+        monkeypatch.setattr(Pipeline, "push", buggy)
         await switched(home, "front", "ON")
         assert kinds(home, "front") == ["recording_failed", "recording_started"]
         assert service.recordings.failures()["internal"] == 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.rules import Duty, RecordingConfig, Rule, Rules, Switches
+from recorder.rules import Capture, RecordingConfig, Rule, Rules, Switches
 from sfu.settings import RecordingMode, RecordingSettings
 
 ROOMS = ["a", "a/b", "a/b/c", "ab", "d"]
@@ -15,39 +15,39 @@ ROOMS = ["a", "a/b", "a/b/c", "ab", "d"]
 @pytest.mark.parametrize(
     ("mode", "nothing", "on", "off"),
     [
-        (RecordingMode.OFF, Duty.NOTHING, Duty.NOTHING, Duty.NOTHING),
-        (RecordingMode.ALWAYS, Duty.RECORD, Duty.RECORD, Duty.NOTHING),
-        (RecordingMode.ON_DEMAND, Duty.NOTHING, Duty.RECORD, Duty.NOTHING),
-        (RecordingMode.EVENT, Duty.REMEMBER, Duty.RECORD, Duty.REMEMBER),
+        (RecordingMode.OFF, Capture.NONE, Capture.NONE, Capture.NONE),
+        (RecordingMode.ALWAYS, Capture.RECORD, Capture.RECORD, Capture.NONE),
+        (RecordingMode.ON_DEMAND, Capture.NONE, Capture.RECORD, Capture.NONE),
+        (RecordingMode.EVENT, Capture.PREROLL, Capture.RECORD, Capture.PREROLL),
     ],
 )
-def test_each_mode_heeds_words_in_its_way(mode: RecordingMode, nothing: Duty, on: Duty, off: Duty) -> None:
+def test_each_mode_heeds_words_in_its_way(mode: RecordingMode, nothing: Capture, on: Capture, off: Capture) -> None:
     switches = Switches(Rules(Rule(mode, preroll=5.0)))
-    assert switches.duty("a") is nothing
-    switches.say("a", True)
-    assert switches.duty("a") is on
-    switches.say("a", False)
-    assert switches.duty("a") is off
+    assert switches.capture("a") is nothing
+    switches.set("a", True)
+    assert switches.capture("a") is on
+    switches.set("a", False)
+    assert switches.capture("a") is off
 
 
 def test_without_a_pre_roll_there_is_nothing_to_remember() -> None:
-    assert Switches(Rules(Rule(RecordingMode.EVENT))).duty("a") is Duty.NOTHING
+    assert Switches(Rules(Rule(RecordingMode.EVENT))).capture("a") is Capture.NONE
 
 
 @given(st.lists(st.tuples(st.sampled_from(ROOMS), st.booleans())), st.sampled_from(ROOMS))
 def test_the_latest_word_for_a_room_or_one_above_it_counts(said: list[tuple[str, bool]], room: str) -> None:
     switches = Switches(Rules())
     for name, on in said:
-        switches.say(name, on)
+        switches.set(name, on)
     heard = [on for name, on in said if room == name or room.startswith(f"{name}/")]
-    assert switches.duty(room) is (Duty.RECORD if heard and heard[-1] else Duty.NOTHING)
+    assert switches.capture(room) is (Capture.RECORD if heard and heard[-1] else Capture.NONE)
 
 
 def test_the_oldest_words_are_forgotten() -> None:
-    switches = Switches(Rules(), most=2)
+    switches = Switches(Rules(), limit=2)
     for room in ("a", "d", "e"):
-        switches.say(room, True)
-    assert [switches.duty(room) for room in ("a", "d", "e")] == [Duty.NOTHING, Duty.RECORD, Duty.RECORD]
+        switches.set(room, True)
+    assert [switches.capture(room) for room in ("a", "d", "e")] == [Capture.NONE, Capture.RECORD, Capture.RECORD]
 
 
 def test_a_room_s_settings_hold_below_it_and_lack_nothing_that_stands_above() -> None:

@@ -12,8 +12,8 @@ from tests.unit.recorder.capture.test_pipeline import EPOCH_US, NOW, arrivals
 
 
 def assembled(assembly: Assembly, come: list[Arrival]) -> list[PlacedUnit]:
-    moments = [moment for arrival in come for moment in assembly.take(arrival, EPOCH_US)]
-    return moments + assembly.flush(EPOCH_US)
+    units = [placed for arrival in come for placed in assembly.push(arrival, EPOCH_US)]
+    return units + assembly.flush(EPOCH_US)
 
 
 def restamped(arrival: Arrival, *, ssrc: int, index: int, media_time: int, now: float) -> Arrival:
@@ -25,20 +25,20 @@ def restamped(arrival: Arrival, *, ssrc: int, index: int, media_time: int, now: 
 def test_another_ssrc_goes_on_with_the_same_clock_whatever_its_numbers() -> None:
     first = [arrival for arrival in arrivals(audio=False) if arrival.now < NOW + 2]
     second = [restamped(arrival, ssrc=2, index=-5000, media_time=777_777, now=2.0) for arrival in first]
-    moments = assembled(Assembly(["video"]), first + second)
-    assert len(moments) == 100
-    steps = [b.wall_us - a.wall_us for a, b in itertools.pairwise(moments)]
+    units = assembled(Assembly(["video"]), first + second)
+    assert len(units) == 100
+    steps = [b.wall_us - a.wall_us for a, b in itertools.pairwise(units)]
     assert all(30_000 < step < 50_000 for step in steps)
 
 
 def test_packets_that_come_again_break_nothing_and_those_that_do_not_are_counted() -> None:
     come = list(arrivals(audio=False))
     repaired = [*come[:10], *come[11:20], come[10]._replace(now=come[20].now), *come[20:]]
-    assert not any(moment.unit.lost for moment in assembled(Assembly(["video"]), repaired))
+    assert not any(placed.unit.lost for placed in assembled(Assembly(["video"]), repaired))
     assembly = Assembly(["video"])
-    moments = assembled(assembly, [*come[:10], *come[11:]])
-    assert sum(moment.unit.lost for moment in moments) == 1
-    assert len(moments) >= 98
+    units = assembled(assembly, [*come[:10], *come[11:]])
+    assert sum(placed.unit.lost for placed in units) == 1
+    assert len(units) >= 98
     assert sum(assembly.drops().values()) <= 1
 
 
@@ -46,6 +46,6 @@ def test_pictures_go_on_while_sound_waits_for_a_packet() -> None:
     come = list(arrivals())
     lost = next(arrival for arrival in come if arrival.kind == "audio" and arrival.now > NOW + 2)
     assembly = Assembly(["video", "audio"])
-    moments = [m for a in come if a is not lost and a.now < NOW + 2.09 for m in assembly.take(a, EPOCH_US)]
-    assert moments[-1].track == "video"
-    assert moments[-1].wall_us - EPOCH_US > (NOW + 2.03) * 1e6
+    units = [m for a in come if a is not lost and a.now < NOW + 2.09 for m in assembly.push(a, EPOCH_US)]
+    assert units[-1].track == "video"
+    assert units[-1].wall_us - EPOCH_US > (NOW + 2.03) * 1e6

@@ -1,4 +1,4 @@
-"""Reels: packets become files that play, whatever the disk does meanwhile, and what is told is what happens."""
+"""Pipelines: packets become files that play, whatever the disk does meanwhile, and events are true."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from recorder.capture.assembly import Report
-from recorder.capture.pipeline import RETRY, Failed, Fault, Pipeline, Started, Stopped, Told
+from recorder.capture.pipeline import RETRY_S, Failed, Fault, Pipeline, PipelineEvent, Started, Stopped
 from recorder.capture.reorder import Arrival
 from recorder.rules import Rule
 from recorder.segments.files import DiskFile
@@ -67,17 +67,17 @@ def disks(tmp_path: Path) -> Disks:
     return Disks(tmp_path)
 
 
-def reel_of(disks: Disks, told: list[Told], rule: Rule | None = None) -> Pipeline:
-    return Pipeline(("yard", "cam"), ("video", "audio"), disks.disk, rule or Rule(), tell=told.append)
+def make_pipeline(disks: Disks, events: list[PipelineEvent], rule: Rule | None = None) -> Pipeline:
+    return Pipeline(("yard", "cam"), ("video", "audio"), disks.disk, rule or Rule(), notify=events.append)
 
 
-def take(reel: Pipeline, come: Iterable[Arrival]) -> None:
+def push(pipeline: Pipeline, come: Iterable[Arrival]) -> None:
     for arrival in come:
-        reel.take(arrival, EPOCH_US)
+        pipeline.push(arrival, EPOCH_US)
 
 
-def said(told: list[Told]) -> list[Told]:
-    return [word for word in told if not isinstance(word, AskKeyFrame)]
+def without_requests(events: list[PipelineEvent]) -> list[PipelineEvent]:
+    return [event for event in events if not isinstance(event, AskKeyFrame)]
 
 
 def files(disks: Disks) -> list[Path]:
@@ -85,44 +85,44 @@ def files(disks: Disks) -> list[Path]:
 
 
 def test_what_comes_is_written_and_what_is_told_is_true(disks: Disks) -> None:
-    told: list[Told] = []
-    reel = reel_of(disks, told)
-    reel.record(True, NOW, EPOCH_US)
+    events: list[PipelineEvent] = []
+    pipeline = make_pipeline(disks, events)
+    pipeline.record(True, NOW, EPOCH_US)
     for arrival in arrivals():
-        reel.take(arrival, EPOCH_US)
-        assert bool(said(told)) == bool(files(disks) and files(disks)[0].stat().st_size)
-    reel.close("left", NOW + 4, EPOCH_US)
-    started, finished, stopped = said(told)
+        pipeline.push(arrival, EPOCH_US)
+        assert bool(without_requests(events)) == bool(files(disks) and files(disks)[0].stat().st_size)
+    pipeline.close("left", NOW + 4, EPOCH_US)
+    started, finished, stopped = without_requests(events)
     assert isinstance(finished, Finished)
     assert started == Started(finished.segment.start_us)
     assert stopped == Stopped("left")
     assert abs(finished.end_us - finished.segment.start_us - 4_000_000) < 60_000
-    assert finished.size == reel.octets == finished.segment.path.stat().st_size
+    assert finished.size == pipeline.octets == finished.segment.path.stat().st_size
     assert complaints(finished.segment.path) == ""
     seen = probed(finished.segment.path)
     assert (len(seen["video"].times), len(seen["audio"].times) > 190) == (100, True)
 
 
 def test_a_recording_shorter_than_a_part_is_told_of_too(disks: Disks) -> None:
-    told: list[Told] = []
-    reel = reel_of(disks, told)
-    reel.record(True, NOW, EPOCH_US)
-    take(reel, [arrival for arrival in arrivals() if arrival.now < NOW + 0.7])
-    reel.record(False, NOW + 0.7, EPOCH_US)
-    assert [type(word) for word in said(told)] == [Started, Finished, Stopped]
+    events: list[PipelineEvent] = []
+    pipeline = make_pipeline(disks, events)
+    pipeline.record(True, NOW, EPOCH_US)
+    push(pipeline, [arrival for arrival in arrivals() if arrival.now < NOW + 0.7])
+    pipeline.record(False, NOW + 0.7, EPOCH_US)
+    assert [type(event) for event in without_requests(events)] == [Started, Finished, Stopped]
     assert complaints(files(disks)[0]) == ""
 
 
 def test_the_pre_roll_is_part_of_what_an_event_records(disks: Disks) -> None:
-    told: list[Told] = []
-    reel = reel_of(disks, told, Rule(preroll=2.0))
+    events: list[PipelineEvent] = []
+    pipeline = make_pipeline(disks, events, Rule(preroll=2.0))
     packets = list(arrivals())
-    take(reel, [arrival for arrival in packets if arrival.now < NOW + 3.5])
+    push(pipeline, [arrival for arrival in packets if arrival.now < NOW + 3.5])
     assert not files(disks)
-    reel.record(True, NOW + 3.5, EPOCH_US)
-    take(reel, [arrival for arrival in packets if arrival.now >= NOW + 3.5])
-    reel.close("left", NOW + 4, EPOCH_US)
-    started = said(told)[0]
+    pipeline.record(True, NOW + 3.5, EPOCH_US)
+    push(pipeline, [arrival for arrival in packets if arrival.now >= NOW + 3.5])
+    pipeline.close("left", NOW + 4, EPOCH_US)
+    started = without_requests(events)[0]
     assert isinstance(started, Started)
     assert abs(started.start_us - (START_US + 1_000_000)) < 60_000  # the key frame before
     assert complaints(files(disks)[0]) == ""
@@ -133,61 +133,62 @@ def test_the_pre_roll_is_part_of_what_an_event_records(disks: Disks) -> None:
     [(errno.ENOSPC, Fault.DISK_FULL), (errno.EROFS, Fault.UNWRITABLE), (errno.EIO, Fault.UNWRITABLE)],
 )
 def test_a_disk_that_fails_is_told_of_once_and_tried_again(disks: Disks, error: int, fault: Fault) -> None:
-    told: list[Told] = []
-    reel = reel_of(disks, told)
-    reel.record(True, NOW, EPOCH_US)
+    events: list[PipelineEvent] = []
+    pipeline = make_pipeline(disks, events)
+    pipeline.record(True, NOW, EPOCH_US)
 
     def live(start: float) -> None:
         for arrival in arrivals(at=start):
-            reel.take(arrival._replace(packet=moved(arrival.packet, start)), EPOCH_US)
-            reel.tick(arrival.now, EPOCH_US)
+            pipeline.push(arrival._replace(packet=moved(arrival.packet, start)), EPOCH_US)
+            pipeline.tick(arrival.now, EPOCH_US)
 
     live(NOW)
-    assert [type(word) for word in said(told)] == [Started]
+    assert [type(event) for event in without_requests(events)] == [Started]
     disks.error, disks.room = error, False
     live(NOW + 4)
     live(NOW + 8)
-    assert [type(word) for word in said(told)] == [Started, Finished, Failed, Stopped]
-    failed = said(told)[2]
+    assert [type(event) for event in without_requests(events)] == [Started, Finished, Failed, Stopped]
+    failed = without_requests(events)[2]
     assert isinstance(failed, Failed)
     assert failed.fault is fault
-    assert said(told)[3] == Stopped("failed")
+    assert without_requests(events)[3] == Stopped("failed")
     disks.error, disks.room = None, True
     live(NOW + 12)
-    reel.close("left", NOW + 16, EPOCH_US)
-    assert [type(word) for word in said(told)[4:]] == [Started, Finished, Stopped]
-    finished = said(told)[5]
+    pipeline.close("left", NOW + 16, EPOCH_US)
+    assert [type(event) for event in without_requests(events)[4:]] == [Started, Finished, Stopped]
+    finished = without_requests(events)[5]
     assert isinstance(finished, Finished)
-    assert finished.end_us - finished.segment.start_us >= 4_000_000 - (RETRY + 1.1) * 1e6  # the next key frame after it
+    length_us = finished.end_us - finished.segment.start_us
+    assert length_us >= 4_000_000 - (RETRY_S + 1.1) * 1e6  # the next key frame after it
     assert [complaints(path) for path in files(disks)] == ["", ""]
-    assert reel.refusals[fault] >= 1
-    assert reel.drops()["paused"] > 0
+    assert pipeline.refusals[fault] >= 1
+    assert pipeline.drops()["paused"] > 0
 
 
 def test_a_file_that_somebody_deletes_while_it_grows_has_a_successor(disks: Disks) -> None:
-    told: list[Told] = []
+    events: list[PipelineEvent] = []
     disks.disk = replace(disks.disk, sync_every=0.0)
-    reel = reel_of(disks, told)
-    reel.record(True, NOW, EPOCH_US)
+    pipeline = make_pipeline(disks, events)
+    pipeline.record(True, NOW, EPOCH_US)
     for start in (NOW, NOW + 4):
         for arrival in arrivals(at=start):
-            reel.take(arrival._replace(packet=moved(arrival.packet, start)), EPOCH_US)
-            reel.tick(arrival.now, EPOCH_US)
+            pipeline.push(arrival._replace(packet=moved(arrival.packet, start)), EPOCH_US)
+            pipeline.tick(arrival.now, EPOCH_US)
         if start == NOW:
             files(disks)[0].unlink()
-    reel.close("left", NOW + 8, EPOCH_US)
-    assert [type(word) for word in said(told)] == [Started, Failed, Stopped, Started, Finished, Stopped]
+    pipeline.close("left", NOW + 8, EPOCH_US)
+    assert [type(event) for event in without_requests(events)] == [Started, Failed, Stopped, Started, Finished, Stopped]
     assert [complaints(path) for path in files(disks)] == [""]
 
 
 def test_a_clock_that_is_set_back_an_hour_breaks_nothing(disks: Disks) -> None:
-    told: list[Told] = []
-    reel = reel_of(disks, told)
-    reel.record(True, NOW, EPOCH_US)
+    events: list[PipelineEvent] = []
+    pipeline = make_pipeline(disks, events)
+    pipeline.record(True, NOW, EPOCH_US)
     for arrival in arrivals():
-        reel.take(arrival, EPOCH_US - (3_600_000_000 if arrival.now > NOW + 2 else 0))
-    reel.close("left", NOW + 4, EPOCH_US)
-    assert [type(word) for word in said(told)] == [Started, Finished, Stopped]
+        pipeline.push(arrival, EPOCH_US - (3_600_000_000 if arrival.now > NOW + 2 else 0))
+    pipeline.close("left", NOW + 4, EPOCH_US)
+    assert [type(event) for event in without_requests(events)] == [Started, Finished, Stopped]
     assert complaints(files(disks)[0]) == ""
     assert len(probed(files(disks)[0])["video"].times) == 100
 
@@ -202,25 +203,25 @@ def moved(packet: Packet, start: float) -> Packet:
 
 
 def test_a_bug_ends_it_and_leaves_what_is_on_the_disk(disks: Disks) -> None:
-    told: list[Told] = []
-    reel = reel_of(disks, told)
-    reel.record(True, NOW, EPOCH_US)
-    take(reel, arrivals())
-    reel.abandon("boom")
-    assert [type(word) for word in said(told)] == [Started, Finished, Failed, Stopped]
-    take(reel, arrivals(at=NOW + 4))
+    events: list[PipelineEvent] = []
+    pipeline = make_pipeline(disks, events)
+    pipeline.record(True, NOW, EPOCH_US)
+    push(pipeline, arrivals())
+    pipeline.abandon("boom")
+    assert [type(event) for event in without_requests(events)] == [Started, Finished, Failed, Stopped]
+    push(pipeline, arrivals(at=NOW + 4))
     assert len(files(disks)) == 1
     assert complaints(files(disks)[0]) == ""
 
 
 def test_reports_put_the_first_frames_in_step_though_they_come_before_them(disks: Disks) -> None:
-    told: list[Told] = []
-    reel = reel_of(disks, told)
-    reel.record(True, NOW, EPOCH_US)
+    events: list[PipelineEvent] = []
+    pipeline = make_pipeline(disks, events)
+    pipeline.record(True, NOW, EPOCH_US)
     for kind, media_time in (("video", 0), ("audio", 4800)):
-        reel.take(Report(kind, 5 << 32, media_time, NOW), EPOCH_US)  # type: ignore[arg-type]
-    take(reel, arrivals())
-    reel.close("left", NOW + 4, EPOCH_US)
+        pipeline.push(Report(kind, 5 << 32, media_time, NOW), EPOCH_US)  # type: ignore[arg-type]
+    push(pipeline, arrivals())
+    pipeline.close("left", NOW + 4, EPOCH_US)
     seen = probed(files(disks)[0])
     # sound of media time 0 was taken 100 ms before the picture's: the segment begins with the sound that goes with it
     assert abs(seen["audio"].times[0] - seen["video"].times[0]) < 0.025

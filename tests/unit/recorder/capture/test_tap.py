@@ -78,14 +78,14 @@ def test_a_recording_begins_with_the_latest_key_frame_and_the_sound_since(feed: 
         if step % 2 == 0:
             picture.send(now, KEY if step == 60 else DELTA)
     feed.begin([picture.track, sound.track], since=NEVER)
-    taken = arrivals(feed.take(1000))
+    taken = arrivals(feed.pop(1000))
     assert taken[0] == ("video", 9.2)
     assert [now for kind, now in taken if kind == "audio"][-39:] == [round(9.22 + n / 50, 3) for n in range(39)]
     assert len(taken) in (59, 60)  # whether 9.2 is after 9.2 is the processor's to say
     assert picture.asked == 0
     picture.send(10.0)
     sound.send(10.0, b"x")
-    assert arrivals(feed.take(1000)) == [("video", 10.0), ("audio", 10.0)]
+    assert arrivals(feed.pop(1000)) == [("video", 10.0), ("audio", 10.0)]
 
 
 def test_a_key_frame_that_was_recorded_before_is_not_recorded_again(feed: Feed, clock: Clock) -> None:
@@ -93,7 +93,7 @@ def test_a_key_frame_that_was_recorded_before_is_not_recorded_again(feed: Feed, 
     picture.send(5.0, KEY)
     picture.send(9.0)
     feed.begin([picture.track], since=6.0)
-    assert arrivals(feed.take(1000)) == []
+    assert arrivals(feed.pop(1000)) == []
     assert picture.asked == 1
 
 
@@ -102,7 +102,7 @@ def test_sound_alone_begins_with_its_last_second(feed: Feed) -> None:
     for step in range(200):
         sound.send(6.0 + step / 50, b"x")
     feed.begin([sound.track], since=NEVER)
-    assert len(arrivals(feed.take(1000))) == 51
+    assert len(arrivals(feed.pop(1000))) == 51
 
 
 def test_reports_go_the_same_way(feed: Feed) -> None:
@@ -110,9 +110,9 @@ def test_reports_go_the_same_way(feed: Feed) -> None:
     picture.send(9.0, KEY)
     picture.track.main.clock_told(7 << 32, 810_000, 9.0)
     feed.begin([picture.track], since=NEVER)
-    assert feed.take(1000)[0] == Report("video", 7 << 32, 810_000, 9.0)
+    assert feed.pop(1000)[0] == Report("video", 7 << 32, 810_000, 9.0)
     picture.track.main.clock_told(8 << 32, 900_000, 10.0)
-    assert feed.take(1000) == [Report("video", 8 << 32, 900_000, 10.0)]
+    assert feed.pop(1000) == [Report("video", 8 << 32, 900_000, 10.0)]
 
 
 def test_words_keep_their_place_among_packets_and_nothing_follows_the_end(feed: Feed) -> None:
@@ -123,7 +123,7 @@ def test_words_keep_their_place_among_packets_and_nothing_follows_the_end(feed: 
     picture.send(10.1)
     feed.end("left")
     picture.send(10.2)
-    assert [type(item) for item in feed.take(1000)] == [Arrival, Record, Arrival, EndOfMedia]
+    assert [type(item) for item in feed.pop(1000)] == [Arrival, Record, Arrival, EndOfMedia]
     assert picture.track.main.taps == ()
 
 
@@ -141,7 +141,7 @@ def test_the_better_layer_takes_over_at_a_key_frame_of_its_own_and_the_lower_one
             for producer in camera.track.producers:
                 producer.tick(now)
             feed.follow([camera.track])
-        return [item.packet.ssrc for item in feed.take(10_000) if isinstance(item, Arrival)]
+        return [item.packet.ssrc for item in feed.pop(10_000) if isinstance(item, Arrival)]
 
     camera.send(10.0, KEY, rid="l")
     feed.begin([camera.track], since=NEVER)
@@ -163,6 +163,6 @@ def test_a_queue_that_nobody_empties_has_an_end(feed: Feed) -> None:
         picture.send(10.0 + step / 1000, KEY, size=1200)
     assert 4_000 < len(feed.items) < 8_000
     assert feed.dropped == 20_000 - len(feed.items)
-    feed.take(100_000)
+    feed.pop(100_000)
     picture.send(40.0)
     assert len(feed.items) == 1

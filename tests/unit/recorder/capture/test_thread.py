@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.capture.pipeline import Pipeline, Told
+from recorder.capture.pipeline import Pipeline, PipelineEvent
 from recorder.capture.tap import Feed
 from recorder.capture.thread import RecorderThread
 from recorder.rules import Rule
@@ -40,11 +40,11 @@ class Stalling:
         return File(path)
 
 
-def begun(worker: RecorderThread, disk: Disk, told: list[Told]) -> Feed:
+def begun(thread: RecorderThread, disk: Disk, events: list[PipelineEvent]) -> Feed:
     feed = Feed("yard", "cam", time.monotonic)
     feed.record(True)
-    worker.start()
-    worker.add(feed, Pipeline(("yard", "cam"), ("video", "audio"), disk, Rule(), tell=told.append))
+    thread.start()
+    thread.add(feed, Pipeline(("yard", "cam"), ("video", "audio"), disk, Rule(), notify=events.append))
     return feed
 
 
@@ -56,38 +56,41 @@ def wait(done: Callable[[], object]) -> None:
 
 
 def test_a_disk_that_stalls_loses_nothing_and_the_end_does_not_wait_for_it_for_ever(tmp_path: Path) -> None:
-    stalling, worker, told = Stalling(tmp_path), RecorderThread(), []
-    feed = begun(worker, stalling.disk, told)
+    stalling, thread, events = Stalling(tmp_path), RecorderThread(), []
+    feed = begun(thread, stalling.disk, events)
     packets = list(arrivals())
     feed.items.extend(packets[:200])
     assert stalling.waits.wait(10)
     feed.items.extend(packets[200:])
     feed.end("left")
     assert feed.items
-    assert not worker.close(0.05)
+    assert not thread.close(0.05)
     stalling.open.set()
-    assert worker.close(10)
+    assert thread.close(10)
     (segment,) = Store(tmp_path).walk()
     assert complaints(segment.path) == ""
     assert len(probed(segment.path)["video"].times) == 100
-    assert worker.written() == segment.path.stat().st_size
-    assert not any(worker.drops().values())
+    assert thread.written() == segment.path.stat().st_size
+    assert not any(thread.drops().values())
 
 
-def test_a_bug_ends_one_reel_and_the_thread_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    worker, told = RecorderThread(), []
-    feed = begun(worker, Disk(Store(tmp_path)), told)
+def test_a_bug_ends_one_pipeline_and_the_thread_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    thread, events = RecorderThread(), []
+    feed = begun(thread, Disk(Store(tmp_path)), events)
     feed.items.extend(list(arrivals())[:300])
-    wait(lambda: told)
+    wait(lambda: events)
     feed.items.append(None)  # type: ignore[arg-type]
-    wait(lambda: worker.failures()["internal"])
+    wait(lambda: thread.failures()["internal"])
     assert "Traceback" in caplog.text
     (first,) = Store(tmp_path).walk()
     assert complaints(first.path) == ""
     other = Feed("yard", "other", time.monotonic)
     other.record(True)
-    worker.add(other, Pipeline(("yard", "other"), ("video", "audio"), Disk(Store(tmp_path)), Rule(), tell=told.append))
+    thread.add(
+        other,
+        Pipeline(("yard", "other"), ("video", "audio"), Disk(Store(tmp_path)), Rule(), notify=events.append),
+    )
     other.items.extend(arrivals())
     other.end("left")
-    assert worker.close(10)
+    assert thread.close(10)
     assert len(list(Store(tmp_path).walk())) == 2
