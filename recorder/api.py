@@ -21,10 +21,10 @@ from aiohttp import web
 
 from recorder.playback import clip
 from recorder.playback.clip import ClipError, ClipSpan
-from recorder.playback.listing import TYPES, Entry
-from recorder.playback.playback import Playback
-from recorder.snapshots import Busy, NoCamera, Shot, SnapshotError
-from recorder.store.store import Segment
+from recorder.playback.listing import MEDIA_TYPES, ListedSegment
+from recorder.playback.queries import Playback
+from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError
+from recorder.store.directory import Segment
 from sfu.http import headers
 from sfu.http.answers import FRESH, Refusal, answered
 from sfu.signaling.topics import valid_room
@@ -41,7 +41,7 @@ _CHUNK: Final = 256 * 1024
 _MEDIA: Final = "api/recordings/media/"
 
 
-class Lane:
+class BoundedExecutor:
     """Threads for one kind of work, `threads` at once and `waiting` more in line; Refusal 503 beyond."""
 
     def __init__(self, name: str, *, threads: int, waiting: int) -> None:
@@ -71,7 +71,7 @@ class RecordingsApi:
     def __init__(self, playback: Playback, *, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         self._playback = playback
         self._wall_us = wall_us
-        self._looking = Lane("recordings", threads=3, waiting=60)
+        self._looking = BoundedExecutor("recordings", threads=3, waiting=60)
         self._copies = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -108,7 +108,7 @@ class RecordingsApi:
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
         segment = await self._segment(request)
-        content_type = {"Content-Type": TYPES[segment.path.suffix]}
+        content_type = {"Content-Type": MEDIA_TYPES[segment.path.suffix]}
         whole = await self._looking.do(self._playback.written, segment)
         if whole is None:
             return web.FileResponse(segment.path, chunk_size=_CHUNK, headers={**_KEPT, **content_type})
@@ -178,7 +178,7 @@ class RecordingsApi:
             size = await file.seek(0, 2)
             name = f"{span.room.replace('/', '-')}-{span.peer}-{rfc3339(span.since_us).replace(':', '-')}{suffix}"
             attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-            told = {**FRESH, "Content-Type": TYPES[suffix], "Content-Disposition": attachment}
+            told = {**FRESH, "Content-Type": MEDIA_TYPES[suffix], "Content-Disposition": attachment}
             return await _send(request, web.StreamResponse(headers=told), file, 0, size)
         finally:
             await file.close()
@@ -258,7 +258,7 @@ def _width(request: web.Request) -> int | None:
     return int(text)
 
 
-def _where(entry: Entry) -> dict[str, str]:
+def _where(entry: ListedSegment) -> dict[str, str]:
     return {"url": _MEDIA + quote(entry.name)}
 
 
@@ -269,7 +269,7 @@ def _json(data: object) -> web.Response:
 class SnapshotsApi:
     """`take(room, peer)`: raises SnapshotError."""
 
-    def __init__(self, take: Callable[[str, str | None], Awaitable[Shot]]) -> None:
+    def __init__(self, take: Callable[[str, str | None], Awaitable[Snapshot]]) -> None:
         self._take = take
 
     def routes(self) -> list[web.RouteDef]:

@@ -17,8 +17,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from recorder.playback.listing import Entry, Listing, Overview
-from recorder.store.store import Store
+from recorder.playback.listing import ListedSegment, Listing, Overview
+from recorder.store.directory import Store
 from sfu.runner import run_until_told
 from sfu.units import parse_moment, rfc3339
 
@@ -68,7 +68,7 @@ def list_recordings(
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
     """Who was recorded and when; with --from or --to, segment by segment with the gaps between them."""
-    from recorder.playback.playback import Playback
+    from recorder.playback.queries import Playback
 
     playback = Playback(_store(directory))
     found = [entry for entry in playback.overview(room) if peer in (None, entry.peer)]
@@ -193,7 +193,7 @@ def _span(since: str | None, until: str) -> tuple[int | None, int]:
     return since_us, until_us
 
 
-def _path(directory: Path, entry: Entry) -> dict[str, str]:
+def _path(directory: Path, entry: ListedSegment) -> dict[str, str]:
     return {"path": str(directory / entry.name)}
 
 
@@ -209,7 +209,7 @@ def _print_overview(found: Sequence[Overview]) -> None:
 def _print_listings(listings: Sequence[Listing]) -> None:
     table = _table("room", "peer", "from", "to", "lasts", "size", "")
     for listing in listings:
-        rows: list[tuple[int, int, Entry | None]] = [(*edges, None) for edges in listing.gaps]
+        rows: list[tuple[int, int, ListedSegment | None]] = [(*edges, None) for edges in listing.gaps]
         rows += [(entry.span.start_us, entry.span.end_us, entry) for entry in listing.entries]
         for start_us, end_us, entry in sorted(rows, key=lambda row: row[0]):
             times = (_second(start_us), _second(end_us), _clock(end_us - start_us))
@@ -218,7 +218,7 @@ def _print_listings(listings: Sequence[Listing]) -> None:
     _print_table(table)
 
 
-def _marks(entry: Entry) -> str:
+def _marks(entry: ListedSegment) -> str:
     marks = {"recording": entry.writing, "protected": entry.protected}
     return ", ".join(mark for mark, on in marks.items() if on)
 

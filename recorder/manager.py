@@ -18,8 +18,8 @@ from recorder.capture.thread import RecorderThread
 from recorder.rules import Capture, RecordingConfig, Switches
 from recorder.segments.recording import AskKeyFrame
 from recorder.segments.segment_files import Disk, Finished
-from recorder.store.store import Segment, Store
-from recorder.upkeep.cleaner import Cleaner, Deleted, fitting
+from recorder.store.directory import Segment, Store
+from recorder.upkeep.cleaner import Cleaner, Deletion, fit_to_disk
 from recorder.upkeep.keeper import NEEDED_BYTES, Keeper
 from sfu.media.ingest.track import IncomingTrack
 from sfu.settings import RecordingMode
@@ -75,7 +75,7 @@ class Recordings:
         self._ended: dict[_Source, float] = {}
         """When the latest feed of each source ended: a next one begins after it."""
         self._thread = RecorderThread()
-        cleaner = Cleaner(self.store, fitting(config.policy, config.directory))
+        cleaner = Cleaner(self.store, fit_to_disk(config.policy, config.directory))
         self._keeper = Keeper(self.store, cleaner, progressive=config.progressive, tell=self._on_deleted)
         self._disk = Disk(self.store, config.sync, has_room=lambda: cleaner.has_room(NEEDED_BYTES))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -251,7 +251,7 @@ class Recordings:
         if source in self._uplinks and not self._closing:
             self._update(source)
 
-    def _on_deleted(self, deleted: Deleted) -> None:
+    def _on_deleted(self, deleted: Deletion) -> None:
         """Reports a deleted segment; called in the keeper's thread."""
         segment = deleted.held.segment
         event = {

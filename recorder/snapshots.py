@@ -42,7 +42,7 @@ class Busy(SnapshotError):  # noqa: N818 - it is a state
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
+class Snapshot:
     """A picture in full, and as a JPEG that fits into an MQTT message."""
 
     full: bytes
@@ -55,10 +55,10 @@ class Snapshots:
     def __init__(self, find: Callable[[str, str | None], Producer | None], clock: Callable[[], float]) -> None:
         self._find = find
         self._clock = clock
-        self._taken: dict[Producer, tuple[float, asyncio.Task[Shot]]] = {}
+        self._taken: dict[Producer, tuple[float, asyncio.Task[Snapshot]]] = {}
         self._pressed: dict[str, asyncio.Task[None]] = {}
 
-    async def take(self, room: str, peer: str | None = None) -> Shot:
+    async def take(self, room: str, peer: str | None = None) -> Snapshot:
         """The picture of now, or of less than a second ago. SnapshotError."""
         producer = self._find(room, peer)
         if producer is None:
@@ -94,7 +94,7 @@ class Snapshots:
         except SnapshotError as error:
             _log.info("no snapshot of %s: %s", room, error)
 
-    async def _shot(self, producer: Producer) -> Shot:
+    async def _shot(self, producer: Producer) -> Snapshot:
         packets: Sequence[Packet] = producer.history.key_frame()
         if not packets or _age(producer) > _OLD:
             packets = await self._fresh(producer) or packets
@@ -123,9 +123,9 @@ def _age(producer: Producer) -> float:
     return time_delta(packets[-1].media_time, packets[0].media_time) / producer.codec.clock_rate if packets else 0.0
 
 
-def _developed(codec: Codec, packets: Sequence[Packet]) -> Shot:
+def _developed(codec: Codec, packets: Sequence[Packet]) -> Snapshot:
     depacketizer = Depacketizer(codec)
     units = [unit for packet in packets for unit in depacketizer.push(packet) if unit.key]
     if not units:
         raise PictureError("the key frame is damaged")
-    return Shot(*picture.jpegs_of(codec.name, units[0].data, most=_SMALL))
+    return Snapshot(*picture.jpegs_of(codec.name, units[0].data, most=_SMALL))

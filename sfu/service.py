@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from recorder.api import RecordingsApi, SnapshotsApi
 from recorder.manager import Recordings
-from recorder.playback.playback import Playback
+from recorder.playback.queries import Playback
 from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge

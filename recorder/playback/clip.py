@@ -20,9 +20,9 @@ import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from recorder.playback.export import ExportError
-from recorder.playback.playback import Playback
+from recorder.playback.queries import Playback
 from recorder.segments.muxer import MuxError
-from recorder.store.store import Store
+from recorder.store.directory import Store
 
 _LOOK: Final = 0.25  # seconds between two looks whether somebody still waits
 _GRACE: Final = 1.0  # seconds to clean up

@@ -7,28 +7,21 @@ except that `make_progressive` puts a finished segment's other form in its place
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from av.stream import Stream
 
-from recorder.playback.reader import Reader, ReadError
-from recorder.segments.files import unless_written
-from recorder.segments.muxer import Copy, MuxError
-from recorder.store.index import Index, Span, layout_of
-from recorder.store.store import SCRATCH, Segment, Store
+from recorder.segments.muxer import Copy
+from recorder.store.index import Index, Span
+from recorder.store.reader import Reader, ReadError
 from sfu.rtc.sdp.codec import Kind
 
 _JOINED_US = 1_000_000
 """The longest hole between two segments that stays in a clip as it was: a cut, not a gap."""
 _OVERLAP_US = 200_000
 """The longest overlap that is sound running on past the cut; with more, the clock went back."""
-_SHORTER_US = 200_000
-"""How much a progressive file may seem to lack: it counts the last frame's duration otherwise."""
 
 
 class ExportError(ValueError):
@@ -72,31 +65,6 @@ def export(index: Index, room: str, peer: str, *, since_us: int, until_us: int, 
         path.unlink(missing_ok=True)
         raise ExportError(f"nothing of {room}/{peer} that was recorded in that time plays")
     return Clip(path, tuple(pieces))
-
-
-def make_progressive(store: Store, segment: Segment) -> bool:
-    """Puts a finished segment's progressive form in its place, with the same name, content and time of change.
-
-    False when there is nothing to do: it is progressive already, still being written, or gone. MuxError, ReadError or
-    OSError leave the segment as it was.
-    """
-    try:
-        with unless_written(segment.path) as file:
-            before = layout_of(segment.path)
-            if file is None or before.indexed or not before.end:
-                return False
-            with scratch(store, segment.path.suffix) as path:
-                with Reader(segment.path) as reader:
-                    title = f"{segment.room}/{segment.peer}"
-                    with contextlib.closing(Copy(path, reader.streams, start_us=segment.start_us, title=title)) as copy:
-                        for kind, pts_us, data, key in reader.packets():
-                            copy.write(kind, pts_us, data, key=key)
-                if layout_of(path).duration_us < before.duration_us - _SHORTER_US:
-                    raise MuxError(f"the progressive form of {segment.path} came out too short")
-                _put_in_place(path, segment.path)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _templates(spans: Sequence[Span], opened: contextlib.ExitStack) -> dict[Kind, Stream]:
@@ -163,27 +131,3 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-
-
-@contextlib.contextmanager
-def scratch(store: Store, suffix: str) -> Iterator[Path]:
-    """A file on the recordings' disk, locked so that repair leaves it alone, and gone afterwards."""
-    directory = store.directory / SCRATCH
-    directory.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=directory, suffix=suffix, delete=False) as file:
-        path = Path(file.name)
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-
-
-def _put_in_place(made: Path, path: Path) -> None:
-    """Durable before it replaces the original, whose time of change tells when the recording ended."""
-    stat = path.stat()
-    with made.open("rb") as file:
-        os.fsync(file.fileno())
-    made.chmod(stat.st_mode & 0o777)
-    os.utime(made, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-    made.replace(path)

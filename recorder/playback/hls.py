@@ -20,7 +20,7 @@ _TARGET_S: Final = 12  # of a playlist that grows, whose target duration may not
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class HlsFile:
     """A fragmented MP4: where a player fetches it, the wall time it starts at, its layout, whether it still grows."""
 
     url: str
@@ -30,7 +30,7 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
+class _HlsChunk:
     """Fragments that are fetched in one; `start_us` and `end_us` in media time since their file's start."""
 
     offset: int
@@ -41,13 +41,13 @@ class _Segment:
     """The key frame that it begins with."""
 
 
-def playlist(files: Sequence[File], since_us: int, until_us: int, *, growing: bool) -> str | None:
+def playlist(files: Sequence[HlsFile], since_us: int, until_us: int, *, growing: bool) -> str | None:
     """What plays [since_us, until_us) of wall time, from the key frame before it; None if there is nothing.
 
     `growing`: more is to come; the same request later gives the same playlist and what has come then.
     """
     lines: list[str] = []
-    segments: list[_Segment] = []
+    segments: list[_HlsChunk] = []
     for file in files:
         found = list(_wanted(file, since_us, until_us, whole=not (growing and file.growing)))
         if found:
@@ -67,7 +67,7 @@ def playlist(files: Sequence[File], since_us: int, until_us: int, *, growing: bo
     return "\n".join([*head, *lines, *([] if growing else ["#EXT-X-ENDLIST"]), ""])
 
 
-def _lines(file: File, segments: Iterable[_Segment]) -> Iterator[str]:
+def _lines(file: HlsFile, segments: Iterable[_HlsChunk]) -> Iterator[str]:
     """A file's segments; the date once (section 4.3.2.6), the rest follows from the durations."""
     yield f'#EXT-X-MAP:URI="{file.url}",BYTERANGE="{file.layout.header}@0"'
     dated = False
@@ -80,7 +80,7 @@ def _lines(file: File, segments: Iterable[_Segment]) -> Iterator[str]:
         yield file.url
 
 
-def _wanted(file: File, since_us: int, until_us: int, *, whole: bool) -> Iterator[_Segment]:
+def _wanted(file: HlsFile, since_us: int, until_us: int, *, whole: bool) -> Iterator[_HlsChunk]:
     """The segments of a file that overlap the span, and those before them back to one with a key frame."""
     since_us, until_us = since_us - file.start_us, until_us - file.start_us
     segments = [s for s in _segments(file.layout.parts, whole=whole) if s.start_us < until_us]
@@ -90,7 +90,7 @@ def _wanted(file: File, since_us: int, until_us: int, *, whole: bool) -> Iterato
         yield from segments[first:]
 
 
-def _segments(parts: Sequence[Part], *, whole: bool) -> Iterator[_Segment]:
+def _segments(parts: Sequence[Part], *, whole: bool) -> Iterator[_HlsChunk]:
     """Of all parts, from the first on; unless the file is `whole`, without the last, to which more may come."""
     held: list[Part] = []
     for part in parts:
@@ -104,6 +104,6 @@ def _segments(parts: Sequence[Part], *, whole: bool) -> Iterator[_Segment]:
         yield _joined(held, max(part.end_us for part in held))
 
 
-def _joined(parts: Sequence[Part], end_us: int) -> _Segment:
+def _joined(parts: Sequence[Part], end_us: int) -> _HlsChunk:
     first, last = parts[0], parts[-1]
-    return _Segment(first.offset, last.offset + last.size - first.offset, first.start_us, end_us, first.key_us)
+    return _HlsChunk(first.offset, last.offset + last.size - first.offset, first.start_us, end_us, first.key_us)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from recorder.store.index import Span
 from sfu.units import rfc3339
 
-TYPES: Final = {".mp4": "video/mp4", ".webm": "video/webm"}
+MEDIA_TYPES: Final = {".mp4": "video/mp4", ".webm": "video/webm"}
 """Media types by a segment's suffix."""
 _SHORTEST_GAP_US: Final = 1_000_000
 
@@ -43,7 +43,7 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ListedSegment:
     """A segment in a listing."""
 
     span: Span
@@ -60,7 +60,7 @@ class Entry:
             "bytes": self.span.size,
             "protected": self.protected,
             "writing": self.writing,
-            "type": TYPES[self.span.segment.path.suffix],
+            "type": MEDIA_TYPES[self.span.segment.path.suffix],
         }
 
 
@@ -72,10 +72,10 @@ class Listing:
     peer: str
     start_us: int
     end_us: int
-    entries: tuple[Entry, ...]
+    entries: tuple[ListedSegment, ...]
     gaps: tuple[tuple[int, int], ...]
 
-    def json(self, where: Callable[[Entry], dict[str, str]]) -> dict[str, Any]:
+    def json(self, where: Callable[[ListedSegment], dict[str, str]]) -> dict[str, Any]:
         """`{"room","peer","start","end","segments":[...],"gaps":[...]}`; `where` adds how a segment is reached."""
         return {
             "room": self.room,

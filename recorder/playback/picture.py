@@ -14,9 +14,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
-from recorder.playback.reader import Reader
+from recorder.store.directory import Segment
 from recorder.store.file_layout import FileLayout
-from recorder.store.store import Segment
+from recorder.store.reader import Reader
 
 _QUALITY: Final = "4"  # of FFmpeg's 2 (best) to 31
 _SMALLER: Final = (1280, 960, 640, 480, 320, 160)  # pixels wide

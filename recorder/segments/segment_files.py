@@ -15,7 +15,7 @@ from recorder.segments.files import DiskFile, PartFile, being_written
 from recorder.segments.muxer import Muxer, MuxError
 from recorder.segments.recording import Open, Write
 from recorder.segments.writer import SYNC_EVERY, SegmentWriter
-from recorder.store.store import Segment, Store
+from recorder.store.directory import Segment, Store
 
 
 @dataclass(frozen=True, slots=True)

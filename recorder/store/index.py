@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from recorder.store import mp4, webm
-from recorder.store.file_layout import LOST, FileLayout, Read
-from recorder.store.store import INDEX, Segment, Store
+from recorder.store.directory import INDEX, Segment, Store
+from recorder.store.file_layout import LOST, FileLayout, ReadBytes
 
 _Entries = dict[str, list[int]]  # whole files by name: [size, time of change in ns, duration in us]
 
@@ -48,7 +48,7 @@ def layout_of(path: Path) -> FileLayout:
 
 def layout_in(file: BinaryIO, suffix: str, known: FileLayout = LOST) -> FileLayout:
     """The same of a file that is open, by the suffix of its name; `known`: from when it was shorter."""
-    parse: Callable[[Read, int, FileLayout], FileLayout] = webm.layout if suffix == ".webm" else mp4.layout
+    parse: Callable[[ReadBytes, int, FileLayout], FileLayout] = webm.layout if suffix == ".webm" else mp4.layout
 
     def read(offset: int, size: int) -> bytes:
         return os.pread(file.fileno(), size, offset)
@@ -146,7 +146,7 @@ class _Known:
     layout: FileLayout
 
 
-class Layouts:
+class LayoutCache:
     """Safe for several threads."""
 
     def __init__(self) -> None:

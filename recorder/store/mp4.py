@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from recorder.store.file_layout import LOST, FileLayout, Part, Read
+from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes
 
 _HEAD = struct.Struct(">I4s")
 _LARGEST_HEADER = 64 * 1024 * 1024
@@ -50,7 +50,7 @@ class _Run:
     key: bool
 
 
-def layout(read: Read, size: int, known: FileLayout = LOST) -> FileLayout:
+def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
     """The layout of an MP4 file of `size` bytes: fragmented or progressive, whole, torn or nonsense.
 
     `known`: its layout when it was shorter, if it has only grown since.
@@ -77,7 +77,9 @@ def _progressive(boxes: list[Box], header: bytes) -> FileLayout:
     return FileLayout(0, (), boxes[-1].end, duration * 1_000_000 // rate, indexed=True)
 
 
-def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Track], known: FileLayout) -> FileLayout:
+def _fragmented(
+    read: ReadBytes, boxes: list[Box], moov: Box, tracks: dict[int, _Track], known: FileLayout
+) -> FileLayout:
     """Every `moof` that its own `mdat` follows; the file is whole up to the first that is not so."""
     parts = list(known.parts)
     end = known.end or moov.end
@@ -97,7 +99,7 @@ def _fragmented(read: Read, boxes: list[Box], moov: Box, tracks: dict[int, _Trac
     return FileLayout.of(moov.end, parts, end)
 
 
-def _part(read: Read, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part | None:
+def _part(read: ReadBytes, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part | None:
     """A fragment; None when its header is damaged or promises more than its data holds."""
     try:
         runs = list(_runs(read(moof.body, moof.end - moof.body), tracks))
@@ -215,7 +217,7 @@ def _inside(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += size
 
 
-def _boxes(read: Read, at: int, end: int) -> Iterator[Box]:
+def _boxes(read: ReadBytes, at: int, end: int) -> Iterator[Box]:
     """The boxes from `at`, up to one that is cut short."""
     while at + 8 <= end:
         size, kind = struct.unpack(">I4s", read(at, 8))

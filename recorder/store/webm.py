@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from recorder.store.file_layout import LOST, FileLayout, Part, Read
+from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes
 
 _EBML, _SEGMENT, _INFO, _TRACKS = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B
 _CLUSTER, _CUES = 0x1F43B675, 0x1C53BB6B
@@ -36,7 +36,7 @@ class _Block(NamedTuple):
     key: bool
 
 
-def layout(read: Read, size: int, known: FileLayout = LOST) -> FileLayout:
+def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
     """The layout of a WebM file of `size` bytes: whole, torn or nonsense.
 
     `known`: its layout when it was shorter, if it has only grown since.
@@ -64,7 +64,7 @@ def layout(read: Read, size: int, known: FileLayout = LOST) -> FileLayout:
     return FileLayout.of(header, [*known.parts, *parts], end, indexed=indexed)
 
 
-def _part(read: Read, element: _Element, scale: int, video: frozenset[int]) -> Part | None:
+def _part(read: ReadBytes, element: _Element, scale: int, video: frozenset[int]) -> Part | None:
     """A cluster with at least one frame; None when there is none or it is damaged."""
     if element.end - element.body > _LARGEST_CLUSTER:
         return None
@@ -133,7 +133,7 @@ def _within(data: bytes) -> Iterator[_Element]:
     return _elements(lambda at, size: data[at : at + size], 0, len(data))
 
 
-def _elements(read: Read, at: int, end: int) -> Iterator[_Element]:
+def _elements(read: ReadBytes, at: int, end: int) -> Iterator[_Element]:
     """The elements from `at`, up to one that is cut short; a segment of unknown size reaches to the end."""
     while at < end:
         head = read(at, 12)

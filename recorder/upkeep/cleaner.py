@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from recorder.segments.files import being_written
-from recorder.store.store import Segment, Store
+from recorder.store.directory import Segment, Store
 from sfu.settings import OnFull
 from sfu.signaling.topics import contains
 
@@ -58,7 +58,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class Candidate:
     """A segment as the choice sees it: its end in wall time, its bytes, whether it is protected."""
 
     segment: Segment
@@ -68,22 +68,22 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Deleted:
+class Deletion:
     """One deletion; `error` when the file system refused it."""
 
-    held: Held
+    held: Candidate
     reason: DeletionReason
     error: str | None = None
 
 
 def choose(
-    held: Iterable[Held],
+    held: Iterable[Candidate],
     policy: Policy,
     *,
     now_us: int,
     free: int,
-    busy: Callable[[Held], bool] = lambda _: False,
-) -> list[tuple[Held, DeletionReason]]:
+    busy: Callable[[Candidate], bool] = lambda _: False,
+) -> list[tuple[Candidate, DeletionReason]]:
     """What has to go, the oldest first. `free`: bytes the disk has left; `busy`: whether one is being written.
 
     Protected and growing segments count as bytes, and are passed over.
@@ -110,7 +110,7 @@ def choose(
 
 
 def _reason(
-    one: Held, policy: Policy, over: Mapping[str | None, int], missing: int, now_us: int
+    one: Candidate, policy: Policy, over: Mapping[str | None, int], missing: int, now_us: int
 ) -> DeletionReason | None:
     age = policy.age(one.segment.room)
     if age is not None and one.end_us + age * 1_000_000 <= now_us:
@@ -120,7 +120,7 @@ def _reason(
     return DeletionReason.FREE if missing > 0 else None
 
 
-def _within(one: Held, room: str | None) -> bool:
+def _within(one: Candidate, room: str | None) -> bool:
     return room is None or contains(room, one.segment.room)
 
 
@@ -135,11 +135,11 @@ class Cleaner:
         self._policy = policy
         self._free_bytes = free_bytes or _free_bytes
 
-    def clean(self, now_us: int) -> list[Deleted]:
+    def clean(self, now_us: int) -> list[Deletion]:
         """Brings the store within its policy. OSError when the directory is gone."""
         return self._delete(self._policy, now_us)
 
-    def make_room(self, need: int, now_us: int) -> list[Deleted]:
+    def make_room(self, need: int, now_us: int) -> list[Deletion]:
         """After the disk was full: frees at least `need` bytes beyond the policy's if that lets recordings go.
 
         Nothing under `OnFull.PAUSE`, or when there is nothing to free: recording has to pause.
@@ -153,28 +153,28 @@ class Cleaner:
         """Whether the disk has `need` bytes left beyond the policy's: a paused recording may go on."""
         return self._free_bytes(self._store.directory) >= self._policy.free + need
 
-    def _delete(self, policy: Policy, now_us: int) -> list[Deleted]:
+    def _delete(self, policy: Policy, now_us: int) -> list[Deletion]:
         free = self._free_bytes(self._store.directory)
         chosen = choose(self._held(), policy, now_us=now_us, free=free, busy=_busy)
         return [self._deleted(held, reason) for held, reason in chosen]
 
-    def _deleted(self, held: Held, reason: DeletionReason) -> Deleted:
+    def _deleted(self, held: Candidate, reason: DeletionReason) -> Deletion:
         try:
             self._store.delete(held.segment)
         except OSError as error:
-            return Deleted(held, reason, str(error))
-        return Deleted(held, reason)
+            return Deletion(held, reason, str(error))
+        return Deletion(held, reason)
 
-    def _held(self) -> Iterator[Held]:
+    def _held(self) -> Iterator[Candidate]:
         for segment in self._store.walk():
             try:
                 stat = segment.path.stat()
             except OSError:
                 continue
-            yield Held(segment, _end_us(segment, stat.st_mtime_ns), stat.st_size, segment.protected)
+            yield Candidate(segment, _end_us(segment, stat.st_mtime_ns), stat.st_size, segment.protected)
 
 
-def fitting(policy: Policy, directory: Path) -> Policy:
+def fit_to_disk(policy: Policy, directory: Path) -> Policy:
     """The policy with at most a tenth of the directory's disk to be left free: more would leave small ones no room."""
     home = next((parent for parent in (directory, *directory.absolute().parents) if parent.is_dir()), None)
     total = policy.free * _SHARE if home is None else shutil.disk_usage(home).total
@@ -186,7 +186,7 @@ def _end_us(segment: Segment, changed_ns: int) -> int:
     return max(segment.start_us, min(changed_ns // 1000, segment.start_us + 86_400_000_000))
 
 
-def _busy(held: Held) -> bool:
+def _busy(held: Candidate) -> bool:
     try:
         return being_written(held.segment.path)
     except OSError:

@@ -13,17 +13,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from recorder.playback.export import make_progressive
-from recorder.playback.reader import ReadError
 from recorder.segments.muxer import MuxError
+from recorder.store.directory import Segment, Store
 from recorder.store.index import Index
-from recorder.store.store import Segment, Store
-from recorder.upkeep.cleaner import Cleaner, Deleted
+from recorder.store.reader import ReadError
+from recorder.upkeep.cleaner import Cleaner, Deletion
+from recorder.upkeep.progressive import make_progressive
 from recorder.upkeep.repair import Repaired, repair
 
 _log = logging.getLogger(__name__)
 
-CLEAN: Final = 60.0
+CLEAN_INTERVAL_S: Final = 60.0
 """Seconds between two clean-ups."""
 NEEDED_BYTES: Final = 10_000_000
 """Bytes to be freed when the disk is full, or that must be free before recording goes on."""
@@ -38,8 +38,8 @@ class Keeper:
         cleaner: Cleaner,
         *,
         progressive: bool,
-        tell: Callable[[Deleted], None],
-        every: float = CLEAN,
+        tell: Callable[[Deletion], None],
+        every: float = CLEAN_INTERVAL_S,
     ) -> None:
         self.deleted: Counter[str] = Counter({"age": 0, "bytes": 0, "free": 0, "refused": 0})
         """Segments by reason."""
@@ -99,7 +99,7 @@ class Keeper:
     def _make_room(self) -> None:
         self._report(self._cleaner.make_room(NEEDED_BYTES, _now_us()))
 
-    def _report(self, deleted: Iterable[Deleted]) -> None:
+    def _report(self, deleted: Iterable[Deletion]) -> None:
         for one in deleted:
             segment = one.held.segment
             if one.error is None:

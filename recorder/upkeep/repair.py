@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recorder.segments.files import unless_written
+from recorder.store.directory import DAMAGED, SCRATCH, Segment, Store
 from recorder.store.index import Index, layout_in
-from recorder.store.store import DAMAGED, SCRATCH, Segment, Store
 
 _BEGINNING = {".mp4": b"moof", ".webm": b"\x1f\x43\xb6\x75"}  # of a part
 _BEHIND_FIRST = 8

@@ -17,8 +17,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
-from recorder.store.store import Segment, Store
 from sfu.clients.publish import publish
 from sfu.signaling.link import BrokerUrl
 from tests.helpers.brokers import Mosquitto

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import av
 from playwright.async_api import Browser, async_playwright
 
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from sfu.signaling.link import BrokerUrl
 from tests.browser.conftest import FLAGS
 from tests.helpers.brokers import Mosquitto

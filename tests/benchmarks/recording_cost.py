@@ -24,7 +24,7 @@ from recorder.rules import Rule
 from recorder.segments.muxer import Muxer
 from recorder.segments.segment_files import Disk
 from recorder.segments.writer import SegmentWriter
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from sfu.clients.frames import OPUS, Frame, h264
 from sfu.clients.outgoing import OutgoingStream
 from sfu.media.formats import rtp

@@ -21,7 +21,7 @@ from typing import Any
 
 import uvloop
 
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from sfu.signaling.link import BrokerUrl
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.programs import need

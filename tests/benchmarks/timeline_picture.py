@@ -15,7 +15,7 @@ from pathlib import Path
 import av
 from playwright.async_api import Browser, Page, async_playwright
 
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from sfu import settings
 from sfu.clients.encode import VideoEncoder
 from sfu.service import Service

@@ -9,7 +9,7 @@ from typing import Any
 import av
 from playwright.async_api import Browser, Page, expect
 
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from sfu.clients.encode import VideoEncoder
 from sfu.clients.publish import Camera
 from sfu.service import Service

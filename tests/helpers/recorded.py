@@ -17,7 +17,7 @@ from av.bitstream import BitStreamFilterContext
 from recorder.depacketize.units import CodecParameters
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
-from recorder.store.store import Segment, Store
+from recorder.store.directory import Segment, Store
 from tests.helpers.media import make_file
 from tests.helpers.programs import need
 

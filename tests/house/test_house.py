@@ -58,10 +58,10 @@ MAY: dict[str, set[str]] = {
         "sfu.media.windowed_minimum",
         "sfu.rtc.sdp",
     },
-    "recorder.store": {"sfu.signaling"},
+    "recorder.store": {"sfu.rtc.sdp", "sfu.signaling"},
     "recorder.segments": {"recorder.depacketize", "recorder.store", "sfu.rtc.sdp"},
     "recorder.playback": {"recorder.segments", "recorder.store", "sfu.rtc.sdp", "sfu.units"},
-    "recorder.upkeep": {"recorder.playback", "recorder.segments", "recorder.store", "sfu.settings", "sfu.signaling"},
+    "recorder.upkeep": {"recorder.segments", "recorder.store", "sfu.settings", "sfu.signaling"},
     "recorder.capture": {
         "recorder.depacketize",
         "recorder.rules",

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import av
 from playwright.async_api import Browser, async_playwright
 
-from recorder.store.store import Segment, Store
+from recorder.store.directory import Segment, Store
 from sfu.signaling.link import BrokerUrl
 from tests.browser.conftest import FLAGS
 from tests.browser.test_chromium_camera import FLASH_AND_BEEP

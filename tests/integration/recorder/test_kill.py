@@ -22,8 +22,8 @@ import pytest
 
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
+from recorder.store.directory import Store
 from recorder.store.index import Index, layout_of
-from recorder.store.store import Store
 from recorder.upkeep.repair import repair
 from tests.helpers.recorded import START_US, Unit, complaints, tracks_of, units
 

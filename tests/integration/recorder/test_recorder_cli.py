@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.store.store import DAMAGED, Store
+from recorder.store.directory import DAMAGED, Store
 from tests.helpers.recorded import START_US, complaints, record
 
 SECOND = 1_000_000
@@ -63,7 +63,7 @@ def test_export_writes_one_file(library: Store, tmp_path: Path) -> None:
         (("nowhere", "--from", "-10m", "--to", "now"), 1, "nothing of nowhere"),
         (("site/gate", "--from", "-10m", "--to", "now"), 1, "nothing of site/gate/cam"),
         (("site/gate", "--from", "now", "--to", "-10m"), 2, "not after"),
-        (("site/gate", "--from", "noon", "--to", "now"), 2, "'noon' is no time"),
+        (("site/gate", "--from", "noon", "--to", "now"), 2, "'noon' is not a time"),
         (("site/gate", "--to", "now"), 2, "--from"),
     ],
 )

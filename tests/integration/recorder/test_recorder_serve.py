@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from recorder.store.store import Segment, Store
+from recorder.store.directory import Segment, Store
 from sfu.signaling.link import BrokerUrl
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.media import make_file

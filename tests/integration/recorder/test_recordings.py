@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from recorder.capture.pipeline import Pipeline
-from recorder.store.store import Segment, Store
+from recorder.store.directory import Segment, Store
 from sfu.units import parse_rfc3339, rfc3339
 from tests.benchmarks.kill_recordings import MOST_LOST_S, camera, cameras, killed
 from tests.helpers.brokers import Mosquitto

@@ -17,14 +17,14 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from recorder.api import Lane, RecordingsApi
+from recorder.api import BoundedExecutor, RecordingsApi
 from recorder.playback import clip
 from recorder.playback.clip import ClipSpan
-from recorder.playback.playback import Playback
+from recorder.playback.queries import Playback
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
+from recorder.store.directory import SCRATCH, Segment, Store
 from recorder.store.index import layout_of
-from recorder.store.store import SCRATCH, Segment, Store
 from sfu.http.answers import Refusal
 from sfu.http.server import HttpServer, PageInfo
 from sfu.units import rfc3339
@@ -375,7 +375,7 @@ async def test_who_comes_when_clips_enough_are_made_is_told_to_come_back(
 
 
 async def test_so_much_looking_at_once_and_no_more() -> None:
-    lane, go_on = Lane("test", threads=1, waiting=1), threading.Event()
+    lane, go_on = BoundedExecutor("test", threads=1, waiting=1), threading.Event()
     running = [asyncio.ensure_future(lane.do(go_on.wait, PATIENCE_S)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Refusal, match="try again"):

@@ -8,7 +8,7 @@ import pytest
 
 from recorder import snapshots
 from recorder.playback import picture
-from recorder.snapshots import Busy, NoCamera, Shot, SnapshotError, Snapshots
+from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError, Snapshots
 from sfu.media.ingest.producer import Producer
 from tests.helpers.waiting import until
 from tests.unit.media.forward.test_consumer import Camera
@@ -140,7 +140,7 @@ def _key_frame() -> bytes:
 
 async def test_closing_ends_what_waits() -> None:
     snaps = taking(Camera())
-    task: asyncio.Task[Shot] = asyncio.create_task(snaps.take("0"))
+    task: asyncio.Task[Snapshot] = asyncio.create_task(snaps.take("0"))
     await asyncio.sleep(0)
     await snaps.close()
     with pytest.raises(asyncio.CancelledError):

@@ -16,7 +16,7 @@ from recorder.rules import Rule
 from recorder.segments.files import DiskFile
 from recorder.segments.recording import AskKeyFrame
 from recorder.segments.segment_files import Disk, Finished
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from sfu.clients.frames import OPUS
 from sfu.clients.packetize import PAYLOADS
 from sfu.media.formats.rtp import Packet

@@ -15,7 +15,7 @@ from recorder.capture.thread import RecorderThread
 from recorder.rules import Rule
 from recorder.segments.files import DiskFile
 from recorder.segments.segment_files import Disk
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from tests.helpers.recorded import complaints, probed
 from tests.unit.recorder.capture.test_pipeline import arrivals
 

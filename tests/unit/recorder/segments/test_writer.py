@@ -12,7 +12,7 @@ from recorder.segments.files import DiskFile, being_written, unless_written
 from recorder.segments.muxer import Muxer, MuxError
 from recorder.segments.writer import SegmentWriter
 from recorder.store import index
-from recorder.store.store import Store
+from recorder.store.directory import Store
 from tests.helpers.recorded import START_US, Unit, complaints, parameters, tracks_of, units
 
 

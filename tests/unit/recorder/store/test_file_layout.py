@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 
 from recorder.segments.muxer import Muxer
 from recorder.store import mp4, webm
-from recorder.store.file_layout import LOST, FileLayout, Read
+from recorder.store.file_layout import LOST, FileLayout, ReadBytes
 from tests.helpers.media import make_file
 from tests.helpers.recorded import muxed, tracks_of, units
 
-Parse = Callable[[Read, int], FileLayout]
+Parse = Callable[[ReadBytes, int], FileLayout]
 _CASES: dict[str, tuple[Parse, str | None, bool]] = {
     "h264+opus": (mp4.layout, "H264", True),
     "h264": (mp4.layout, "H264", False),
@@ -25,7 +25,7 @@ _CASES: dict[str, tuple[Parse, str | None, bool]] = {
 }
 
 
-def _read(data: bytes) -> Read:
+def _read(data: bytes) -> ReadBytes:
     return lambda at, size: data[at : at + size]
 
 

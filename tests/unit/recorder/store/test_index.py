@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from recorder.store import index as indexes
+from recorder.store.directory import INDEX, Store
 from recorder.store.index import Index
-from recorder.store.store import INDEX, Store
 from tests.helpers.recorded import START_US, record, units
 
 SECOND = 1_000_000

@@ -7,9 +7,9 @@ from typing import BinaryIO
 import pytest
 
 from recorder.store import index
+from recorder.store.directory import Segment, Store
 from recorder.store.file_layout import LOST, FileLayout
-from recorder.store.index import Layouts, layout_in, layout_of
-from recorder.store.store import Segment, Store
+from recorder.store.index import LayoutCache, layout_in, layout_of
 from tests.helpers.recorded import record
 
 
@@ -20,7 +20,7 @@ def segment(request: pytest.FixtureRequest, tmp_path: Path) -> Segment:
 
 def test_a_file_that_grows_byte_by_byte_is_known_as_well_as_one_read_at_once(segment: Segment) -> None:
     data = segment.path.read_bytes()
-    found = Layouts()
+    found = LayoutCache()
     ends = [part.offset + part.size for part in layout_of(segment.path).parts]
     for size in sorted({0, 10, *range(100, len(data), 4999), *ends, *(end - 1 for end in ends), len(data)}):
         segment.path.write_bytes(data[:size])
@@ -38,7 +38,7 @@ def test_only_what_came_is_read(segment: Segment, monkeypatch: pytest.MonkeyPatc
         return layout_in(file, suffix, before)
 
     monkeypatch.setattr(index, "layout_in", noting)
-    found = Layouts()
+    found = LayoutCache()
     two = found.of(segment.path)
     assert found.of(segment.path) is two
     segment.path.write_bytes(data)
@@ -47,7 +47,7 @@ def test_only_what_came_is_read(segment: Segment, monkeypatch: pytest.MonkeyPatc
 
 
 def test_another_file_in_its_place_is_read_anew(segment: Segment, tmp_path: Path) -> None:
-    found = Layouts()
+    found = LayoutCache()
     assert found.of(segment.path).parts
     other = tmp_path / "other"
     other.write_bytes(b"nonsense" * 100_000)
@@ -61,7 +61,7 @@ def test_few_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(index, "_MOST", 2)
     store = Store(tmp_path)
     paths = [record(store, peer=peer).path for peer in "abc"]
-    found = Layouts()
+    found = LayoutCache()
     first = found.of(paths[0])
     for path in paths[1:]:
         found.of(path)

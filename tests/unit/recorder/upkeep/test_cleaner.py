@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
-from recorder.store.store import Segment, Store
-from recorder.upkeep.cleaner import Cleaner, DeletionReason, Held, Policy, StorageLimits, choose
+from recorder.store.directory import Segment, Store
+from recorder.upkeep.cleaner import Candidate, Cleaner, DeletionReason, Policy, StorageLimits, choose
 from sfu.settings import OnFull
 from sfu.signaling.topics import contains
 from tests.helpers.recorded import START_US, record, tracks_of, units
@@ -24,14 +24,14 @@ LIMITS = st.builds(StorageLimits, age=st.none() | st.integers(0, 1000), size=st.
 ROOMS = ["a", "a/b", "a/b/c", "b", "ab"]
 
 
-def _held(start: int, *, room: str = "a", size: int = 100, protected: bool = False) -> Held:
+def _held(start: int, *, room: str = "a", size: int = 100, protected: bool = False) -> Candidate:
     """Ten seconds from this second on."""
     path = Path(f"/nowhere/{room}/cam/{start:08}.mp4")
-    return Held(Segment(start * SECOND, room, "cam", path), (start + 10) * SECOND, size, protected)
+    return Candidate(Segment(start * SECOND, room, "cam", path), (start + 10) * SECOND, size, protected)
 
 
 def _chosen(
-    held: list[Held], policy: Policy, *, now: int = 1000, free: int = 1000, **more: Callable[[Held], bool]
+    held: list[Candidate], policy: Policy, *, now: int = 1000, free: int = 1000, **more: Callable[[Candidate], bool]
 ) -> list[tuple[int, DeletionReason]]:
     return [
         (one.segment.start_us // SECOND, reason)
@@ -108,7 +108,7 @@ def test_protected_and_growing_ones_stay_and_others_go_for_them() -> None:
     growing=st.sets(st.integers(0, 19)),
 )  # fmt: skip
 def test_what_stays_is_within_the_policy_and_nothing_goes_without_need(
-    held: list[Held], everything: StorageLimits, rooms: dict[str, StorageLimits], keep_free: int, growing: set[int]
+    held: list[Candidate], everything: StorageLimits, rooms: dict[str, StorageLimits], keep_free: int, growing: set[int]
 ) -> None:
     policy = Policy(everything, rooms, keep_free)
     busy = {held[index].segment.path for index in growing if index < len(held)}

@@ -7,15 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from recorder.store.directory import Store
 from recorder.store.index import layout_of
-from recorder.store.store import Store
-from recorder.upkeep.cleaner import Cleaner, Deleted, Policy, StorageLimits
+from recorder.upkeep.cleaner import Cleaner, Deletion, Policy, StorageLimits
 from recorder.upkeep.keeper import Keeper
 from tests.helpers.recorded import START_US, complaints, record
 
 
 @contextmanager
-def keeping(store: Store, cleaner: Cleaner, told: list[Deleted], *, progressive: bool = False) -> Iterator[Keeper]:
+def keeping(store: Store, cleaner: Cleaner, told: list[Deletion], *, progressive: bool = False) -> Iterator[Keeper]:
     keeper = Keeper(store, cleaner, progressive=progressive, tell=told.append, every=0.01)
     keeper.start()
     try:
@@ -36,7 +36,7 @@ def test_it_begins_with_the_repair_and_goes_on_with_the_clean_up(tmp_path: Path)
     old, torn = record(store), record(store, start_us=time.time_ns() // 1000 - 60_000_000)
     with torn.path.open("ab") as file:
         file.write(b"\0\0\1\0moof" + bytes(20))
-    told: list[Deleted] = []
+    told: list[Deletion] = []
     cleaner = Cleaner(store, Policy(StorageLimits(age=86_400)))
     deadline = time.monotonic() + 10
     with keeping(store, cleaner, told) as keeper:
@@ -51,7 +51,7 @@ def test_a_full_disk_takes_the_oldest(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first, second = record(store), record(store, start_us=START_US + 60_000_000)
     free = [first.path.stat().st_size]
-    told: list[Deleted] = []
+    told: list[Deletion] = []
     with keeping(store, Cleaner(store, Policy(), free_bytes=lambda _: 10_000_000 - free[0]), told) as keeper:
         keeper.make_room()
         wait(time.monotonic() + 10, lambda: told)

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Final
 
 from recorder.playback import hls, picture
-from recorder.playback.export import export, scratch
-from recorder.playback.listing import Entry, Listing, Overview, gaps
-from recorder.playback.reader import ReadError
+from recorder.playback.export import export
+from recorder.playback.listing import ListedSegment, Listing, Overview, gaps
 from recorder.segments.files import being_written
-from recorder.store.index import Index, Layouts, Span
-from recorder.store.store import Segment, Store
+from recorder.store.directory import Segment, Store
+from recorder.store.index import Index, LayoutCache, Span
+from recorder.store.reader import ReadError
 
 _EVER_US: Final = 1 << 62
 _SAVE_S: Final = 30.0
@@ -45,7 +45,7 @@ class Playback:
     def __init__(self, store: Store, *, recording: Callable[[str, str], bool] | None = None) -> None:
         self.store = store
         self._recording = recording
-        self._layouts = Layouts()
+        self._layouts = LayoutCache()
         self._days: dict[tuple[str, str, date], _Day] = {}
         self._index = Index(store, self._layouts.of)
         self._indexing = threading.Lock()
@@ -65,7 +65,8 @@ class Playback:
         if until_us is None:
             until_us = max([since_us, *(span.end_us for span in spans)])
         entries = [
-            Entry(span, self.store.name(span.segment), _writing(span.segment), span.segment.protected) for span in spans
+            ListedSegment(span, self.store.name(span.segment), _writing(span.segment), span.segment.protected)
+            for span in spans
         ]
         return Listing(room, peer, since_us, until_us, tuple(entries), tuple(gaps(spans, since_us, until_us)))
 
@@ -92,7 +93,7 @@ class Playback:
         held = {".mp4", ".webm"} if webm else {".mp4"}
         spans = [span for span in self._spans(room, peer, since_us, until_us) if span.segment.path.suffix in held]
         files = [
-            hls.File(
+            hls.HlsFile(
                 url(self.store.name(span.segment)),
                 span.start_us,
                 self._layouts.of(span.segment.path),
@@ -121,7 +122,7 @@ class Playback:
         """A clip of the span on the recordings' disk, gone afterwards. ExportError, MuxError, OSError."""
         index = Index(self.store)  # it is at work for long, and the others would wait
         webm = any(span.segment.path.suffix == ".webm" for span in index.spans(room, peer, since_us, until_us))
-        with scratch(self.store, ".webm" if webm else ".mp4") as path:
+        with self.store.scratch(".webm" if webm else ".mp4") as path:
             yield export(index, room, peer, since_us=since_us, until_us=until_us, target=path).path
 
     def _overview(self, room: str, peer: str) -> Overview | None:

@@ -26,7 +26,7 @@ class ReadError(RuntimeError):
     """The file is gone, damaged, or holds nothing that plays."""
 
 
-class Read(NamedTuple):
+class RecordedPacket(NamedTuple):
     """One unit as its container has it; `pts_us` counts from the segment's start."""
 
     kind: Kind
@@ -50,7 +50,7 @@ class Reader:
                 layout = layout or layout_in(file, path.suffix)
                 if not layout.end:
                     raise ReadError(f"{path} holds nothing that plays")
-                source: Any = _Window(file, _pieces(layout, since_us, until_us)) if layout.parts else file
+                source: Any = _JoinedPieces(file, _pieces(layout, since_us, until_us)) if layout.parts else file
                 self._container = opened.enter_context(av.open(source, format=path.suffix[1:], buffer_size=_BUFFER))
                 if not layout.parts:
                     self._container.seek(since_us, backward=True)
@@ -69,10 +69,10 @@ class Reader:
     def __exit__(self, *reason: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._opened.close()
 
-    def packets(self) -> Iterator[Read]:
+    def packets(self) -> Iterator[RecordedPacket]:
         """Video from the key frame before the moment asked for, audio from that frame's time on; ReadError."""
         begun = "video" not in self.streams
-        waiting: list[Read] = []
+        waiting: list[RecordedPacket] = []
         for packet in self._all():
             if begun:
                 if packet.kind == "video" or packet.pts_us >= self._since_us or waiting:
@@ -86,13 +86,13 @@ class Reader:
                 yield from (held for held in waiting if held.pts_us >= packet.pts_us)
                 waiting.clear()
 
-    def _all(self) -> Iterator[Read]:
+    def _all(self) -> Iterator[RecordedPacket]:
         try:
             for packet in self._container.demux(list(self.streams.values())):
                 if packet.size and packet.pts is not None and packet.time_base is not None:
                     pts_us = round(packet.pts * packet.time_base * 1_000_000)
                     if self._until_us is None or pts_us < self._until_us:
-                        yield Read(_kind(packet.stream), pts_us, bytes(packet), packet.is_keyframe)
+                        yield RecordedPacket(_kind(packet.stream), pts_us, bytes(packet), packet.is_keyframe)
         except (OSError, av.FFmpegError) as error:
             raise ReadError(f"{self._path}: {error}") from error
 
@@ -111,7 +111,7 @@ def _pieces(layout: FileLayout, since_us: int, until_us: int | None) -> list[tup
     return [(0, layout.header), *((part.offset, part.size) for part in wanted)]
 
 
-class _Window:
+class _JoinedPieces:
     """Pieces of a file as one that FFmpeg reads from front to back."""
 
     def __init__(self, file: BinaryIO, pieces: Sequence[tuple[int, int]]) -> None:

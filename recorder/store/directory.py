@@ -8,9 +8,11 @@ file systems that know no extended attributes, and `touch` and `rm` can set it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -169,6 +171,19 @@ class Store:
                 (self.directory / parent).rmdir()
             except OSError:  # not empty
                 return
+
+    @contextlib.contextmanager
+    def scratch(self, suffix: str) -> Iterator[Path]:
+        """Makes an empty file on the recordings' disk, locked so that repair leaves it alone; deletes it at the end."""
+        directory = self.directory / SCRATCH
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=directory, suffix=suffix, delete=False) as file:
+            path = Path(file.name)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield path
+            finally:
+                path.unlink(missing_ok=True)
 
     def _home(self, room: str, peer: str) -> Path:
         levels = room if valid_room(room) else _escaped(room)

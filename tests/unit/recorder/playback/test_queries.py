@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.playback.export import ExportError
-from recorder.playback.hls import File, playlist
-from recorder.playback.playback import Playback
+from recorder.playback.hls import HlsFile, playlist
+from recorder.playback.queries import Playback
+from recorder.store.directory import Segment, Store
 from recorder.store.file_layout import FileLayout, Part
 from recorder.store.index import layout_of
-from recorder.store.store import Segment, Store
 from sfu.units import parse_rfc3339
 from tests.helpers.recorded import START_US, record
 
@@ -227,7 +227,7 @@ def test_key_frames_are_where_playlists_are_cut(tmp_path: Path) -> None:
         for n in range(30)
     ]
     text = playlist(
-        [File("a", START_US, FileLayout.of(100, parts, 400))], START_US, START_US + 60 * SECOND, growing=False
+        [HlsFile("a", START_US, FileLayout.of(100, parts, 400))], START_US, START_US + 60 * SECOND, growing=False
     )
     assert text is not None
     assert re.findall(r"EXTINF:(\d+)", text) == ["3", "3", "10", "10", "4"]
@@ -235,7 +235,7 @@ def test_key_frames_are_where_playlists_are_cut(tmp_path: Path) -> None:
     assert "TARGETDURATION:10\n" in text
     # Who begins within what no key frame begins gets what comes before, too.
     text = playlist(
-        [File("a", START_US, FileLayout.of(100, parts, 400))], START_US + 28 * SECOND, 1 << 62, growing=False
+        [HlsFile("a", START_US, FileLayout.of(100, parts, 400))], START_US + 28 * SECOND, 1 << 62, growing=False
     )
     assert text is not None
     assert re.findall(r"EXTINF:(\d+)", text) == ["10", "10", "4"]
