@@ -1,21 +1,21 @@
 // Puts the page together: broker, directory, views, wall, header; and passes changes on from one to the next.
 
-import { Archive } from "./archive.js";
-import { Broker } from "./broker.js";
-import { type Config, embedded, fetchConfig, publishOfAddress, roomOfAddress } from "./config.js";
-import { Directory } from "./directory.js";
-import { Empty } from "./empty.js";
-import { element } from "./dom.js";
-import { Header } from "./header.js";
+import { Archive } from "./recordings/archive.js";
+import { Broker } from "./net/broker.js";
+import { type Config, embedded, fetchConfig, publishOfAddress, roomOfAddress } from "./ui/config.js";
+import { Directory } from "./net/directory.js";
+import { Empty } from "./ui/empty.js";
+import { element } from "./ui/dom.js";
+import { Header } from "./ui/header.js";
 import { exposeHooks } from "./hooks.js";
-import { LoginDialog, rememberedLogin } from "./login.js";
-import { onNetworkChange } from "./network.js";
-import { Publishing } from "./publishing.js";
-import type { Session } from "./session.js";
-import { Spare } from "./spare.js";
-import { ViewSet } from "./viewset.js";
-import { Wall } from "./wall.js";
-import { deviceWords, linkWords } from "./words.js";
+import { LoginDialog, rememberedLogin } from "./ui/login.js";
+import { onNetworkChange } from "./net/network.js";
+import { Publishing } from "./publish/publishing.js";
+import type { Session } from "./session/session.js";
+import { Spare } from "./session/spare.js";
+import { ViewSet } from "./wall/viewset.js";
+import { Wall } from "./wall/wall.js";
+import { deviceWords, linkWords } from "./ui/words.js";
 
 const TICK_MS = 5_000;
 // What the broker retained comes right after a connection: the first offer waits for it, and fits all cameras.

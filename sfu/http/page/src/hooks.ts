@@ -1,14 +1,14 @@
 // window.__sfu: what tests and curious people may ask the page. Never used by the page itself.
 
-import type { Archive } from "./archive.js";
-import { Cushion, type Way } from "./cushion.js";
-import type { Publishing } from "./publishing.js";
-import { contains } from "./rooms.js";
-import type { Session } from "./session.js";
-import { Silence } from "./silence.js";
-import type { Tile } from "./tile.js";
-import type { ViewSet } from "./viewset.js";
-import type { Wall } from "./wall.js";
+import type { Archive } from "./recordings/archive.js";
+import { Cushion, type Way } from "./playout/cushion.js";
+import type { Publishing } from "./publish/publishing.js";
+import { contains } from "./net/rooms.js";
+import type { Session } from "./session/session.js";
+import { Silence } from "./session/silence.js";
+import type { Tile } from "./wall/tile.js";
+import type { ViewSet } from "./wall/viewset.js";
+import type { Wall } from "./wall/wall.js";
 
 export interface Parts {
   wall: Wall;

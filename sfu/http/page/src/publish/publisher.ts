@@ -1,9 +1,9 @@
 // This browser as a camera: its devices, and a session that sends them to one room.
 
-import type { PublishRequest } from "./config.js";
-import { randomId } from "./ids.js";
-import { Session, type Surroundings } from "./session.js";
-import { Watch } from "./watch.js";
+import type { PublishRequest } from "../ui/config.js";
+import { randomId } from "../net/ids.js";
+import { Session, type Surroundings } from "../session/session.js";
+import { Watch } from "../session/liveness.js";
 
 // The server reports once a second.
 const PATIENCE_MS = 2_500;

@@ -1,12 +1,12 @@
 // The dialog that makes this browser a camera, and the panel that is there while it is one.
 
-import type { PublishRequest } from "./config.js";
-import type { Directory } from "./directory.js";
-import { element, icon } from "./dom.js";
+import type { PublishRequest } from "../ui/config.js";
+import type { Directory } from "../net/directory.js";
+import { element, icon } from "../ui/dom.js";
 import { devicesAvailable, openDevices, Publisher, sendableCodecs, suggestedPeer } from "./publisher.js";
-import { validPeer, validRoom } from "./rooms.js";
-import type { Surroundings } from "./session.js";
-import { codecName, deviceWords, errorWords, INSECURE } from "./words.js";
+import { validPeer, validRoom } from "../net/rooms.js";
+import type { Surroundings } from "../session/session.js";
+import { codecName, deviceWords, errorWords, INSECURE } from "../ui/words.js";
 
 export class Publishing {
   readonly dialog: HTMLDialogElement;

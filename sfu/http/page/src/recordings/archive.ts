@@ -1,11 +1,11 @@
 // The way from the wall to the recordings: their code is loaded when first wanted, and the address remembers the moment.
 
-import { place } from "./config.js";
-import { element } from "./dom.js";
-import type { Camera } from "./recordings/catalogue.js";
-import type { View } from "./recordings/main.js";
+import { place } from "../ui/config.js";
+import { element } from "../ui/dom.js";
+import type { Camera } from "./data/catalogue.js";
+import type { View } from "./main.js";
 
-type Bundle = typeof import("./recordings/main.js");
+type Bundle = typeof import("./main.js");
 
 const FIELD = "recordings";
 const MOMENT = "at";

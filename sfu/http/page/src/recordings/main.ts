@@ -1,7 +1,7 @@
 // The bundle of its own that the wall loads when recordings are first wanted.
 
-import type { Camera } from "./catalogue.js";
-import { type Around, View } from "./view.js";
+import type { Camera } from "./data/catalogue.js";
+import { type Around, View } from "./ui/view.js";
 
 export type { Around, View };
 

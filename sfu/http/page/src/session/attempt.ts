@@ -1,7 +1,7 @@
 // One session of the contract: one RTCPeerConnection, one session id, offers out and answers in. Never starts another.
 
-import { randomId } from "./ids.js";
-import type { Envelope, SignalType } from "./messages.js";
+import { randomId } from "../net/ids.js";
+import type { Envelope, SignalType } from "../net/messages.js";
 import { CONFIGURATION } from "./spare.js";
 
 const REPEAT_AFTER_MS = [3_000, 6_000, 12_000];

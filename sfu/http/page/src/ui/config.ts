@@ -1,6 +1,6 @@
 // What the server tells the page, and what the page's own address asks for.
 
-import { validPeer, validRoom } from "./rooms.js";
+import { validPeer, validRoom } from "../net/rooms.js";
 
 export interface Config {
   name: string;

@@ -1,7 +1,7 @@
 // What stands in the middle while no camera does: why, and what to do about it.
 
 import { element, icon } from "./dom.js";
-import type { SignalError } from "./messages.js";
+import type { SignalError } from "../net/messages.js";
 import { errorWords, type Link } from "./words.js";
 
 export interface Emptiness {

@@ -1,7 +1,7 @@
 // The bar above the wall: where we are among the rooms, how things stand, and the button that makes this a camera.
 
 import { element, icon } from "./dom.js";
-import { ancestry, childrenOf, shortName } from "./rooms.js";
+import { ancestry, childrenOf, shortName } from "../net/rooms.js";
 import type { Health } from "./words.js";
 
 export class Header {

@@ -1,6 +1,6 @@
 // Asks for the broker's user and password when it wants one; remembers them for this tab alone.
 
-import type { Login } from "./broker.js";
+import type { Login } from "../net/broker.js";
 import { element } from "./dom.js";
 
 const KEY = "sfu.login";

@@ -1,7 +1,7 @@
 // States and error codes in words for people. Pure.
 
-import type { BrokerStatus } from "./broker.js";
-import type { SignalError } from "./messages.js";
+import type { BrokerStatus } from "../net/broker.js";
+import type { SignalError } from "../net/messages.js";
 
 const ERRORS: Record<string, string> = {
   bad_request: "The server did not understand this browser.",

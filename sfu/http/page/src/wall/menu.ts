@@ -1,9 +1,9 @@
 // A tile's menu about recordings: the way to them, and the switch that starts and stops them.
 
-import type { Archive } from "./archive.js";
-import { element, icon, iconButton } from "./dom.js";
-import type { Camera } from "./recordings/catalogue.js";
-import { shortName } from "./rooms.js";
+import type { Archive } from "../recordings/archive.js";
+import { element, icon, iconButton } from "../ui/dom.js";
+import type { Camera } from "../recordings/data/catalogue.js";
+import { shortName } from "../net/rooms.js";
 
 const PATIENCE_MS = 6_000;
 

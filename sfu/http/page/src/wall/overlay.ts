@@ -1,8 +1,8 @@
 // The figures of one window, laid over its picture for whoever wants to know how it is doing.
 
-import { element } from "./dom.js";
-import type { Measured } from "./monitor.js";
-import { codecName } from "./words.js";
+import { element } from "../ui/dom.js";
+import type { Measured } from "../playout/monitor.js";
+import { codecName } from "../ui/words.js";
 
 export interface Shown {
   width: number;

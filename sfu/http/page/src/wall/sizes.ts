@@ -1,6 +1,6 @@
 // Tells the server how large a view's windows are on this screen: a small one needs no large pictures.
 
-import type { Size } from "./messages.js";
+import type { Size } from "../net/messages.js";
 
 // A window that is pulled larger changes with each step of the hand.
 const AT_MOST_EACH_MS = 250;

@@ -1,12 +1,12 @@
 // One window on the screen: its picture, what is to be said about it, and its three buttons.
 
-import type { Archive } from "./archive.js";
-import { element, icon, iconButton, relabel } from "./dom.js";
+import type { Archive } from "../recordings/archive.js";
+import { element, icon, iconButton, relabel } from "../ui/dom.js";
 import { Menu } from "./menu.js";
 import { Overlay } from "./overlay.js";
-import { shortName } from "./rooms.js";
+import { shortName } from "../net/rooms.js";
 import type { Window } from "./view.js";
-import { errorWords, noteWords, reasonWords, THIN_LINK } from "./words.js";
+import { errorWords, noteWords, reasonWords, THIN_LINK } from "../ui/words.js";
 
 export type TileState = "empty" | "connecting" | "live" | "stalled" | "unplayable" | "audio";
 

@@ -1,12 +1,12 @@
 // A viewer of one room and its sub-rooms: windows that the server fills, switches and empties.
 
-import { randomId } from "./ids.js";
-import type { Size, SlotStatus } from "./messages.js";
-import { Measured, Monitor } from "./monitor.js";
-import { Session, type Surroundings } from "./session.js";
+import { randomId } from "../net/ids.js";
+import type { Size, SlotStatus } from "../net/messages.js";
+import { Measured, Monitor } from "../playout/monitor.js";
+import { Session, type Surroundings } from "../session/session.js";
 import { Sizes } from "./sizes.js";
-import { KINDS } from "./spare.js";
-import { Watch } from "./watch.js";
+import { KINDS } from "../session/spare.js";
+import { Watch } from "../session/liveness.js";
 
 export const MAX_WINDOWS = 16;
 // To a viewer of cameras that all stand still the server says several times a second that it is there.

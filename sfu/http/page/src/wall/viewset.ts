@@ -1,7 +1,7 @@
 // Which views the page holds: one on the chosen room, or one on each top-level room that has cameras.
 
-import { topLevel } from "./rooms.js";
-import type { Session, Surroundings } from "./session.js";
+import { topLevel } from "../net/rooms.js";
+import type { Session, Surroundings } from "../session/session.js";
 import { View } from "./view.js";
 
 // Each view is a connection; a wall of more top-level rooms than this asks for choosing one.

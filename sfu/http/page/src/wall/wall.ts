@@ -1,8 +1,8 @@
 // The tiles of all views on the screen: their grid, the enlarged one, the one that sounds, and the keys.
 
-import type { Archive } from "./archive.js";
-import { element } from "./dom.js";
-import { bestGrid } from "./layout.js";
+import type { Archive } from "../recordings/archive.js";
+import { element } from "../ui/dom.js";
+import { bestGrid } from "./grid.js";
 import { Tile } from "./tile.js";
 import type { View, Window } from "./view.js";
 

@@ -3,7 +3,7 @@
 import { type Camera, parts, Refused, segments } from "./catalogue.js";
 import type { Part } from "./playlist.js";
 import { GAP_MS } from "./spans.js";
-import { WholeFile } from "./whole.js";
+import { WholeFile } from "../play/file_source.js";
 
 const PAGE_MS = 120_000;
 // How far a playlist reaches into the time to come, which a growing segment moves into.

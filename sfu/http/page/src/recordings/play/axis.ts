@@ -1,6 +1,6 @@
 // A player's own time (seconds in its buffer) and the wall time it shows: the same pace, but small holes are closed. Pure.
 
-import { GAP_MS } from "./spans.js";
+import { GAP_MS } from "../data/spans.js";
 
 /** A stretch of one segment in the buffer: `media` in seconds, `wall` in ms. */
 interface Piece {

@@ -1,13 +1,13 @@
 // Fills a video element's MediaSource with recorded parts (W3C Media Source Extensions) as playing needs them.
 
 import { Axis } from "./axis.js";
-import { bytes, type Camera } from "./catalogue.js";
-import { kindsOf, mimeOf } from "./codecs.js";
-import type { Condition, Film } from "./film.js";
-import { type Part, segmentStart } from "./playlist.js";
-import { Reel } from "./reel.js";
-import { sortBlocks } from "./webm.js";
-import { WholeFile } from "./whole.js";
+import { bytes, type Camera } from "../data/catalogue.js";
+import { kindsOf, mimeOf } from "../data/codecs.js";
+import type { Condition, Film } from "./source.js";
+import { type Part, segmentStart } from "../data/playlist.js";
+import { Reel } from "../data/part_reader.js";
+import { sortBlocks } from "../data/webm.js";
+import { WholeFile } from "./file_source.js";
 
 // Any moment that is ever sought must lie before the end: 57 days on either side of the first.
 const DURATION_S = 1e7;

@@ -1,10 +1,10 @@
 // Plays a camera's recordings by wall time: any moment, any speed, over cuts and gaps by itself. Knows nothing of the screen.
 
-import type { Camera } from "./catalogue.js";
-import { Feed } from "./feed.js";
-import type { Film } from "./film.js";
-import { GAP_MS, type Span } from "./spans.js";
-import { Whole, WholeFile } from "./whole.js";
+import type { Camera } from "../data/catalogue.js";
+import { Feed } from "./mse_source.js";
+import type { Film } from "./source.js";
+import { GAP_MS, type Span } from "../data/spans.js";
+import { Whole, WholeFile } from "./file_source.js";
 
 export const SPEEDS = [1, 2, 4, 8, 16] as const;
 export type Speed = (typeof SPEEDS)[number];

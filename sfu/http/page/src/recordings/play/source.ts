@@ -1,6 +1,6 @@
 // What a player needs of whatever gives its video element pictures by wall time.
 
-import type { Span } from "./spans.js";
+import type { Span } from "../data/spans.js";
 
 /** `edge`: what comes next is yet to be recorded. `broken`: another film has to go on at `resumeAt`. */
 export type Condition = "loading" | "edge" | "end" | "broken" | "failed";

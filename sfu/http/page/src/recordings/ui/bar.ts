@@ -1,11 +1,11 @@
 // The bar of a day: shown by a canvas, moved by mouse, touch and wheel. What a moment means is up to the view.
 
-import { element } from "../dom.js";
+import { element } from "../../ui/dom.js";
 import { SHORTEST_MS } from "./clip.js";
 import { clock } from "./format.js";
 import { type Colours, HEIGHT, LANE, OVERVIEW, paint } from "./paint.js";
 import { clamp, dayOf, following, moved, zoomed } from "./scale.js";
-import { type Segment, type Span, stretches } from "./spans.js";
+import { type Segment, type Span, stretches } from "../data/spans.js";
 
 const GRIP_PX = 14;
 const LEAST_SHARE = 0.12;

@@ -1,10 +1,10 @@
 // A span to download: chosen on the bar, told in words, fetched as one file.
 
-import { element } from "../dom.js";
-import { type Camera, exportUrl } from "./catalogue.js";
+import { element } from "../../ui/dom.js";
+import { type Camera, exportUrl } from "../data/catalogue.js";
 import { clock, lengthWords, sizeWords } from "./format.js";
 import { button, symbol } from "./icons.js";
-import { bytesOf, type Segment, type Span } from "./spans.js";
+import { bytesOf, type Segment, type Span } from "../data/spans.js";
 
 const FIRST_MS = 60_000;
 export const SHORTEST_MS = 1_000;

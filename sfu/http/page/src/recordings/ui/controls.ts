@@ -1,8 +1,8 @@
 // The buttons below the picture: play, steps, speed, sound.
 
-import { element } from "../dom.js";
+import { element } from "../../ui/dom.js";
 import { button, redraw } from "./icons.js";
-import { type Player, SPEEDS } from "./player.js";
+import { type Player, SPEEDS } from "../play/player.js";
 
 export interface Steps {
   toggle(): void;

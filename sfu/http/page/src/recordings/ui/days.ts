@@ -1,10 +1,10 @@
 // Chooses a day: one step back or on among those with recordings, or from a month's calendar that marks them.
 
-import { element } from "../dom.js";
+import { element } from "../../ui/dom.js";
 import { dayName } from "./format.js";
 import { button, symbol } from "./icons.js";
 import { dayOf } from "./scale.js";
-import type { Span } from "./spans.js";
+import type { Span } from "../data/spans.js";
 
 const MONTH = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
 const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: "narrow" });

@@ -1,6 +1,6 @@
 // The drawings of the player's buttons.
 
-import { drawing, element } from "../dom.js";
+import { drawing, element } from "../../ui/dom.js";
 
 const PATHS = {
   back: "M15 5l-7 7 7 7",

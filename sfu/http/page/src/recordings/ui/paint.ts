@@ -2,7 +2,7 @@
 
 import { clock } from "./format.js";
 import { ticks } from "./scale.js";
-import type { Segment, Span } from "./spans.js";
+import type { Segment, Span } from "../data/spans.js";
 
 /** In CSS pixels from the top. */
 export const OVERVIEW = { top: 2, bottom: 10 };

@@ -1,6 +1,6 @@
 // The part of a day that the bar shows, and how it is zoomed and moved; where its ticks stand. Pure.
 
-import type { Span } from "./spans.js";
+import type { Span } from "../data/spans.js";
 
 const SECOND = 1_000;
 const MINUTE = 60 * SECOND;

@@ -1,10 +1,10 @@
 // The small picture above the pointer: one request at a time, the latest wish wins, what was shown once is kept.
 
-import { element } from "../dom.js";
-import { type Camera, thumbnailUrl } from "./catalogue.js";
+import { element } from "../../ui/dom.js";
+import { type Camera, thumbnailUrl } from "../data/catalogue.js";
 import { clock } from "./format.js";
 import { clamp } from "./scale.js";
-import type { Span } from "./spans.js";
+import type { Span } from "../data/spans.js";
 
 const WIDTH = 160;
 const KEPT = 240;

@@ -1,17 +1,17 @@
 // The recordings of one camera at a time: picture, bar, day, and what may be done with them. Puts the parts together.
 
-import { element } from "../dom.js";
+import { element } from "../../ui/dom.js";
 import { Bar } from "./bar.js";
-import { type Camera, cameras, protect, type Recorded, Refused, segments } from "./catalogue.js";
+import { type Camera, cameras, protect, type Recorded, Refused, segments } from "../data/catalogue.js";
 import { Clip } from "./clip.js";
 import { Controls } from "./controls.js";
 import { Days } from "./days.js";
-import { supported } from "./feed.js";
+import { supported } from "../play/mse_source.js";
 import { clock, dayName } from "./format.js";
 import { button, redraw, symbol } from "./icons.js";
-import { Player } from "./player.js";
+import { Player } from "../play/player.js";
 import { dayOf } from "./scale.js";
-import { at, neighbour, type Segment, type Span, stretches } from "./spans.js";
+import { at, neighbour, type Segment, type Span, stretches } from "../data/spans.js";
 import { Thumbnails } from "./thumbnails.js";
 import { type Words, words } from "./words.js";
 

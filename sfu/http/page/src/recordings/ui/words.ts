@@ -1,7 +1,7 @@
 // What is laid over the picture: why there is none, and what is being jumped over. Pure.
 
 import { clock, lengthWords } from "./format.js";
-import type { Player } from "./player.js";
+import type { Player } from "../play/player.js";
 
 export interface Words {
   /** `note` stands in a corner of the picture, `gap` in its middle, `wait` too but late; anything else covers it. */
