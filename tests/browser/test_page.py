@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -312,60 +311,3 @@ async def test_figures_lie_over_the_pictures_that_somebody_asks_about(scene: Sce
     await page.get_by_role("button", name="Figures (i)").last.click()
     await expect(figures).to_have_count(1)
     await expect(page.locator(".tile.enlarged")).to_have_count(0)
-
-
-def way(nacks: int, freezes: int = 0, trip: float | None = 120.0, dropped: int = 0) -> dict[str, float | None]:
-    return {"nacks": nacks, "freezes": freezes, "dropped": dropped, "roundTrip": trip, "jitter": 20.0}
-
-
-async def cushioned(page: Page, *looks: dict[str, float | None]) -> list[float | None]:
-    """The delay wished after each look, one a second."""
-    targets: list[float | None] = await page.evaluate(
-        "(looks) => __sfu.cushion(looks)", [[look, 1000 * second] for second, look in enumerate(looks)]
-    )
-    return targets
-
-
-async def test_a_window_keeps_pictures_for_as_long_as_repairs_take(scene: Scene) -> None:
-    page = await scene.open()
-    assert await cushioned(page, *[way(0)] * 100) == [None] * 100, "a clean link"
-    one_loss = [way(0), way(1), *[way(1)] * 100]
-    assert await cushioned(page, *one_loss) == [None] * 102, "one packet lost"
-    raised = await cushioned(page, way(0), way(1), way(2), way(3))
-    assert raised == [None, None, 280, 280], "at once, and without a change while it goes on"
-    assert (await cushioned(page, way(0, trip=None), way(1, trip=None), way(2, trip=None)))[2] == 250
-    frozen = await cushioned(page, way(0), way(1), *(way(n, freezes=n) for n in range(2, 12)))
-    rises = [target for target in frozen if target is not None]
-    assert rises == sorted(rises)
-    assert (rises[1], rises[-1]) == (350, 600), "more for each freeze, and not without limit"
-    late = await cushioned(page, way(0), way(1), *(way(n, dropped=n) for n in range(2, 12)))
-    assert late == frozen, "so, too, for pictures that came too late to be shown"
-
-
-async def test_a_window_of_a_clean_link_slowly_gives_up_what_it_kept(scene: Scene) -> None:
-    page = await scene.open()
-    targets = await cushioned(page, way(0), way(1), way(2), *[way(2)] * 60)
-    assert targets[3:33] == [280] * 30
-    falling = [target or 0 for target in targets[33:]]
-    assert all(0 <= earlier - later <= 50 for earlier, later in itertools.pairwise(falling))
-    assert targets[-1] is None
-
-
-async def test_a_way_is_dead_once_nothing_came_for_long_enough(scene: Scene) -> None:
-    page = await scene.open()
-
-    async def silences(*looks: tuple[int | None, bool]) -> list[float]:
-        """When the way would be given up, with a look each 0.2 s."""
-        timed = [[*look, 200 * number] for number, look in enumerate(looks)]
-        times: list[float] = await page.evaluate("(looks) => __sfu.silences(600, looks)", timed)
-        return times
-
-    def quiet(looks: int, of: int | None = 7) -> list[tuple[int | None, bool]]:
-        return [(of, False)] * looks
-
-    assert await silences(*[(number, False) for number in range(20)]) == []
-    assert await silences(*quiet(20, None)) == [], "nothing was to be expected"
-    assert await silences(*quiet(20)) == [600], "once"
-    assert await silences(*quiet(5), *quiet(5, 8)) == [600, 1600], "another address has died"
-    assert await silences(*quiet(5), (8, True), *quiet(10, 8)) == [600, 2200], "it came to life again by itself"
-    assert await page.evaluate("__sfu.silences(600, [[1, false, 0], [1, false, 9000], [2, false, 9200]])") == []

@@ -9,13 +9,16 @@ import { element } from "./ui/dom.js";
 import { Header } from "./ui/header.js";
 import { exposeHooks } from "./hooks.js";
 import { LoginDialog, rememberedLogin } from "./ui/login.js";
-import { onNetworkChange } from "./net/network.js";
+import { onNetworkChange } from "./net/broker.js";
 import { Publishing } from "./publish/publishing.js";
 import type { Session } from "./session/session.js";
 import { Spare } from "./session/spare.js";
 import { ViewSet } from "./wall/viewset.js";
 import { Wall } from "./wall/wall.js";
-import { deviceWords, linkWords } from "./ui/words.js";
+import { deviceErrorText, statusText } from "./ui/words.js";
+
+/** True in bundles that browser tests run; esbuild removes the hooks from all others. */
+declare const HOOKS: boolean;
 
 const TICK_MS = 5_000;
 // What the broker retained comes right after a connection: the first offer waits for it, and fits all cameras.
@@ -61,7 +64,7 @@ class App {
     this.publishAsAsked();
     this.archive?.follow();
     const { wall, views, publishing, archive } = this;
-    exposeHooks({ wall, views, publishing, archive, health: () => this.health() });
+    if (HOOKS) exposeHooks({ wall, views, publishing, archive, health: () => this.health() });
   }
 
   /** The bare player has none: it is live pictures in a frame of somebody else's. */
@@ -125,7 +128,7 @@ class App {
   private describe(): void {
     const shown = this.wall.shown();
     const link = { broker: this.broker.status, serverOnline: this.directory.serverOnline };
-    const words = linkWords(link, shown.some((tile) => tile.state === "live"));
+    const words = statusText(link, shown.some((tile) => tile.state === "live"));
     const refusal = this.views.list().find((view) => view.session.phase === "refused")?.session.error ?? null;
     this.empty.update({ hidden: shown.length > 0, room: this.views.room, link, refusal });
     const hidden = this.views.hidden();
@@ -140,7 +143,7 @@ class App {
   private publishAsAsked(): void {
     const request = publishOfAddress();
     if (!request || !this.publishing) return;
-    this.publishing.publish(request).catch((error: unknown) => console.error(deviceWords(error), error));
+    this.publishing.publish(request).catch((error: unknown) => console.error(deviceErrorText(error), error));
   }
 }
 

@@ -1,11 +1,9 @@
-// window.__sfu: what tests and curious people may ask the page. Never used by the page itself.
+// window.__sfu: lets browser tests read the page's state. Only in bundles of an editable install (`build.py` defines HOOKS); never used by the page itself.
 
 import type { Archive } from "./recordings/archive.js";
-import { Cushion, type Way } from "./playout/cushion.js";
 import type { Publishing } from "./publish/publishing.js";
 import { contains } from "./net/rooms.js";
 import type { Session } from "./session/session.js";
-import { Silence } from "./session/silence.js";
 import type { Tile } from "./wall/tile.js";
 import type { ViewSet } from "./wall/viewset.js";
 import type { Wall } from "./wall/wall.js";
@@ -34,16 +32,6 @@ export function exposeHooks({ wall, views, publishing, archive, health }: Parts)
       publisher: () => publisherStats(publishing),
       health,
       recordings: () => archive?.report() ?? null,
-      /** What a window would keep of a way that was [so, at ms], step by step. */
-      cushion: (looks: [Way, number][]) => {
-        const cushion = new Cushion();
-        return looks.map(([way, now]) => cushion.update(way, now));
-      },
-      /** Of the looks [bytes, mending, at ms] those at which a way would be given up that may be silent for so long. */
-      silences: (patience: number, looks: [number | null, boolean, number][]) => {
-        const silence = new Silence(patience);
-        return looks.filter((look) => silence.look(...look)).map(([, , now]) => now);
-      },
     },
   });
 }

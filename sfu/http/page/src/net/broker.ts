@@ -2,9 +2,6 @@
 
 import mqtt, { type MqttClient } from "mqtt";
 
-import { randomId } from "./ids.js";
-import { onNetworkChange } from "./network.js";
-
 export type BrokerStatus = "connecting" | "connected" | "away" | "refused";
 
 export interface Login {
@@ -146,4 +143,30 @@ function matches(filter: string, topic: string): boolean {
   const wanted = filter.split("/");
   const levels = topic.split("/");
   return wanted.length === levels.length && wanted.every((level, index) => level === "+" || level === levels[index]);
+}
+
+interface NetworkInformation extends EventTarget {
+  readonly type?: string;
+}
+
+export function onNetworkChange(changed: () => void): void {
+  addEventListener("online", changed);
+  const { connection } = navigator as { connection?: NetworkInformation };
+  let before = connection?.type;
+  // It speaks of the network's speed, too, and often.
+  connection?.addEventListener("change", () => {
+    const { type } = connection;
+    if (type === before) return;
+    before = type;
+    if (type !== "none") changed();
+  });
+}
+
+/** A random UUID (RFC 9562 section 5.4), fit for a peer id and for a session. */
+export function randomId(): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  bytes[6] = (bytes[6]! & 0x0f) | 0x40;
+  bytes[8] = (bytes[8]! & 0x3f) | 0x80;
+  const hex = Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }

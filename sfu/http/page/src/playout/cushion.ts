@@ -1,7 +1,7 @@
 // How long a window keeps pictures and sound before it shows them, so that what was lost comes again in time. Pure.
 
 /** What has happened on a window's way so far: counts since its beginning, times in ms. */
-export interface Way {
+export interface PathStats {
   /** Requests for lost packets. */
   nacks: number;
   freezes: number;
@@ -14,7 +14,7 @@ export interface Way {
 
 // A packet is asked for after one way, sent again after the other one, and half of that again for a late one.
 const TRIPS = 1.5;
-// What was lost between the camera and the server is repaired there first; how long that takes nothing here tells.
+// What was lost between the camera and the server is retransmitted there first; how long that takes nothing here tells.
 const CAMERA_MS = 60;
 const UNKNOWN_TRIP_MS = 100;
 const MOST_MS = 600;
@@ -31,12 +31,12 @@ export class Cushion {
   /** ms to keep; null leaves it to the browser. */
   target: number | null = null;
 
-  private before: Way | null = null;
+  private before: PathStats | null = null;
   private seenAt = 0;
   private lossAt = -Infinity;
 
   /** To be called about once a second with ms of any one clock; returns the new `target`. */
-  update(way: Way, now: number): number | null {
+  update(way: PathStats, now: number): number | null {
     const { before, seenAt } = this;
     this.before = way;
     this.seenAt = now;
@@ -46,7 +46,7 @@ export class Cushion {
     return this.target;
   }
 
-  private lost(way: Way, late: boolean, now: number): void {
+  private lost(way: PathStats, late: boolean, now: number): void {
     const again = now - this.lossAt < TWICE_WITHIN_MS;
     this.lossAt = now;
     if (!again && this.target === null) return;

@@ -1,13 +1,13 @@
 // Looks at a view's connection once a second: each window gets its figures, and keeps as much as its way needs.
 
 import { Cushion } from "./cushion.js";
-import { type Figures, figuresOf, type Rates, ratesBetween } from "./stats.js";
+import { type VideoStats, videoStats, type Rates, ratesBetween } from "./stats.js";
 
 const EVERY_MS = 1_000;
 
 /** What one window's way was last seen to be. */
-export class Measured {
-  figures: Figures | null = null;
+export class WindowStats {
+  figures: VideoStats | null = null;
   rates: Rates | null = null;
 
   private readonly cushion = new Cushion();
@@ -18,7 +18,7 @@ export class Measured {
   }
 
   /** Returns whether `cushioned` may have changed. */
-  update(figures: Figures, now: number): boolean {
+  update(figures: VideoStats, now: number): boolean {
     this.rates = this.figures && ratesBetween(this.figures, figures);
     this.figures = figures;
     const before = this.cushion.target;
@@ -27,16 +27,16 @@ export class Measured {
 }
 
 /** What is looked at: a window of a view. */
-export interface Measurable {
+export interface MonitoredWindow {
   readonly mid: string | null;
-  readonly measured: Measured;
+  readonly measured: WindowStats;
   readonly receivers: RTCRtpReceiver[];
 }
 
 export class Monitor {
   private readonly timer: number;
 
-  constructor(connection: () => RTCPeerConnection | null, windows: readonly Measurable[]) {
+  constructor(connection: () => RTCPeerConnection | null, windows: readonly MonitoredWindow[]) {
     this.timer = window.setInterval(() => {
       const present = connection();
       if (present?.connectionState === "connected") void look(present, windows);
@@ -48,10 +48,10 @@ export class Monitor {
   }
 }
 
-async function look(connection: RTCPeerConnection, windows: readonly Measurable[]): Promise<void> {
+async function look(connection: RTCPeerConnection, windows: readonly MonitoredWindow[]): Promise<void> {
   const reports = await connection.getStats();
   for (const { mid, measured, receivers } of windows) {
-    const figures = figuresOf(reports, mid);
+    const figures = videoStats(reports, mid);
     if (figures && measured.update(figures, performance.now())) keep(receivers, measured.cushioned);
   }
 }

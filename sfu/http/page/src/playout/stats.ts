@@ -3,7 +3,7 @@
 type Report = Record<string, unknown>;
 
 /** Counts since the connection began, times in ms. */
-export interface Figures {
+export interface VideoStats {
   /** ms of the reports' own clock. */
   at: number;
   bytes: number;
@@ -11,7 +11,7 @@ export interface Figures {
   lost: number;
   nacks: number;
   /** Packets that were sent to us again. */
-  repaired: number;
+  retransmitted: number;
   decoded: number;
   freezes: number;
   dropped: number;
@@ -24,7 +24,7 @@ export interface Figures {
 }
 
 /** Of the video section `mid`; null while nothing has come in it. */
-export function figuresOf(reports: RTCStatsReport, mid: string | null): Figures | null {
+export function videoStats(reports: RTCStatsReport, mid: string | null): VideoStats | null {
   let inbound: Report | undefined;
   reports.forEach((report: Report) => {
     if (report.type === "inbound-rtp" && report.mid === mid) inbound = report;
@@ -37,7 +37,7 @@ export function figuresOf(reports: RTCStatsReport, mid: string | null): Figures 
     received: count("packetsReceived"),
     lost: count("packetsLost"),
     nacks: count("nackCount"),
-    repaired: count("retransmittedPacketsReceived"),
+    retransmitted: count("retransmittedPacketsReceived"),
     decoded: count("framesDecoded"),
     freezes: count("freezeCount"),
     dropped: count("framesDropped"),
@@ -67,7 +67,7 @@ export interface Rates {
   buffer: number | null;
 }
 
-export function ratesBetween(before: Figures, after: Figures): Rates | null {
+export function ratesBetween(before: VideoStats, after: VideoStats): Rates | null {
   const seconds = (after.at - before.at) / 1000;
   if (seconds <= 0) return null;
   const emitted = after.emitted - before.emitted;

@@ -1,7 +1,7 @@
 // This browser as a camera: its devices, and a session that sends them to one room.
 
 import type { PublishRequest } from "../ui/config.js";
-import { randomId } from "../net/ids.js";
+import { randomId } from "../net/broker.js";
 import { Session, type Surroundings } from "../session/session.js";
 import { Watch } from "../session/liveness.js";
 

@@ -6,7 +6,7 @@ import { element, icon } from "../ui/dom.js";
 import { devicesAvailable, openDevices, Publisher, sendableCodecs, suggestedPeer } from "./publisher.js";
 import { validPeer, validRoom } from "../net/rooms.js";
 import type { Surroundings } from "../session/session.js";
-import { codecName, deviceWords, errorWords, INSECURE } from "../ui/words.js";
+import { codecName, deviceErrorText, errorText, INSECURE } from "../ui/words.js";
 
 export class Publishing {
   readonly dialog: HTMLDialogElement;
@@ -94,7 +94,7 @@ export class Publishing {
     this.start.disabled = true;
     this.publish({ room, peer, codec: this.codec.value || null, audio: this.audio.checked })
       .then(() => this.dialog.close())
-      .catch((error: unknown) => (this.problem.textContent = deviceWords(error)))
+      .catch((error: unknown) => (this.problem.textContent = deviceErrorText(error)))
       .finally(() => (this.start.disabled = false));
   }
 
@@ -115,7 +115,7 @@ export class Publishing {
       waiting: "Waiting for the server",
       connecting: "Connecting",
       connected: "On air",
-      refused: session.error ? errorWords(session.error) : "Refused",
+      refused: session.error ? errorText(session.error) : "Refused",
       closed: "",
     }[session.phase];
     this.words.textContent = session.phase === "connected" ? `On air: ${request.room} / ${request.peer}` : state;

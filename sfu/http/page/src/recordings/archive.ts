@@ -3,7 +3,7 @@
 import { place } from "../ui/config.js";
 import { element } from "../ui/dom.js";
 import type { Camera } from "./data/catalogue.js";
-import type { View } from "./main.js";
+import type { RecordingsView } from "./main.js";
 
 type Bundle = typeof import("./main.js");
 
@@ -20,7 +20,7 @@ export class Archive {
   /** Goes to the live picture of a camera. */
   onLive: (camera: Camera) => void = () => undefined;
 
-  private view: View | null = null;
+  private view: RecordingsView | null = null;
   private bundle: Promise<Bundle> | null = null;
   private opening = 0;
 

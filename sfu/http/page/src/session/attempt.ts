@@ -1,6 +1,6 @@
 // One session of the contract: one RTCPeerConnection, one session id, offers out and answers in. Never starts another.
 
-import { randomId } from "../net/ids.js";
+import { randomId } from "../net/broker.js";
 import type { Envelope, SignalType } from "../net/messages.js";
 import { CONFIGURATION } from "./spare.js";
 

@@ -2,7 +2,7 @@
 
 import { element, icon } from "./dom.js";
 import type { SignalError } from "../net/messages.js";
-import { errorWords, type Link } from "./words.js";
+import { errorText, type Link } from "./words.js";
 
 export interface Emptiness {
   hidden: boolean;
@@ -45,7 +45,7 @@ function describe(room: string | null, link: Link, refusal: SignalError | null):
   if (link.serverOnline === null) {
     return [true, "Looking for the server", "The broker is here; no server has announced itself yet."];
   }
-  if (refusal) return [false, "The server said no", errorWords(refusal)];
+  if (refusal) return [false, "The server said no", errorText(refusal)];
   const where = room === null ? "No camera is on air." : `No camera is on air in ${room}.`;
   return [false, "Waiting for a camera", `${where} The first one appears here by itself.`];
 }

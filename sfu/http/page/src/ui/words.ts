@@ -18,7 +18,7 @@ const ERRORS: Record<string, string> = {
   internal: "The server had a fault. Trying again.",
 };
 
-export function errorWords(error: SignalError): string {
+export function errorText(error: SignalError): string {
   return ERRORS[error.code] ?? (error.message || ERRORS.internal!);
 }
 
@@ -32,16 +32,16 @@ export function codecName(codec: string): string {
 export const THIN_LINK = "thin_link";
 
 /** What is to be said beside a picture that is shown all the same. */
-export function noteWords(reason: string | undefined): string {
+export function noteText(reason: string | undefined): string {
   return reason === THIN_LINK ? "Slide show: the link is thin" : "";
 }
 
 /** Why a window with a camera in it shows no picture, or null when it should show one. */
-export function reasonWords(reason: string | undefined, codec: string | undefined): [string, string] | null {
+export function reasonText(reason: string | undefined, codec: string | undefined): [string, string] | null {
   if (reason === "codec") {
     return [`This browser cannot play ${codec ? codecName(codec) : "this camera's codec"}`, "Another browser may."];
   }
-  // Not a reason to show nothing: `noteWords` has a word on it.
+  // Not a reason to show nothing: `noteText` has a word on it.
   if (reason === THIN_LINK) return null;
   if (reason === "away") return ["This camera is away", "Its picture comes back when it does."];
   return reason ? ["No picture", reason] : null;
@@ -55,7 +55,7 @@ export interface Link {
 export type Health = "good" | "busy" | "bad";
 
 /** How things stand between us and the cameras; pictures that play go on through all of it. */
-export function linkWords({ broker, serverOnline }: Link, playing: boolean): [Health, string] {
+export function statusText({ broker, serverOnline }: Link, playing: boolean): [Health, string] {
   const suffix = playing ? "; pictures go on" : "";
   if (broker === "refused") return ["bad", "The broker wants a login"];
   // Our way to the broker may lead through the server: one that has said goodbye takes it along.
@@ -66,7 +66,7 @@ export function linkWords({ broker, serverOnline }: Link, playing: boolean): [He
   return ["good", "Connected"];
 }
 
-export function deviceWords(error: unknown): string {
+export function deviceErrorText(error: unknown): string {
   const name = error instanceof DOMException ? error.name : "";
   if (name === "NotAllowedError") return "The browser did not allow the camera. Its address bar can change that.";
   if (name === "NotFoundError" || name === "OverconstrainedError") return "No camera was found on this device.";

@@ -1,7 +1,7 @@
 // The figures of one window, laid over its picture for whoever wants to know how it is doing.
 
 import { element } from "../ui/dom.js";
-import type { Measured } from "../playout/monitor.js";
+import type { WindowStats } from "../playout/monitor.js";
 import { codecName } from "../ui/words.js";
 
 export interface Shown {
@@ -11,7 +11,7 @@ export interface Shown {
   /** ms from the wish to see this camera to its first picture; null while there is none. */
   start: number | null;
   sparse: boolean;
-  measured: Measured;
+  measured: WindowStats;
 }
 
 export class Overlay {
@@ -40,7 +40,7 @@ export function rows({ width, height, codec, start, sparse, measured }: Shown): 
     ["Picture", width ? [`${width} × ${height}`, rates && `${Math.round(rates.fps)} fps`, codec && codecName(codec)].filter(Boolean).join(", ") : null],
     ["Sent", sparse ? "key frames alone: the link is thin" : "everything"],
     ["Bitrate", rates && bits(rates.bitrate)],
-    ["Lost", figures && `${figures.lost} of ${figures.received + figures.lost} packets, ${figures.repaired} sent again`],
+    ["Lost", figures && `${figures.lost} of ${figures.received + figures.lost} packets, ${figures.retransmitted} sent again`],
     ["Frozen", figures && (figures.freezes ? `${(figures.frozen / 1000).toFixed(1)} s in ${figures.freezes} freezes` : "never")],
     ["Buffer", rates?.buffer == null ? null : `${ms(rates.buffer)}${cushioned === null ? "" : `, ${ms(cushioned)} wanted for repairs`}`],
     ["Round trip", figures?.roundTrip == null ? null : ms(figures.roundTrip)],

@@ -11,7 +11,7 @@ export interface Sized {
   readonly size: Size | null;
 }
 
-export class Sizes {
+export class SizeReports {
   private timer = 0;
   private readonly told = new Map<string, string>();
 

@@ -5,8 +5,8 @@ import { element, icon, iconButton, relabel } from "../ui/dom.js";
 import { Menu } from "./menu.js";
 import { Overlay } from "./overlay.js";
 import { shortName } from "../net/rooms.js";
-import type { Window } from "./view.js";
-import { errorWords, noteWords, reasonWords, THIN_LINK } from "../ui/words.js";
+import type { WallWindow } from "./view.js";
+import { errorText, noteText, reasonText, THIN_LINK } from "../ui/words.js";
 
 export type TileState = "empty" | "connecting" | "live" | "stalled" | "unplayable" | "audio";
 
@@ -44,7 +44,7 @@ export class Tile {
   private readonly menu: Menu | null;
 
   constructor(
-    readonly window: Window,
+    readonly window: WallWindow,
     private readonly actions: TileActions,
     archive: Archive | null,
   ) {
@@ -113,12 +113,12 @@ export class Tile {
     this.title.textContent = source?.peer ?? "";
     this.place.textContent = source ? source.room : "";
     this.soundButton.hidden = !audio?.source;
-    setText(this.note, noteWords(video?.reason));
+    setText(this.note, noteText(video?.reason));
     setText(this.sign, source && this.actions.recording(source.room) ? "REC" : "");
     this.menu?.update();
     this.countFrames(now);
     this.describe();
-    this.setState(this.judge(now), reasonWords(video?.reason, video?.source?.codec));
+    this.setState(this.judge(now), reasonText(video?.reason, video?.source?.codec));
   }
 
   private measure(): void {
@@ -152,7 +152,7 @@ export class Tile {
   private judge(now: number): TileState {
     const { source, video, view } = this.window;
     if (!source) return "empty";
-    if (reasonWords(video?.reason, undefined)) return "unplayable";
+    if (reasonText(video?.reason, undefined)) return "unplayable";
     if (!video?.source) return "audio";
     if (this.firstFrameAt === null || view.session.phase !== "connected") return "connecting";
     // A hidden page decodes what it likes; nothing is to be concluded from it.
@@ -187,7 +187,7 @@ export class Tile {
 
   private sessionWords(): [string, string] {
     const { phase, error } = this.window.view.session;
-    if (phase === "refused" && error) return [errorWords(error), ""];
+    if (phase === "refused" && error) return [errorText(error), ""];
     return [phase === "waiting" ? "Waiting for the server" : "Connecting", ""];
   }
 

@@ -1,10 +1,10 @@
 // A viewer of one room and its sub-rooms: windows that the server fills, switches and empties.
 
-import { randomId } from "../net/ids.js";
+import { randomId } from "../net/broker.js";
 import type { Size, SlotStatus } from "../net/messages.js";
-import { Measured, Monitor } from "../playout/monitor.js";
+import { WindowStats, Monitor } from "../playout/monitor.js";
 import { Session, type Surroundings } from "../session/session.js";
-import { Sizes } from "./sizes.js";
+import { SizeReports } from "./sizes.js";
 import { KINDS } from "../session/spare.js";
 import { Watch } from "../session/liveness.js";
 
@@ -13,11 +13,11 @@ export const MAX_WINDOWS = 16;
 const PATIENCE_MS = 600;
 
 /** One video section and one audio section of the offer, shown together: window k of the answer. */
-export class Window {
+export class WallWindow {
   stream: MediaStream | null = null;
   video: SlotStatus | null = null;
   audio: SlotStatus | null = null;
-  measured = new Measured();
+  measured = new WindowStats();
   /** When somebody began to wait for what is to be seen here, in ms of performance.now(). */
   wantedAt = 0;
   size: Size | null = null;
@@ -58,7 +58,7 @@ export class Window {
   open(connection: RTCPeerConnection): void {
     const there = connection.getTransceivers().slice(this.index * KINDS.length);
     this.transceivers = KINDS.map((kind, at) => there[at] ?? connection.addTransceiver(kind, { direction: "recvonly" }));
-    this.measured = new Measured();
+    this.measured = new WindowStats();
     this.wantedAt = performance.now();
     this.told = false;
     this.stream = new MediaStream(this.transceivers.map((transceiver) => transceiver.receiver.track));
@@ -78,9 +78,9 @@ function camera(source: SlotStatus["source"]): string {
 }
 
 export class View {
-  readonly windows: Window[] = [];
+  readonly windows: WallWindow[] = [];
   readonly session: Session;
-  readonly sizes: Sizes;
+  readonly sizes: SizeReports;
   onChange: () => void = () => undefined;
 
   private readonly monitor: Monitor;
@@ -89,7 +89,7 @@ export class View {
   constructor(around: Surroundings, readonly room: string, windows: number) {
     this.addWindows(windows);
     this.session = new Session(around, { room, role: "view", peer: randomId() }, (connection) => this.prepare(connection));
-    this.sizes = new Sizes(this.windows, (slots) => this.session.tellSizes(slots));
+    this.sizes = new SizeReports(this.windows, (slots) => this.session.tellSizes(slots));
     this.session.onPhase = () => this.phaseChanged();
     this.session.onTracks = (slots) => this.show(slots);
     this.monitor = new Monitor(() => this.session.attempt?.connection ?? null, this.windows);
@@ -122,10 +122,10 @@ export class View {
     this.onChange();
   }
 
-  private addWindows(wanted: number): Window[] {
+  private addWindows(wanted: number): WallWindow[] {
     const before = this.windows.length;
     const after = Math.min(MAX_WINDOWS, Math.max(1, wanted));
-    for (let index = before; index < after; index += 1) this.windows.push(new Window(this, index));
+    for (let index = before; index < after; index += 1) this.windows.push(new WallWindow(this, index));
     return this.windows.slice(before);
   }
 

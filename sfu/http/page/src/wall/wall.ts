@@ -4,7 +4,7 @@ import type { Archive } from "../recordings/archive.js";
 import { element } from "../ui/dom.js";
 import { bestGrid } from "./grid.js";
 import { Tile } from "./tile.js";
-import type { View, Window } from "./view.js";
+import type { View, WallWindow } from "./view.js";
 
 const GAP = 12;
 const NARROWEST = 260;
@@ -13,7 +13,7 @@ export class Wall {
   readonly node = element("main", { class: "wall", "aria-label": "Cameras" });
   onChange: () => void = () => undefined;
 
-  private readonly tiles = new Map<Window, Tile>();
+  private readonly tiles = new Map<WallWindow, Tile>();
   private enlarged: Tile | null = null;
   private columns = 1;
 
@@ -69,7 +69,7 @@ export class Wall {
     this.onChange();
   }
 
-  private remove(window: Window, tile: Tile): void {
+  private remove(window: WallWindow, tile: Tile): void {
     if (this.enlarged === tile) this.enlarge(null);
     tile.video.srcObject = null;
     tile.node.remove();

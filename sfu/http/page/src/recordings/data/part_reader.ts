@@ -2,8 +2,7 @@
 
 import { type Camera, parts, Refused, segments } from "./catalogue.js";
 import type { Part } from "./playlist.js";
-import { GAP_MS } from "./spans.js";
-import { WholeFile } from "../play/file_source.js";
+import { GAP_MS, type Segment } from "./spans.js";
 
 const PAGE_MS = 120_000;
 // How far a playlist reaches into the time to come, which a growing segment moves into.
@@ -14,7 +13,14 @@ const HOUR = 3_600_000;
 // How far it looks for what follows a gap, step by step.
 const FAR = [HOUR, 24 * HOUR, 30 * 24 * HOUR, 400 * 24 * HOUR];
 
-export class Reel {
+/** Thrown when a segment has no parts to read: it can only be played as a whole file. */
+export class NoParts extends Error {
+  constructor(readonly segment: Segment) {
+    super(`${segment.url} has no parts`);
+  }
+}
+
+export class PartReader {
   /** Everything there is has been handed out, and the recorder is at work: more comes. */
   onEdge: () => void = () => undefined;
 
@@ -60,7 +66,7 @@ export class Reel {
     const listed = await segments(this.camera, { start, end });
     const whole = listed.find((it) => !it.writing && it.end - start >= GAP_MS && !found.some((part) => part.url.endsWith(it.url)));
     if (!whole) return false;
-    if (whole.start <= start) throw new WholeFile(whole);
+    if (whole.start <= start) throw new NoParts(whole);
     this.queue = [];
     this.until = whole.start;
     return true;

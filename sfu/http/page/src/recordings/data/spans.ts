@@ -28,14 +28,8 @@ export function stretches(segments: readonly Span[]): Span[] {
   return found;
 }
 
-export function at<T extends Span>(spans: readonly T[], time: number): T | null {
+export function spanAt<T extends Span>(spans: readonly T[], time: number): T | null {
   return spans.findLast((span) => span.start <= time && time < span.end) ?? null;
-}
-
-/** Where to play from when `time` is wished for: there, or from the next recorded moment on; null after the last. */
-export function playable(spans: readonly Span[], time: number): number | null {
-  if (at(spans, time)) return time;
-  return spans.find((span) => span.start > time)?.start ?? null;
 }
 
 /** The start of the stretch after (`way` 1) or before (-1) the one that holds `time`; null where there is none. */

@@ -1,21 +1,14 @@
 // A segment that its recorder has given an index of its own (progressive MP4): the browser plays the file as it is.
 
-import type { Condition, Film } from "./source.js";
+import type { Condition, PlaybackSource } from "./source.js";
 import type { Segment } from "../data/spans.js";
 
 const HAVE_METADATA = 1;
 
-/** Thrown where parts were asked for of a segment that has none. */
-export class WholeFile extends Error {
-  constructor(readonly segment: Segment) {
-    super(`${segment.url} has no parts`);
-  }
-}
-
-export class Whole implements Film {
+export class FileSource implements PlaybackSource {
   condition: Condition = "loading";
   readonly resumeAt: number;
-  private readonly over = (): void => void (this.condition = "broken");
+  private readonly over = (): void => void (this.condition = "handover");
 
   constructor(
     private readonly video: HTMLVideoElement,
@@ -61,7 +54,7 @@ export class Whole implements Film {
 
   async stride(wall: number): Promise<{ start: number; end: number } | null> {
     if (wall >= this.segment.end) {
-      this.condition = "broken";
+      this.condition = "handover";
       throw new Error("the file ends here");
     }
     await this.seek(wall);

@@ -1,13 +1,12 @@
-// Fills a video element's MediaSource with recorded parts (W3C Media Source Extensions) as playing needs them.
+// Fills a video element's MediaSource with recorded parts (W3C Media MediaSourceClass Extensions) as playing needs them.
 
 import { Axis } from "./axis.js";
 import { bytes, type Camera } from "../data/catalogue.js";
 import { kindsOf, mimeOf } from "../data/codecs.js";
-import type { Condition, Film } from "./source.js";
+import type { Condition, PlaybackSource } from "./source.js";
 import { type Part, segmentStart } from "../data/playlist.js";
-import { Reel } from "../data/part_reader.js";
+import { NoParts, PartReader } from "../data/part_reader.js";
 import { sortBlocks } from "../data/webm.js";
-import { WholeFile } from "./file_source.js";
 
 // Any moment that is ever sought must lie before the end: 57 days on either side of the first.
 const DURATION_S = 1e7;
@@ -18,17 +17,17 @@ const AHEAD_S = 12;
 const MOST_AHEAD = 30e6;
 
 /** iPhones have the managed one alone. */
-const Source = (window as { ManagedMediaSource?: typeof MediaSource }).ManagedMediaSource ?? window.MediaSource;
+const MediaSourceClass = (window as { ManagedMediaSource?: typeof MediaSource }).ManagedMediaSource ?? window.MediaSource;
 
-export const supported = Source !== undefined;
+export const supported = MediaSourceClass !== undefined;
 
-export class Feed implements Film {
+export class MseSource implements PlaybackSource {
   condition: Condition = "loading";
   /** Wall time of a part that does not play in one go with those before it; or that which follows one that plays not at all. */
   resumeAt = 0;
 
   private readonly axis: Axis;
-  private readonly source = new Source!();
+  private readonly mediaSource = new MediaSourceClass!();
   private readonly opened: Promise<unknown>;
   private buffer: SourceBuffer | null = null;
   private mime = "";
@@ -36,7 +35,7 @@ export class Feed implements Film {
   private headed = "";
   private running = new AbortController();
   private filling = false;
-  private strider: { reel: Reel; signal: AbortSignal } | null = null;
+  private strider: { reader: PartReader; signal: AbortSignal } | null = null;
   private work: Promise<unknown> = Promise.resolve();
   private wake: () => void = () => undefined;
   private bytesPerSecond = 0;
@@ -48,9 +47,9 @@ export class Feed implements Film {
     private readonly origin: number,
   ) {
     this.axis = new Axis(origin - (DURATION_S / 2) * 1_000);
-    this.opened = new Promise((resolve) => this.source.addEventListener("sourceopen", resolve, { once: true }));
+    this.opened = new Promise((resolve) => this.mediaSource.addEventListener("sourceopen", resolve, { once: true }));
     video.disableRemotePlayback = true;
-    video.src = URL.createObjectURL(this.source);
+    video.src = URL.createObjectURL(this.mediaSource);
   }
 
   close(): void {
@@ -88,11 +87,11 @@ export class Feed implements Film {
     }
     return this.restart(async (signal) => {
       await this.empty();
-      const reel = new Reel(this.camera, wall, signal);
-      const first = await this.take(reel, signal);
+      const reader = new PartReader(this.camera, wall, signal);
+      const first = await this.take(reader, signal);
       if (!first) return false;
       this.video.currentTime = this.axis.media(Math.max(wall, first.start)) ?? 0;
-      void this.fill(reel, signal);
+      void this.fill(reader, signal);
       return true;
     });
   }
@@ -105,10 +104,10 @@ export class Feed implements Film {
         return true;
       });
       const { signal } = this.running;
-      this.strider = { reel: new Reel(this.camera, wall, signal), signal };
+      this.strider = { reader: new PartReader(this.camera, wall, signal), signal };
     }
-    const { reel, signal } = this.strider;
-    const taken = (this.work = this.take(reel, signal, wall));
+    const { reader, signal } = this.strider;
+    const taken = (this.work = this.take(reader, signal, wall));
     const part = await taken;
     if (part) this.video.currentTime = (this.axis.media(part.start) ?? 0) + 0.001;
     return part;
@@ -139,11 +138,11 @@ export class Feed implements Film {
     return null;
   }
 
-  private async fill(reel: Reel, signal: AbortSignal): Promise<void> {
+  private async fill(reader: PartReader, signal: AbortSignal): Promise<void> {
     this.filling = true;
     while (!signal.aborted) {
       while (!signal.aborted && !this.hungry()) await new Promise<void>((resolve) => (this.wake = resolve));
-      const taken = (this.work = this.take(reel, signal).then((part) => part && this.trim().then(() => part)));
+      const taken = (this.work = this.take(reader, signal).then((part) => part && this.trim().then(() => part)));
       try {
         if (await taken) continue;
         this.condition = "end";
@@ -156,18 +155,18 @@ export class Feed implements Film {
   }
 
   private stopped(error: unknown): void {
-    if (error instanceof WholeFile) {
-      this.condition = "broken";
+    if (error instanceof NoParts) {
+      this.condition = "handover";
       this.resumeAt = error.segment.start;
-    } else if (this.condition !== "broken") {
+    } else if (this.condition !== "handover") {
       this.condition = "failed";
     }
   }
 
-  /** Puts the reel's next part into the buffer; null after the last. */
-  private async take(reel: Reel, signal: AbortSignal, from?: number): Promise<Part | null> {
-    reel.onEdge = () => (this.condition = "edge");
-    const part = await reel.next(from);
+  /** Puts the reader's next part into the buffer; null after the last. */
+  private async take(reader: PartReader, signal: AbortSignal, from?: number): Promise<Part | null> {
+    reader.onEdge = () => (this.condition = "edge");
+    const part = await reader.next(from);
     if (!part) return null;
     this.condition = "loading";
     const [header, data] = await Promise.all([this.headerOf(part, signal), bytes(part.url, part.offset, part.size, signal)]);
@@ -176,7 +175,7 @@ export class Feed implements Film {
       await this.put(part, header, data);
     } catch (error) {
       console.warn(`cannot play ${part.url}`, error);
-      this.condition = "broken";
+      this.condition = "handover";
       this.resumeAt = this.bytesPerSecond ? part.start : part.end;
       throw error;
     }
@@ -202,8 +201,8 @@ export class Feed implements Film {
   private async prepare(mime: string): Promise<SourceBuffer> {
     await this.opened;
     if (!this.buffer) {
-      this.source.duration = DURATION_S;
-      this.buffer = this.source.addSourceBuffer(mime);
+      this.mediaSource.duration = DURATION_S;
+      this.buffer = this.mediaSource.addSourceBuffer(mime);
     } else if (mime !== this.mime) {
       if (kindsOf(mime) !== kindsOf(this.mime)) throw new Error("a source buffer keeps its tracks");
       this.buffer.changeType(mime);

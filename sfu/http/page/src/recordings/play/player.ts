@@ -1,10 +1,11 @@
 // Plays a camera's recordings by wall time: any moment, any speed, over cuts and gaps by itself. Knows nothing of the screen.
 
 import type { Camera } from "../data/catalogue.js";
-import { Feed } from "./mse_source.js";
-import type { Film } from "./source.js";
+import { NoParts } from "../data/part_reader.js";
+import { MseSource } from "./mse_source.js";
+import type { PlaybackSource } from "./source.js";
 import { GAP_MS, type Span } from "../data/spans.js";
-import { Whole, WholeFile } from "./file_source.js";
+import { FileSource } from "./file_source.js";
 
 export const SPEEDS = [1, 2, 4, 8, 16] as const;
 export type Speed = (typeof SPEEDS)[number];
@@ -21,7 +22,7 @@ const LATE_AFTER_MS = 2_000;
 const STRIDE_MS = 80;
 const HAVE_METADATA = 1;
 const HAVE_FUTURE_DATA = 3;
-const MOST_BREAKS = 20;
+const MAX_HANDOVERS = 20;
 
 export class Player {
   readonly video: HTMLVideoElement;
@@ -33,11 +34,11 @@ export class Player {
   gap: Span | null = null;
   onChange: () => void = () => undefined;
 
-  private film: Film | null = null;
+  private source: PlaybackSource | null = null;
   private camera: Camera | null = null;
   private sought = 0;
   private seeks = 0;
-  private breaks = 0;
+  private handovers = 0;
   /** A moment was sought, and its first part is on its way, or never came. */
   private fetching = false;
   private pace: { since: number; wall: number } | null = null;
@@ -64,8 +65,8 @@ export class Player {
 
   /** Wall time of the picture that is shown, or that is on its way. */
   get wall(): number {
-    const { film, video } = this;
-    return film && !this.fetching && !this.gap ? film.wall(video.currentTime) : this.sought;
+    const { source, video } = this;
+    return source && !this.fetching && !this.gap ? source.wall(video.currentTime) : this.sought;
   }
 
   get speed(): Speed {
@@ -107,7 +108,7 @@ export class Player {
   /** To `wall`, or to the next recorded moment after it. */
   async seek(wall: number): Promise<void> {
     if (!this.camera) return;
-    if (!this.film?.reaches(wall) || this.film.condition === "broken" || this.video.error) this.thread(wall);
+    if (!this.source?.reaches(wall) || this.source.condition === "handover" || this.video.error) this.thread(wall);
     const seek = (this.seeks += 1);
     this.sought = wall;
     this.gap = null;
@@ -123,32 +124,32 @@ export class Player {
       this.apply();
     } catch {
       if (seek !== this.seeks) return;
-      if (!this.skipBroken()) this.set("failed");
+      if (!this.handOver()) this.set("failed");
     }
   }
 
   private async found(wall: number): Promise<boolean> {
-    const { film, seeks } = this;
+    const { source, seeks } = this;
     try {
-      return await film!.seek(wall);
+      return await source!.seek(wall);
     } catch (error) {
-      if (!(error instanceof WholeFile) || seeks !== this.seeks) throw error;
-      film!.close();
-      this.film = new Whole(this.video, error.segment);
-      return this.film.seek(wall);
+      if (!(error instanceof NoParts) || seeks !== this.seeks) throw error;
+      source!.close();
+      this.source = new FileSource(this.video, error.segment);
+      return this.source.seek(wall);
     }
   }
 
   private thread(wall: number): void {
     this.drop();
-    this.film = new Feed(this.video, this.camera!, wall);
+    this.source = new MseSource(this.video, this.camera!, wall);
   }
 
   private drop(): void {
     this.seeks += 1;
     this.fetching = false;
-    this.film?.close();
-    this.film = null;
+    this.source?.close();
+    this.source = null;
     this.video.removeAttribute("src");
     this.video.load();
   }
@@ -165,17 +166,17 @@ export class Player {
   }
 
   private tick(): void {
-    const { film, video } = this;
+    const { source, video } = this;
     // What the video still shows is of before.
-    if (!film || this.fetching || this.striding || this.status === "gap" || this.status === "failed") return;
-    film.poke();
+    if (!source || this.fetching || this.striding || this.status === "gap" || this.status === "failed") return;
+    source.poke();
     if (video.seeking || video.readyState < 2) {
-      if (this.status === "loading" && film.condition === "broken") this.skipBroken();
-      else this.leaveHole(film);
+      if (this.status === "loading" && source.condition === "handover") this.handOver();
+      else this.leaveHole(source);
       return;
     }
-    if (this.playing && (video.ended || video.readyState < HAVE_FUTURE_DATA)) return this.starved(film);
-    this.breaks = 0;
+    if (this.playing && (video.ended || video.readyState < HAVE_FUTURE_DATA)) return this.starved(source);
+    this.handovers = 0;
     this.set("ready");
     if (this.playing && this.rate > AUDIBLE && this.late(performance.now())) void this.stride();
   }
@@ -193,7 +194,7 @@ export class Player {
 
   /** Shows key frames alone, as far apart as the speed wants them. */
   private async stride(): Promise<void> {
-    const { film, seeks, rate } = this;
+    const { source, seeks, rate } = this;
     this.striding = true;
     this.video.pause();
     let [since, from, end] = [performance.now(), this.wall, this.wall];
@@ -201,7 +202,7 @@ export class Player {
     try {
       while (going()) {
         const wall = from + (performance.now() - since) * rate;
-        const part = await film!.stride(wall);
+        const part = await source!.stride(wall);
         if (!part) return this.ended(seeks);
         const early = part.start - wall;
         if (part.start - end >= GAP_MS && early > 0) [since, from] = [performance.now(), part.start];
@@ -209,7 +210,7 @@ export class Player {
         end = part.end;
       }
     } catch {
-      if (seeks === this.seeks && !this.skipBroken()) this.set("failed");
+      if (seeks === this.seeks && !this.handOver()) this.set("failed");
     }
   }
 
@@ -221,22 +222,22 @@ export class Player {
   }
 
   /** A moment was sought of which there is no picture: pictures were lost, or come seconds apart. */
-  private leaveHole(film: Film): void {
-    const next = this.video.readyState === HAVE_METADATA ? film.after(this.video.currentTime) : null;
+  private leaveHole(source: PlaybackSource): void {
+    const next = this.video.readyState === HAVE_METADATA ? source.after(this.video.currentTime) : null;
     if (next !== null) this.video.currentTime = next;
   }
 
   /** The picture on the screen is the last that is buffered in one piece. */
-  private starved(film: Film): void {
+  private starved(source: PlaybackSource): void {
     const { currentTime } = this.video;
-    const next = film.after(currentTime);
+    const next = source.after(currentTime);
     if (next !== null) {
-      const hole = { start: film.wall(currentTime), end: film.wall(next) };
+      const hole = { start: source.wall(currentTime), end: source.wall(next) };
       if (hole.end - hole.start >= GAP_MS) this.showGap(hole, next);
       else this.video.currentTime = next;
-    } else if (film.condition !== "broken" || !this.skipBroken()) {
-      if (film.condition === "end") this.ended(this.seeks);
-      else this.set(film.condition === "broken" ? "failed" : film.condition);
+    } else if (source.condition !== "handover" || !this.handOver()) {
+      if (source.condition === "end") this.ended(this.seeks);
+      else this.set(source.condition === "handover" ? "failed" : source.condition);
     }
   }
 
@@ -256,11 +257,11 @@ export class Player {
   }
 
   /** A file with other tracks needs a source buffer of its own; one that does not play even then is left out. */
-  private skipBroken(): boolean {
-    const { film } = this;
-    if (film?.condition !== "broken") return false;
-    if ((this.breaks += 1) > MOST_BREAKS) return false;
-    void this.seek(film.resumeAt);
+  private handOver(): boolean {
+    const { source } = this;
+    if (source?.condition !== "handover") return false;
+    if ((this.handovers += 1) > MAX_HANDOVERS) return false;
+    void this.seek(source.resumeAt);
     return true;
   }
 

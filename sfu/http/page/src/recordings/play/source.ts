@@ -2,11 +2,11 @@
 
 import type { Span } from "../data/spans.js";
 
-/** `edge`: what comes next is yet to be recorded. `broken`: another film has to go on at `resumeAt`. */
-export type Condition = "loading" | "edge" | "end" | "broken" | "failed";
+/** `edge`: what comes next is yet to be recorded. `handover`: another source has to go on at `resumeAt`. */
+export type Condition = "loading" | "edge" | "end" | "handover" | "failed";
 
 /** Times are wall times in ms, but `media`, which is the video element's own in seconds. */
-export interface Film {
+export interface PlaybackSource {
   readonly condition: Condition;
   readonly resumeAt: number;
   close(): void;

@@ -2,7 +2,7 @@
 
 import { element } from "../../ui/dom.js";
 import { type Camera, exportUrl } from "../data/catalogue.js";
-import { clock, lengthWords, sizeWords } from "./format.js";
+import { clock, durationText, sizeText } from "./format.js";
 import { button, symbol } from "./icons.js";
 import { bytesOf, type Segment, type Span } from "../data/spans.js";
 
@@ -53,7 +53,7 @@ export class Clip {
     if (!span || !camera) return;
     const bytes = bytesOf(segments, span);
     this.words.textContent = bytes
-      ? `${clock(span.start)} – ${clock(span.end)} · ${lengthWords(span.end - span.start)}, about ${sizeWords(bytes)}`
+      ? `${clock(span.start)} – ${clock(span.end)} · ${durationText(span.end - span.start)}, about ${sizeText(bytes)}`
       : "Nothing was recorded there";
     this.link.classList.toggle("off", bytes === 0);
     if (bytes) this.link.href = exportUrl(camera, span);

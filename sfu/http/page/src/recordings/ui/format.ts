@@ -12,7 +12,7 @@ export function dayName(time: number): string {
   return DAY.format(time);
 }
 
-export function lengthWords(ms: number): string {
+export function durationText(ms: number): string {
   const seconds = Math.max(1, Math.round(ms / 1_000));
   const [hours, minutes] = [Math.floor(seconds / 3_600), Math.floor(seconds / 60) % 60];
   if (hours >= 48) return `${Math.round(hours / 24)} days`;
@@ -21,7 +21,7 @@ export function lengthWords(ms: number): string {
   return minutes ? `${minutes} min${rest}` : `${seconds} s`;
 }
 
-export function sizeWords(bytes: number): string {
+export function sizeText(bytes: number): string {
   if (bytes >= 1e9) return `${(bytes / 1e9).toFixed(1)} GB`;
   return bytes >= 1e6 ? `${Math.round(bytes / 1e6)} MB` : `${Math.max(1, Math.round(bytes / 1e3))} kB`;
 }

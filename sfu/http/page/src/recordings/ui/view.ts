@@ -11,7 +11,7 @@ import { clock, dayName } from "./format.js";
 import { button, redraw, symbol } from "./icons.js";
 import { Player } from "../play/player.js";
 import { dayOf } from "./scale.js";
-import { at, neighbour, type Segment, type Span, stretches } from "../data/spans.js";
+import { neighbour, type Segment, type Span, spanAt, stretches } from "../data/spans.js";
 import { Thumbnails } from "./thumbnails.js";
 import { type Words, words } from "./words.js";
 
@@ -29,7 +29,7 @@ export interface Around {
   onClose(live: boolean): void;
 }
 
-export class View {
+export class RecordingsView {
   readonly node: HTMLDialogElement;
   readonly player: Player;
   camera: Camera | null = null;
@@ -236,7 +236,7 @@ export class View {
     if (time === null || !this.camera || this.list.length === 0) return this.thumbnails.hide();
     const { shown, slider } = this.bar;
     const size = { width: slider.clientWidth, length: shown.end - shown.start };
-    this.thumbnails.show(this.camera, time, x, size, at(this.recorded, time));
+    this.thumbnails.show(this.camera, time, x, size, spanAt(this.recorded, time));
   }
 
   private follow(): void {
@@ -256,7 +256,7 @@ export class View {
 
   private showLock(): void {
     const now = this.now();
-    const segment = now === null ? null : at(this.list, now);
+    const segment = now === null ? null : spanAt(this.list, now);
     const kept = segment?.protected === true;
     const files = segment ? ` (${clock(segment.start)} to ${clock(segment.end)})` : "";
     this.lock.disabled = !segment;
@@ -271,7 +271,7 @@ export class View {
 
   private async keep(): Promise<void> {
     const now = this.now();
-    const segment = now === null ? null : at(this.list, now);
+    const segment = now === null ? null : spanAt(this.list, now);
     if (!segment) return;
     await protect(segment, !segment.protected).catch(() => undefined);
     await this.refill();

@@ -1,6 +1,6 @@
 // What is laid over the picture: why there is none, and what is being jumped over. Pure.
 
-import { clock, lengthWords } from "./format.js";
+import { clock, durationText } from "./format.js";
 import type { Player } from "../play/player.js";
 
 export interface Words {
@@ -31,7 +31,7 @@ export function words({ trouble, supported, known, today, player }: Situation): 
 
 function playerWords({ status, gap, playing }: Situation["player"]): Words | null {
   if (status === "gap" && gap) {
-    const length = lengthWords(gap.end - gap.start);
+    const length = durationText(gap.end - gap.start);
     return { style: "gap", title: `Nothing was recorded for ${length}`, text: `Going on at ${clock(gap.end)}` };
   }
   if (status === "loading") return { style: "wait", title: "Loading" };
