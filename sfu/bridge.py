@@ -1,4 +1,4 @@
-"""What the server says on the broker: of itself (`bridge/...`), and on whose topic its rooms' words go.
+"""The server's own topics: `bridge/...`, and the topic of each thing that its rooms publish.
 
 Owns the JSON of `bridge/info` and `bridge/response`. Decides nothing about rooms and keeps no connection.
 """
@@ -18,70 +18,74 @@ from sfu.signaling.topics import BridgeRequest, Leaf, Topics
 
 NAME: Final = "mqtt-sfu"
 VERSION: Final = version(NAME)
-_EXPIRY: Final = 30  # seconds that a broker keeps signalling and events for somebody who is away
+_EXPIRY_S: Final = 30
+"""The broker keeps signalling and events so long for a client that is away."""
 
 
 @dataclass(frozen=True, slots=True)
 class MqttPublisher:
-    """The room server's words on their topics."""
+    """The publisher of everything the server says, each on its topic."""
 
     link: BrokerLink
     topics: Topics
 
     def signal(self, leaf: Leaf, payload: bytes) -> None:
-        """One signalling message to a leaf."""
-        self.link.publish(self.topics.leaf(leaf), payload, expiry_s=_EXPIRY)
+        """Publishes one signalling message to a leaf."""
+        self.link.publish(self.topics.leaf(leaf), payload, expiry_s=_EXPIRY_S)
 
     def event(self, room: str, payload: bytes) -> None:
-        """One event of a room."""
-        self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY)
+        """Publishes one event of a room, given as JSON."""
+        self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY_S)
 
-    def tell(self, room: str, event: Mapping[str, Any]) -> None:
-        """The same, as JSON."""
-        self.event(room, json.dumps(event).encode())
+    def response(self, request: BridgeRequest, payload: bytes) -> None:
+        """Publishes the answer to a bridge request, whose payload is given."""
+        self.link.publish(self.topics.response(request.command), refusal(request, payload))
 
     def snapshot(self, room: str, picture: bytes, url: str | None) -> None:
-        """A picture of the room, and where there is a larger one."""
-        self.link.publish(self.topics.snapshot(room), picture, expiry_s=_EXPIRY)
+        """Publishes a JPEG of the room and, retained, the URL of a larger one if there is one."""
+        self.link.publish(self.topics.snapshot(room), picture, expiry_s=_EXPIRY_S)
         if url is not None:
             self.link.set_state(self.topics.snapshot_url(room), url.encode())
 
     def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
-        """State, availability, viewers and recording of a room, retained; None clears all that is."""
+        """Retains the state, availability, number of viewers and recording of a room; None clears all of them."""
         topics = self.topics
-        places = (topics.state, topics.availability, topics.viewers, topics.recordings)
-        words: tuple[bytes | None, ...] = (None,) * len(places)
+        state_topics = (topics.state, topics.availability, topics.viewers, topics.recordings)
+        payloads: tuple[bytes | None, ...] = (None,) * len(state_topics)
         if state is not None:
             available = b"online" if state["live"] else b"offline"
             recording = b"ON" if state["recording"] else b"OFF"
-            words = (json.dumps(state).encode(), available, str(state["viewers"]).encode(), recording)
-        for topic, word in zip(places, words, strict=True):
-            self.link.set_state(topic(room), word)
+            payloads = (json.dumps(state).encode(), available, str(state["viewers"]).encode(), recording)
+        for topic, payload in zip(state_topics, payloads, strict=True):
+            self.link.set_state(topic(room), payload)
         if state is None:
             self.link.set_state(topics.snapshot_url(room), None)
 
 
 @dataclass(frozen=True, slots=True)
-class Chronicle:
-    """The recorder's words: what changes a room's state goes through the rooms, which also tell of it."""
+class RecordingPublisher:
+    """The publisher of recording events. Starts and ends go through the rooms, whose state they change."""
 
-    outbox: MqttPublisher
+    publisher: MqttPublisher
     note: Callable[..., None]
 
     def recording(self, room: str, peer: str, on: bool, event: dict[str, Any]) -> None:
-        """A peer is being recorded from now on, or not any more."""
+        """Notes that the recording of a peer has started or ended."""
         self.note(room, peer, on=on, event=event)
 
     def event(self, room: str, event: dict[str, Any]) -> None:
-        """Something else happened to a recording of the room."""
-        self.outbox.tell(room, event)
+        """Publishes any other event of a recording in the room."""
+        self.publisher.event(room, json.dumps(event).encode())
 
 
 def info(
     *, clientid: str, ice_servers: Sequence[Mapping[str, object]], limits: Mapping[str, object], http: str | None
 ) -> bytes:
-    """The payload of `bridge/info`; `boot` is new with each call, which tells peers that the server started anew."""
-    words = {
+    """Returns the payload of `bridge/info`.
+
+    Its `boot` is new with each call: peers see by it that the server has started again.
+    """
+    fields = {
         "v": 2,
         "name": NAME,
         "version": VERSION,
@@ -92,11 +96,11 @@ def info(
         "limits": dict(limits),
         "http": http,
     }
-    return json.dumps(words).encode()
+    return json.dumps(fields).encode()
 
 
 def refusal(request: BridgeRequest, payload: bytes) -> bytes:
-    """The answer to a request: no command exists yet, and whoever sends one is told so, as Zigbee2MQTT would."""
+    """Returns the error that answers a request, in the form of Zigbee2MQTT. No command exists yet."""
     response: dict[str, Any] = {"status": "error", "error": f"unknown command {request.command}"}
     try:
         body = json.loads(payload)

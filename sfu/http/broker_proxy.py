@@ -11,10 +11,12 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
 from sfu.signaling import tcp_options as tcp
+from sfu.signaling.broker_url import BrokerUrl, Tls
 
 Connector = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 """Opens a byte stream to the broker, with TLS where it wants that; OSError (ssl.SSLError is one) when it cannot."""
@@ -26,6 +28,19 @@ _CHUNK = 64 * 1024
 _MAX_MESSAGE = 256 * 1024
 # Seconds that a side gets to take the last bytes and to answer a close.
 _FAREWELL = 1.0
+
+
+def broker_connector(url: BrokerUrl, *, ca: Path | None = None) -> Connector:
+    """Returns a connector to the broker's TCP listener, with TLS if its URL says so; `ca`: CA certificates to trust.
+
+    It shows no client certificate: a broker that knows accounts by it would take every browser for the server.
+    """
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        context = Tls(ca=ca).context() if url.tls else None
+        return await asyncio.open_connection(url.host, url.port, ssl=context)
+
+    return connect
 
 
 class BrokerProxy:

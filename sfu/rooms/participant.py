@@ -7,6 +7,7 @@ broker nor other participants: `server` brings messages in, carries messages out
 from __future__ import annotations
 
 import logging
+import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -309,3 +310,18 @@ def _status(slot: SlotState, *, sparse: bool) -> SlotStatus:
     source = slot.source
     status = None if source is None else SourceStatus(source.room, source.peer, source.track, source.codec)
     return SlotStatus(slot.mid, slot.kind, status, slot.reason or ("thin_link" if sparse and source else None))
+
+
+def slot_ssrcs() -> Callable[[int], int]:
+    """Returns a function that draws a random SSRC for each slot number, and gives the same number the same one.
+
+    SSRCs need to differ within one transport only (RFC 3550 section 8), so one series serves all participants.
+    """
+    drawn: list[int] = []
+
+    def ssrc(number: int) -> int:
+        while len(drawn) <= number:
+            drawn.extend({secrets.randbelow(0xFFFFFFFE) + 1} - set(drawn))
+        return drawn[number]
+
+    return ssrc

@@ -118,8 +118,9 @@ class RoomServer:
             self._refuse(leaf, SignalError(ErrorCode.INTERNAL, "the server failed on this message"))
 
     def recall(self, room: str) -> None:
-        """The broker remembers a state of this room that was not ours to say: the truth follows."""
-        self._publication.recall(room)
+        """Publishes the room's state at the next tick if nobody is in the room: the broker retains an older one."""
+        if not self._rooms.known(room):
+            self._publication.recall(room)
 
     def _refuse_rate(self, leaf: Leaf, now: float) -> None:
         self.counters["rate_limited"] += 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -53,6 +53,13 @@ class BrokerUrl:
     def websocket(self) -> bool:
         """Whether MQTT travels inside a WebSocket."""
         return self.scheme in ("ws", "wss")
+
+    def for_browsers(self) -> str | None:
+        """Returns the URL at which a page connects to the broker itself, without the login; None if it cannot.
+
+        A page speaks WebSocket alone. A broker with a WebSocket listener in its URL has no TCP listener for our proxy.
+        """
+        return str(replace(self, username=None, password=None)) if self.websocket else None
 
     def __str__(self) -> str:
         user = "" if self.username is None else self.username + (":***@" if self.password else "@")

@@ -1,0 +1,114 @@
+"""The server's inbox: each message from the broker goes to the part of the server that it concerns.
+
+Owns the meaning of topics and of the words `ON`, `OFF` and `PRESS`, and the rule for retained messages. Never parses
+signalling and keeps no connection.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from sfu.signaling.link import Incoming
+from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, SnapshotButton, Topics
+
+_SWITCHES: Final = {b"ON": True, b"OFF": False}
+_PRESS: Final = b"PRESS"
+
+
+class Signaling(Protocol):
+    """The part that knows the rooms."""
+
+    counters: Counter[str]
+
+    def receive(self, leaf: Leaf, payload: bytes) -> None:
+        """Takes one signalling message that arrived on a leaf."""
+
+    def recall(self, room: str) -> None:
+        """Publishes the room's state at the next tick if nobody is in the room. The broker retains an older one."""
+
+
+class RecordingSwitches(Protocol):
+    """The part that records."""
+
+    def switch(self, room: str, on: bool) -> None:
+        """Switches recording on or off for a room and its sub-rooms."""
+
+
+class SnapshotButtons(Protocol):
+    """The part that takes pictures."""
+
+    def press(self, room: str, tell: Callable[[str, bytes], None]) -> None:
+        """Takes a picture of the room; calls `tell` with the room and the JPEG when it is there."""
+
+
+class Replies(Protocol):
+    """The part that publishes."""
+
+    def response(self, request: BridgeRequest, payload: bytes) -> None:
+        """Answers a bridge request, whose payload is given."""
+
+    def snapshot(self, room: str, picture: bytes, url: str | None) -> None:
+        """Publishes a picture of the room, and the URL of a larger one if there is one."""
+
+
+class Inbox:
+    """The receiver of all messages of one server."""
+
+    def __init__(
+        self,
+        topics: Topics,
+        rooms: Signaling,
+        recordings: RecordingSwitches,
+        snapshots: SnapshotButtons,
+        replies: Replies,
+        *,
+        page_url: Callable[[], str | None],
+        wall_clock: Callable[[], float],
+    ) -> None:
+        """`page_url`: the HTTP server's address, with a slash at its end. `wall_clock`: seconds since 1970."""
+        self._topics = topics
+        self._rooms = rooms
+        self._recordings = recordings
+        self._snapshots = snapshots
+        self._replies = replies
+        self._page_url = page_url
+        self._wall_clock = wall_clock
+
+    def receive(self, message: Incoming) -> None:
+        """Passes one message on. Counts those that are retained or outside the grammar with the rooms' counters."""
+        room = self._topics.room_of_state(message.topic)
+        if room is not None:
+            self._on_room_state(room, message)
+        elif not message.payload or message.topic == self._topics.bridge_state:
+            return  # a retained message was cleared; or our own state, which a filter for rooms matches too
+        elif message.retained:  # a retained offer or command would be obeyed at every start
+            self._rooms.counters["retained"] += 1
+        else:
+            self._on_command(message)
+
+    def _on_room_state(self, room: str, message: Incoming) -> None:
+        """Recalls a room whose state the broker retains: a process that was killed could not clear it."""
+        if message.retained and message.payload:
+            self._rooms.recall(room)
+
+    def _on_command(self, message: Incoming) -> None:
+        target = self._topics.parse(message.topic)
+        if isinstance(target, Leaf):
+            self._rooms.receive(target, message.payload)
+        elif isinstance(target, BridgeRequest):
+            self._replies.response(target, message.payload)
+        elif isinstance(target, RecordingSwitch) and message.payload in _SWITCHES:
+            self._recordings.switch(target.room, _SWITCHES[message.payload])
+        elif isinstance(target, SnapshotButton) and message.payload == _PRESS:
+            self._snapshots.press(target.room, self._publish_snapshot)
+        else:
+            self._rooms.counters["outside_grammar"] += 1
+
+    def _publish_snapshot(self, room: str, picture: bytes) -> None:
+        """Publishes a picture with a URL that is new each time: programs that show it load it again on a change."""
+        page = self._page_url()
+        at_ms = int(self._wall_clock() * 1000)
+        url = None if page is None else f"{page}api/rooms/{room}/snapshot.jpg?at={at_ms}"
+        self._replies.snapshot(room, picture, url)
