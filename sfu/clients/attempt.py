@@ -14,8 +14,9 @@ from typing import Protocol
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.net.port import UdpPort, host_addresses
 from sfu.rtc.net.receive import Arrived
-from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.description import Description, Local, OfferSection, SdpError
+from sfu.rtc.sdp.parse import parse_description
+from sfu.rtc.sdp.write import write_offer
 from sfu.rtc.transport import Certificate, Transport, TransportState
 from sfu.signaling.messages import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
 
@@ -129,7 +130,7 @@ class Attempt:
             await agent.gather()
         self._version += 1
         local = Local(agent.ufrag, agent.pwd, self._fingerprint, agent.candidates(), agent.lite)
-        return sdp.write_offer(self._sections, local, session_id=self._id, version=self._version)
+        return write_offer(self._sections, local, session_id=self._id, version=self._version)
 
     def renegotiate(self, sections: Sequence[OfferSection]) -> None:
         """The next offer has these sections, and is to be answered too; those there are stay in front."""
@@ -168,7 +169,7 @@ class Attempt:
         if self.settled.is_set():
             return
         try:
-            answer = sdp.parse(text)
+            answer = parse_description(text)
         except SdpError as error:
             self.end(AttemptEnd(f"answer not understood: {error.message}"))
             return

@@ -22,9 +22,9 @@ from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.room import SlotSource, SlotSpec, SlotState, Track
 from sfu.rtc.net.receive import Arrived
-from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.description import CNAME, Description, Local, Negotiated, TransportParameters
 from sfu.rtc.sdp.negotiate import negotiate
+from sfu.rtc.sdp.write import write_answer
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling.messages import SlotStatus, SourceStatus, Tracks
 from sfu.signaling.topics import Leaf
@@ -102,7 +102,7 @@ class Participant:
     # --- negotiation
 
     def negotiate(self, text: str, description: Description) -> Negotiated:
-        """Takes in an offer, `text` as read by `sdp.parse`; `answer` follows once local candidates are gathered.
+        """Takes in an offer: `text`, and `description` as `parse_description` read it. `answer` follows gathering.
 
         Raises SdpError.
         """
@@ -137,7 +137,7 @@ class Participant:
         agent = self.transport.agent
         local = Local(agent.ufrag, agent.pwd, self.transport.fingerprint, agent.candidates(), agent.lite)
         self._version += 1
-        self.answer_text = sdp.write_answer(negotiated, local, session_id=self._session_id, version=self._version)
+        self.answer_text = write_answer(negotiated, local, session_id=self._session_id, version=self._version)
         ufrag, pwd, lite = negotiated.ufrag, negotiated.pwd, negotiated.ice_lite
         if self._remote_ufrag is None:
             fingerprints, repeats = negotiated.fingerprints, negotiated.repeats

@@ -31,8 +31,8 @@ from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
 from sfu.rooms.participant import Participant, RoomConfig
 from sfu.rooms.publication import Publication, RoomEvents
 from sfu.rooms.room import Change, RoomError, Rooms, SlotSource, SlotState
-from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.description import Negotiated, SdpError
+from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.transport import Transport
 from sfu.signaling import messages
 from sfu.signaling.messages import (
@@ -188,7 +188,7 @@ class RoomServer:
             raise SignalError(ErrorCode(error.code), error.message, session=envelope.session) from error
 
     def _negotiate(self, leaf: Leaf, client: tuple[str, str | None], text: str) -> None:
-        description = sdp.parse(text)
+        description = parse_description(text)
         current = self.participants.get(leaf)
         if current is not None and current.renegotiates(client, description):
             participant = current

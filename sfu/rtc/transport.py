@@ -29,7 +29,7 @@ from OpenSSL import SSL
 
 from sfu.rtc.ice.agent import IceAgent
 from sfu.rtc.net import srtp
-from sfu.rtc.net.receive import SHORTEST, Arrived, Datagrams, untold
+from sfu.rtc.net.receive import SHORTEST, Arrived, Datagrams, unknown_arrival
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
@@ -248,7 +248,7 @@ class Transport:
         if len(packets) < len(datagrams.places):
             self.drops["srtp"] += len(datagrams.places) - len(packets)
         if packets:
-            self.on_rtp(packets, datagrams.arrived if len(packets) == len(datagrams.places) else untold)
+            self.on_rtp(packets, datagrams.arrived if len(packets) == len(datagrams.places) else unknown_arrival)
 
     def _on_datagram(self, data: bytes) -> None:
         first = data[0]
@@ -275,7 +275,7 @@ class Transport:
         elif (packet := receiver.unprotect(data)) is None:
             self.drops["srtp"] += 1
         else:
-            self.on_rtp((packet,), untold)
+            self.on_rtp((packet,), unknown_arrival)
 
     def _keep_early(self, data: bytes) -> None:
         if self.state == TransportState.CONNECTING and len(self._early) < _MAX_EARLY:

@@ -17,9 +17,10 @@ from sfu.clients.outgoing import OutgoingStream
 from sfu.media.formats import rtcp, rtp, rtx
 from sfu.media.ingest.demux import Demux, Route, Routed
 from sfu.media.ingest.reception import Reception
-from sfu.rtc.sdp.description import CNAME, RID, TRANSPORT_CC, Negotiated
+from sfu.rtc.sdp.description import CNAME, RID, TRANSPORT_CC, Local, Negotiated
 from sfu.rtc.sdp.negotiate import Role, negotiate
-from sfu.rtc.sdp.parse import Local, parse, write_answer
+from sfu.rtc.sdp.parse import parse_description
+from sfu.rtc.sdp.write import write_answer
 from tests.helpers.associations import End, ports, server_end
 from tests.helpers.browser.cameras import Painted
 from tests.helpers.waiting import until
@@ -74,7 +75,7 @@ async def calling(chromium: Browser, script: str, argument: object, role: Role) 
     async with ports(1) as (port,):
         end = server_end(port)
         page = await chromium.new_page()
-        description = parse(await page.evaluate(script, argument))
+        description = parse_description(await page.evaluate(script, argument))
         ssrcs: list[str] = []
 
         def ssrc(key: str) -> int:

@@ -20,8 +20,9 @@ from sfu.clients.peer import Peer, PeerError
 from sfu.media.formats import rtp
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.net.port import UdpPort
-from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.description import Description, Local, OfferSection
+from sfu.rtc.sdp.parse import parse_description
+from sfu.rtc.sdp.write import write_offer
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling import messages
 from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
@@ -358,7 +359,7 @@ class Caller:
             await agent.gather()
         self.version += 1
         local = Local(agent.ufrag, agent.pwd, self._fingerprint, agent.candidates(), agent.lite)
-        self.offer = sdp.write_offer(self.sections, local, session_id=self._sdp_session, version=self.version)
+        self.offer = write_offer(self.sections, local, session_id=self._sdp_session, version=self.version)
         return self.offer
 
     async def call(self, sections: Sequence[OfferSection] | None = None) -> str:
@@ -367,7 +368,7 @@ class Caller:
         self.say("offer", await self.make_offer(sections))
         await until(lambda: len(self.answers) > answers or self.errors)
         assert not self.errors, self.heard
-        answer = sdp.parse(self.answers[-1])
+        answer = parse_description(self.answers[-1])
         self._listener.on_answer(answer)
         self.transport.start(ufrag=answer.ufrag, pwd=answer.pwd, lite=answer.ice_lite, fingerprints=answer.fingerprints)
         for candidate in answer.candidates:

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
-from sfu.rtc.sdp.negotiate import Negotiated, Role, negotiate
-from sfu.rtc.sdp.parse import Local, parse, write_answer
+from sfu.rtc.sdp.description import Local, Negotiated
+from sfu.rtc.sdp.negotiate import Role, negotiate
+from sfu.rtc.sdp.parse import parse_description
+from sfu.rtc.sdp.write import write_answer
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "sdp"
 NAMES = sorted(path.stem for path in VECTORS.glob("*.sdp"))
@@ -22,7 +24,7 @@ def offer(name: str) -> str:
 
 
 def negotiated(text: str, role: Role, preference: tuple[str, ...] = PREFERENCE) -> Negotiated:
-    return negotiate(parse(text), role, preference=preference, ssrc=lambda mid: 1000 + sum(mid.encode()))
+    return negotiate(parse_description(text), role, preference=preference, ssrc=lambda mid: 1000 + sum(mid.encode()))
 
 
 def answer(text: str, role: Role, preference: tuple[str, ...] = PREFERENCE) -> str:

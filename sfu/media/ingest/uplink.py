@@ -16,7 +16,7 @@ from sfu.media.ingest.demux import Demux, Route
 from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.reception import BitrateBounds, BitrateCeiling
 from sfu.media.ingest.track import IncomingTrack
-from sfu.rtc.net.receive import Arrived, untold
+from sfu.rtc.net.receive import Arrived, unknown_arrival
 from sfu.rtc.sdp.description import CNAME, TRANSPORT_CC, Agreed, Receive
 
 _STALLED: Final = 10.0  # seconds without a packet until a track counts as gone (Opus DTX still sends each 0.4 s)
@@ -103,7 +103,7 @@ class Uplink:
     # --- media, called for packets that came together
 
     def receive(
-        self, datagrams: Sequence[bytes], now: float, arrived: Arrived = untold
+        self, datagrams: Sequence[bytes], now: float, arrived: Arrived = unknown_arrival
     ) -> list[tuple[Producer, Sequence[Packet]]]:
         """RTP packets that were read `now` (seconds of the loop's clock) and came when `arrived` says.
 

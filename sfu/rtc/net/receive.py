@@ -57,7 +57,7 @@ Arrived = Callable[[], Sequence[float]]
 """Says of packets that came together when each of them did, in seconds of the monotonic clock; or nothing of any."""
 
 
-def untold() -> Sequence[float]:
+def unknown_arrival() -> Sequence[float]:
     """Nobody knows when they came, but that it was lately."""
     return ()
 

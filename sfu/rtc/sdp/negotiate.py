@@ -14,14 +14,11 @@ from typing import Literal
 
 from sfu.rtc.sdp.codec import Codec, by_preference, packetization_mode
 from sfu.rtc.sdp.description import (
-    ABS_SEND_TIME,
-    AUDIO_LEVEL,
     EXTENSIONS,
     MID,
     REPAIRED_RID,
     RID,
     TRANSPORT_CC,
-    VIDEO_ORIENTATION,
     Agreed,
     Description,
     Direction,
@@ -32,19 +29,6 @@ from sfu.rtc.sdp.description import (
     Send,
     TransportParameters,
 )
-
-__all__ = [
-    "ABS_SEND_TIME",
-    "AUDIO_LEVEL",
-    "EXTENSIONS",
-    "MID",
-    "VIDEO_ORIENTATION",
-    "Agreed",
-    "Negotiated",
-    "Receive",
-    "Send",
-    "negotiate",
-]
 
 Role = Literal["pub", "view", "join"]
 

@@ -18,28 +18,12 @@ from sfu.rtc.sdp.codec import CANONICAL, Codec
 from sfu.rtc.sdp.description import (
     Description,
     Direction,
-    Local,
-    OfferSection,
     SdpError,
     Section,
     Setup,
     TransportParameters,
 )
 from sfu.rtc.sdp.dialects import Head, normalize
-from sfu.rtc.sdp.write import write_answer, write_offer
-
-__all__ = [
-    "Description",
-    "Direction",
-    "Local",
-    "OfferSection",
-    "SdpError",
-    "Section",
-    "TransportParameters",
-    "parse",
-    "write_answer",
-    "write_offer",
-]
 
 MAX_LENGTH = 65536
 MAX_SECTIONS = 64
@@ -51,19 +35,19 @@ _FORMAT_LINES = ("a=rtpmap:", "a=fmtp:", "a=rtcp-fb:")
 _REPAIR_GROUPS = ("FID", "FEC-FR")
 
 
-def parse(sdp: str) -> Description:
-    """What an offer or answer says.
+def parse_description(text: str) -> Description:
+    """Returns an offer or answer as values.
 
     Raises SdpError only: "too_large" above 64 KiB or 64 sections, looked at before anything is parsed; "codec" when
     every section is switched off; "bad_request" for everything else that cannot be understood.
     """
-    if len(sdp) > MAX_LENGTH:
+    if len(text) > MAX_LENGTH:
         raise SdpError("too_large", f"the session description is longer than {MAX_LENGTH} characters")
-    if sum(line.startswith("m=") for line in sdp.splitlines()) > MAX_SECTIONS:
+    if sum(line.startswith("m=") for line in text.splitlines()) > MAX_SECTIONS:
         raise SdpError("too_large", f"the session description has more than {MAX_SECTIONS} sections")
     try:
-        text, heads = normalize(sdp)
-        return _description(_parsed(text), heads)
+        normalized, heads = normalize(text)
+        return _description(_parsed(normalized), heads)
     except SdpError:
         raise
     except Exception as error:

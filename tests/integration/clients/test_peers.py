@@ -17,8 +17,8 @@ from sfu.clients.attempt import Attempt, Host
 from sfu.clients.pattern import Pattern
 from sfu.clients.publish import Camera, publish
 from sfu.clients.view import Viewer, view
-from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.description import Local, OfferSection
+from sfu.rtc.sdp.write import write_offer
 from sfu.signaling import messages
 from sfu.signaling.link import BrokerLink, Incoming
 from sfu.signaling.messages import Answer, Bye, Envelope, ErrorCode, ErrorNotice, Offer
@@ -318,4 +318,4 @@ async def test_a_late_answer_to_an_earlier_offer_is_none_to_the_latest() -> None
 
 def answer(sections: Sequence[OfferSection]) -> Answer:
     local = Local("ufrag", "p" * 24, ":".join(["AB"] * 32), (), True)
-    return Answer(sdp.write_offer(sections, local, session_id=1, version=1))
+    return Answer(write_offer(sections, local, session_id=1, version=1))

@@ -9,9 +9,10 @@ import pytest
 
 from recorder.remote import LEAST_WINDOWS, MOST_WINDOWS, Remote, Shown, Source
 from sfu.clients.frames import OPUS, VP8
-from sfu.rtc.sdp import parse as sdp
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Local, OfferSection
+from sfu.rtc.sdp.parse import parse_description
+from sfu.rtc.sdp.write import write_offer
 from sfu.signaling.bodies import SourceStatus
 from sfu.signaling.messages import SlotStatus, Tracks
 
@@ -33,7 +34,7 @@ class Stage:
             for mid, ssrc in SSRC.items()
         ]
         local = Local("ufrag", "p" * 24, ":".join(["AB"] * 32), (), True)
-        self.remote.on_answer(sdp.parse(sdp.write_offer(sections, local, session_id=1, version=1)))
+        self.remote.on_answer(parse_description(write_offer(sections, local, session_id=1, version=1)))
 
     def offer(self, sections: Sequence[OfferSection]) -> None:
         self.offered.append(len(sections))
@@ -136,5 +137,5 @@ def test_the_largest_offer_fits_into_a_message(windows: int) -> None:
         slots = [SlotStatus(s.mid, s.kind, SourceStatus("site", s.mid, "0", "VP8")) for s in stage.remote.sections]
         stage.remote.on_tracks(Tracks(tuple(slots)))
     local = Local("ufrag", "p" * 24, ":".join(["AB"] * 32), (), False)
-    offer = sdp.write_offer(stage.remote.sections, local, session_id=1, version=1)
+    offer = write_offer(stage.remote.sections, local, session_id=1, version=1)
     assert len(offer) < 60_000

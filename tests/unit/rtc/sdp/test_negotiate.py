@@ -7,9 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.rtc.sdp.codec import Codec
-from sfu.rtc.sdp.description import MID, REPAIRED_RID, RID, TRANSPORT_CC, Description, Section, TransportParameters
-from sfu.rtc.sdp.negotiate import EXTENSIONS, FEEDBACK, negotiate
-from sfu.rtc.sdp.parse import SdpError, parse
+from sfu.rtc.sdp.description import (
+    EXTENSIONS,
+    MID,
+    REPAIRED_RID,
+    RID,
+    TRANSPORT_CC,
+    Description,
+    SdpError,
+    Section,
+    TransportParameters,
+)
+from sfu.rtc.sdp.negotiate import FEEDBACK, negotiate
+from sfu.rtc.sdp.parse import parse_description
 from tests.helpers.offers import NAMES, PREFERENCE, negotiated, offer
 
 VP8 = Codec("VP8", 90000, 1, 96, (), ("nack", "transport-cc"))
@@ -17,7 +27,7 @@ VP8 = Codec("VP8", 90000, 1, 96, (), ("nack", "transport-cc"))
 
 def changed(name: str, **values) -> Description:
     """A vector with values replaced in all its sections."""
-    description = parse(offer(name))
+    description = parse_description(offer(name))
     return replace(description, sections=tuple(replace(section, **values) for section in description.sections))
 
 
@@ -67,7 +77,7 @@ def test_a_camera_without_our_favourite_still_works():
 
 
 def test_interleaved_h264_is_not_served():
-    h264 = parse(offer("pion-pub")).sections[0].codecs[0]
+    h264 = parse_description(offer("pion-pub")).sections[0].codecs[0]
     interleaved = replace(h264, parameters=(("packetization-mode", "2"),))
     assert [section.rejected for section in decide(changed("pion-pub", codecs=(h264,))).sections] == [None, None]
     with pytest.raises(SdpError) as caught:
@@ -85,7 +95,7 @@ def test_a_member_is_told_the_preferred_codec_first_and_may_be_sent_the_others()
 
 
 def test_a_viewer_may_be_sent_everything_it_offers_that_we_know():
-    offered = parse(offer("chromium-view")).sections[1].codecs
+    offered = parse_description(offer("chromium-view")).sections[1].codecs
     agreed = negotiated(offer("chromium-view"), "view").sections[1].codecs
     assert sorted(codec.payload_type for codec in agreed) == sorted(codec.payload_type for codec in offered)
     assert {codec.name for codec in agreed} == {"H264", "VP8", "VP9", "AV1"}
@@ -94,7 +104,7 @@ def test_a_viewer_may_be_sent_everything_it_offers_that_we_know():
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("role", ["pub", "view", "join"])
 def test_only_what_was_offered_is_answered(name, role):
-    description = parse(offer(name))
+    description = parse_description(offer(name))
     agreed = negotiated(offer(name), role)
     extensions = {*EXTENSIONS, TRANSPORT_CC, RID, REPAIRED_RID}
     for section, ours in zip(description.sections, agreed.sections, strict=True):
@@ -109,7 +119,7 @@ def test_only_what_was_offered_is_answered(name, role):
 
 
 def test_retransmissions_are_agreed_to_for_each_codec_answered():
-    section = parse(offer("chromium-view")).sections[1]
+    section = parse_description(offer("chromium-view")).sections[1]
     decided = negotiated(offer("chromium-view"), "view")
     video = decided.sections[1]
     assert not decided.repeats
@@ -154,7 +164,7 @@ def test_each_slot_asks_for_two_ssrcs_whether_its_peer_takes_retransmissions_or_
         asked.append(key)
         return len(asked)
 
-    for description in (parse(offer(name)), changed(name, rtx={})):
+    for description in (parse_description(offer(name)), changed(name, rtx={})):
         asked.clear()
         agreed = negotiate(description, "view", preference=PREFERENCE, ssrc=ssrc)
         mids = [section.mid for section in agreed.sections if section.send]
@@ -252,7 +262,7 @@ def test_a_re_offer_without_a_section_keeps_the_others_and_their_ssrcs():
     ],
 )
 def test_one_section_that_cannot_be_served_costs_only_itself(values, reason):
-    description = parse(offer("chromium-sendrecv"))
+    description = parse_description(offer("chromium-sendrecv"))
     audio, video = description.sections
     agreed = decide(replace(description, sections=(replace(audio, **values), video)))
     assert [section.rejected for section in agreed.sections] == [reason, None]
@@ -273,7 +283,7 @@ def test_every_protocol_of_rfc_8829_is_taken(protocol):
 
 @pytest.mark.parametrize(("offered", "ours"), [("actpass", "passive"), ("active", "passive"), ("passive", "active")])
 def test_we_wait_for_the_dtls_hello_unless_the_peer_insists(offered, ours):
-    description = parse(offer("chromium-view"))
+    description = parse_description(offer("chromium-view"))
     section = description.sections[0]
     transport = replace(section.transport, setup=offered)
     sections = (replace(section, transport=transport),)
@@ -289,7 +299,7 @@ def test_without_bundle_what_shares_the_first_transport_is_served():
 
 
 def test_the_transport_is_that_of_the_first_section_served():
-    description = parse(offer("gstreamer-unbundled"))
+    description = parse_description(offer("gstreamer-unbundled"))
     video, audio = description.sections
     unbundled = decide(replace(description, sections=(replace(video, codecs=()), audio)))
     assert unbundled.ufrag == audio.transport.ufrag != description.ufrag
@@ -299,7 +309,7 @@ def test_the_transport_is_that_of_the_first_section_served():
 
 
 def test_bundled_sections_may_leave_their_transport_to_the_first():
-    description = parse(offer("chromium-sendrecv"))
+    description = parse_description(offer("chromium-sendrecv"))
     audio, video = description.sections
     empty = TransportParameters("", "", (), "actpass")
     agreed = decide(replace(description, sections=(audio, replace(video, transport=empty))))
@@ -307,7 +317,7 @@ def test_bundled_sections_may_leave_their_transport_to_the_first():
 
 
 directions = st.sampled_from(["sendrecv", "sendonly", "recvonly", "inactive"])
-real_sections = st.sampled_from([section for name in NAMES for section in parse(offer(name)).sections])
+real_sections = st.sampled_from([section for name in NAMES for section in parse_description(offer(name)).sections])
 
 
 @st.composite

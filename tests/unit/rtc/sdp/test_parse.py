@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.rtc.sdp.codec import Codec
-from sfu.rtc.sdp.description import MID
-from sfu.rtc.sdp.parse import OfferSection, SdpError, parse, write_answer, write_offer
+from sfu.rtc.sdp.description import MID, OfferSection, SdpError
+from sfu.rtc.sdp.parse import parse_description
+from sfu.rtc.sdp.write import write_answer, write_offer
 from tests.helpers.offers import LOCAL, NAMES, answer, negotiated, offer
 
 HEAD = (
@@ -21,7 +22,7 @@ VIDEO = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_vector_is_understood(name):
-    description = parse(offer(name))
+    description = parse_description(offer(name))
     assert description.transport.complete
     assert description.setup == "actpass"
     assert any(section.codecs for section in description.sections)
@@ -29,7 +30,7 @@ def test_every_vector_is_understood(name):
 
 
 def test_a_browser_camera_and_microphone():
-    audio, video = parse(offer("chromium-sendrecv")).sections
+    audio, video = parse_description(offer("chromium-sendrecv")).sections
     assert (audio.kind, audio.mid, audio.direction, audio.rtcp_mux) == ("audio", "0", "sendrecv", True)
     assert audio.codecs[0] == Codec(
         "opus", 48000, 2, 111, (("minptime", "10"), ("useinbandfec", "1")), ("transport-cc",)
@@ -43,7 +44,7 @@ def test_a_browser_camera_and_microphone():
 
 
 def test_firefox_puts_the_fingerprint_on_session_level_fmtp_first_and_bundles_on_port_0():
-    audio, video = parse(offer("firefox-view")).sections
+    audio, video = parse_description(offer("firefox-view")).sections
     assert video.rejected is False
     assert video.direction == "recvonly"
     assert video.transport.fingerprints == audio.transport.fingerprints
@@ -53,7 +54,7 @@ def test_firefox_puts_the_fingerprint_on_session_level_fmtp_first_and_bundles_on
 
 
 def test_gstreamer_pads_fmtp_writes_opus_in_capitals_and_names_streams_by_ssrc():
-    audio, video = parse(offer("gstreamer-pub")).sections
+    audio, video = parse_description(offer("gstreamer-pub")).sections
     assert (audio.codecs[0].name, audio.codecs[0].channels) == ("opus", 2)
     assert video.codecs[0].parameter("profile-level-id") == "42c015"
     assert (video.stream, video.track) == ("user3197027544@host-63f598de", "webrtctransceiver1")
@@ -62,7 +63,7 @@ def test_gstreamer_pads_fmtp_writes_opus_in_capitals_and_names_streams_by_ssrc()
 
 
 def test_embedded_peers_write_no_mid_no_rtpmap_for_static_types_and_small_letters():
-    description = parse(offer("embedded-pub"))
+    description = parse_description(offer("embedded-pub"))
     video, audio = description.sections
     assert (video.mid, video.named, video.protocol) == ("0", False, "udp/tls/rtp/savpf")
     assert (video.codecs[0].name, audio.codecs[0].name) == ("H264", "PCMA")
@@ -70,7 +71,7 @@ def test_embedded_peers_write_no_mid_no_rtpmap_for_static_types_and_small_letter
 
 
 def test_retransmissions_are_read_for_the_codecs_we_know():
-    _, video = parse(offer("chromium-sendrecv")).sections
+    _, video = parse_description(offer("chromium-sendrecv")).sections
     ours = {codec.payload_type for codec in video.codecs}
     assert set(video.rtx.values()) == ours
     assert not video.rtx.keys() & ours
@@ -91,7 +92,9 @@ def test_retransmissions_are_read_for_the_codecs_we_know():
     ],
 )
 def test_retransmissions_of_nothing_are_left_out(lines):
-    (section,) = parse(f"{HEAD}{VIDEO.replace(' 96', ' 96 97')}a=rtpmap:97 rtx/90000\r\n{lines}\r\n").sections
+    (section,) = parse_description(
+        f"{HEAD}{VIDEO.replace(' 96', ' 96 97')}a=rtpmap:97 rtx/90000\r\n{lines}\r\n"
+    ).sections
     assert (section.rtx, len(section.codecs)) == ({}, 1)
 
 
@@ -106,7 +109,7 @@ def test_retransmissions_of_nothing_are_left_out(lines):
     ],
 )
 def test_a_repair_group_has_two_ssrcs(group, repairs):
-    (section,) = parse(f"{HEAD}{VIDEO}a=ssrc-group:{group}\r\n").sections
+    (section,) = parse_description(f"{HEAD}{VIDEO}a=ssrc-group:{group}\r\n").sections
     assert section.repairs == repairs
 
 
@@ -137,7 +140,7 @@ RID_LINES = "a=rid:q send\r\na=rid:h send max-width=640;max-fps=30\r\na=rid:f-1_
     ],
 )
 def test_layers_are_those_the_peer_would_send_or_none(simulcast, rids):
-    (section,) = parse(f"{HEAD}{VIDEO}{RID_LINES}a=simulcast:{simulcast}\r\n").sections
+    (section,) = parse_description(f"{HEAD}{VIDEO}{RID_LINES}a=simulcast:{simulcast}\r\n").sections
     assert section.rids == rids
 
 
@@ -147,19 +150,19 @@ def test_layers_are_those_the_peer_would_send_or_none(simulcast, rids):
 )
 def test_a_rid_that_we_cannot_take_costs_the_layers(line):
     rid = line.removeprefix("a=rid:").split(" ")[0]
-    (section,) = parse(f"{HEAD}{VIDEO}{RID_LINES}{line}\r\na=simulcast:send q;{rid}\r\n").sections
+    (section,) = parse_description(f"{HEAD}{VIDEO}{RID_LINES}{line}\r\na=simulcast:send q;{rid}\r\n").sections
     assert section.rids == ()
 
 
 def test_at_most_four_layers_are_taken():
     rids = [str(number) for number in range(9)]
     lines = "".join(f"a=rid:{rid} send\r\n" for rid in rids)
-    (section,) = parse(f"{HEAD}{VIDEO}{lines}a=simulcast:send {';'.join(rids)}\r\n").sections
+    (section,) = parse_description(f"{HEAD}{VIDEO}{lines}a=simulcast:send {';'.join(rids)}\r\n").sections
     assert section.rids == ("0", "1", "2", "3")
 
 
 def test_a_browsers_layers_keep_their_order_with_those_it_does_not_send_now():
-    audio, video = parse(offer("chromium-layers")).sections
+    audio, video = parse_description(offer("chromium-layers")).sections
     assert (audio.rids, video.rids) == ((), ("q", "h", "f"))
     assert (video.ssrcs, video.repairs) == ((), {}), "packets tell by rid"
 
@@ -170,24 +173,26 @@ def test_layers_are_answered_in_the_order_offered():
 
 
 def test_what_was_read_before_does_not_colour_what_is_read_next():
-    described = {text: parse(HEAD + VIDEO + text) for text in ("", "a=rtcp-fb:96 nack pli\r\n", "a=fmtp:96 x=1\r\n")}
+    described = {
+        text: parse_description(HEAD + VIDEO + text) for text in ("", "a=rtcp-fb:96 nack pli\r\n", "a=fmtp:96 x=1\r\n")
+    }
     assert [description.sections[0].codecs[0].feedback for description in described.values()] == [(), ("nack pli",), ()]
     assert [len(description.sections[0].codecs[0].parameters) for description in described.values()] == [0, 0, 1]
-    assert all(parse(HEAD + VIDEO + text) == description for text, description in described.items())
+    assert all(parse_description(HEAD + VIDEO + text) == description for text, description in described.items())
 
 
 def test_candidates_are_kept_as_they_are():
-    description = parse(offer("libdatachannel-pub"))
+    description = parse_description(offer("libdatachannel-pub"))
     assert description.candidates == ("candidate:1 1 UDP 2122317823 10.1.2.3 54778 typ host",)
     assert description.end_of_candidates
     assert description.setup == "actpass"
 
 
 def test_stopped_and_data_sections_keep_their_place():
-    sections = parse(offer("chromium-wall-stopped")).sections
+    sections = parse_description(offer("chromium-wall-stopped")).sections
     assert [section.rejected for section in sections] == [False, False, True, False, False, False, True]
     assert [section.index for section in sections] == list(range(7))
-    assert parse(offer("chromium-wall")).sections[6].formats == ("webrtc-datachannel",)
+    assert parse_description(offer("chromium-wall")).sections[6].formats == ("webrtc-datachannel",)
 
 
 @pytest.mark.parametrize(
@@ -220,7 +225,7 @@ def test_stopped_and_data_sections_keep_their_place():
     ],
 )
 def test_a_line_out_of_shape_costs_nothing_but_itself(line):
-    (section,) = parse(f"{HEAD}{VIDEO}{line}\r\n").sections
+    (section,) = parse_description(f"{HEAD}{VIDEO}{line}\r\n").sections
     assert [codec.name for codec in section.codecs] == ["VP8"]
 
 
@@ -244,7 +249,7 @@ def test_a_line_out_of_shape_costs_nothing_but_itself(line):
 )
 def test_what_cannot_be_used_is_refused_with_its_code(text, code):
     with pytest.raises(SdpError) as caught:
-        parse(text)
+        parse_description(text)
     assert caught.value.code == code
     assert caught.value.message
 
@@ -274,14 +279,14 @@ MANY_FORMATS = f"m=video 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, PAYLOAD_TYPES))}
 )
 def test_hostile_text_takes_bounded_time(body):
     started = time.process_time()
-    parse((HEAD + MANY_FORMATS + body)[:65536])
+    parse_description((HEAD + MANY_FORMATS + body)[:65536])
     assert time.process_time() - started < 0.5
 
 
 def outcome(text: str) -> str:
     """What became of it; anything but SdpError fails the test by itself."""
     try:
-        parse(text)
+        parse_description(text)
     except SdpError as error:
         return error.code
     return "description"
@@ -326,7 +331,7 @@ def test_mangled_offers_are_a_description_or_refused(name, data):
 
 def test_an_answer_reads_back_as_what_was_agreed():
     agreed = negotiated(offer("chromium-join-added"), "join")
-    description = parse(write_answer(agreed, LOCAL, session_id=7, version=3))
+    description = parse_description(write_answer(agreed, LOCAL, session_id=7, version=3))
     assert description.origin == "- 7 3 IN IP4 127.0.0.1"
     assert description.ice_lite
     assert description.setup == "passive"
@@ -389,7 +394,7 @@ def test_our_offers_read_back_as_written():
         ),
         OfferSection("1", "audio", "recvonly", (Codec("opus", 48000, 2, 111),)),
     ]
-    description = parse(write_offer(sections, LOCAL, session_id=1, version=1))
+    description = parse_description(write_offer(sections, LOCAL, session_id=1, version=1))
     video, audio = description.sections
     assert (description.bundle, description.setup) == (("0", "1"), "actpass")
     assert (video.codecs, video.ssrcs, video.stream, video.track) == ((codec,), (5,), "camera", "video")
