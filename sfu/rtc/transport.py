@@ -29,7 +29,7 @@ from OpenSSL import SSL
 
 from sfu.rtc.ice.agent import IceAgent
 from sfu.rtc.net import srtp
-from sfu.rtc.net.receive import SHORTEST, Arrived, Datagrams, unknown_arrival
+from sfu.rtc.net.receive import MIN_SRTP_BYTES, Arrived, Datagrams, unknown_arrival
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
@@ -265,7 +265,7 @@ class Transport:
         receiver = self.receiver
         if receiver is None:
             self._keep_early(data)
-        elif len(data) < SHORTEST:
+        elif len(data) < MIN_SRTP_BYTES:
             self.drops["short"] += 1
         elif 192 <= data[1] < 224:  # RFC 5761 section 4
             if (packet := receiver.unprotect_rtcp(data)) is None:

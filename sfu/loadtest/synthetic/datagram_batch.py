@@ -2,7 +2,7 @@
 
 Owns the buffers of one `recvmmsg`, each datagram at its own multiple of `STRIDE`. A column (all SSRCs, all sequence
 numbers) is one strided slice, so that a burst costs Python a few steps instead of a few a packet. Never interprets
-what it has read. Used by the load test alone; the server reads its one port in `udp`.
+what it has read. Used by the load test alone; the server reads its one port in `sfu.rtc.net.receive`.
 """
 
 from __future__ import annotations
@@ -15,26 +15,19 @@ import time
 from array import array
 from typing import Final
 
-import cffi
-
-from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_GRO
+from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SO_TIMESTAMPNS, SOL_UDP, UDP_GRO, recvmmsg
+from sfu.rtc.net.srtp import ffi
 
 STRIDE: Final = 2048
 """Bytes from one datagram to the next; longer ones are cut."""
 BATCH: Final = 64
 _NAME: Final = 32
 _CONTROL: Final = 64
-_TIMESTAMPNS: Final = 35  # SO_TIMESTAMPNS and SCM_TIMESTAMPNS of 64-bit Linux
 _MEMINFO: Final = 55  # SO_MEMINFO
 _MEMINFO_DROPS: Final = 8
 _RECEIVE_BUFFER_FORCE: Final = 33  # SO_RCVBUFFORCE
 _IPV4: Final = struct.Struct("=H2x4s")
 _PORT: Final = struct.Struct(">H")
-
-_ffi = cffi.FFI()
-_ffi.cdef("int recvmmsg(int fd, void *messages, unsigned int count, int flags, void *timeout);")
-_libc = _ffi.dlopen(None)
-_LINUX_64: Final = LINUX_64 and hasattr(_libc, "recvmmsg")
 
 
 def prepare(sock: socket.socket, buffer_bytes: int) -> None:
@@ -44,8 +37,8 @@ def prepare(sock: socket.socket, buffer_bytes: int) -> None:
     gets them so, and the cutting is the sender's cost there too.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-    if _LINUX_64:
-        sock.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
+    if LINUX_64:
+        sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         sock.setsockopt(SOL_UDP, UDP_GRO, 0)
         with contextlib.suppress(PermissionError):
             sock.setsockopt(socket.SOL_SOCKET, _RECEIVE_BUFFER_FORCE, buffer_bytes)
@@ -53,7 +46,7 @@ def prepare(sock: socket.socket, buffer_bytes: int) -> None:
 
 def dropped(sock: socket.socket) -> int:
     """Datagrams that the kernel dropped because nobody had read this socket for too long; 0 where it does not say."""
-    if not _LINUX_64:
+    if not LINUX_64:
         return 0
     counts = array("I", sock.getsockopt(socket.SOL_SOCKET, _MEMINFO, 4 * (_MEMINFO_DROPS + 1)))
     return counts[_MEMINFO_DROPS]
@@ -73,17 +66,17 @@ class DatagramBatch:
         self._messages = bytearray(self._prepared())
         self._template = bytes(self._messages)
         self._fields = memoryview(self._messages).cast("I")
-        self._messages_c = _ffi.from_buffer(self._messages)
+        self._messages_c = ffi.from_buffer(self._messages)
         self._used = 0
         self._read_at = 0
 
     def read(self, sock: socket.socket) -> int:
         """Reads what `sock` holds, at most `BATCH` datagrams; returns how many, 0 when there are none."""
-        if not _LINUX_64:
+        if not LINUX_64:
             return self._read_singly(sock)
         used = self._used * MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
         self._messages[:used] = self._template[:used]
-        count: int = _libc.recvmmsg(sock.fileno(), self._messages_c, BATCH, socket.MSG_DONTWAIT, _ffi.NULL)
+        count: int = recvmmsg(sock.fileno(), self._messages_c, BATCH, socket.MSG_DONTWAIT, ffi.NULL)
         self._used = max(count, 0)
         return self._used
 
@@ -109,7 +102,7 @@ class DatagramBatch:
 
     def received_at(self, number: int) -> int:
         """When the kernel got it: nanoseconds since 1970 by the machine's wall clock."""
-        if not _LINUX_64:
+        if not LINUX_64:
             return self._read_at
         at = number * _CONTROL // 8
         return self._times[at + 2] * 1_000_000_000 + self._times[at + 3]
@@ -157,4 +150,4 @@ class DatagramBatch:
 
 def _address(buffer: bytearray) -> int:
     """Where a buffer that is never resized, and lives as long as its `DatagramBatch`, lies."""
-    return int(_ffi.cast("uintptr_t", _ffi.from_buffer(buffer)))
+    return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))

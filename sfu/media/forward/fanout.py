@@ -17,7 +17,7 @@ from sfu.media.forward.consumer import Consumer, Drop
 from sfu.media.forward.group import Group
 from sfu.media.forward.replay import Replays
 from sfu.media.ingest.producer import Producer
-from sfu.rtc.net.burst import MAX_BURST, Burst
+from sfu.rtc.net.burst import MAX_BURST_PACKETS, Burst
 from sfu.rtc.net.send import Egress
 
 HOLD: Final = 0.001
@@ -77,7 +77,7 @@ class Fanout:
         held = self._held.get(producer)
         if producer in self._due:
             self._due[producer] += packets
-        elif packets[-1].marker or not producer.bursty or (held and len(held) >= MAX_BURST):
+        elif packets[-1].marker or not producer.bursty or (held and len(held) >= MAX_BURST_PACKETS):
             self._due[producer] = [*self._held.pop(producer), *packets] if held else [*packets]
         elif held:
             held += packets
@@ -208,6 +208,6 @@ def _bounds(packets: Sequence[Packet]) -> tuple[int, Packet, int]:
 
 def _bursts(packets: Sequence[Packet]) -> list[Sequence[Packet]]:
     """`packets` in parts that an egress can take: nearly always one."""
-    if 0 < len(packets) <= MAX_BURST:
+    if 0 < len(packets) <= MAX_BURST_PACKETS:
         return [packets]
-    return [packets[at : at + MAX_BURST] for at in range(0, len(packets), MAX_BURST)]
+    return [packets[at : at + MAX_BURST_PACKETS] for at in range(0, len(packets), MAX_BURST_PACKETS)]

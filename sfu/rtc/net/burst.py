@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from sfu.rtc.net.srtp import MAX_DATAGRAM, TRAILER
+from sfu.rtc.net.srtp import MAX_DATAGRAM_BYTES, TRAILER_BYTES
 
-MAX_BURST: Final = 128
+MAX_BURST_PACKETS: Final = 128
 """Packets that one `Burst` may hold, so that it always fits the arena."""
-WIDTHS: Final = (192, 704, 1344, 2240)
+SLOT_WIDTHS_BYTES: Final = (192, 704, 1344, 2240)
 """Bytes from one slot of the arena to the next, for sound, for small and usual video packets, and for the largest.
 
 Tight, for what lies between packets is copied with them and takes their place in the caches; few, for all that leaves
 in one go has one width; odd numbers of cache lines, or packets would compete for the same few of them.
 """
 MAX_SEGMENTS: Final = 64  # UDP_MAX_SEGMENTS of kernels before 6.9
-_GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
+_MAX_GSO_BYTES: Final = 65_000  # an IP datagram's limit, headers taken off
 
 
 class GsoRun(NamedTuple):
@@ -58,14 +58,14 @@ class Burst:
     """Packets that go to several transports alike, in plain text."""
 
     def __init__(self, packets: Sequence[bytes]) -> None:
-        """At most `MAX_BURST` packets; those too large for a datagram are left out and counted."""
+        """At most `MAX_BURST_PACKETS` packets; those too large for a datagram are left out and counted."""
         self.packets = packets
         self.sizes = tuple(map(len, packets))
         self.longest = max(self.sizes, default=0)
         """Bytes of the largest packet that is not left out."""
         self.refused = 0
-        if self.longest > MAX_DATAGRAM - TRAILER:
-            self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM - TRAILER]
+        if self.longest > MAX_DATAGRAM_BYTES - TRAILER_BYTES:
+            self.packets = [packet for packet in packets if len(packet) <= MAX_DATAGRAM_BYTES - TRAILER_BYTES]
             self.sizes = tuple(map(len, self.packets))
             self.longest = max(self.sizes, default=0)
             self.refused = len(packets) - len(self.packets)
@@ -77,7 +77,7 @@ class Burst:
 
 def slot_width(longest: int) -> int:
     """Of slots that packets of so many bytes fit."""
-    for width in WIDTHS:
+    for width in SLOT_WIDTHS_BYTES:
         if width >= longest:
             return width
     raise ValueError(f"no slot holds {longest} bytes")
@@ -90,7 +90,7 @@ def _joined(lengths: Sequence[int]) -> list[GsoRun]:
     for position, length in enumerate(lengths):
         if joinable:
             first, count, segment = messages[-1]
-            if length <= segment and count < MAX_SEGMENTS and total + length <= _GSO_BYTES:
+            if length <= segment and count < MAX_SEGMENTS and total + length <= _MAX_GSO_BYTES:
                 messages[-1] = GsoRun(first, count + 1, segment)
                 joinable, total = length == segment, total + length
                 continue

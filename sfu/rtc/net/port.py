@@ -21,7 +21,7 @@ import ifaddr
 
 from sfu.rtc.net import stun
 from sfu.rtc.net.paths import Path
-from sfu.rtc.net.receive import BATCH, Datagrams, Ingress
+from sfu.rtc.net.receive import BATCH_MESSAGES, Datagrams, Ingress
 from sfu.rtc.net.stun import Address
 from sfu.rtc.net.timers import Ticks
 
@@ -195,7 +195,7 @@ class UdpPort:
 
     def _hand_out(self, sock: socket.socket, ingress: Ingress) -> None:
         validated = self._validated
-        for _ in range(BURST // BATCH):
+        for _ in range(BURST // BATCH_MESSAGES):
             for datagrams in ingress.read():
                 self.received += len(datagrams.places)
                 listener = validated.get(datagrams.sender)

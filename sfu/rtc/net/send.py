@@ -1,10 +1,10 @@
-"""The seam to C on the way out: one burst of packets to many transports, in few steps of the interpreter.
+"""The calls to C on the way out: one burst of packets to many transports, in few steps of the interpreter.
 
-Owns the arena that packets are encrypted in and the headers that tell the kernel of them. A burst goes through four
+Owns the arena that packets are encrypted in and the message headers that the kernel reads. A burst goes through four
 steps, each done for all transports at once: copied side by side into the arena, encrypted there by `map` over libsrtp,
 described in `mmsghdr`s by slices, and sent by one `sendmmsg`. For few transports the same is done packet by packet.
-Never waits: what the kernel does not take is counted and gone. All that C is shown by address is referenced here until
-the call that reads it has returned.
+Never waits: datagrams that the kernel does not take are counted and lost. All memory that C knows by its address is
+referenced here until the call that reads it has returned.
 """
 
 from __future__ import annotations
@@ -17,71 +17,65 @@ from array import array
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-import cffi
-from pylibsrtp import _binding as _srtp
-
-from sfu.rtc.net.burst import MAX_SEGMENTS, WIDTHS, ArenaLayout, Burst, GsoRun, slot_width
-from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT
+from sfu.rtc.net.burst import MAX_SEGMENTS, SLOT_WIDTHS_BYTES, ArenaLayout, Burst, GsoRun, slot_width
+from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SOL_UDP, UDP_SEGMENT, sendmmsg
 from sfu.rtc.net.paths import Path, Targets
+from sfu.rtc.net.srtp import ffi, srtp_protect
 
-_SLOTS: Final = 256  # a third of a megabyte, so that sendmmsg reads what is still in the second level cache
+_SLOTS: Final = 256
+"""Packets that the arena holds: a third of a megabyte, so that sendmmsg finds them in the second level cache."""
 _MESSAGES: Final = _SLOTS
-_FEW: Final = 32
-"""Packets, all transports' together, up to which the plain way costs less: the steps for all at once are of many kinds,
-and in a process that sleeps between two bursts each kind's first use waits for memory, not for the processor."""
-_CMSG: Final = struct.Struct("=QiiH6x")  # cmsghdr with one 16-bit value, padded to its alignment
+"""Messages that may be queued: at worst each packet is one."""
+_FEW_PACKETS: Final = 32
+"""Up to so many packets, of all transports together, are written one by one. The steps for all at once use more code
+and tables, and in a process that sleeps between two bursts the first use of each waits for memory."""
+_CMSG: Final = struct.Struct("=QiiH6x")
+"""A cmsghdr with one 16-bit value, padded to its alignment: the segment size."""
 _REFUSES_SEGMENTS: Final = (errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP)
+"""Errors of sendmmsg after which the packets of a message are sent one by one."""
 
-# The fields of an mmsghdr, all of them 8 bytes wide with their padding, that differ between messages.
+# An mmsghdr as words of 8 bytes: how many it has, and the positions of the fields that differ between messages.
 _WORDS: Final = MMSGHDR.size // 8
 _NAME, _VECTOR, _VECTORS, _CONTROL, _CONTROL_LENGTH = 0, 2, 3, 4, 5
 
-_ffi = cffi.FFI()
-_ffi.cdef(
-    """
-    struct mmsghdr;
-    int sendmmsg(int fd, struct mmsghdr *messages, unsigned int count, int flags);
-    """
-)
-_libc = _ffi.dlopen(None)
-_LINUX_64: Final = LINUX_64 and hasattr(_libc, "sendmmsg")
-
 
 class Egress:
-    """Datagrams of one socket on their way out.
+    """The sender of one socket: encrypts bursts and queues them until `flush`.
 
     Packets of one burst to one transport that have one size (the last may be shorter) become one message with
     `UDP_SEGMENT`, which crosses the kernel's IP stack once; messages of all transports leave in one `sendmmsg`. Without
-    that call (macOS) or where the kernel refuses segments, one `sendto` a packet.
+    that call (macOS), or for messages whose segments the kernel refuses, each packet leaves by its own `sendto`.
     """
 
     def __init__(self, sock: socket.socket) -> None:
         self.sent = 0
-        """Datagrams the kernel took."""
+        """Datagrams that the kernel took."""
         self.refused: dict[str, int] = {}
-        """Datagrams it did not take, by errno name."""
+        """Datagrams that it did not take, by errno name."""
         self.segmented = _segments_supported(sock)
-        """Whether bursts leave as GSO segments; turned off when a device refuses them."""
+        """True if bursts leave as GSO segments; becomes False when a device refuses them."""
         self._socket = sock
-        self._arena = _srtp.ffi.new("unsigned char[]", _SLOTS * WIDTHS[-1])
-        self._view = memoryview(_srtp.ffi.buffer(self._arena))
+        self._arena = ffi.new("unsigned char[]", _SLOTS * SLOT_WIDTHS_BYTES[-1])
+        self._view = memoryview(ffi.buffer(self._arena))
         self._grids: dict[int, list[Any]] = {}
-        self._lengths = _srtp.ffi.new("int[]", _SLOTS)
-        self._lengths_view = memoryview(_srtp.ffi.buffer(self._lengths)).cast("B").cast("i")
+        """The address of each slot, by width of the slots."""
+        self._lengths = ffi.new("int[]", _SLOTS)
+        self._lengths_view = memoryview(ffi.buffer(self._lengths)).cast("B").cast("i")
         self._lengths_at = [self._lengths + slot for slot in range(_SLOTS)]
         self._used = 0
         self._allocate_headers()
-        self._set_width(WIDTHS[-1])
+        self._set_width(SLOT_WIDTHS_BYTES[-1])
         self._controls: dict[int, tuple[Any, int]] = {}
         self._queued: list[tuple[int, Targets, int, int]] = []
-        """Runs of messages: number of the first, targets (the kernel reads their names), position of the first target,
-        messages for each."""
+        """Runs of messages: number of the first message, targets (the kernel reads their names), position of the first
+        target, messages for each target."""
         self._queued_messages = self._queued_packets = 0
         self._described_first: tuple[array[int], int, int, ArenaLayout] | None = None
-        """What the first messages' headers say: mostly the same in each pass, and then they are not written again."""
+        """The (names, position, count, layout) that the headers from the first message on describe. Most passes have
+        the same, and then the headers are not written again."""
 
     def _allocate_headers(self) -> None:
-        """Slot n has vector n."""
+        """Makes the message headers and the vectors; vector n belongs to slot n."""
         self._vectors = bytearray(IOVEC.size * _SLOTS)
         fields = memoryview(self._vectors).cast("Q")
         self._vector_bases, self._vector_lengths = fields[::2], fields[1::2]
@@ -89,14 +83,14 @@ class Egress:
         self._messages = bytearray(MMSGHDR.pack(0, self._name_length, 0, 0, 0, 0, 0, 0) * _MESSAGES)
         self._messages_view = memoryview(self._messages)
         self._words = self._messages_view.cast("Q")
-        self._messages_c = _ffi.from_buffer(self._messages)
-        self._messages_p = _ffi.cast("struct mmsghdr *", self._messages_c)
-        self._vectors_at = int(_ffi.cast("uintptr_t", _ffi.from_buffer(self._vectors)))
+        self._messages_at = ffi.from_buffer(self._messages)
+        self._vectors_pinned = ffi.from_buffer(self._vectors)  # keeps the buffer from being resized
+        self._vectors_at = int(ffi.cast("uintptr_t", self._vectors_pinned))
         self._vectors_from = array("Q", range(self._vectors_at, self._vectors_at + IOVEC.size * _SLOTS, IOVEC.size))
-        self._arena_at = int(_srtp.ffi.cast("uintptr_t", self._arena))
+        self._arena_at = int(ffi.cast("uintptr_t", self._arena))
 
     def _set_width(self, width: int) -> None:
-        """Parts the arena in slots of `width` bytes. Nothing may be queued."""
+        """Divides the arena into slots of `width` bytes. Only while no message is queued."""
         self._width = width
         places = self._grids.get(width)
         if places is None:
@@ -107,9 +101,9 @@ class Egress:
     def write(self, targets: Targets, burst: Burst) -> dict[int, int]:
         """Encrypts a burst for every target and queues it.
 
-        Returns how many packets libsrtp refused, by position of the target, where it refused any.
+        Returns the number of packets that libsrtp refused, by position of the target; only targets with any.
         """
-        if len(burst.packets) * len(targets.paths) <= _FEW:
+        if len(burst.packets) * len(targets.paths) <= _FEW_PACKETS:
             return self._write_few(targets, burst)
         layout = burst.layout(targets.overhead, segmented=self.segmented)
         each = len(layout.messages)
@@ -133,7 +127,7 @@ class Egress:
         return failed
 
     def _write_few(self, targets: Targets, burst: Burst) -> dict[int, int]:
-        """As `write`, packet by packet. What is refused leaves no trace: the next packet takes its slot."""
+        """Does as `write`, packet by packet. The slot of a refused packet is used for the next one."""
         packets, overhead = burst.packets, targets.overhead
         failed: dict[int, int] = {}
         needed = len(packets) * len(targets.paths)
@@ -142,18 +136,9 @@ class Egress:
         if burst.longest + overhead > self._width:
             self.flush()
             self._set_width(slot_width(burst.longest + overhead))
-        protect, view, width, most = (
-            _srtp.lib.srtp_protect,
-            self._view,
-            self._width,
-            MAX_SEGMENTS if self.segmented else 1,
-        )
-        places, sizes, sizes_at, vector_lengths = (
-            self._places,
-            self._lengths_view,
-            self._lengths_at,
-            self._vector_lengths,
-        )
+        protect, view, width, most = srtp_protect, self._view, self._width, MAX_SEGMENTS if self.segmented else 1
+        places, sizes, sizes_at = self._places, self._lengths_view, self._lengths_at
+        vector_lengths = self._vector_lengths
         slot = self._used
         for position, handle in enumerate(targets.handles):
             first, segment, last = slot, 0, 0
@@ -179,7 +164,7 @@ class Egress:
         return failed
 
     def _queue_one(self, targets: Targets, position: int, first: int, count: int, segment: int) -> None:
-        """One message: the packets in `count` slots from `first` on."""
+        """Queues one message: the packets in `count` slots from `first` on."""
         words, at = self._words, self._queued_messages * _WORDS
         words[at + _NAME] = targets.names[position]
         words[at + _VECTOR] = self._vectors_at + first * IOVEC.size
@@ -191,7 +176,7 @@ class Egress:
         self._queued_packets += count
 
     def _encrypt(self, handles: list[Any], packets: Sequence[bytes], layout: ArenaLayout) -> list[int]:
-        """One copy of the burst in plain text for each handle, encrypted in place; libsrtp's status of each packet."""
+        """Copies the burst for each handle and encrypts it in place; returns libsrtp's status of each packet."""
         count = len(handles)
         first, last = self._used, self._used + count * layout.count
         self._used = last
@@ -200,12 +185,12 @@ class Egress:
         each: Iterable[Any] = handles
         if layout.count > 1:
             each = itertools.chain.from_iterable(map(itertools.repeat, handles, itertools.repeat(layout.count)))
-        # `map` goes from packet to packet without a step of the interpreter.
+        # `map` calls libsrtp for each packet without a step of the interpreter.
         places, lengths = itertools.islice(self._places, first, None), itertools.islice(self._lengths_at, first, None)
-        return list(map(_srtp.lib.srtp_protect, each, places, lengths))
+        return list(map(srtp_protect, each, places, lengths))
 
     def _fill(self, start: int, packets: Sequence[bytes], count: int) -> None:
-        """`count` copies of the burst side by side, by copies that double: no step of the interpreter for each."""
+        """Writes `count` copies of the burst side by side, each step doubling them: few steps of the interpreter."""
         view, width = self._view, self._width
         for at, packet in enumerate(packets):
             view[start + at * width : start + at * width + len(packet)] = packet
@@ -217,7 +202,7 @@ class Egress:
             done += step
 
     def _queue(self, targets: Targets, at: int, count: int, layout: ArenaLayout) -> None:
-        """Describes what was encrypted last, for `count` targets from `at` on: so many messages for each."""
+        """Queues the packets that were encrypted last, of `count` targets from `at` on."""
         last, message, each = self._used, self._queued_messages, len(layout.messages)
         first = last - count * layout.count
         self._vector_lengths[first:last] = layout.lengths * count
@@ -231,7 +216,7 @@ class Egress:
         self._queued_packets += count * layout.count
 
     def _describe(self, names: array[int], first: int, layout: ArenaLayout) -> None:
-        """Writes the headers of the next messages, for each of `names` those of `layout`, slots from `first` on."""
+        """Writes the headers of the next messages: those of `layout` for each of `names`, slots from `first` on."""
         message, messages, each = self._queued_messages, layout.messages, len(layout.messages)
         last, end = first + len(names) * layout.count, message + len(names) * each
         head = self._head(messages[0]) if each == 1 else b"".join([self._head(segments) for segments in messages])
@@ -242,41 +227,42 @@ class Egress:
             self._words[number * _WORDS + _VECTOR : end * _WORDS : each * _WORDS] = vectors
 
     def _head(self, segments: GsoRun) -> bytes:
-        """What all targets' messages of these packets have in common."""
+        """Returns a message header without the fields that differ between targets."""
         control, control_length = self._control(segments.segment) if segments.packets > 1 else (0, 0)
         return MMSGHDR.pack(0, self._name_length, 0, segments.packets, control, control_length, 0, 0)
 
     def _control(self, segment: int) -> tuple[int, int]:
-        """Address and length of the control message that says `segment`; made once for each size."""
+        """Returns address and length of the control message with this segment size; made once for each size."""
         known = self._controls.get(segment)
         if known is None:
-            buffer = _ffi.new("unsigned char[]", _CMSG.pack(_CMSG.size - 6, SOL_UDP, UDP_SEGMENT, segment))
-            known = self._controls[segment] = (buffer, int(_ffi.cast("uintptr_t", buffer)))
+            buffer = ffi.new("unsigned char[]", _CMSG.pack(_CMSG.size - 6, SOL_UDP, UDP_SEGMENT, segment))
+            known = self._controls[segment] = (buffer, int(ffi.cast("uintptr_t", buffer)))
         return known[1], _CMSG.size
 
     def flush(self) -> None:
-        """Sends what is queued. What the kernel does not take at once is counted and gone: media does not wait."""
+        """Sends the queued messages. Those that the kernel does not take at once are counted and lost."""
         queued, done = self._queued_messages, 0
-        if not _LINUX_64:
+        if not LINUX_64:
             for message in range(queued):
                 self._send_singly(message)
             done = queued
         while done < queued:
-            pointer = self._messages_p
-            if done:
-                pointer = _ffi.cast("struct mmsghdr *", self._messages_c + done * MMSGHDR.size)
-            taken = _libc.sendmmsg(self._socket.fileno(), pointer, queued - done, socket.MSG_DONTWAIT)
+            first = self._messages_at + done * MMSGHDR.size
+            taken = sendmmsg(self._socket.fileno(), first, queued - done, socket.MSG_DONTWAIT)
             if taken > 0:
                 done += taken
             else:
-                self._on_error(_ffi.errno, done)
+                self._on_error(ffi.errno, done)
                 done += 1
         self.sent += self._queued_packets
         self._queued.clear()
         self._used = self._queued_messages = self._queued_packets = 0
 
     def _on_error(self, number: int, message: int) -> None:
-        """What sendmmsg stopped at. A path whose MTU is below the segment, or a device, may refuse only segments."""
+        """Handles the message that sendmmsg refused: counts it, or sends its packets one by one.
+
+        A path whose MTU is below the segment size, or a network device, may refuse segments and nothing else.
+        """
         count = self._words[message * _WORDS + _VECTORS]
         if count > 1 and number in _REFUSES_SEGMENTS:
             if number in (errno.EIO, errno.EOPNOTSUPP):
@@ -295,9 +281,9 @@ class Egress:
             self._send_slot(slot, self._vector_lengths[slot], path)
 
     def _send_good(self, paths: list[Path], layout: ArenaLayout, codes: list[int], at: int) -> dict[int, int]:
-        """libsrtp refused something of the burst in the last slots: all else leaves now, packet by packet."""
+        """Sends the packets of the last slots that libsrtp did not refuse, one by one; returns as `write`."""
         first = self._used - len(codes)
-        self.flush()  # what came before, in this order
+        self.flush()  # earlier packets first, to keep their order
         failed: dict[int, int] = {}
         for number, code in enumerate(codes):
             target, position = divmod(number, layout.count)
@@ -321,10 +307,11 @@ class Egress:
 
 
 def _segments_supported(sock: socket.socket) -> bool:
-    if not _LINUX_64:
+    """Returns True if the kernel takes `UDP_SEGMENT` (4.18 and later)."""
+    if not LINUX_64:
         return False
     try:
-        sock.setsockopt(SOL_UDP, UDP_SEGMENT, 0)  # 0 leaves it to each message; kernels before 4.18 refuse
+        sock.setsockopt(SOL_UDP, UDP_SEGMENT, 0)  # 0: no size for the socket, each message brings its own
     except OSError:
         return False
     return True

@@ -15,10 +15,10 @@ Class = stun.Class
 Address = tuple[str, int]
 """Host and port. An IPv6 host of link scope carries its zone: `fe80::1%eth0`."""
 
-MAX_MESSAGE: Final = 1280
+MAX_MESSAGE_BYTES: Final = 1280
 """Bytes of the longest message looked at: ICE checks have about 100, RFC 8489 section 6.1 allows no more than this."""
 _COOKIE: Final = b"\x21\x12\xa4\x42"
-_HEADER: Final = 20
+_HEADER_BYTES: Final = 20
 _TYPE_CLASS: Final = 0x0110
 _USERNAME: Final = 0x0006
 _ATTRIBUTE: Final = struct.Struct("!HH")
@@ -28,10 +28,10 @@ def is_message(data: bytes) -> bool:
     """Whether the frame is one of STUN: length and cookie fit (RFC 8489 section 5). Says nothing of the attributes."""
     size = len(data)
     return (
-        _HEADER <= size <= MAX_MESSAGE
+        _HEADER_BYTES <= size <= MAX_MESSAGE_BYTES
         and data[0] < 4
         and data[4:8] == _COOKIE
-        and size == _HEADER + (data[2] << 8 | data[3])
+        and size == _HEADER_BYTES + (data[2] << 8 | data[3])
     )
 
 
@@ -50,7 +50,7 @@ def addressed_ufrag(data: bytes) -> str | None:
 
     Found without parsing the rest, so that a flood of foreign requests costs about a microsecond each.
     """
-    position, end = _HEADER, len(data) - 4
+    position, end = _HEADER_BYTES, len(data) - 4
     while position <= end:
         kind, size = _ATTRIBUTE.unpack_from(data, position)
         position += 4

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
-_PATIENCE: Final = 0.25
+_PATIENCE_SHARE: Final = 0.25
 """The share of its interval that a callback waits for somebody else to wake the loop."""
 
 
@@ -65,5 +65,5 @@ class Ticks:
             self._timer = None
         self._due_at = min([tick.due_at for tick in self._ticks], default=float("inf"))
         if self._ticks:
-            latest = min([tick.due_at + tick.interval * _PATIENCE for tick in self._ticks])
+            latest = min([tick.due_at + tick.interval * _PATIENCE_SHARE for tick in self._ticks])
             self._timer = self._loop.call_at(latest, self._run)

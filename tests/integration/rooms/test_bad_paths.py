@@ -22,7 +22,7 @@ from pylibsrtp import _binding as srtp
 
 from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.rtc.net.port import UdpPort
-from sfu.rtc.net.srtp import MAX_DATAGRAM
+from sfu.rtc.net.srtp import MAX_DATAGRAM_BYTES
 from sfu.service import Service
 from sfu.signaling.topics import Leaf
 from tests.helpers.brokers import Mosquitto
@@ -231,7 +231,7 @@ async def test_packets_too_large_to_send_are_counted_and_the_others_arrive(mosqu
         await caller.call()
         camera: Any = Vast(caller)
         await warmed_up(lens, camera, bert)
-        for size, reason in ((2000 - 12, "refused"), (MAX_DATAGRAM, "srtp")):
+        for size, reason in ((2000 - 12, "refused"), (MAX_DATAGRAM_BYTES, "srtp")):
             lens.size = size
             lens.shoot(camera)
             await until(lambda reason=reason: at.counted("sfu_rtp_dropped_total", reason=reason) == 10)

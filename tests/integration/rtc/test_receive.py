@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from sfu.rtc.net import receive as ingress
-from sfu.rtc.net.receive import BATCH, Datagrams, Ingress
+from sfu.rtc.net.receive import BATCH_MESSAGES, Datagrams, Ingress
 from sfu.rtc.net.srtp import PROFILES, SrtpContext
 from tests.helpers.waiting import PATIENCE_S
 
@@ -50,7 +50,7 @@ def test_datagrams_arrive_whole_and_in_order_with_their_sender(
     sockets: tuple[socket.socket, socket.socket], batched: bool
 ) -> None:
     out, into = sockets
-    sent = [bytes([n]) * size for n, size in enumerate([0, 1, 1200, 2048, 9000, 65_000, *range(BATCH * 2)])]
+    sent = [bytes([n]) * size for n, size in enumerate([0, 1, 1200, 2048, 9000, 65_000, *range(BATCH_MESSAGES * 2)])]
     for data in sent:
         out.send(data)
     assert everything(Ingress(into, batched=batched)) == [(data, out.getsockname()[:2]) for data in sent]
@@ -198,7 +198,7 @@ def test_no_number_of_senders_fills_memory(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, into = sockets
-    monkeypatch.setattr(ingress, "_MAX_KNOWN", 4)
+    monkeypatch.setattr(ingress, "_MAX_KNOWN_SENDERS", 4)
     way_in = Ingress(into)
     for _ in range(10):
         with socket.socket(out.family, socket.SOCK_DGRAM) as stranger:

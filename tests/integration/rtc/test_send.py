@@ -16,7 +16,7 @@ from sfu.rtc.net import send as egress_module
 from sfu.rtc.net.burst import Burst
 from sfu.rtc.net.paths import Path, Targets
 from sfu.rtc.net.send import Egress
-from sfu.rtc.net.srtp import MAX_DATAGRAM, PROFILES, Profile, SrtpContext, contexts
+from sfu.rtc.net.srtp import MAX_DATAGRAM_BYTES, PROFILES, Profile, SrtpContext, contexts
 
 
 def keys(profile: Profile = PROFILES[0]) -> tuple[SrtpContext, SrtpContext]:
@@ -39,7 +39,7 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.fixture(params=[0, 32], ids=["all at once", "few one by one"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to how many packets are written one by one."""
-    monkeypatch.setattr(egress_module, "_FEW", request.param)
+    monkeypatch.setattr(egress_module, "_FEW_PACKETS", request.param)
 
 
 def to(out: socket.socket, into: socket.socket, sender: SrtpContext) -> Targets:
@@ -132,7 +132,7 @@ def test_ipv6_leaves_like_ipv4() -> None:
 def test_a_packet_too_large_is_refused_alone(sockets: tuple[socket.socket, socket.socket]) -> None:
     out, into = sockets
     sender, receiver = keys()
-    egress, packets = Egress(out), burst([500, MAX_DATAGRAM, 500])
+    egress, packets = Egress(out), burst([500, MAX_DATAGRAM_BYTES, 500])
     offered = Burst(packets)
     assert egress.write(to(out, into, sender), offered) == {}
     assert offered.refused == 1
@@ -222,8 +222,8 @@ def test_srtp_contexts_refuse_what_is_forged_or_too_long() -> None:
     assert packet is not None
     assert receiver.unprotect(packet[:-1] + bytes([packet[-1] ^ 1])) is None
     assert receiver.unprotect(packet) == b"\x80\x60" + bytes(60)
-    assert sender.protect(bytes(MAX_DATAGRAM)) is None
-    assert receiver.unprotect(bytes(MAX_DATAGRAM + 1)) is None
+    assert sender.protect(bytes(MAX_DATAGRAM_BYTES)) is None
+    assert receiver.unprotect(bytes(MAX_DATAGRAM_BYTES + 1)) is None
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
@@ -247,7 +247,7 @@ def test_passes_like_and_unlike_the_one_before_reach_whom_they_should(
     few: int,
 ) -> None:
     """What the kernel was told last is only left standing where it is still right."""
-    monkeypatch.setattr(egress_module, "_FEW", few)
+    monkeypatch.setattr(egress_module, "_FEW_PACKETS", few)
     out, _ = sockets
     egress, ends, sequence = Egress(out), [keys() for _ in range(3)], 0
     with contextlib.ExitStack() as stack:
