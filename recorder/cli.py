@@ -148,7 +148,7 @@ def serve(
     from recorder import serve as serving
     from recorder.rules import RecordingConfig
     from sfu import settings
-    from sfu.signaling.link import BrokerUrl
+    from sfu.signaling.broker_url import BrokerUrl
 
     chosen = {"broker": broker, "base": base, "recording.dir": directory, "recording.segment": segment}
     chosen |= dict(text.partition("=")[::2] for text in option or [])

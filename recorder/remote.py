@@ -22,7 +22,7 @@ from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import MID, Agreed, Description, OfferSection, Receive, Section
-from sfu.signaling.messages import Tracks
+from sfu.signaling.bodies import Tracks
 from sfu.units import ntp_time
 
 _log = logging.getLogger(__name__)

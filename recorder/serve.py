@@ -18,7 +18,7 @@ from recorder.rules import RecordingConfig, Rules
 from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError, until_first
 from sfu.settings import RecordingMode
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import Leaf, Role, TopicError, contains
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ import typer
 from sfu import settings as settings_module
 from sfu.runner import run_until_told
 from sfu.settings import Settings, SettingsError
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from sfu.units import parse_bit_rate
 
 FAILED: Final = 1

@@ -36,8 +36,9 @@ from sfu.rtc.ice.factory import AgentFactory, ice_credentials
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import Certificate, Transport
 from sfu.settings import EMBEDDED, Settings, SettingsError
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.embedded_broker import EmbeddedBroker
-from sfu.signaling.link import BrokerLink, BrokerUrl, Tls
+from sfu.signaling.link import BrokerLink
 from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
 

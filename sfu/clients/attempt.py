@@ -18,7 +18,7 @@ from sfu.rtc.sdp.description import Description, Local, OfferSection, SdpError
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_offer
 from sfu.rtc.transport import Certificate, Transport, TransportState
-from sfu.signaling.messages import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
+from sfu.signaling.bodies import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
 
 _HOPELESS = frozenset(
     (ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS, ErrorCode.CODEC, ErrorCode.TOO_LARGE)

@@ -17,8 +17,11 @@ from typing import Any
 from sfu.clients.attempt import Attempt, AttemptEnd, Host, PeerListener
 from sfu.rtc.sdp.description import OfferSection
 from sfu.signaling import messages
-from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
-from sfu.signaling.messages import Body, Bye, Envelope, Offer, Select, SignalError
+from sfu.signaling.backoff import full_jitter
+from sfu.signaling.bodies import Body, Bye, ErrorCode, Offer, Select, SignalError
+from sfu.signaling.broker_url import BrokerUrl, Tls
+from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Topics
 
 _OFFER_WAITS = (3.0, 3.0, 6.0, 8.0)
@@ -124,7 +127,7 @@ class Peer:
             end, lasted = await self._session()
             self._listener.on_down(end.reason)
             # our own lost session may still stand in our way for a while
-            if end.code is not None and not (self.sessions and end.code == messages.ErrorCode.PRODUCER_EXISTS):
+            if end.code is not None and not (self.sessions and end.code == ErrorCode.PRODUCER_EXISTS):
                 raise PeerError(end.code, end.reason)
             failures = 0 if lasted >= _STABLE else failures + 1
             await self._pause(failures, end.retry_after or 0.0)
@@ -139,7 +142,7 @@ class Peer:
     async def _pause(self, failures: int, least: float) -> None:
         """Full jitter; cut short when a server appears, though not so that all peers come at once."""
         shortest, longest = _BACKOFF
-        delay = least + random.uniform(0.1, min(longest, shortest * 2 ** min(failures, 10)))
+        delay = least + full_jitter(failures, shortest, longest, least_s=0.1)
         try:
             async with asyncio.timeout(delay):
                 await self._server_appeared.wait()

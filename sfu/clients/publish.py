@@ -19,8 +19,8 @@ from sfu.clients.source import open_source
 from sfu.media.formats import rtcp
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
-from sfu.signaling.link import BrokerUrl, Tls
-from sfu.signaling.messages import Tracks
+from sfu.signaling.bodies import Tracks
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError
 
 Report = Callable[[str], None]

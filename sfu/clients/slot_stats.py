@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sfu.clients.outgoing import abs_send_time
 from sfu.media.formats.key_frame_detection import starts_key_frame
 from sfu.media.formats.rtp import Packet, sequence_delta
-from sfu.signaling.messages import SourceStatus
+from sfu.signaling.bodies import SourceStatus
 
 _WINDOW = 2048
 _ABS_SEND_TIME_WRAP = 1 << 24

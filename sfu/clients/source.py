@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -25,6 +24,7 @@ from sfu.clients.frame_queue import FrameQueue, PassEnd, in_order
 from sfu.clients.frames import Frame, MediaSource, SourceCounters, SourceError
 from sfu.clients.input_tracks import InputTrack, audio_track, video_track
 from sfu.clients.pattern import Pattern
+from sfu.signaling.backoff import full_jitter
 
 log = logging.getLogger(__name__)
 
@@ -149,7 +149,7 @@ class Input:
     def _reopen(self) -> InputContainer | None:
         """A live input again, with full-jitter back-off up to 30 s; None only when told to stop."""
         attempt = 0
-        while not self._stop.wait(random.uniform(0.1, min(_REOPEN_MAX, 2.0**attempt))):
+        while not self._stop.wait(full_jitter(attempt, 1.0, _REOPEN_MAX, least_s=0.1)):
             try:
                 container = _open(self._text)
             except SourceError as error:

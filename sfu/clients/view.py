@@ -21,8 +21,8 @@ from sfu.media.ingest.demux import Demux, Route
 from sfu.media.ingest.reception import Reception
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
-from sfu.signaling.link import BrokerUrl, Tls
-from sfu.signaling.messages import Tracks
+from sfu.signaling.bodies import Tracks
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError
 
 _EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}

@@ -25,7 +25,7 @@ from sfu.loadtest.setup.worker_messages import PlanMarks, Poll, ReadMarks, SetMa
 from sfu.loadtest.synthetic.cameras import CameraWorker
 from sfu.loadtest.synthetic.viewers import ViewerWorker
 from sfu.loadtest.synthetic.worker import WorkerError, WorkerProcess
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import TopicError, Topics, valid_room
 
 _INTERVAL = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from sfu.signaling.messages import Candidate
+from sfu.signaling.bodies import Candidate
 from sfu.signaling.topics import Leaf
 
 WINDOW: Final = 10.0  # seconds

@@ -26,7 +26,7 @@ from sfu.rtc.sdp.description import CNAME, Description, Local, Negotiated, Trans
 from sfu.rtc.sdp.negotiate import negotiate
 from sfu.rtc.sdp.write import write_answer
 from sfu.rtc.transport import Transport, TransportState
-from sfu.signaling.messages import SlotStatus, SourceStatus, Tracks
+from sfu.signaling.bodies import SlotStatus, SourceStatus, Tracks
 from sfu.signaling.topics import Leaf
 
 _log = logging.getLogger(__name__)

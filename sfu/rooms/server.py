@@ -35,18 +35,8 @@ from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.transport import Transport
 from sfu.signaling import messages
-from sfu.signaling.messages import (
-    Answer,
-    Bye,
-    Candidate,
-    Envelope,
-    ErrorCode,
-    ErrorNotice,
-    Offer,
-    Select,
-    SignalError,
-    Sizes,
-)
+from sfu.signaling.bodies import Answer, Body, Bye, Candidate, ErrorCode, ErrorNotice, Offer, Select, SignalError, Sizes
+from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Role
 
 _log = logging.getLogger(__name__)
@@ -301,7 +291,7 @@ class RoomServer:
 
     # --- messages out
 
-    def _send(self, leaf: Leaf, session: str | None, body: messages.Body) -> None:
+    def _send(self, leaf: Leaf, session: str | None, body: Body) -> None:
         try:
             payload = messages.dump(Envelope(self._clientid, body, session=session))
         except SignalError as error:  # our own message is too large for the wire: an answer to a monstrous offer

@@ -1,4 +1,7 @@
-"""When a lost link tries again, and what is said about it: back-off, the broker's reason codes, the log."""
+"""Reconnecting: how long to wait before the next attempt, and what to log and count about the last one.
+
+Owns back-off and the reading of the broker's reason codes. Never opens a connection.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +13,27 @@ from sfu.signaling.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
 
-STABLE_S = 10.0  # a connection that lasted so long was a good one: back-off starts anew
+STABLE_S = 10.0
+"""After a connection that lasted so long, back-off starts again from its first step."""
+_MAX_DOUBLINGS = 16
 
 _UNSUPPORTED_PROTOCOL = frozenset((1, 132))  # MQTT 3.1.1 section 3.2.2.3, MQTT 5 section 3.2.2.2
 _TAKEN_OVER = 142  # MQTT 5 section 3.14.2.1
 
 
-class Reconnect:
-    """The troubles of one link. `backoff`: ceiling of the first and of any wait, in seconds.
+def full_jitter(failures: int, first_s: float, longest_s: float, *, least_s: float = 0.0) -> float:
+    """Returns a random wait in seconds after `failures` failures in a row.
 
-    Counts `connects`, `failures` (no connection came about), `losses` and `takeovers`.
+    Its ceiling is `first_s`, doubled with each failure, up to `longest_s`; its floor is `least_s`. The waits of many
+    clients spread over the whole span, so that they do not all come back to a restarted server at once.
+    """
+    return random.uniform(least_s, min(longest_s, first_s * 2 ** min(failures, _MAX_DOUBLINGS)))
+
+
+class Reconnect:
+    """The history of one link's connections. `backoff`: ceiling of the first wait and of any wait, in seconds.
+
+    Counts `connects`, `failures` (attempts without a connection), `losses` and `takeovers`.
     """
 
     def __init__(self, url: BrokerUrl, client_id: str, counters: Counter[str], backoff: tuple[float, float]) -> None:
@@ -29,57 +43,57 @@ class Reconnect:
         self._backoff = backoff
         self._attempt = 0
         self._short_lived = 0
-        self._said = ""
+        self._logged = ""
 
     def delay(self) -> float:
-        """Seconds to wait, with full jitter: a thousand clients of a restarted broker must not come back together."""
-        first, longest = self._backoff
-        return random.uniform(0, min(longest, first * 2 ** min(max(self._attempt - 1, 0), 16)))
+        """Returns the seconds to wait before the next attempt."""
+        return full_jitter(max(self._attempt - 1, 0), *self._backoff)
 
     def connected(self, version: str) -> None:
-        """A connection is established."""
+        """Notes that a connection is established, with this version of MQTT."""
         self._counters["connects"] += 1
-        self._said = ""
+        self._logged = ""
         log.info("connected to broker %s with MQTT %s", self._url, version)
 
     def failed(self, error: Exception, *, expected: bool = False) -> None:
-        """No connection came about; `expected` when the next attempt goes about it differently, at once."""
+        """Notes an attempt without a connection; `expected`: the next one uses another version of MQTT, at once."""
         self._counters["failures"] += 1
         self._attempt += 1
         if not expected:
-            self._say(f"broker {self._url} not reached: {_reason(error)}")
+            self._log_once(f"cannot connect to broker {self._url}: {_reason(error)}")
 
     def lost(self, error: Exception, lived: float) -> None:
-        """An established connection ended after `lived` seconds."""
+        """Notes that a connection ended after `lived` seconds."""
         self._counters["losses"] += 1
         stable = lived >= STABLE_S
         self._attempt = 0 if stable else self._attempt + 1
         self._short_lived = 0 if stable else self._short_lived + 1
-        self._say(f"lost broker {self._url}: {_reason(error)}")
+        self._log_once(f"lost the connection to broker {self._url}: {_reason(error)}")
         if taken_over(error) or self._short_lived == 3:
             self._counters["takeovers"] += 1
             log.error(
-                "the broker drops us as soon as we come: does another client use the client id %s?", self._client_id
+                "the broker ends each connection at once: check that no other client uses the client id %s",
+                self._client_id,
             )
 
-    def _say(self, text: str) -> None:
-        """Once: a broker that is away for a night must not fill the log."""
-        log.log(logging.DEBUG if text == self._said else logging.WARNING, "%s", text)
-        self._said = text
+    def _log_once(self, text: str) -> None:
+        """Logs a warning; a repeated one at debug level, so that a night without the broker does not fill the log."""
+        log.log(logging.DEBUG if text == self._logged else logging.WARNING, "%s", text)
+        self._logged = text
 
 
 def refuses_version(error: BaseException) -> bool:
-    """Whether the broker does not speak our version of MQTT."""
+    """Returns True if the broker does not speak our version of MQTT."""
     return not _UNSUPPORTED_PROTOCOL.isdisjoint(_codes(error))
 
 
 def taken_over(error: BaseException) -> bool:
-    """Whether the broker says that another client came with our client id."""
+    """Returns True if the broker says that another client has connected with our client id."""
     return _TAKEN_OVER in _codes(error)
 
 
 def _codes(error: BaseException | None) -> set[int]:
-    """The MQTT reason codes behind an error: the broker's, and those that paho makes up."""
+    """Returns the MQTT reason codes behind an error: the broker's, and those that paho itself makes."""
     codes = set()
     while error is not None:
         code = getattr(error, "rc", None)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from iotcore import Broker
 
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
 

@@ -24,34 +24,12 @@ from sfu.signaling.bodies import (
     Select,
     SignalError,
     Sizes,
-    SlotStatus,
-    SourceStatus,
     Tracks,
     bad_request,
     read_object,
     read_optional,
     read_text,
 )
-
-__all__ = [
-    "MAX_PAYLOAD",
-    "Answer",
-    "Body",
-    "Bye",
-    "Candidate",
-    "Envelope",
-    "ErrorCode",
-    "ErrorNotice",
-    "Offer",
-    "Select",
-    "SignalError",
-    "Sizes",
-    "SlotStatus",
-    "SourceStatus",
-    "Tracks",
-    "dump",
-    "parse",
-]
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _SESSION = re.compile(r"[\x21-\x7e]{8,64}")

@@ -1,6 +1,6 @@
-"""What is still to be sent to the broker: signalling in order, retained state by its latest value.
+"""The queue to the broker: signalling in order, and of retained state the latest value.
 
-Pure: knows neither connections nor clocks, and survives the former.
+Owns which message comes next and when one is too old. Pure: never knows a connection, and outlives each of them.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections import Counter, deque
 from dataclasses import dataclass
 
-STALE_S = 10.0  # signalling that waited longer answers a question nobody asks any more
-MAX_QUEUED = 1000
+STALE_S = 10.0
+"""Signalling that waited longer is useless: the client has given up."""
+MAX_MESSAGES = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Message:
-    """One publish, not retained; `queued_at` in seconds of the caller's clock."""
+    """One publish that is not retained. `queued_at`: seconds of the caller's clock."""
 
     topic: str
     payload: bytes
@@ -23,9 +24,9 @@ class Message:
 
 
 class SendQueue:
-    """Messages leave it when acknowledged, state stays: each new connection begins with all of it (`restart`).
+    """A queue of messages, which leave it when acknowledged, and of state, which stays for the next connection.
 
-    Counts the messages that grew stale as `expired`.
+    Counts messages dropped as stale as `expired`.
     """
 
     def __init__(self, counters: Counter[str]) -> None:
@@ -36,15 +37,15 @@ class SendQueue:
         self._unsent_state: dict[str, None] = {}
 
     def put(self, topic: str, payload: bytes, expiry_s: int, now: float) -> bool:
-        """Appends a message; False when MAX_QUEUED wait already."""
+        """Appends a message. Returns False if MAX_MESSAGES wait already."""
         self._drop_stale(now)
-        if len(self._queue) >= MAX_QUEUED:
+        if len(self._queue) >= MAX_MESSAGES:
             return False
         self._queue.append(Message(topic, payload, expiry_s, now))
         return True
 
     def set_state(self, topic: str, payload: bytes | None) -> bool:
-        """The value to be retained, None for none; False when that is the value already."""
+        """Sets the value to retain; None clears it. Returns False if that is the value already."""
         if topic in self._state and self._state[topic] == payload:
             return False
         self._state[topic] = payload
@@ -52,7 +53,7 @@ class SendQueue:
         return True
 
     def next_state(self) -> tuple[str, bytes | None] | None:
-        """Takes out one topic whose value is unsent."""
+        """Takes out one topic whose value is unsent, with the value. Returns None if there is none."""
         if not self._unsent_state:
             return None
         topic = next(iter(self._unsent_state))
@@ -60,7 +61,7 @@ class SendQueue:
         return topic, self._state[topic]
 
     def next_message(self, now: float) -> Message | None:
-        """Takes out the first message that is not stale; it counts as on its way until acknowledged."""
+        """Takes out the first message that is not stale; it stays unacknowledged until `acknowledged`."""
         self._drop_stale(now)
         if not self._queue:
             return None
@@ -68,16 +69,16 @@ class SendQueue:
         return self._unacknowledged[-1]
 
     def acknowledged(self, message: Message) -> None:
-        """The broker has it."""
+        """Forgets a message: the broker has it."""
         self._unacknowledged.remove(message)
 
     def state_acknowledged(self, topic: str, payload: bytes | None) -> None:
-        """The broker has this value; a cleared topic, unless set again since, need not be remembered."""
+        """Forgets a topic whose clearing the broker has acknowledged, unless it has been set again since."""
         if payload is None and self._state.get(topic, b"") is None:
             del self._state[topic]
 
     def restart(self) -> None:
-        """The connection is gone: all state is unsent, and unacknowledged messages come first, in their order."""
+        """Begins a new connection: all state is unsent, and unacknowledged messages come first, in their order."""
         self._queue.extendleft(reversed(self._unacknowledged))
         self._unacknowledged.clear()
         self._unsent_state = dict.fromkeys(self._state)

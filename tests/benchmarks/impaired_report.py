@@ -13,7 +13,7 @@ from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
 
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.benchmarks.janus import JanusStage, janus_stage
 from tests.browser.conftest import FLAGS
 from tests.helpers.brokers import Mosquitto

@@ -20,7 +20,7 @@ from pathlib import Path
 from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
 from sfu.clients.publish import publish
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.media import make_file
 from tests.helpers.programs import need

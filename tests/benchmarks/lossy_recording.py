@@ -17,7 +17,7 @@ import av
 from playwright.async_api import Browser, async_playwright
 
 from recorder.store.directory import Store
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.browser.conftest import FLAGS
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.impaired import ROOM, frames_sent, stage

@@ -22,7 +22,7 @@ from typing import Any
 import uvloop
 
 from recorder.store.directory import Store
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.programs import need
 from tests.helpers.serving import serving

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sfu.signaling.link import BrokerUrl, Tls
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from tests.helpers.waiting import PATIENCE_S
 
 

@@ -25,8 +25,9 @@ from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_offer
 from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling import messages
-from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming, Tls
-from sfu.signaling.messages import Answer, Body, ErrorCode, ErrorNotice, SlotStatus, Tracks
+from sfu.signaling.bodies import Answer, Body, ErrorCode, ErrorNotice, SignalError, SlotStatus, Tracks
+from sfu.signaling.broker_url import BrokerUrl, Tls
+from sfu.signaling.link import BrokerLink, Incoming
 from sfu.signaling.topics import Leaf
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -383,7 +384,7 @@ class Caller:
         self._port.close()
 
     def _take(self, payload: bytes) -> None:
-        with contextlib.suppress(messages.SignalError):
+        with contextlib.suppress(SignalError):
             envelope = messages.parse(payload)
             if envelope is None or envelope.clientid == self.leaf.peer or envelope.session not in (self.session, None):
                 return

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.cast import watching
 
 

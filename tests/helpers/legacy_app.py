@@ -31,7 +31,7 @@ from aiortc import (
 from aiortc.sdp import candidate_from_sdp
 from av import AudioFrame, VideoFrame
 
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.waiting import PATIENCE_S
 
 CANDIDATE_DELAY_S = 1.0

@@ -9,7 +9,7 @@ from typing import Any
 
 from sfu import settings
 from sfu.service import Service
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.waiting import PATIENCE_S
 
 

@@ -157,8 +157,8 @@ IMPURE_MODULES = {"asyncio", "time", "random", "secrets", "logging", "socket", "
 
 # The only files that may import a library.
 ONLY = {
-    "aiomqtt": {"sfu/signaling/link", "sfu/signaling/embedded_broker"},
-    "paho": {"sfu/signaling/link"},
+    "aiomqtt": {"sfu/signaling/aiomqtt_client", "sfu/signaling/link", "sfu/signaling/embedded_broker"},
+    "paho": {"sfu/signaling/aiomqtt_client"},
     "iotcore": {"sfu/signaling/embedded_broker"},
     "aiohttp": {"sfu/http/*", "recorder/api"},
     "cffi": {"sfu/rtc/net/linux"},

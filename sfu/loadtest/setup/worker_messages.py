@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
 from sfu.loadtest.setup.footage import Footage
 from sfu.loadtest.setup.plan import Plan
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,8 +10,10 @@ import secrets
 from collections.abc import Callable
 
 from sfu.signaling import messages
-from sfu.signaling.link import BrokerLink, BrokerUrl, Incoming
-from sfu.signaling.messages import Body, Envelope, SignalError
+from sfu.signaling.bodies import Body, SignalError
+from sfu.signaling.broker_url import BrokerUrl
+from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Role, Topics
 
 Hear = Callable[[Envelope], None]

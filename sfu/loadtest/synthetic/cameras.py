@@ -24,7 +24,7 @@ from sfu.media.formats import rtcp
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
 from sfu.rtc.transport import Transport
-from sfu.signaling.messages import Tracks
+from sfu.signaling.bodies import Tracks
 from sfu.signaling.topics import Leaf, Role
 
 _EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}

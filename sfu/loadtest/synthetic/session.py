@@ -14,7 +14,8 @@ from sfu.clients.attempt import Attempt, Host, PeerListener
 from sfu.loadtest.synthetic.broker_connections import BrokerConnections
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.sdp.description import OfferSection
-from sfu.signaling.messages import Body, Bye, Envelope, Offer
+from sfu.signaling.bodies import Body, Bye, Offer
+from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf
 
 _OFFER_WAITS = (3.0, 3.0, 6.0)

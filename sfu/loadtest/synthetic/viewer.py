@@ -24,7 +24,7 @@ from sfu.loadtest.synthetic.detachable_port import DetachablePort
 from sfu.loadtest.synthetic.session import Session
 from sfu.media.formats import rtcp, rtp
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
-from sfu.signaling.messages import Select, Tracks
+from sfu.signaling.bodies import Select, Tracks
 from sfu.signaling.topics import Leaf
 
 _BUFFER_BYTES = 4 << 20

@@ -19,7 +19,7 @@ import av
 from playwright.async_api import Browser, async_playwright
 
 from recorder.store.directory import Segment, Store
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.browser.conftest import FLAGS
 from tests.browser.test_chromium_camera import FLASH_AND_BEEP
 from tests.helpers.brokers import Mosquitto

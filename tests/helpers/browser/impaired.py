@@ -19,7 +19,7 @@ from typing import Any
 from playwright.async_api import Browser, Page
 
 from sfu.service import Service
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.benchmarks.janus import JanusStage
 from tests.helpers.browser import clocks
 from tests.helpers.browser.cameras import on_air

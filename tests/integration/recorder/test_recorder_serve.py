@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from recorder.store.directory import Segment, Store
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.media import make_file
 from tests.helpers.recorded import complaints, probed

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.service import Service
-from sfu.signaling.messages import MAX_PAYLOAD, ErrorCode
+from sfu.signaling.bodies import MAX_PAYLOAD, ErrorCode
 from tests.helpers.brokers import Mosquitto, Proxy
 from tests.helpers.cast import Caller, Lens, Screen, Wire, calling, filming, kept, watching, wire
 from tests.helpers.offers import NAMES, offer

@@ -15,7 +15,7 @@ from sfu.clients.attempt import Host
 from sfu.clients.pattern import Pattern
 from sfu.clients.publish import Camera
 from sfu.service import Service
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import Leaf
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.legacy_app import AiortcConnection, LegacyApp

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sfu.signaling.messages import MAX_PAYLOAD, Bye, ErrorCode, ErrorNotice
+from sfu.signaling.bodies import MAX_PAYLOAD, Bye, ErrorCode, ErrorNotice
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.cast import Caller, Lens, Screen, calling, filming, watching, window, wire
 from tests.helpers.serving import serving

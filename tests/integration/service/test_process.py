@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from sfu.cli import app
-from sfu.signaling.messages import Bye
+from sfu.signaling.bodies import Bye
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.cast import calling, filming, kept, watching, wire
 from tests.helpers.serving import serving
@@ -139,7 +139,7 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(mosquitto: StartMosq
     broker = mosquitto()
     broker.kill()
     async with sfu("--broker", str(broker.url)) as process:
-        await until(lambda: "not reached" in process.log)
+        await until(lambda: "cannot connect to broker" in process.log)
         broker.restart()
         async with wire(broker.url) as home:
             await until(lambda: home.latest.get("sfu/bridge/state") == b"online")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sfu.signaling.link import BrokerUrl, Tls
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from tests.helpers.brokers import Mosquitto, Proxy
 from tests.helpers.cast import Lens, Screen, Wire, calling, filming, kept, watching, wire
 from tests.helpers.serving import serving

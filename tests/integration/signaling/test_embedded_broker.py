@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.embedded_broker import BrokerError, EmbeddedBroker
-from sfu.signaling.link import ANSWER_TIMEOUT_S, BrokerUrl, Incoming
+from sfu.signaling.link import ANSWER_TIMEOUT_S, Incoming
 from tests.helpers.brokers import Proxy
 from tests.helpers.waiting import PATIENCE_S, until
 from tests.integration.signaling.test_broker_link import LEAF, observer, running

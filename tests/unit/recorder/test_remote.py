@@ -13,8 +13,7 @@ from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Local, OfferSection
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_offer
-from sfu.signaling.bodies import SourceStatus
-from sfu.signaling.messages import SlotStatus, Tracks
+from sfu.signaling.bodies import SlotStatus, SourceStatus, Tracks
 
 SSRC = {"v0": 10, "a0": 11, "v1": 12, "a1": 13}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
-from sfu.signaling.messages import Candidate
+from sfu.signaling.bodies import Candidate
 from sfu.signaling.topics import Leaf, Role
 
 

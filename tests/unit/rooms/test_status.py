@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sfu.clients.outgoing import abs_send_time
 from sfu.clients.slot_stats import Histogram, SequenceCounter, SlotMeter
 from sfu.media.formats.rtp import Packet
-from sfu.signaling.messages import SourceStatus
+from sfu.signaling.bodies import SourceStatus
 
 KEY, DELTA = b"\x65\x88", b"\x41\x9a"
 CAMERA = SourceStatus("yard", "camera", "0", "H264")

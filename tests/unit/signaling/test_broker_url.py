@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.signaling.link import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl
 
 
 @pytest.mark.parametrize(

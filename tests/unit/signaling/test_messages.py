@@ -7,13 +7,12 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sfu.signaling.messages import (
+from sfu.signaling.bodies import (
     MAX_PAYLOAD,
     Answer,
     Body,
     Bye,
     Candidate,
-    Envelope,
     ErrorCode,
     ErrorNotice,
     Offer,
@@ -23,9 +22,8 @@ from sfu.signaling.messages import (
     SlotStatus,
     SourceStatus,
     Tracks,
-    dump,
-    parse,
 )
+from sfu.signaling.messages import Envelope, dump, parse
 
 SOURCE = SourceStatus("site/gate", "cam", "0", "H264")
 EXAMPLES: list[tuple[Body, dict[str, Any]]] = [
