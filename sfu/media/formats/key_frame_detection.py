@@ -1,8 +1,8 @@
-"""Where key frames start, told from RTP payloads alone.
+"""Key frame starts, found in RTP payloads.
 
-Owns the few leading bits of each codec's payload format that say so: H.264 (RFC 6184), H.265 (RFC 7798),
-VP8 (RFC 7741), VP9 (RFC 9628), AV1 (AOMedia's RTP specification). Never decodes, never keeps state, and any bytes give
-an answer.
+Owns reading the few leading bits of each payload format that mark a key frame: H.264 (RFC 6184), H.265 (RFC 7798),
+VP8 (RFC 7741), VP9 (RFC 9628), AV1 (AOMedia's RTP specification). Never decodes, keeps no state, never raises on remote
+bytes.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _START = 0x80
 
 
 def key_frame_test(codec_name: str) -> Callable[[bytes], bool]:
-    """What tells by a packet's payload whether a decoder can start with it.
+    """Returns the function that finds out from a packet's payload whether a decoder can start with this packet.
 
-    True for the first packet of a key frame and, where parameter sets travel in packets of their own, for theirs too.
-    Always true for codecs that have no key frames: audio.
+    It returns True for the first packet of a key frame, and for packets with parameter sets where these are separate.
+    It always returns True for codecs without key frames: audio.
     """
     return _STARTS.get(codec_name, _always)
 
 
 def starts_key_frame(codec_name: str, payload: bytes) -> bool:
-    """Whether a decoder can start with this packet, as `key_frame_test` has it."""
+    """Returns True if a decoder can start with this packet. See `key_frame_test`."""
     return key_frame_test(codec_name)(payload)
 
 
@@ -47,7 +47,7 @@ def _h264(payload: bytes) -> bool:
 
 
 def _h264_unit(kind: int, body: bytes) -> bool:
-    """A parameter set, or the slice of an IDR picture whose first_mb_in_slice, Exp-Golomb coded, is 0."""
+    """Returns True for an SPS, and for the slice of an IDR picture whose first_mb_in_slice, Exp-Golomb coded, is 0."""
     return kind == _H264_SPS or (kind == _H264_IDR and body >= b"\x80")
 
 
@@ -61,14 +61,14 @@ def _h265(payload: bytes) -> bool:
 
 
 def _h265_unit(kind: int, body: bytes) -> bool:
-    """A parameter set, or a random access picture's slice with first_slice_segment_in_pic_flag."""
+    """Returns True for a VPS or SPS, and for a random access picture's slice with first_slice_segment_in_pic_flag."""
     if kind in (_H265_VPS, _H265_SPS):
         return True
     return _H265_FIRST_IRAP <= kind <= _H265_LAST_IRAP and body >= b"\x80"
 
 
 def _aggregated(payload: bytes, position: int) -> Iterator[bytes]:
-    """The units of an aggregation packet, each after its length in 16 bits, up to one that is empty or cut short."""
+    """Yields the units of an aggregation packet, each after its 16-bit length, up to one that is empty or cut short."""
     while position + 2 < len(payload):
         after = position + 2 + (payload[position] << 8 | payload[position + 1])
         unit = payload[position + 2 : after]
@@ -99,7 +99,7 @@ def _vp9(payload: bytes) -> bool:
 
 
 def _av1(payload: bytes) -> bool:
-    if len(payload) < 2 or payload[0] & 0x80:  # Z: goes on with the previous packet's last unit
+    if len(payload) < 2 or payload[0] & 0x80:  # Z: continues the last OBU of the previous packet
         return False
     if payload[0] & 0x08:  # N
         return True
@@ -107,7 +107,7 @@ def _av1(payload: bytes) -> bool:
 
 
 def _av1_heads(payload: bytes) -> Iterator[int]:
-    """The headers of the first two units: a sequence header is the first, or follows a temporal delimiter."""
+    """Yields the headers of the first two OBUs: a sequence header is the first, or follows a temporal delimiter."""
     count = payload[0] >> 4 & 0x03
     position = 1
     for index in range(1, 3):

@@ -1,7 +1,7 @@
 """RTCP: compound packets to values and back (RFC 3550 section 6, RFC 4585, RFC 5104, draft-alvestrand-rmcat-remb-03).
 
-Owns the wire format of what the relay acts on or sends. Never decides when to send or what a report means, and never
-raises on remote bytes: what is not understood is skipped, what was understood before a broken part is kept.
+Owns the wire format of the messages that the relay handles or sends. Never decides when to send or what a report means.
+Never raises on remote bytes: unknown parts are skipped, and parts before a broken one are kept.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _FIR_ENTRY = Struct("!IB3x")
 _NACK_ENTRY = Struct("!HH")
 
 RECEIVER_REPORT = 201
-"""The second byte of a compound that begins with a receiver report."""
+"""Packet type, the second byte of a packet."""
 _SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, RECEIVER_REPORT, 202, 203, 205, 206
 _NACK, _TRANSPORT_FEEDBACK = 1, 15
 _PLI, _FIR, _AFB = 1, 4, 15
 _CNAME = 1
 _MAX_COUNT = 31
-_MAX_MISSED = 1000
-"""As many as libwebrtc asks for at most; a datagram has room for five times that."""
+_MAX_NACKED_PACKETS = 1000
+"""In one NACK. libwebrtc never asks for more; a datagram has room for five times as many."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReportBlock:
-    """How one stream arrives at the reporter (RFC 3550 section 6.4.1)."""
+    """Reception statistics of one stream (RFC 3550 section 6.4.1)."""
 
     ssrc: int
     fraction_lost: int
@@ -52,7 +52,7 @@ class ReportBlock:
 
 @dataclass(frozen=True, slots=True)
 class SenderReport:
-    """What a sender says of its stream: which wall time its media time was sampled at (RFC 3550 section 6.4.1)."""
+    """The wall time at which a stream's media time was sampled, and totals sent (RFC 3550 section 6.4.1)."""
 
     ssrc: int
     ntp: int
@@ -65,7 +65,7 @@ class SenderReport:
 
 @dataclass(frozen=True, slots=True)
 class ReceiverReport:
-    """How streams arrive at one receiver (RFC 3550 section 6.4.2)."""
+    """Reception statistics of one receiver (RFC 3550 section 6.4.2)."""
 
     ssrc: int
     reports: tuple[ReportBlock, ...] = ()
@@ -81,7 +81,7 @@ class KeyFrameRequest:
 
 @dataclass(frozen=True, slots=True)
 class Nack:
-    """Packets that a receiver misses (RFC 4585 section 6.2.1)."""
+    """A request for missing packets (RFC 4585 section 6.2.1)."""
 
     media_ssrc: int
     sequences: tuple[int, ...]
@@ -89,7 +89,7 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class Remb:
-    """The bitrate, in bit/s, that a receiver can take for these streams together."""
+    """A receiver's bandwidth estimate, in bit/s, for these streams together."""
 
     bitrate: int
     ssrcs: tuple[int, ...]
@@ -106,7 +106,7 @@ Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | TransportFeed
 
 
 def parse(data: bytes) -> list[Message]:
-    """What a compound or reduced-size packet says, in order; reading ends at the first part with a broken frame."""
+    """Returns the messages of a compound or reduced-size packet, in order, up to the first part with broken framing."""
     messages: list[Message] = []
     for kind, form, body in _parts(data):
         reader = _READERS.get(kind)
@@ -116,10 +116,11 @@ def parse(data: bytes) -> list[Message]:
 
 
 def parse_requests(data: bytes, drops: MutableMapping[str, int]) -> list[Message]:
-    """The same for who relays, and so never asked for transport-wide feedback: 20 bytes can tell of 8,191 packets.
+    """Returns the messages of a viewer's packet, without receiver reports and transport-wide feedback.
 
-    Receiver reports are passed over too, the most frequent thing a viewer says and the dearest to read. `drops` counts
-    parts that cannot be read: `malformed_rtcp`, and `unasked_feedback`.
+    Receiver reports are the most frequent messages and the slowest to read, so the caller reads them with `parse` when
+    it needs one. We never negotiate transport-wide feedback with viewers, and 20 bytes of it can report 8,191 packets.
+    Counts in `drops`: `malformed_rtcp` for parts that cannot be read, `unasked_feedback`.
     """
     messages: list[Message] = []
     for kind, form, body in _parts(data):
@@ -138,7 +139,7 @@ def parse_requests(data: bytes, drops: MutableMapping[str, int]) -> list[Message
 
 
 def _parts(data: bytes) -> Iterator[tuple[int, int, bytes | None]]:
-    """Kind, form or count, and body of each part; None for the body of a broken one, with which reading ends."""
+    """Yields type, format or count, and body of each part; a None body for a broken one, and then ends."""
     position = 0
     while position < len(data):
         if position + 4 > len(data):
@@ -155,7 +156,7 @@ def _parts(data: bytes) -> Iterator[tuple[int, int, bytes | None]]:
 
 
 def _without_padding(body: bytes) -> bytes | None:
-    """The body less its padding; None if the padding contradicts the length."""
+    """Returns the body without its padding; None if the padding length is not possible."""
     padding = body[-1] if body else 0
     return body[:-padding] if 0 < padding <= len(body) else None
 
@@ -204,9 +205,9 @@ def _read_rtp_feedback(form: int, body: bytes) -> list[Message] | None:
     for first, following in _NACK_ENTRY.iter_unpack(body[8:]):
         sequences.append(first)
         sequences += [(first + 1 + bit) & 0xFFFF for bit in range(16) if following >> bit & 1]
-        if len(sequences) >= _MAX_MISSED:
+        if len(sequences) >= _MAX_NACKED_PACKETS:
             break
-    return [Nack(_SSRC.unpack_from(body, 4)[0], tuple(sequences[:_MAX_MISSED]))]
+    return [Nack(_SSRC.unpack_from(body, 4)[0], tuple(sequences[:_MAX_NACKED_PACKETS]))]
 
 
 def _read_payload_feedback(form: int, body: bytes) -> list[Message] | None:
@@ -239,21 +240,24 @@ _READERS: dict[int, Callable[[int, bytes], list[Message] | None]] = {
 
 
 def compound(*parts: bytes) -> bytes:
-    """One datagram of these parts; an empty receiver report goes first if none of them may (RFC 3550 section 6.1)."""
+    """Joins these parts to one datagram, which must begin with a report (RFC 3550 section 6.1).
+
+    Puts an empty receiver report first if the first part is no report.
+    """
     if parts[0][1] in (_SR, _RR):
         return b"".join(parts)
     return b"".join((_part(_RR, 0, parts[0][4:8]), *parts))
 
 
 def sender_report(report: SenderReport, cname: str) -> bytes:
-    """A compound of the report, with at most 31 report blocks, and the canonical name of its sender."""
+    """Makes a compound of the report, with at most 31 report blocks, and the canonical name of its sender."""
     sender = _SENDER.pack(report.ssrc, report.ntp, report.media_time, report.packets, report.octets)
     blocks = report.reports[:_MAX_COUNT]
     return _part(_SR, len(blocks), sender + _write_blocks(blocks)) + _source_description(report.ssrc, cname)
 
 
 def receiver_report(ssrc: int, blocks: Sequence[ReportBlock], cname: str) -> bytes:
-    """A compound of as many receiver reports as the blocks need and the canonical name of the receiver."""
+    """Makes a compound of as many receiver reports as the blocks need and the canonical name of the receiver."""
     data = b""
     for start in range(0, len(blocks) or 1, _MAX_COUNT):
         chunk = blocks[start : start + _MAX_COUNT]
@@ -262,17 +266,17 @@ def receiver_report(ssrc: int, blocks: Sequence[ReportBlock], cname: str) -> byt
 
 
 def pli(sender_ssrc: int, media_ssrc: int) -> bytes:
-    """A picture loss indication: asks for a key frame (RFC 4585 section 6.3.1)."""
+    """Makes a picture loss indication, which requests a key frame (RFC 4585 section 6.3.1)."""
     return _part(_PSFB, _PLI, _FEEDBACK.pack(sender_ssrc, media_ssrc))
 
 
 def fir(sender_ssrc: int, media_ssrc: int, number: int) -> bytes:
-    """A full intra request; `number` differs, modulo 256, from the previous request's (RFC 5104 section 4.3.1)."""
+    """Makes a full intra request. `number` must differ, modulo 256, from the previous one (RFC 5104 section 4.3.1)."""
     return _part(_PSFB, _FIR, _FEEDBACK.pack(sender_ssrc, 0) + _FIR_ENTRY.pack(media_ssrc, number & 0xFF))
 
 
 def nack(sender_ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
-    """Asks for these packets again; short if the numbers rise, apart from a wrap (RFC 4585 section 6.2.1)."""
+    """Makes a request for these packets (RFC 4585 section 6.2.1). It is shortest if the numbers rise; they may wrap."""
     entries: list[tuple[int, int]] = []
     for sequence in sequences:
         ahead = sequence - entries[-1][0] & 0xFFFF if entries else 0
@@ -286,7 +290,7 @@ def nack(sender_ssrc: int, media_ssrc: int, sequences: Sequence[int]) -> bytes:
 
 
 def transport_feedback(sender_ssrc: int, feedback: TransportFeedback) -> bytes:
-    """When the packets of a transport arrived; padded to 32 bits as RFC 3550 section 6.4.1 says."""
+    """Makes a transport-wide feedback message, padded to 32 bits (RFC 3550 section 6.4.1)."""
     body = _SSRC.pack(sender_ssrc) + write_arrivals(feedback)
     padding = -len(body) & 3
     if not padding:
@@ -295,14 +299,14 @@ def transport_feedback(sender_ssrc: int, feedback: TransportFeedback) -> bytes:
 
 
 def remb(sender_ssrc: int, bitrate: int, ssrcs: Sequence[int]) -> bytes:
-    """The bitrate, in bit/s, that we take for these streams together; precise to 18 binary digits, rounded down."""
+    """Makes a bandwidth estimate, in bit/s, for these streams together; rounded down to 18 significant bits."""
     exponent = max(0, bitrate.bit_length() - 18)
     head = bytes((len(ssrcs),)) + (exponent << 18 | bitrate >> exponent).to_bytes(3, "big")
     return _part(_PSFB, _AFB, _FEEDBACK.pack(sender_ssrc, 0) + b"REMB" + head + _write_ssrcs(ssrcs))
 
 
 def bye(ssrcs: Sequence[int]) -> bytes:
-    """Says that these streams, at most 31, have ended (RFC 3550 section 6.6)."""
+    """Makes the message that these streams, at most 31, have ended (RFC 3550 section 6.6)."""
     return _part(_BYE, len(ssrcs), _write_ssrcs(ssrcs))
 
 

@@ -1,7 +1,7 @@
 """RTP packets: bytes to values and back (RFC 3550 section 5, header extensions RFC 8285).
 
 Owns the wire format of one packet and the arithmetic of its wrapping counters. Never keeps state between packets, never
-raises on remote bytes, and never looks into a payload (that is `codecs`).
+raises on remote bytes, and never looks into a payload (`key_frame_detection` does).
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ _HEADER = Struct("!BBHII")
 _EXTENSION_HEADER = Struct("!HH")
 _ONE_BYTE_PROFILE = 0xBEDE
 _TWO_BYTE_PROFILE = 0x1000
-_NO_EXTENSIONS: Final[Mapping[int, bytes]] = {}  # of all packets without any: one made for each costs memory and time
+_NO_EXTENSIONS: Final[Mapping[int, bytes]] = {}  # shared: one for each packet costs memory and time
 _BYTES = [bytes((value,)) for value in range(256)]
 
 
 @dataclass(slots=True)
 class Packet:
-    """One RTP packet without what only the wire needs: padding and CSRCs are gone.
+    """One RTP packet without padding and CSRCs.
 
-    Not frozen: that would cost three times as much to make, and one is made for each packet that comes in. What was
-    received stays as it is, all the same; the last three fields are notes of those who handle the packet later.
+    Not frozen, because a frozen one takes three times as long to make, and one is made for each incoming packet. Treat
+    the received fields as constant all the same; the last three fields are filled in later.
     """
 
     marker: bool
@@ -35,28 +35,28 @@ class Packet:
     """32 bits in ticks of the codec's clock rate, wraps."""
     ssrc: int
     payload: bytes
-    """May be empty: browsers probe the path with packets of nothing but padding."""
+    """May be empty: browsers probe the path with packets that contain padding only."""
     extensions: Mapping[int, bytes] = field(default_factory=dict)
     """Raw values by the sender's extension id."""
     blocks: dict[object, tuple[int, int, bytes]] | None = field(default=None, compare=False, repr=False)
-    """The fan-out's notes: what it has written once for all consumers that share it, by whatever key it likes."""
+    """Rewritten packets that several consumers share, by a key of the fan-out's choice."""
     index: int = field(default=0, compare=False)
-    """The sequence number unwrapped by the producer: never wraps, so that consumers can compare without care."""
+    """The sequence number, unwrapped by the producer: it never wraps, so `<` works."""
     key: bool = field(default=False, compare=False)
-    """Whether a key frame starts here, as the producer found."""
+    """True if a key frame starts here. Set by the producer."""
 
 
 def is_rtcp(data: bytes) -> bool:
-    """Whether a datagram of a muxed transport is RTCP (RFC 5761 section 4): its second byte is 192 to 223."""
+    """Returns True if a datagram of a muxed transport is RTCP: its second byte is 192 to 223 (RFC 5761 section 4)."""
     return len(data) > 1 and 192 <= data[1] <= 223
 
 
 def parse(data: bytes) -> Packet | None:
-    """The packet in `data`, or None if it is malformed or truncated in any part."""
+    """Returns the packet in `data`; None if any part of it is malformed or cut short."""
     if len(data) < 12:
         return None
     first, second, sequence, media_time, ssrc = _HEADER.unpack_from(data)
-    if first == 0x80:  # version 2 and nothing optional: most packets
+    if first == 0x80:  # version 2 without optional parts: most packets
         return Packet(second > 127, second & 0x7F, sequence, media_time, ssrc, data[12:], _NO_EXTENSIONS)
     if first >> 6 != 2:
         return None
@@ -78,7 +78,7 @@ def parse(data: bytes) -> Packet | None:
 
 
 def _parse_extensions(profile: int, data: bytes, position: int, end: int) -> dict[int, bytes] | None:
-    """The elements in `data[position:end]`; none for a profile that is not RFC 8285's; None if cut short."""
+    """Returns the elements in `data[position:end]`; none for a profile outside RFC 8285; None if cut short."""
     if end > len(data):
         return None
     if profile == _ONE_BYTE_PROFILE:
@@ -123,10 +123,11 @@ def _parse_two_byte(data: bytes, position: int, end: int) -> dict[int, bytes] | 
 
 
 def extension_block(values: Sequence[tuple[int, bytes]]) -> bytes:
-    """The header extension of these (id, value) pairs: four-byte header, elements, padding to 32 bits; b"" for none.
+    """Returns the header extension of these (id, value) pairs: header, elements, padding to 32 bits; b"" for no pairs.
 
-    One-byte elements if all of them fit, else two-byte ones (RFC 8285 section 4). What fits neither (an id outside
-    1 to 255, more than 255 bytes) is left out: this runs for each packet, where nothing may raise.
+    The elements have one-byte headers if all of them fit, else two-byte headers (RFC 8285 section 4). Leaves out pairs
+    that fit neither (an id outside 1 to 255, more than 255 bytes), because this runs for each packet and must not
+    raise.
     """
     parts: list[bytes] = []
     for number, value in values:
@@ -140,7 +141,7 @@ def extension_block(values: Sequence[tuple[int, bytes]]) -> bytes:
 def _two_byte_block(values: Sequence[tuple[int, bytes]]) -> bytes:
     elements = [(number, value) for number, value in values if 0 < number < 256 and len(value) < 256]
     if len(elements) < len(values):
-        return extension_block(elements)  # those that are left may fit one byte
+        return extension_block(elements)  # the rest may fit one-byte headers
     return _block(_TWO_BYTE_PROFILE, b"".join([bytes((number, len(value))) + value for number, value in elements]))
 
 
@@ -150,7 +151,7 @@ def _block(profile: int, body: bytes) -> bytes:
 
 
 def serialize(packet: Packet) -> bytes:
-    """The bytes that `parse` reads back as `packet`."""
+    """Returns the bytes of `packet`, which `parse` reads back."""
     block = extension_block(list(packet.extensions.items()))
     header = _HEADER.pack(
         0x90 if block else 0x80,
@@ -163,12 +164,12 @@ def serialize(packet: Packet) -> bytes:
 
 
 def sequence_delta(a: int, b: int) -> int:
-    """How far sequence number `a` lies after `b`: -32768 to 32767, negative if before."""
+    """Returns the distance from sequence number `b` to `a`: -32768 to 32767, negative if `a` comes before `b`."""
     return ((a - b + 0x8000) & 0xFFFF) - 0x8000
 
 
 def follows(packet: Packet, before: Packet) -> bool:
-    """Whether a packet is the next one of the same stream and media time."""
+    """Returns True if `packet` comes right after `before` in the same stream and has the same media time."""
     return (
         packet.sequence == before.sequence + 1 & 0xFFFF
         and packet.media_time == before.media_time
@@ -178,10 +179,10 @@ def follows(packet: Packet, before: Packet) -> bool:
 
 
 def sequence_newer(a: int, b: int) -> bool:
-    """Whether sequence number `a` comes after `b`."""
+    """Returns True if sequence number `a` comes after `b`."""
     return sequence_delta(a, b) > 0
 
 
 def time_delta(a: int, b: int) -> int:
-    """How far media time `a` lies after `b`, in ticks: -2^31 to 2^31 - 1, negative if before."""
+    """Returns the ticks from media time `b` to `a`: -2^31 to 2^31 - 1, negative if `a` comes before `b`."""
     return ((a - b + 0x8000_0000) & 0xFFFF_FFFF) - 0x8000_0000

@@ -1,6 +1,6 @@
 """Retransmitted packets and the streams that carry them (RFC 4588 section 4).
 
-Owns the two bytes that tell which packet is sent again. Never keeps state and never raises on remote bytes.
+Owns the two bytes with the original sequence number (OSN). Never keeps state and never raises on remote bytes.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ _SEQUENCE: Final = Struct("!H")
 
 
 def unwrap(packet: Packet, payload_type: int, ssrc: int) -> Packet | None:
-    """The original of a packet of an RTX stream, given the payload type and SSRC of the stream it repairs.
+    """Returns the original packet in a packet of an RTX stream; None if there is none inside.
 
-    None if there is none inside: Chromium probes the path with packets of nothing but padding. The header extensions
-    are those of the retransmission: a MID holds for both, a transport-wide sequence number counts the RTX packet.
+    `payload_type` and `ssrc` are those of the stream it repairs. Chromium probes the path with RTX packets that contain
+    padding only. The header extensions are those of the retransmission: a MID applies to both, a transport-wide
+    sequence number counts the RTX packet.
     """
     payload = packet.payload
     if len(payload) < 3:
@@ -35,10 +36,10 @@ def unwrap(packet: Packet, payload_type: int, ssrc: int) -> Packet | None:
 
 
 def wrap(plain: bytes, payload_type: int, ssrc: int, sequence: int) -> bytes:
-    """The RTX packet for `plain`, a whole RTP packet of ours as it was sent but for encryption: without padding.
+    """Returns the RTX packet for `plain`, an RTP packet of ours as it was sent, before encryption and without padding.
 
-    `sequence`, of which the low 16 bits count, is the RTX stream's own; media time, marker, CSRCs and header extensions
-    stay.
+    `sequence` is the RTX stream's own; only its low 16 bits count. Media time, marker, CSRCs and header extensions are
+    kept.
     """
     first, second, original, media_time, _ = _FIXED.unpack_from(plain)
     start = 12 + 4 * (first & 0x0F)

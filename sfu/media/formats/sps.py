@@ -1,6 +1,6 @@
 """Sequence parameter sets: the size of the picture (H.264 section 7.3.2.1.1, H.265 section 7.3.2.2.1).
 
-Owns reading as far as the cropping. Never knows packets.
+Owns reading a set up to its cropping fields. Never knows packets and never raises on remote bytes.
 """
 
 from __future__ import annotations
@@ -8,14 +8,14 @@ from __future__ import annotations
 from sfu.media.formats.bits import Bits, BrokenError
 
 _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135))
-"""profile_idc values of H.264 whose sets say more about colours."""
+"""profile_idc values of H.264 whose sets contain chroma_format_idc."""
 
 _MONOCHROME, _4_2_0, _4_2_2, _4_4_4 = range(4)
 _MAX_CYCLE = 255
 
 
 def h264_size(unit: bytes) -> tuple[int, int] | None:
-    """Width and height by an H.264 SPS, its NAL unit header included; None if it is broken."""
+    """Returns width and height in pixels from an H.264 SPS with its NAL unit header; None if it is broken."""
     try:
         size = _h264_size(Bits(_unescaped(unit[1:])))
     except BrokenError:
@@ -24,7 +24,7 @@ def h264_size(unit: bytes) -> tuple[int, int] | None:
 
 
 def h265_size(unit: bytes) -> tuple[int, int] | None:
-    """Width and height by an H.265 SPS, its NAL unit header included; None if it is broken."""
+    """Returns width and height in pixels from an H.265 SPS with its NAL unit header; None if it is broken."""
     try:
         size = _h265_size(Bits(_unescaped(unit[2:])))
     except BrokenError:
@@ -33,7 +33,7 @@ def h265_size(unit: bytes) -> tuple[int, int] | None:
 
 
 def _unescaped(payload: bytes) -> bytes:
-    """Without emulation prevention: the third byte of 00 00 03 is not part of the set."""
+    """Removes emulation prevention: the third byte of 00 00 03 is not part of the set."""
     return payload.replace(b"\x00\x00\x03", b"\x00\x00")
 
 
@@ -58,7 +58,7 @@ def _h264_size(bits: Bits) -> tuple[int, int]:
 
 
 def _h264_chroma(bits: Bits) -> int:
-    """chroma_format_idc as it counts for cropping, and past the scaling lists."""
+    """Returns the chroma format that counts for cropping; moves past the scaling lists."""
     chroma = bits.unsigned()
     separate = chroma == _4_4_4 and bits.flag()
     bits.unsigned()
@@ -117,12 +117,15 @@ def _skip_profile_tier_level(bits: Bits, sub_layers: int) -> None:
 
 
 def _crop_unit(chroma: int) -> tuple[int, int]:
-    """How many pixels one step of cropping takes away across and down."""
+    """Returns the pixels that one step of cropping removes, horizontally and vertically."""
     return (2 if chroma in (_4_2_0, _4_2_2) else 1, 2 if chroma == _4_2_0 else 1)
 
 
 def _cropped(bits: Bits, width: int, height: int, x: int, y: int) -> tuple[int, int]:
-    """The size less the frame cropping of H.264, the conformance window of H.265: left, right, top, bottom."""
+    """Returns the size without the frame cropping (H.264) or outside the conformance window (H.265).
+
+    Both are four numbers: left, right, top, bottom.
+    """
     if not bits.flag():
         return width, height
     across = bits.unsigned() + bits.unsigned()

@@ -1,7 +1,7 @@
-"""When each packet of a transport arrived (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
+"""Arrival times of a transport's packets (draft-holmer-rmcat-transport-wide-cc-extensions-01 section 3.1).
 
-Owns the format of that one RTCP message, between the header that all share and its padding. Never measures anything and
-never raises on remote bytes.
+Owns the format of this RTCP message between the common header and the padding. Never measures anything and never raises
+on remote bytes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Final
 
 TICKS_PER_S: Final = 4000
 REFERENCE_TICKS: Final = 256
-"""The reference time counts in 64 ms."""
+"""The unit of the reference time, 64 ms, in ticks."""
 MAX_PACKETS: Final = 0x1FFF
-"""Reported by one message: what one run can hold. The format has room for eight times that, and no link a use."""
+"""The most packets in one message: the longest run. The format allows eight times as many, which no link needs."""
 
 _HEAD: Final = Struct("!IHHI")
 _CHUNK: Final = Struct("!H")
@@ -35,13 +35,13 @@ class TransportFeedback:
     count: int
     """Number of this message: 8 bits, wraps."""
     reference_time_ms: int
-    """What the first delta counts from, on the receiver's own clock: a multiple of 64 that wraps after 2^24 of them."""
+    """The time that the first delta counts from, on the receiver's own clock: a multiple of 64, wraps at 64 * 2^24."""
     deltas: tuple[int | None, ...]
-    """For each packet the time since the one before it that arrived, in 250 us; None for a packet that did not."""
+    """For each packet the time since the previous arrival, in ticks of 250 us; None if it did not arrive."""
 
 
 def read_arrivals(body: bytes) -> TransportFeedback | None:
-    """The message in `body`, which begins with the media SSRC; None if it is malformed or reports too many packets."""
+    """Returns the message in `body`, which begins with the media SSRC; None if malformed or with too many packets."""
     if len(body) < _HEAD.size:
         return None
     media_ssrc, base, packets, reference = _HEAD.unpack_from(body)
@@ -69,7 +69,7 @@ def _read_chunk(chunk: int) -> list[int]:
 
 
 def _read_deltas(symbols: Sequence[int], body: bytes, position: int) -> tuple[int | None, ...] | None:
-    """None if they are cut short, or a symbol is the reserved one."""
+    """Returns the deltas; None if they are cut short or a symbol is the reserved one."""
     deltas: list[int | None] = []
     for symbol in symbols:
         if symbol == _LOST:
@@ -83,7 +83,10 @@ def _read_deltas(symbols: Sequence[int], body: bytes, position: int) -> tuple[in
 
 
 def write_arrivals(feedback: TransportFeedback) -> bytes:
-    """What `read_arrivals` reads back: 1 to `MAX_PACKETS` packets, deltas of 16 bits with sign."""
+    """Returns the bytes that `read_arrivals` reads back.
+
+    `feedback` must have 1 to `MAX_PACKETS` packets, and deltas that fit 16 bits with sign.
+    """
     reference = feedback.reference_time_ms // 64 & 0xFFFFFF
     head = _HEAD.pack(feedback.media_ssrc, feedback.base, len(feedback.deltas), reference << 8 | feedback.count)
     symbols = [_symbol(delta) for delta in feedback.deltas]
@@ -103,7 +106,7 @@ def _write_delta(delta: int) -> bytes:
 
 
 def _write_chunks(symbols: Sequence[int]) -> list[bytes]:
-    """As runs where these are no longer than vectors, else as vectors of one bit each where that is enough."""
+    """Writes runs where these take no more bytes than vectors, else vectors, of one bit a symbol if possible."""
     chunks: list[bytes] = []
     position = 0
     while position < len(symbols):
