@@ -30,8 +30,9 @@ from sfu.metrics import Metrics
 from sfu.rooms import status
 from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.participant import RoomConfig, slot_ssrcs
+from sfu.rooms.publication import Publication
 from sfu.rooms.room import RoomLimits, Rooms
-from sfu.rooms.server import TICK, RoomServer
+from sfu.rooms.server import TICK_S, RoomServer
 from sfu.rtc.ice.factory import AgentFactory, ice_credentials
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import Certificate, Transport
@@ -101,8 +102,9 @@ class Service:
             same_peer=settings.same_peer,
         )
         self.publisher = bridge.MqttPublisher(self.link, self.topics)
-        self.server = self._make_server(loop)
-        self.recordings = self._make_recordings(loop)
+        publication = Publication(self.rooms, self.publisher)
+        self.recordings = self._make_recordings(publication, loop)
+        self.server = self._make_server(publication, loop)
         self.snapshots = Snapshots(
             lambda room, peer: status.first_camera(self.server.participants.values(), room, peer, loop.time()),
             loop.time,
@@ -122,7 +124,7 @@ class Service:
         self._run(self.link.run(), "broker link")
         self._stack.push_async_callback(self._end_link)
         self._stack.push_async_callback(self.server.close)
-        self.port.ticks.every(TICK, self.server.tick)
+        self.port.ticks.every(TICK_S, self.server.tick)
         self.recordings.start()
         self._stack.push_async_callback(self.recordings.close)
         self._run(self.recordings.run(), "recordings")
@@ -165,7 +167,7 @@ class Service:
             birth=(self.topics.bridge_state, b"online"),
         )
 
-    def _make_server(self, loop: asyncio.AbstractEventLoop) -> RoomServer:
+    def _make_server(self, publication: Publication, loop: asyncio.AbstractEventLoop) -> RoomServer:
         media = self.settings.media
         with _setting("media.room_bitrates"):
             bitrates = RoomBitrates(media.max_bitrate, media.room_bitrates)
@@ -192,18 +194,17 @@ class Service:
             self.publisher,
             self.fanout,
             config,
+            publication=publication,
+            listener=self.recordings,
             new_transport=new_transport,
             messages_per_window=self.settings.limits.messages,
         )
 
-    def _make_recordings(self, loop: asyncio.AbstractEventLoop) -> Recordings:
+    def _make_recordings(self, publication: Publication, loop: asyncio.AbstractEventLoop) -> Recordings:
         with _setting("recording.rooms"):
             config = RecordingConfig.of(self.settings.recording)
-        recordings = Recordings(
-            config, bridge.RecordingPublisher(self.publisher, self.server.note_recording), loop.time
-        )
-        self.server.on_uplink = lambda leaf, uplink: recordings.uplink(leaf.room, leaf.peer, uplink)
-        return recordings
+        events = bridge.RecordingPublisher(self.publisher, publication.note_recording)
+        return Recordings(config, events, loop.time)
 
     def _make_agents(self, loop: asyncio.AbstractEventLoop) -> AgentFactory:
         media = self.settings.media

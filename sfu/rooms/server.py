@@ -1,7 +1,7 @@
 """The server of rooms: signalling messages in, participants and room state kept, messages and state out.
 
-Owns the table of participants and the order in which one change reaches everybody it concerns. Never touches MQTT (its
-`RoomEvents` does), sockets or packets.
+Owns the table of participants and the order in which one change reaches everybody it concerns. Never touches MQTT
+(`RoomEvents` does), sockets or packets.
 
 How things end (every end is idempotent and runs down this table once):
 
@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -41,7 +41,7 @@ from sfu.signaling.topics import Leaf, Role
 
 _log = logging.getLogger(__name__)
 
-TICK: Final = 0.2  # seconds
+TICK_S: Final = 0.2
 
 
 class NewTransport(Protocol):
@@ -51,17 +51,26 @@ class NewTransport(Protocol):
         """A transport that shows a certificate of its own, or the one that all share."""
 
 
+class UplinkListener(Protocol):
+    """A listener for what participants send."""
+
+    def uplink(self, room: str, peer: str, uplink: Uplink | None) -> None:
+        """Called when the tracks that a peer sends have changed; None if its session has ended."""
+
+
 class RoomServer:
-    """All rooms of one server."""
+    """The sessions in all rooms of one server."""
 
     def __init__(
         self,
         clientid: str,
         rooms: Rooms,
-        outbox: RoomEvents,
+        publisher: RoomEvents,
         fanout: Fanout,
         terms: RoomConfig,
         *,
+        publication: Publication,
+        listener: UplinkListener,
         new_transport: NewTransport,
         messages_per_window: int,
     ) -> None:
@@ -71,18 +80,17 @@ class RoomServer:
         self.repairs: Counter[str] = Counter()
         """What became of lost packets in sessions that have ended."""
         self.participants: dict[Leaf, Participant] = {}
-        self.on_uplink: Callable[[Leaf, Uplink | None], None] = lambda _, __: None
-        """What comes from a leaf has changed; None: nothing comes any more."""
         self._clientid = clientid
         self._rooms = rooms
-        self._outbox = outbox
+        self._publisher = publisher
+        self._publication = publication
+        self._listener = listener
         self._fanout = fanout
         self._terms = terms
         self._new_transport = new_transport
         self._rates = MessageRates(messages_per_window)
         self._early = EarlyCandidates()
         self._forget_at = 0.0
-        self._publication = Publication(rooms, outbox)
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -114,10 +122,9 @@ class RoomServer:
 
     def _refuse_rate(self, leaf: Leaf, now: float) -> None:
         self.counters["rate_limited"] += 1
-        retry_after = self._rates.tell(leaf, now)
-        if retry_after is not None:
-            message = "too many messages on this leaf"
-            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, message, retry_after=retry_after))
+        if (wait_s := self._rates.tell(leaf, now)) is not None:
+            text = "too many messages on this leaf"
+            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s))
 
     def _refuse(self, leaf: Leaf, error: SignalError) -> None:
         self.counters[f"refused_{error.code}"] += 1
@@ -235,14 +242,10 @@ class RoomServer:
 
     # --- what changes
 
-    def note_recording(self, room: str, peer: str, *, on: bool, event: dict[str, Any]) -> None:
-        """A recording of a peer's tracks began or ended: its rooms' state says so from now on."""
-        self._publication.note(self._rooms.set_recording(room, peer, on=on, event=event))
-
     def _on_tracks(self, participant: Participant) -> None:
         if self.participants.get(participant.leaf) is participant:
             self._apply(self._rooms.set_tracks(participant.leaf, participant.tracks()))
-            self.on_uplink(participant.leaf, participant.uplink)
+            self._listener.uplink(participant.leaf.room, participant.leaf.peer, participant.uplink)
 
     def _on_sparse(self, participant: Participant) -> None:
         self._send_tracks(participant, self._rooms.slots(participant.leaf))
@@ -282,7 +285,7 @@ class RoomServer:
         self.counters[f"ended_{reason or 'bye'}"] += 1
         self.drops.update(participant.drop_counts())
         self.repairs.update(participant.repair_counts())
-        self.on_uplink(leaf, None)
+        self._listener.uplink(leaf.room, leaf.peer, None)
         participant.detach()
         if reason is not None and participant.session is not None:
             self._send(leaf, participant.session, Bye(reason))
@@ -297,7 +300,7 @@ class RoomServer:
         except SignalError as error:  # our own message is too large for the wire: an answer to a monstrous offer
             _log.error("%s: %s", leaf, error.message)
             payload = messages.dump(Envelope(self._clientid, ErrorNotice(error.code, error.message), session=session))
-        self._outbox.signal(leaf, payload)
+        self._publisher.signal(leaf, payload)
 
     def _send_tracks(self, participant: Participant, slots: tuple[SlotState, ...]) -> None:
         if participant.session is not None and slots:
@@ -306,7 +309,7 @@ class RoomServer:
     # --- running
 
     def tick(self) -> None:
-        """A step of time, each `TICK`: reports, repeated requests, stalled tracks; room state that changed goes out."""
+        """Sends reports, repeats requests, publishes changed room states. To be called every `TICK_S`."""
         if self._closing:
             return
         now = self._terms.clock()
