@@ -1,8 +1,8 @@
-"""aioice's full ICE agent, made to live on the shared port: the one file that knows aioice from inside.
+"""aioice's full ICE agent on the shared port: the only file that uses private names of aioice.
 
-Owns what differs from aioice's own sockets: where packets leave and arrive, that every request is authenticated before
-aioice sees it, that relayed data comes from proven peers only, and what aioice leaves without a bound. The checks,
-their pacing, nomination, consent (RFC 7675) and TURN (RFC 8656) are aioice's.
+Owns the differences from aioice's own sockets: packets leave and arrive by the shared port, every request is
+authenticated before aioice sees it, relayed data is taken from proven peers only, and every queue has a bound. Never
+checks, nominates, asks for consent (RFC 7675) or speaks TURN (RFC 8656) itself: aioice does.
 """
 
 from __future__ import annotations
@@ -25,36 +25,38 @@ from sfu.rtc.net.stun import Address
 
 _COMPONENT: Final = 1
 _MAX_WAITING_SENDS: Final = 64
-"""Datagrams that wait for a TURN channel to be bound."""
-_MAX_BUFFERED: Final = 1 << 20
-"""Bytes that wait in a TCP connection to a TURN server."""
+"""Datagrams that may wait for a TURN channel to be bound."""
+_MAX_BUFFERED_BYTES: Final = 1 << 20
+"""The most that may wait in a TCP connection to a TURN server."""
 _RENEW_CHANNEL_S: Final = 240
-"""A channel lasts 10 minutes, the permission that comes with it 5 (RFC 8656 sections 9 and 12); aioice waits 500 s."""
+"""A channel lasts 10 minutes, but its permission 5 (RFC 8656 sections 9 and 12); aioice would renew after 500 s."""
 _GATHER_S: Final = 2.0
+"""How long STUN and TURN servers may take to answer. The peer's offer waits for the answer meanwhile."""
 _RELEASE_S: Final = 1.0
+"""How long a TURN server may take to release an allocation."""
 
 
 class ConnectionOwner(Listener, Protocol):
-    """Whom a connection tells what became of it: the full agent."""
+    """The listener of a connection: the full agent."""
 
     def on_heard(self) -> None:
-        """The peer answered an authenticated check."""
+        """Called when the peer has answered an authenticated check."""
 
     def prove(self, address: Address) -> bool:
-        """An authenticated check passed between a socket of the port and `address`."""
+        """Called when a check to or from `address` has passed. Returns False if the address is another agent's."""
 
-    def on_check(self, data: bytes, connection: SharedConnection, protocol: Base, address: Address) -> None:
-        """A STUN request that came through a relay."""
+    def on_check(self, data: bytes, connection: SharedConnection, base: Base, address: Address) -> None:
+        """Called with a STUN request that came through a relay."""
 
     def on_selected(self, connection: SharedConnection) -> None:
-        """A pair was nominated; `connection.selected` says which."""
+        """Called when a pair was nominated: `connection.selected`."""
 
     def on_lost(self, connection: SharedConnection) -> None:
-        """Consent expired, or the connection was closed."""
+        """Called when consent has expired or the connection was closed."""
 
 
 class Base(ice.StunProtocol):
-    """A base (RFC 8445 section 2.1) of one connection: where its packets leave."""
+    """A base (RFC 8445 section 2.1) of one connection: a place from which its packets leave."""
 
     receiver: SharedConnection
 
@@ -65,23 +67,23 @@ class Base(ice.StunProtocol):
         integrity_key: bytes | None = None,
         retransmissions: int | None = None,
     ) -> tuple[stun.Message, Address]:
-        """A STUN transaction; an authenticated answer is a sign of life."""
+        """Sends a STUN request and returns its answer. An authenticated answer counts as a sign of life."""
         answer = await super().request(request, addr, integrity_key, retransmissions)
         if integrity_key is not None:
             self.receiver.owner.on_heard()
         return answer
 
     def prove(self, address: Address) -> bool:
-        """Lets datagrams from `address` through; False when it is somebody else's."""
+        """Lets datagrams from `address` through. Returns False if the address is another agent's."""
         raise NotImplementedError
 
     def send_now(self, data: bytes, address: Address) -> bool:
-        """Sends without waiting; False when that cannot be."""
+        """Sends without waiting. Returns False if it cannot."""
         raise NotImplementedError
 
 
 class _SocketTransport:
-    """What aioice takes for its own datagram transport."""
+    """The shared port as the datagram transport that aioice expects."""
 
     def __init__(self, base: SocketBase) -> None:
         self._base = base
@@ -110,13 +112,13 @@ class SocketBase(Base):
         integrity_key: bytes | None = None,
         retransmissions: int | None = None,
     ) -> tuple[stun.Message, Address]:
-        """A STUN transaction whose response the port brings back; only one from `addr` counts."""
+        """Sends a STUN request and returns its answer, which the port brings. Answers not from `addr` are ignored."""
 
         def on_response(data: bytes, address: Address) -> None:
-            if address != addr:  # no symmetric pair (RFC 8445 section 7.2.5.2.1)
+            if address != addr:  # not symmetric (RFC 8445 section 7.2.5.2.1)
                 return
             self.datagram_received(data, address)
-            # aioice's task sees the answer in the next turn of the loop, media behind it may come in this one
+            # aioice's task sees the answer in the next turn of the loop; media right behind it may come in this turn.
             if integrity_key is not None and stun.agrees(data, integrity_key):
                 self.prove(address)
 
@@ -143,12 +145,12 @@ class RelayBase(Base):
         self._proven: set[Address] = set()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The allocation is ours."""
+        """Sets our interval of renewal on the new allocation."""
         super().connection_made(transport)
         self._client.channel_refresh_time = _RENEW_CHANNEL_S
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
-        """What the TURN server relayed to us, `addr` being the peer's address. Trusted as little as on the port."""
+        """Handles a datagram that the TURN server relayed from a peer at `addr`, trusted as little as on the port."""
         address: Address = (addr[0], addr[1])
         data = cast("bytes", data)
         if not data:
@@ -168,9 +170,9 @@ class RelayBase(Base):
         return True
 
     def send_now(self, data: bytes, address: Address) -> bool:
-        """Sends as channel data; by aioice's slow way, bounded, until the channel is bound.
+        """Sends as channel data; until the channel is bound, through aioice, with a bound on waiting datagrams.
 
-        A channel due for renewal works for minutes yet: the next check of consent goes aioice's way and renews it.
+        A channel due for renewal works for minutes more: the next consent check goes through aioice and renews it.
         """
         client = self._client
         if (channel := client.peer_to_channel.get(address)) is not None:
@@ -198,7 +200,7 @@ class RelayBase(Base):
 
     @staticmethod
     def _congested(client: turn.TurnClientTcpProtocol) -> bool:
-        return client.transport.get_write_buffer_size() > _MAX_BUFFERED
+        return client.transport.get_write_buffer_size() > _MAX_BUFFERED_BYTES
 
 
 class SharedConnection(ice.Connection):
@@ -216,8 +218,7 @@ class SharedConnection(ice.Connection):
         turn_server: TurnServer | None,
     ) -> None:
         super().__init__(controlling, stun_server=stun_server, local_username=ufrag, local_password=pwd)
-        # Nominates the first pair that works, once: aioice's other way nominates every pair (RFC 5245 section 8.1.1.2)
-        # and the path would move with each that completes.
+        # Makes aioice nominate one pair; else it nominates each (RFC 5245 section 8.1.1.2) and the path would move.
         self.remote_is_lite = True
         self.owner = owner
         self.selected: tuple[Base, Address] | None = None
@@ -225,7 +226,7 @@ class SharedConnection(ice.Connection):
         self._relay_server = turn_server
 
     async def gather(self, hosts: Sequence[str]) -> None:
-        """Fills `local_candidates`: of each socket with one of `hosts`, what STUN and TURN add within 2 s."""
+        """Fills `local_candidates`: each socket with one of `hosts`, and those of STUN and TURN servers within 2 s."""
         self._local_candidates_start = True
         bases = [SocketBase(self, self._port, sock, host) for sock, host in _by_socket(self._port, hosts)]
         self._protocols += bases
@@ -234,30 +235,30 @@ class SharedConnection(ice.Connection):
         if tasks:
             await self._collect(tasks)
         self._local_candidates_end = True
-        if self._closing:  # meanwhile: what came too late for it is released now
+        if self._closing:  # closed while gathering: releases the allocations that came after that
             await self.release()
 
     def base_of(self, sock: socket.socket) -> Base | None:
-        """The base on that socket of the port."""
+        """Returns the base on this socket of the port, or None."""
         return next((p for p in self._protocols if isinstance(p, SocketBase) and p.socket is sock), None)
 
     def path(self) -> Path | None:
-        """The selected pair as a way out of the port; None when it leads through a relay, or there is none."""
+        """Returns the selected pair as a path of the port; None if it leads through a relay or there is no pair."""
         if self.selected is None or not isinstance(self.selected[0], SocketBase):
             return None
         return Path(self.selected[0].socket, self.selected[1])
 
     @property
     def gathered(self) -> bool:
-        """Whether `gather` is through."""
+        """Returns True if `gather` has finished."""
         return self._local_candidates_end
 
     def send_selected(self, data: bytes) -> bool:
-        """Sends by the selected pair; False when there is none or it does not take more."""
+        """Sends by the selected pair. Returns False if there is no pair or its queue is full."""
         return self.selected is not None and self.selected[0].send_now(data, self.selected[1])
 
     def offer(self, candidate: Candidate, limit: int) -> bool:
-        """Checks a remote candidate whose host is an address; False beyond `limit` of them."""
+        """Checks a remote candidate whose host is an address. Returns False if there are already `limit` of them."""
         if len(self._remote_candidates) >= limit:
             return False
         if not self._closing:
@@ -265,15 +266,15 @@ class SharedConnection(ice.Connection):
         return True
 
     def may_learn(self, limit: int) -> bool:
-        """Whether a check from an unknown address may become a remote candidate (RFC 8445 section 7.3.1.3)."""
+        """Returns True if an unknown address may become a remote candidate (RFC 8445 section 7.3.1.3)."""
         return len(self._remote_candidates) + len(self._early_checks) < limit
 
     def knows(self, address: Address) -> bool:
-        """Whether a remote candidate has this address."""
+        """Returns True if a remote candidate has this address."""
         return any((c._network_host, c.port) == address for c in self._remote_candidates)  # noqa: SLF001
 
     async def release(self) -> None:
-        """Closes, within a second even if a TURN server does not answer."""
+        """Closes the connection within a second, even if a TURN server does not answer."""
         try:
             async with asyncio.timeout(_RELEASE_S):
                 await self.close()
@@ -283,7 +284,7 @@ class SharedConnection(ice.Connection):
                     base.abort()
 
     def check_complete(self, pair: ice.CandidatePair) -> None:
-        """aioice's step after each check; here a pair that works is proven and a nominated one selected."""
+        """Proves the address of a pair that works, and selects a nominated pair. Called by aioice after each check."""
         super().check_complete(pair)
         base = cast("Base", pair.protocol)
         if pair.state == ice.CandidatePair.State.SUCCEEDED:
@@ -337,7 +338,7 @@ def _candidate(kind: str, host: str, port: int) -> Candidate:
 
 
 def _by_socket(port: UdpPort, hosts: Sequence[str]) -> list[tuple[socket.socket, str]]:
-    """Each socket once, with the address announced for it: its own, or for a wildcard the first of its family."""
+    """Returns each socket with the address to announce for it: its own, or for a wildcard the first of its family."""
     found = []
     for sock in port.sockets:
         bound = ipaddress.ip_address(sock.getsockname()[0])

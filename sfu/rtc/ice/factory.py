@@ -1,6 +1,6 @@
-"""Which ICE agent a server gives its clients: lite where they can reach it, full where it sits behind a NAT itself.
+"""The choice of a server's ICE agents: lite where clients can reach the server, full where it is behind a NAT.
 
-Owns the reading of `stun:` and `turn:` URIs (RFC 7064, RFC 7065) and the making of ICE credentials.
+Owns the reading of `stun:` and `turn:` URIs (RFC 7064, RFC 7065) and the making of ICE credentials. Never runs agents.
 """
 
 from __future__ import annotations
@@ -22,13 +22,19 @@ _URI: Final = re.compile(
 
 
 def ice_credentials() -> tuple[str, str]:
-    """A fresh (ufrag, pwd): 48 and 144 bits, more than RFC 8445 section 5.3 asks; the ufrag addresses an agent."""
+    """Returns a fresh (ufrag, pwd) of 48 and 144 random bits, more than RFC 8445 section 5.3 demands.
+
+    The port finds an agent by its ufrag.
+    """
     text = base64.b64encode(secrets.token_bytes(24)).decode()  # its letters are ice-chars (RFC 8839 section 5.4)
     return text[:8], text[8:]
 
 
 def parse_server(uri: str) -> tuple[str, str, int, str]:
-    """(scheme, host, port, "udp" or "tcp") of a `stun:`, `turn:` or `turns:` URI; ValueError."""
+    """Returns (scheme, host, port, "udp" or "tcp") of a `stun:`, `turn:` or `turns:` URI.
+
+    Raises ValueError if it is none of them.
+    """
     match = _URI.fullmatch(uri)
     query = (match["query"] or "").removeprefix("?transport=") if match else ""
     if match is None or query not in ("", "udp", "tcp"):
@@ -39,7 +45,7 @@ def parse_server(uri: str) -> tuple[str, str, int, str]:
 
 
 class AgentFactory:
-    """Makes an agent for each client, all on one port."""
+    """The maker of the agents of all clients, on one port."""
 
     def __init__(
         self,
@@ -53,7 +59,10 @@ class AgentFactory:
         allow_private: bool = True,
         clock: Callable[[], float],
     ) -> None:
-        """`announce` empty: this machine's addresses. ValueError when a STUN or TURN URI cannot be read."""
+        """Takes the addresses to announce (none: those of this machine), and URIs of a STUN and a TURN server.
+
+        Raises ValueError if a URI is malformed.
+        """
         self._port = port
         self._announce = tuple(announce) or host_addresses()
         self._stun = parse_server(stun)[1:3] if stun else None
@@ -65,7 +74,7 @@ class AgentFactory:
         self._clock = clock
 
     def make(self) -> IceAgent:
-        """A full agent when there is a STUN or TURN server to gather from, else a lite one."""
+        """Returns a full agent if there is a STUN or TURN server to gather from, else a lite one."""
         ufrag, pwd = ice_credentials()
         if self._stun is None and self._turn is None:
             return LiteAgent(self._port, ufrag=ufrag, pwd=pwd, announce=self._announce, clock=self._clock)

@@ -1,7 +1,7 @@
 """The full ICE agent on the shared port: for a server behind a NAT, and for our own client peers.
 
-Owns which remote candidates and which checks reach aioice, and the change from one generation of credentials to the
-next. Knows nothing of aioice's inside: `ice` does.
+Owns the choice of the remote candidates and checks that reach aioice, and the change from one generation of credentials
+to the next. Never touches private names of aioice: `aioice_agent` does.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from sfu.rtc.net.port import UdpPort
 from sfu.rtc.net.stun import Address
 
 MAX_CANDIDATES: Final = 16
-"""Remote addresses of one generation that are ever checked, signalled or learned."""
+"""Remote addresses, signalled or learned, that are checked in one generation."""
 _MAX_OFFERED: Final = 64
-"""Remote candidates of one generation that are looked at."""
+"""Remote candidates of one generation that are parsed."""
 
 
 class FullAgent(IceAgent):
-    """Gathers, checks and nominates (`controlling`) or lets itself be nominated, and asks for consent from then on.
+    """An agent that gathers, checks, and then keeps asking for consent (RFC 7675).
 
-    With `relay_only` neither the port nor STUN gives candidates: all goes through the TURN server.
+    It nominates a pair if it is `controlling`; else the peer does. With `relay_only` it has no host or STUN candidates:
+    everything goes through the TURN server.
     """
 
     lite = False
@@ -60,16 +61,16 @@ class FullAgent(IceAgent):
         self._generations = {ufrag: self._newest}
 
     async def gather(self) -> None:
-        """Host candidates, and within 2 s those that STUN and TURN servers give."""
+        """Gathers host candidates, and those that STUN and TURN servers give within 2 s."""
         await self._newest.gather(self._announce)
 
     def candidates(self) -> tuple[str, ...]:
-        """The announced addresses, then what servers gave."""
+        """Returns the candidates: the announced addresses, then those from STUN and TURN servers."""
         others = [c.to_sdp() for c in self._newest.local_candidates if c.type != "host"]
         return self._host_candidates(self._announce) + tuple(others)
 
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # nomination is the same for both
-        """Begins the checks; with other parameters than before, those of a new generation."""
+        """Begins the checks. Parameters unlike the last ones begin a new generation."""
         if self._over or (self._newest.remote_username, self._newest.remote_password) == (ufrag, pwd):
             return
         self._begin()
@@ -79,15 +80,16 @@ class FullAgent(IceAgent):
         self._spawn(self._connect(self._newest), "ice connect")
 
     def restart(self, *, ufrag: str, pwd: str) -> None:
-        """A new generation, to be gathered and started; the selected pair stays until that one has its own."""
+        """Makes a new generation, to be gathered and started. The selected pair stays until that one has its own."""
         self._port.register(ufrag, self)
         self.ufrag, self.pwd = ufrag, pwd
         self._renew(ufrag, pwd)
 
     def add_candidate(self, candidate: str | None) -> None:
-        """Checks a remote candidate that the policy allows; of the others the reason is counted.
+        """Checks a remote candidate if the policy allows it; else counts the reason.
 
-        Their end is not waited for: signalling may repeat or outlive it, and `limits.half_open` ends what fails.
+        None, the end of candidates, is ignored: signalling may repeat it or send more, and a peer that never connects
+        is ended after `limits.half_open`.
         """
         if candidate is None or self._over:
             return
@@ -104,7 +106,7 @@ class FullAgent(IceAgent):
             self.drops["candidates_full"] += 1
 
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
-        """A check on the shared port."""
+        """Handles a check that came to the shared port."""
         connection = self._generations.get(stun.addressed_ufrag(data) or "")
         base = connection.base_of(sock) if connection else None
         if connection is None or base is None:
@@ -113,7 +115,7 @@ class FullAgent(IceAgent):
             self.on_check(data, connection, base, address)
 
     def on_check(self, data: bytes, connection: SharedConnection, base: Base, address: Address) -> None:
-        """A check, direct or relayed: aioice sees it once it is authenticated and from where we may answer."""
+        """Handles a check, direct or relayed. Gives it to aioice if it is authentic and its address may be answered."""
         check = stun.parse(data)
         if check is None or not stun.is_check(check):
             self._port.drops["bad_stun"] += 1
@@ -127,12 +129,12 @@ class FullAgent(IceAgent):
             connection.request_received(check, address, base)
 
     def send(self, data: bytes) -> None:
-        """Sends by the selected pair, through the TURN server if need be."""
+        """Sends by the selected pair, which may lead through the TURN server."""
         if not self._active.send_selected(data):
             self.drops["no_path"] += 1
 
     def on_selected(self, connection: SharedConnection) -> None:
-        """A pair was nominated: the first one of a new generation ends the one before."""
+        """Uses the nominated pair. The first pair of a new generation ends the generation before."""
         if self._over or connection not in (self._active, self._newest):
             return
         previous, self._active = self._active, connection
@@ -142,12 +144,12 @@ class FullAgent(IceAgent):
         self._selected(connection.path())
 
     def on_lost(self, connection: SharedConnection) -> None:
-        """The peer no longer consents to what we send (RFC 7675)."""
+        """Ends the agent if the connection in use has lost the peer's consent (RFC 7675)."""
         if connection is self._active:
             self._end("ice")
 
     async def close(self) -> None:
-        """Leaves the port; gives TURN allocations back, waiting a second at most."""
+        """Unregisters from the port and releases TURN allocations, within a second."""
         self._detach()
         tasks = [task for task in self._tasks if task is not asyncio.current_task()]
         for task in tasks:
@@ -187,7 +189,7 @@ class FullAgent(IceAgent):
                     await connection.gather(self._announce)
                 await connection.connect()
         except (ConnectionError, TimeoutError):
-            if connection is not self._active:  # a restart that failed leaves what works alone
+            if connection is not self._active:  # a failed restart leaves the connection in use alone
                 await connection.release()
 
     def _may_learn(self, connection: SharedConnection, address: Address) -> bool:

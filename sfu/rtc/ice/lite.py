@@ -1,7 +1,7 @@
 """The ICE-lite agent (RFC 8445 section 2.5): answers authenticated checks, sends none.
 
-Owns which remote addresses are proven and which of them is selected. It cannot be made to send a byte to an address
-that has not first sent it an authenticated check.
+Owns the credentials that count and the choice of the path. Never sends a byte to an address that has not first sent an
+authenticated check.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sfu.rtc.net.port import UdpPort
 from sfu.rtc.net.stun import Address
 
 _GENERATIONS: Final = 2
-"""Credentials that count at once: those of an ICE restart and those before it."""
+"""Credentials that are valid at the same time: those of an ICE restart and those before it."""
 
 
 class LiteAgent(IceAgent):
     """The server's agent where clients can reach it: always controlled, connected by the peer's first check.
 
-    Chromium sends its ClientHello behind its first check and nominates 50 ms later: waiting for that would cost each
-    viewer as much. Until then a proven address is as good (RFC 8445 section 12.1.1: any valid pair may carry data).
+    Chromium sends its ClientHello right behind its first check, and nominates 50 ms later. A proven address is used
+    before it is nominated, which saves each viewer that time (RFC 8445 section 12.1.1: any valid pair may carry data).
     """
 
     lite = True
@@ -46,20 +46,20 @@ class LiteAgent(IceAgent):
         self._remote_ufrags: list[str] = []
 
     async def gather(self) -> None:
-        """Nothing: the announced addresses are the candidates."""
+        """Does nothing: the announced addresses are the candidates."""
 
     def candidates(self) -> tuple[str, ...]:
-        """One host candidate for each announced address."""
+        """Returns one host candidate for each announced address."""
         return self._host_candidates(self._announce)
 
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # a full agent needs them
-        """Checks by `ufrag` count from now on, and those of the one before it until a third comes."""
+        """Accepts checks from the remote `ufrag` from now on, and from the one before it until a third is given."""
         self._begin()
         if ufrag not in self._remote_ufrags:
             self._remote_ufrags = [*self._remote_ufrags, ufrag][-_GENERATIONS:]
 
     def restart(self, *, ufrag: str, pwd: str) -> None:
-        """Checks that address `ufrag` count too, and those for the one before it until a third comes."""
+        """Accepts checks to the local `ufrag` too, and to the one before it until a third is given."""
         self._port.register(ufrag, self)
         self.ufrag, self.pwd = ufrag, pwd
         self._pwds[ufrag] = pwd
@@ -69,10 +69,10 @@ class LiteAgent(IceAgent):
             self._port.unregister(oldest)
 
     def add_candidate(self, candidate: str | None) -> None:
-        """Nothing: a lite agent sends no checks, the peer's own say where it is."""
+        """Does nothing: a lite agent sends no checks, and learns the peer's addresses from the peer's checks."""
 
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
-        """Answers a check, and selects its source if it nominates or is the first."""
+        """Answers a check; selects its source if the check nominates or is the first."""
         pwd = self._pwds.get(stun.addressed_ufrag(data) or "")
         check = stun.parse(data)
         if pwd is None or check is None or not stun.is_check(check):
@@ -94,7 +94,7 @@ class LiteAgent(IceAgent):
             self._port.send(data, self.path)
 
     async def close(self) -> None:
-        """Leaves the port."""
+        """Unregisters from the port."""
         self._detach()
 
     def _select(self, sock: socket.socket, address: Address) -> None:

@@ -1,6 +1,6 @@
-"""STUN messages as ICE uses them (RFC 8489, RFC 8445 section 7), on aioice's codec.
+"""STUN messages as ICE uses them (RFC 8489, RFC 8445 section 7), read and written by aioice.
 
-Owns what can be said about a message from its bytes. Pure: never sends, never keeps state.
+Owns the reading of a message's bytes and the two answers to a check. Pure: never sends, never keeps state.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from aioice import stun
 Message = stun.Message
 Class = stun.Class
 Address = tuple[str, int]
-"""Host and port. An IPv6 host of link scope carries its zone: `fe80::1%eth0`."""
+"""Host and port. An IPv6 host of link scope has its zone: `fe80::1%eth0`."""
 
 MAX_MESSAGE_BYTES: Final = 1280
-"""Bytes of the longest message looked at: ICE checks have about 100, RFC 8489 section 6.1 allows no more than this."""
+"""The longest message that is parsed: RFC 8489 section 6.1 allows no more, and ICE checks have about 100."""
 _COOKIE: Final = b"\x21\x12\xa4\x42"
 _HEADER_BYTES: Final = 20
 _TYPE_CLASS: Final = 0x0110
@@ -25,7 +25,10 @@ _ATTRIBUTE: Final = struct.Struct("!HH")
 
 
 def is_message(data: bytes) -> bool:
-    """Whether the frame is one of STUN: length and cookie fit (RFC 8489 section 5). Says nothing of the attributes."""
+    """Returns True if length and magic cookie are those of a STUN message (RFC 8489 section 5).
+
+    The attributes are not looked at.
+    """
     size = len(data)
     return (
         _HEADER_BYTES <= size <= MAX_MESSAGE_BYTES
@@ -36,19 +39,19 @@ def is_message(data: bytes) -> bool:
 
 
 def message_class(data: bytes) -> Class:
-    """Request, indication, response or error, from a frame that `is_message` accepted."""
+    """Returns the class (request, indication, response or error) of a message that `is_message` accepted."""
     return Class((data[0] << 8 | data[1]) & _TYPE_CLASS)
 
 
 def transaction_id(data: bytes) -> bytes:
-    """The 12 bytes that a response repeats, from a frame that `is_message` accepted."""
+    """Returns the 12 bytes that a response repeats, of a message that `is_message` accepted."""
     return data[8:20]
 
 
 def addressed_ufrag(data: bytes) -> str | None:
-    """The receiver's ufrag, which USERNAME holds before its colon (RFC 8445 section 7.2.2); None without one.
+    """Returns the receiver's ufrag, before the colon in USERNAME (RFC 8445 section 7.2.2); None without one.
 
-    Found without parsing the rest, so that a flood of foreign requests costs about a microsecond each.
+    The rest is not parsed, so that a flood of foreign requests costs about a microsecond each.
     """
     position, end = _HEADER_BYTES, len(data) - 4
     while position <= end:
@@ -62,7 +65,7 @@ def addressed_ufrag(data: bytes) -> str | None:
 
 
 def parse(data: bytes) -> Message | None:
-    """The message, or None when it is malformed or its FINGERPRINT does not match."""
+    """Returns the message, or None if it is malformed or its FINGERPRINT does not match."""
     try:
         return stun.parse_message(data)
     except (ValueError, struct.error):  # aioice raises the latter for attributes of a wrong length
@@ -70,7 +73,7 @@ def parse(data: bytes) -> Message | None:
 
 
 def is_check(message: Message) -> bool:
-    """Whether this is a binding request with all that RFC 8445 section 7.1 makes a connectivity check carry."""
+    """Returns True for a binding request with the attributes of a connectivity check (RFC 8445 section 7.1)."""
     attributes = message.attributes
     return (
         message.message_method == stun.Method.BINDING
@@ -82,24 +85,24 @@ def is_check(message: Message) -> bool:
 
 
 def remote_ufrag(check: Message) -> str:
-    """The sender's ufrag: what USERNAME holds behind its colon."""
+    """Returns the sender's ufrag, which stands behind the colon in USERNAME."""
     username: str = check.attributes["USERNAME"]
     return username.partition(":")[2]
 
 
 def authentic(message: Message, pwd: str) -> bool:
-    """Whether MESSAGE-INTEGRITY was made with `pwd` (RFC 8489 section 9.1)."""
+    """Returns True if MESSAGE-INTEGRITY was made with `pwd` (RFC 8489 section 9.1)."""
     return message.check_message_integrity(pwd.encode())
 
 
 def agrees(data: bytes, key: bytes) -> bool:
-    """Whether this is a success response that was made with `key`."""
+    """Returns True for a success response whose MESSAGE-INTEGRITY was made with `key`."""
     message = parse(data)
     return message is not None and message.message_class == Class.RESPONSE and message.check_message_integrity(key)
 
 
 def success(check: Message, address: Address, pwd: str) -> bytes:
-    """The answer to a check that came from `address`."""
+    """Returns the success response to a check that came from `address`."""
     response = Message(stun.Method.BINDING, Class.RESPONSE, check.transaction_id)
     response.attributes["XOR-MAPPED-ADDRESS"] = (address[0].partition("%")[0], address[1])
     response.add_message_integrity(pwd.encode())
@@ -107,7 +110,7 @@ def success(check: Message, address: Address, pwd: str) -> bytes:
 
 
 def role_conflict(check: Message, pwd: str) -> bytes:
-    """The 487 that makes the sender take the other role (RFC 8445 section 7.3.1.1)."""
+    """Returns the 487 error response, which makes the sender take the other role (RFC 8445 section 7.3.1.1)."""
     response = Message(stun.Method.BINDING, Class.ERROR, check.transaction_id)
     response.attributes["ERROR-CODE"] = (487, "Role Conflict")
     response.add_message_integrity(pwd.encode())

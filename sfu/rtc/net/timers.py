@@ -1,7 +1,7 @@
-"""What is done some times a second, in a process that sleeps most of the time.
+"""Callbacks at intervals, for a process that sleeps most of the time.
 
-Owns when callbacks are due. To be woken for one costs ten times what the callback does, since caches are cold by then;
-so it is called when the loop is awake anyway, and has a timer of its own only in case that does not come about.
+Owns when callbacks are due. Waking up for a callback costs ten times as much as the callback itself, since caches are
+cold by then. So callbacks run when the loop is awake anyway; their own timer is for the case that nothing wakes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 _PATIENCE_SHARE: Final = 0.25
-"""The share of its interval that a callback waits for somebody else to wake the loop."""
+"""The share of its interval for which a callback that is due waits for another event to wake the loop."""
 
 
 class _Tick:
@@ -33,17 +33,17 @@ class Ticks:
         self._timer: asyncio.TimerHandle | None = None
 
     def every(self, interval: float, callback: Callable[[], None]) -> None:
-        """Calls `callback` each `interval` seconds until `close`. What it raises goes to the loop's handler."""
+        """Calls `callback` every `interval` seconds until `close`. Its exceptions go to the loop's handler."""
         self._ticks.append(_Tick(interval, callback, self._loop.time()))
         self._rearm()
 
     def look(self) -> None:
-        """The loop is awake: runs what is due."""
+        """Runs the callbacks that are due. To be called when the loop is awake for another reason."""
         if self._loop.time() >= self._due_at:
             self._run()
 
     def close(self) -> None:
-        """Calls nobody any more."""
+        """Stops all callbacks."""
         self._ticks.clear()
         self._rearm()
 
@@ -56,7 +56,8 @@ class Ticks:
             try:
                 tick.callback()
             except Exception as error:  # noqa: BLE001  # the task boundary of a callback
-                self._loop.call_exception_handler({"message": "a tick failed", "exception": error})
+                message = f"periodic callback {tick.callback!r} failed"
+                self._loop.call_exception_handler({"message": message, "exception": error})
         self._rearm()
 
     def _rearm(self) -> None:

@@ -1,6 +1,6 @@
-"""Codecs as RTP payload formats: what a payload type of one peer means, and whether another peer may be sent it.
+"""Codecs as RTP payload formats: the meaning of a peer's payload type, and the peers that can decode it.
 
-Owns the names, the parameters that tell variants apart, and their order of preference.
+Owns the names, the parameters that separate variants, and their order of preference.
 Never looks into a payload (that is `sfu.media.formats.key_frame_detection`) and never writes SDP.
 """
 
@@ -16,7 +16,7 @@ AUDIO = ("opus", "PCMU", "PCMA", "G722")
 VIDEO = ("H264", "VP8", "VP9", "AV1", "H265")
 CANONICAL = {name.lower(): name for name in (*AUDIO, *VIDEO)}
 
-# The fmtp parameter that separates streams one decoder takes from those it does not, and its default:
+# The fmtp parameter that names the profile, and its default. A decoder of one profile may not decode another:
 # RFC 9628 section 7, AV1 RTP specification section 7.2, RFC 7798 section 7.1.
 _PROFILE = {"VP9": ("profile-id", "0"), "AV1": ("profile", "0"), "H265": ("profile-id", "1")}
 
@@ -29,8 +29,8 @@ _H264_UNKNOWN_RANK = 6
 class Codec:
     """One RTP payload format under one payload type (RFC 8866 section 6.6 and 6.15, RFC 4585 section 4.2).
 
-    `name` is the RFC's spelling whatever case came in; `parameters` are the fmtp pairs in order (an empty value for
-    a bare word); `feedback` the rtcp-fb values ("nack pli").
+    `name` has the RFC's spelling, in whatever case the peer wrote it. `parameters` are the fmtp pairs in order (a word
+    without a value has an empty one). `feedback` are the rtcp-fb values ("nack pli").
     """
 
     name: str
@@ -42,20 +42,20 @@ class Codec:
 
     @property
     def kind(self) -> Kind:
-        """The kind of media, which follows from the name."""
+        """Returns the kind of media, which follows from the name."""
         return "audio" if self.name in AUDIO else "video"
 
     def parameter(self, name: str, default: str | None = None) -> str | None:
-        """The fmtp parameter `name` (compared without case), or `default`."""
+        """Returns the fmtp parameter `name` (in any case), or `default`."""
         wanted = name.lower()
         return next((value for key, value in self.parameters if key.lower() == wanted), default)
 
 
 def matching(produced: Codec, offered: Sequence[Codec]) -> Codec | None:
-    """The viewer's codec under which a produced stream may be sent, or None.
+    """Returns the viewer's codec under which a produced stream may be sent, or None.
 
-    H.264 streams fit any profile in the end, since decoders take more than they declare; the closest is chosen. A
-    stream cut in fragments (packetization-mode 1) needs a peer that takes them.
+    An H.264 stream may go to a viewer with another profile, since decoders decode more than they declare; the closest
+    is chosen. A stream with fragments (packetization-mode 1) needs a viewer that accepts them.
     """
     fitting = [codec for codec in offered if _same_format(produced, codec)]
     if produced.name == "H264":
@@ -66,7 +66,7 @@ def matching(produced: Codec, offered: Sequence[Codec]) -> Codec | None:
 
 
 def profile(codec: Codec) -> str:
-    """The profile of a VP9, AV1 or H.265 codec with its default filled in; "" where profiles do not separate."""
+    """Returns the profile of a VP9, AV1 or H.265 codec, by default if it names none; "" for other codecs."""
     if codec.name not in _PROFILE:
         return ""
     name, default = _PROFILE[codec.name]
@@ -74,15 +74,18 @@ def profile(codec: Codec) -> str:
 
 
 def packetization_mode(codec: Codec) -> int:
-    """RFC 6184 section 6.2: 0 one NAL unit a packet, 1 with aggregates and fragments, 2 interleaved; -1 nonsense."""
+    """Returns the packetization mode (RFC 6184 section 6.2); -1 if it is invalid.
+
+    0: one NAL unit in each packet. 1: aggregates and fragments too. 2: interleaved.
+    """
     mode = codec.parameter("packetization-mode") or "0"
     return int(mode) if mode in {"0", "1", "2"} else -1
 
 
 def h264_rank(codec: Codec) -> int:
-    """The H.264 profile as a place in the order of what decoders must master, 0 = constrained baseline.
+    """Returns the place of the H.264 profile in the order of the demands on a decoder (RFC 6184 section 8.1, table 5).
 
-    Then baseline, main, constrained high, high, and everything above or unreadable (RFC 6184 section 8.1, table 5).
+    0 constrained baseline, 1 baseline and extended, 2 main, 3 constrained high, 4 high, 6 others and unreadable ones.
     """
     text = codec.parameter("profile-level-id") or _H264_DEFAULT_PROFILE_LEVEL
     try:
@@ -100,10 +103,10 @@ def h264_rank(codec: Codec) -> int:
 
 
 def by_preference(codecs: Sequence[Codec], preference: Sequence[str]) -> list[Codec]:
-    """The codecs, best first: by `preference` (names in any case, the unnamed ones after), then the plainest variant.
+    """Returns the codecs, best first: by `preference`, then the variant that most decoders decode.
 
-    Among H.264 that is packetization-mode 1 with constrained baseline; among the others the lowest profile. What is
-    equal stays in the order it came in.
+    `preference` are names in any case; codecs not named there come last. Of H.264 the best variant is constrained
+    baseline with packetization-mode 1; of the others the lowest profile. Equal codecs keep their order.
     """
     names = [name.lower() for name in (*preference, *AUDIO, *VIDEO)]
 
@@ -120,6 +123,9 @@ def _same_format(produced: Codec, codec: Codec) -> bool:
 
 
 def _h264_distance(produced: Codec, codec: Codec) -> tuple[bool, int, int]:
-    """Sorts the peer's H.264 variants: nearest profile from the stream's own upwards, then downwards; same mode."""
+    """Returns a sort key of a viewer's H.264 variants: profiles from the stream's own upwards, then downwards.
+
+    Of one profile the same packetization mode comes first.
+    """
     above = h264_rank(codec) - h264_rank(produced)
     return above < 0, abs(above), packetization_mode(codec) - packetization_mode(produced)

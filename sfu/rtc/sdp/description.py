@@ -1,6 +1,6 @@
-"""Session descriptions as values: what a peer's SDP says, what was agreed, what our own SDP has to say.
+"""Session descriptions as values: a peer's SDP, the decisions about it, and the content of our own SDP.
 
-Owns the shapes that `sdp` reads, `writing` writes and `negotiation` decides about. Never parses and never decides.
+Owns the shapes that `parse` makes, `negotiate` decides about and `write` turns into text. Never parses, never decides.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ VIDEO_ORIENTATION = "urn:3gpp:video-orientation"
 AUDIO_LEVEL = "urn:ietf:params:rtp-hdrext:ssrc-audio-level"
 ABS_SEND_TIME = "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time"
 EXTENSIONS = (MID, VIDEO_ORIENTATION, AUDIO_LEVEL, ABS_SEND_TIME)
-"""Those taken wherever they are offered; the others need more than the offer of an id."""
+"""The extensions that are accepted wherever they are offered. The others depend on more than the offer of an id."""
 TRANSPORT_CC = "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
 RID = "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id"
 REPAIRED_RID = "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id"
 
-# The one canonical name (RFC 3550 section 6.5.1) of everything this server sends: sender reports must say the same.
 CNAME = "sfu"
+"""The canonical name (RFC 3550 section 6.5.1) of all that this server sends, in SDP and in sender reports."""
 
 
 class SdpError(Exception):
-    """A session description that cannot be used; `code` is the wire's: bad_request, codec or too_large."""
+    """A session description that cannot be used; `code` goes over the wire: bad_request, codec or too_large."""
 
     def __init__(self, code: Literal["bad_request", "codec", "too_large"], message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,10 @@ class SdpError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TransportParameters:
-    """ICE and DTLS of one m-section (RFC 8839, RFC 8842); `candidates` as after "a=": "candidate:1 1 udp ..."."""
+    """ICE and DTLS of one m-section (RFC 8839, RFC 8842).
+
+    `fingerprints` are (algorithm in lower case, value) pairs. `candidates` are as behind "a=": "candidate:1 1 udp ...".
+    """
 
     ufrag: str
     pwd: str
@@ -51,7 +54,7 @@ class TransportParameters:
 
     @property
     def complete(self) -> bool:
-        """Whether it is enough to connect (the sections behind the first of a BUNDLE may leave it out)."""
+        """Returns True if this is enough to connect. Later sections of a BUNDLE may leave parts out."""
         return bool(self.ufrag and self.pwd and self.fingerprints)
 
 
@@ -59,11 +62,11 @@ class TransportParameters:
 class Section:
     """One m-section of a remote description.
 
-    `mid` is the index as text where the peer named none (`named` False). `codecs` are those this server knows, in the
-    peer's order. `extensions` map URI to id. `rtx` maps payload types of retransmissions (RFC 4588) to those they
-    repair; `ssrcs` are without those that only repair, which `repairs` maps to the repaired ones (RFC 5576 section
-    4.2). `rids` are the layers the peer would send, in its order (RFC 8853). `stream` and `track` are the msid's two
-    halves. `rejected`: port 0 and not bundle-only.
+    `mid` is the index as text where the peer named none (`named` is False). `codecs` are the known ones, in the peer's
+    order. `extensions` maps URI to id. `rtx` maps payload types of retransmissions (RFC 4588) to those they repair.
+    `repairs` does the same for SSRCs (RFC 5576 section 4.2); `ssrcs` leaves out those that only repair. `rids` are the
+    layers that the peer would send, in its order (RFC 8853). `stream` and `track` are the two halves of the msid.
+    `rejected` is True for port 0 without bundle-only.
     """
 
     index: int
@@ -89,7 +92,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What a remote offer or answer says. `transport` is that of its first usable section (the BUNDLE's, if any)."""
+    """A remote offer or answer. `transport` is that of its first usable section (the BUNDLE's, if any)."""
 
     origin: str
     sections: tuple[Section, ...]
@@ -99,40 +102,40 @@ class Description:
 
     @property
     def ufrag(self) -> str:
-        """The ICE user fragment."""
+        """Returns the ICE user fragment."""
         return self.transport.ufrag
 
     @property
     def pwd(self) -> str:
-        """The ICE password."""
+        """Returns the ICE password."""
         return self.transport.pwd
 
     @property
     def fingerprints(self) -> tuple[tuple[str, str], ...]:
-        """(algorithm in lower case, value) of the certificates, RFC 8122."""
+        """Returns (algorithm in lower case, value) of the certificates (RFC 8122)."""
         return self.transport.fingerprints
 
     @property
     def setup(self) -> Setup:
-        """The DTLS role the peer can take or took, RFC 8842."""
+        """Returns the DTLS role that the peer can take or took (RFC 8842)."""
         return self.transport.setup
 
     @property
     def candidates(self) -> tuple[str, ...]:
-        """Values of the candidate lines: "candidate:..."."""
+        """Returns the values of the candidate lines: "candidate:..."."""
         return self.transport.candidates
 
     @property
     def end_of_candidates(self) -> bool:
-        """Whether the peer said that no candidate follows."""
+        """Returns True if the peer announced that no more candidates follow."""
         return self.transport.end_of_candidates
 
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """What a peer may send us in a section: `codecs[0]` is what it is asked to send.
+    """The streams that a peer may send us in a section; it is asked to send `codecs[0]`.
 
-    `rids` are its layers in the offer's order, which says nothing of their size; none without simulcast.
+    `rids` are its layers in the offer's order, which does not tell their size; empty without simulcast.
     """
 
     codecs: tuple[Codec, ...]
@@ -143,13 +146,13 @@ class Receive:
     rtx: Mapping[int, int] = field(default_factory=dict)
     """Payload type of retransmissions -> the payload type they repair."""
     repairs: Mapping[int, int] = field(default_factory=dict)
-    """SSRC of retransmissions -> the SSRC they repair, as far as signalled."""
+    """SSRC of retransmissions -> the SSRC they repair, where the offer signals it."""
     rids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """A slot: all we may send in a section, under the peer's payload types and extension ids, on our `ssrc`."""
+    """A slot: the stream that we may send in a section, with the peer's payload types and extension ids."""
 
     codecs: tuple[Codec, ...]
     extensions: Mapping[str, int]
@@ -159,12 +162,12 @@ class Send:
     rtx: Mapping[int, int] = field(default_factory=dict)
     """Payload type -> the payload type of its retransmissions."""
     rtx_ssrc: int | None = None
-    """The SSRC of retransmissions; None when the viewer takes none."""
+    """The SSRC of retransmissions; None if the viewer accepts none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Agreed:
-    """One section of our answer; `direction` is ours; `rejected` says why it has port 0, or is None.
+    """One section of our answer. `direction` is ours; `rejected` is the reason for port 0, or None.
 
     `rtx` maps payload types to those of their retransmissions.
     """
@@ -200,15 +203,18 @@ class Negotiated:
 
     @property
     def repeats(self) -> bool:
-        """Whether we may have to send lost video again under its own numbers: for some codec there is no RTX."""
+        """Returns True if lost video may have to be sent again under its own sequence numbers: a codec has no RTX."""
         sends = [section.send for section in self.sections if section.send and section.kind == "video"]
         return any(codec.payload_type not in send.rtx for send in sends for codec in send.codecs)
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """Our own side of the transport. `fingerprint` is the SHA-256 value ("AA:BB:..."); `candidates` are written as
-    they are after "a=candidate:" (a leading "candidate:" is fine too)."""
+    """Our own side of the transport.
+
+    `fingerprint` is the SHA-256 value ("AA:BB:..."). `candidates` are as behind "a=candidate:", or with "candidate:" in
+    front.
+    """
 
     ufrag: str
     pwd: str

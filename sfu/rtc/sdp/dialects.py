@@ -1,8 +1,8 @@
 """The SDP dialects of real peers, rewritten into the one that `aiortc.sdp` parses.
 
-Owns what browsers, GStreamer, Pion and embedded senders write differently: profiles in lower case, formats without
-rtpmap, attributes on session level, SSRC lines without attribute, padded fmtp, bundle-only sections. Lines of no use
-to us (candidates apart, which `Head` keeps as they are) or out of shape are left out; never decides what is served.
+Owns the differences between browsers, GStreamer, Pion and embedded senders: profiles in lower case, formats without
+rtpmap, attributes on session level, SSRC lines without attribute, padded fmtp, bundle-only sections. Leaves out lines
+that are malformed or not needed; `Head` keeps candidates as they are. Never decides what is served.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from aiortc.sdp import DIRECTIONS, FMTP_INT_PARAMETERS
 
 from sfu.rtc.sdp.codec import CANONICAL
 
-# RFC 3551 section 6: payload types that mean something without an rtpmap.
+# RFC 3551 section 6: payload types that need no rtpmap.
 _STATIC_FORMATS = {"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000"}
 
-# RFC 5761 section 4: these would look like RTCP on a shared port.
+# RFC 5761 section 4: payload types that look like RTCP on a shared port.
 _RTCP_CONFLICTS = range(64, 96)
 
 _MEDIA_LINE = re.compile(r"m=([!-~]{1,32}) +(\d{1,5})(?:/\d+)? +([!-~]{1,64})((?: +[!-~]{1,64})+) *")
 
-# RFC 8851 section 10, RFC 8853 section 5.1. A rid that is longer fits no one-byte header extension (RFC 8285 section
-# 4.2); one bound to payload types (pt=) is more than we answer to.
+# RFC 8851 section 10, RFC 8853 section 5.1. A longer rid does not fit a one-byte header extension (RFC 8285 section
+# 4.2). Rids that are bound to payload types (pt=) are not supported.
 _RID = re.compile(r"([A-Za-z0-9_-]{1,16}) +send(?: +(?!(?:.*;)?pt=).*)?")
 _SIMULCAST = re.compile(r"(?:recv +[!-~]+ +)?send +([!-~]+)(?: +recv +[!-~]+)?")
 _MAX_RIDS = 4
 
-# More lines than any peer's section has; the rest is not read, since aiortc.sdp looks SSRCs up in a list.
+# Lines of one section that are read, more than any peer writes. Bounded, since aiortc.sdp searches SSRCs in a list.
 _MAX_LINES = 512
 
-# The attributes taken over: the shape they come in, and how the groups it caught are written.
+# The attributes that are kept: the pattern of their value, and the template that its groups are written with.
 _SHAPES = {
     "extmap": (re.compile(r"(\d{1,5})(?:/\w+)? +([!-~]+)(?: .*)?"), "{0} {1}"),
     "fingerprint": (re.compile(r"([!-~]+) +([!-~]+)"), "{0} {1}"),
@@ -50,7 +50,7 @@ _SHAPES = {
     "ssrc-group": (re.compile(r"([!-~]+)((?: +\d{1,10})+)"), "{0}{1}"),
     **{direction: (re.compile(r""), "") for direction in DIRECTIONS},
 }
-_OF_FORMATS = frozenset(("rtpmap", "fmtp", "rtcp-fb"))
+_FORMAT_ATTRIBUTES = frozenset(("rtpmap", "fmtp", "rtcp-fb"))
 _FORMAT = re.compile(r"(\d{1,3}) +([!-.0-~]+)/(\d{1,9})(/\d{1,3})?.*")
 _PARAMETERS = re.compile(r"(\d{1,3}) +(.+)")
 
@@ -59,7 +59,7 @@ Attribute = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What a section says that `aiortc.sdp` does not keep: its m-line as written, its layers and its candidates."""
+    """The parts of a section that `aiortc.sdp` does not keep: its m-line as written, its layers and its candidates."""
 
     kind: str
     port: int
@@ -72,16 +72,19 @@ class Head:
 
     @property
     def is_rtp(self) -> bool:
-        """Whether its formats are RTP payload types."""
+        """Returns True if its formats are RTP payload types."""
         return self.kind in {"audio", "video"} and any(map(_usable_payload_type, self.formats))
 
 
 def normalize(sdp: str) -> tuple[str, tuple[Head, ...]]:
-    """The text in the one dialect, and each section's head. ValueError when an m-line is no m-line (RFC 8866 5.14)."""
+    """Returns the text in the one dialect, and each section's head.
+
+    Raises ValueError if an m-line is malformed (RFC 8866 section 5.14).
+    """
     session, *sections = _split(sdp)
     inherited = [(name, value) for name, value in _attributes(session) if name in DIRECTIONS or name == "extmap"]
     lines = [line for line in session if line.startswith("o=")]
-    # A transport that says nothing about its DTLS role can take either (aiortc.sdp would drop its fingerprints).
+    # A peer that names no DTLS role can take either; without a role aiortc.sdp would drop its fingerprints.
     lines += _written([("setup", "actpass"), *_attributes(session)])
     heads = []
     for section in sections:
@@ -93,7 +96,7 @@ def normalize(sdp: str) -> tuple[str, tuple[Head, ...]]:
 
 
 def _split(sdp: str) -> list[list[str]]:
-    """The lines of the session, then those of each section."""
+    """Returns the lines of the session, then the lines of each section."""
     groups: list[list[str]] = [[]]
     for line in sdp.splitlines():
         if line.startswith("m="):
@@ -111,7 +114,7 @@ def _attributes(lines: Sequence[str]) -> list[Attribute]:
 def _head(line: str, attributes: Sequence[Attribute]) -> Head:
     match = _MEDIA_LINE.fullmatch(line)
     if match is None:
-        raise ValueError("not an m-line")
+        raise ValueError("malformed m-line")
     names = {name for name, _ in attributes}
     return Head(
         kind=match[1].lower(),
@@ -126,7 +129,7 @@ def _head(line: str, attributes: Sequence[Attribute]) -> Head:
 
 
 def _rids(attributes: Sequence[Attribute]) -> tuple[str, ...]:
-    """The layers that the peer would send, the first of each one's alternatives; none if anything is out of shape."""
+    """Returns the layers that the peer would send, of alternatives the first; empty if any of it is malformed."""
     declared = {match[1] for name, value in attributes if name == "rid" and (match := _RID.fullmatch(value))}
     lists = (match[1] for name, value in attributes if name == "simulcast" and (match := _SIMULCAST.fullmatch(value)))
     rids = tuple(layer.partition(",")[0].removeprefix("~") for layer in next(lists, "").split(";"))
@@ -146,26 +149,26 @@ def _media_line(head: Head) -> str:
 
 
 def _section_lines(head: Head, attributes: Sequence[Attribute]) -> list[str]:
-    lines = _written([pair for pair in attributes if pair[0] not in _OF_FORMATS])
+    lines = _written([pair for pair in attributes if pair[0] not in _FORMAT_ATTRIBUTES])
     if not head.is_rtp:
         return lines
-    return [*lines, *_format_lines(head.formats, tuple(pair for pair in attributes if pair[0] in _OF_FORMATS))]
+    return [*lines, *_format_lines(head.formats, tuple(pair for pair in attributes if pair[0] in _FORMAT_ATTRIBUTES))]
 
 
 def _written(attributes: Sequence[Attribute]) -> list[str]:
-    """The attributes that stand on their own, each in its one shape and once."""
+    """Returns the lines of the attributes that are kept, normalized and without repetitions."""
     lines: dict[str, None] = {}
     for name, value in attributes:
         pattern, template = _SHAPES.get(name, (None, ""))
         if pattern and (match := pattern.fullmatch(value)):
-            written = template.format(*match.groups(default=""))  # Match.expand reads its template anew each time
+            written = template.format(*match.groups(default=""))  # Match.expand would parse its template each time
             lines[f"a={name}:{written}" if template else f"a={name}"] = None
     return list(lines)
 
 
-@lru_cache(maxsize=64)  # the bulk of an offer, and the same in all sections of a kind of all browsers of a make
+@lru_cache(maxsize=64)  # most of an offer, and the same in all sections of one kind of all browsers of one version
 def _format_lines(payload_types: tuple[str, ...], attributes: tuple[Attribute, ...]) -> list[str]:
-    """One rtpmap for each payload type of the m-line that is a codec of ours or rtx, then one fmtp for it at most."""
+    """Returns one rtpmap, and one fmtp at most, for each payload type of the m-line that is a known codec or rtx."""
     written = _by_payload_type(_FORMAT, "rtpmap", attributes)
     formats = {key: f"{key} {description}" for key, description in _STATIC_FORMATS.items()}
     formats |= {
@@ -194,7 +197,7 @@ def _by_payload_type(
 
 
 def _tidy_parameters(text: str) -> str:
-    """The pairs without padding; those that must be integers and are not are left out."""
+    """Returns the pairs without padding, and without those that must be integers and are not."""
     pairs = []
     for pair in text.split(";"):
         name, equals, value = (part.strip() for part in pair.partition("="))

@@ -1,4 +1,4 @@
-"""What is agreed with a peer that offers: which sections are served, in which direction, with which codecs.
+"""The decisions about a peer's offer: which sections are served, in which direction, with which codecs.
 
 Owns the decisions of offer and answer (RFC 3264, RFC 8829 section 5.3) and the numbering of windows. Never touches SDP
 text, sockets or rooms.
@@ -34,15 +34,15 @@ Role = Literal["pub", "view", "join"]
 
 FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
 
-# RFC 8829 section 5.1.2: all of these mean DTLS-SRTP when a fingerprint comes along.
+# RFC 8829 section 5.1.2: all of these mean DTLS-SRTP if there is a fingerprint.
 _PROTOCOL = re.compile(r"(UDP/TLS/|TCP/DTLS/)?RTP/S?AVPF?", re.IGNORECASE)
-# RFC 8285 section 4.2: ids that fit the one-byte header, the only form we negotiate.
+# RFC 8285 section 4.2: ids that fit the one-byte header, the only form that we negotiate.
 _EXTENSION_IDS = range(1, 15)
 
 
 @dataclass(frozen=True, slots=True)
 class _Terms:
-    """What `negotiate` was told, and the windows counted so far, by kind."""
+    """The arguments of `negotiate`, and the windows counted so far, by kind."""
 
     role: Role
     preference: Sequence[str]
@@ -57,13 +57,13 @@ def negotiate(
     preference: Sequence[str],
     ssrc: Callable[[str], int],
 ) -> Negotiated:
-    """The answer to an offer, as decisions.
+    """Returns the answer to an offer, as decisions.
 
-    A `pub` peer is only received from and told the one codec to send; a `view` peer is only sent to; a `join` peer
-    both. `preference` are codec names, best first (unnamed ones come after). `ssrc` gives the SSRC of a section we
-    send in, by mid, and must give the same one on every re-offer; it is then asked for "MID rtx", that of the section's
-    retransmissions, whether the peer takes any or not: the k-th section has the same two for every peer.
-    Raises SdpError("codec") when no section can be served.
+    A `pub` peer only sends, in the one codec of the answer; a `view` peer only receives; a `join` peer does both.
+    `preference` are codec names, best first (codecs not named there come last). `ssrc` is called with the mid of each
+    section that we send in, then with "MID rtx" for its retransmissions, even if the peer accepts none: so the k-th
+    section has the same two SSRCs for every peer. It must return the same SSRCs on every re-offer.
+    Raises SdpError("codec") if no section can be served.
     """
     refusals = _refusals(offer)
     served = [section for section in offer.sections if section.index not in refusals]
@@ -90,17 +90,15 @@ def negotiate(
 
 
 def _refusals(offer: Description) -> dict[int, str]:
-    """Why sections cannot be served, by index: themselves first, then as strangers to the one transport."""
+    """Returns the reasons why sections cannot be served, by index: their own, then a transport unlike the first one."""
     refusals = {section.index: reason for section in offer.sections if (reason := _refusal(section))}
-    candidates = [section for section in offer.sections if section.index not in refusals]
+    others = [section for section in offer.sections if section.index not in refusals]
     if offer.bundle is not None:
-        return refusals | {section.index: "bundle" for section in candidates if section.mid not in offer.bundle}
-    complete = [section.transport for section in candidates if section.transport.complete]
+        return refusals | {section.index: "bundle" for section in others if section.mid not in offer.bundle}
+    complete = [section.transport for section in others if section.transport.complete]
     credentials = {(transport.ufrag, transport.pwd) for transport in complete[:1]}
-    strangers = [
-        section for section in candidates if (section.transport.ufrag, section.transport.pwd) not in credentials
-    ]
-    return refusals | {section.index: "bundle" for section in strangers}
+    foreign = [section for section in others if (section.transport.ufrag, section.transport.pwd) not in credentials]
+    return refusals | {section.index: "bundle" for section in foreign}
 
 
 def _refusal(section: Section) -> str | None:
@@ -116,7 +114,7 @@ def _refusal(section: Section) -> str | None:
 
 
 def _servable(codecs: Sequence[Codec]) -> list[Codec]:
-    """Without H.264 in interleaved mode, which orders packets in a way no viewer was told about."""
+    """Returns the codecs without H.264 in interleaved mode, whose packet order no viewer has agreed to."""
     return [codec for codec in codecs if codec.name != "H264" or packetization_mode(codec) in {0, 1}]
 
 
@@ -165,24 +163,27 @@ def _direction(offered: Direction, role: Role) -> Direction:
 
 
 def _codecs(section: Section, terms: _Terms, *, all_of_them: bool) -> tuple[Codec, ...]:
-    """Best first. Where nothing is sent one is answered: a browser sends the first, others any of those answered."""
+    """Returns the codecs of the answer, best first: all if we send, else one.
+
+    With several, browsers would send the first, but other peers any of them.
+    """
     ordered = by_preference(_servable(section.codecs), terms.preference)
     chosen = ordered if all_of_them else ordered[:1]
-    # transport-cc means nothing without the numbers that it reports on, and we number nothing that we send: packets
-    # are the same for all viewers, who tell us what their links carry by REMB
-    wide = not all_of_them and _offers(section, TRANSPORT_CC)
-    wanted = (*FEEDBACK, "transport-cc") if wide else FEEDBACK
+    # transport-cc reports on transport-wide sequence numbers. We do not number what we send, since packets are the same
+    # for all viewers; a viewer reports the capacity of its link by REMB.
+    congestion = not all_of_them and _offers(section, TRANSPORT_CC)
+    wanted = (*FEEDBACK, "transport-cc") if congestion else FEEDBACK
     return tuple(replace(codec, feedback=tuple(line for line in wanted if line in codec.feedback)) for codec in chosen)
 
 
 def _rtx(section: Section, codecs: Sequence[Codec]) -> dict[int, int]:
-    """Payload types of the chosen codecs -> those of their retransmissions; of several, the last."""
+    """Returns payload types of the chosen codecs -> payload types of their retransmissions (of several, the last)."""
     chosen = {codec.payload_type for codec in codecs}
     return {repaired: number for number, repaired in section.rtx.items() if repaired in chosen}
 
 
 def _rids(section: Section) -> tuple[str, ...]:
-    """The layers to ask for: none if packets cannot say which one they are of."""
+    """Returns the layers to ask for; empty if packets cannot name their layer (no RID extension)."""
     return section.rids if section.kind == "video" and _offers(section, RID) else ()
 
 
@@ -225,7 +226,7 @@ def _slot(
     rtx: Mapping[int, int],
     terms: _Terms,
 ) -> Send:
-    """The k-th sending section of a kind is part of window k, so that a window's sound and picture play together."""
+    """Returns the slot of a section. The k-th of each kind belongs to window k, whose sound and picture are in sync."""
     terms.windows[section.kind] += 1
     stream = f"window-{terms.windows[section.kind]}"
     ssrc, rtx_ssrc = terms.ssrc(section.mid), terms.ssrc(f"{section.mid} rtx")
@@ -240,7 +241,7 @@ def _bundle(offer: Description, served: Sequence[Section]) -> tuple[str, ...] | 
 
 
 def _transport(offer: Description, served: Sequence[Section]) -> TransportParameters:
-    """That of the first served section in BUNDLE order (RFC 9143 section 7.3.1)."""
+    """Returns the transport of the first served section in BUNDLE order (RFC 9143 section 7.3.1)."""
     by_mid = {section.mid: section for section in served}
     ordered = [by_mid[mid] for mid in _bundle(offer, served) or by_mid]
     return next((section.transport for section in ordered if section.transport.complete), offer.transport)

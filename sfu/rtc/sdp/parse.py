@@ -1,7 +1,7 @@
-"""SDP text to values (RFC 8866, RFC 8829): what a peer's description says. How ours is written is `sfu.rtc.sdp.write`.
+"""A peer's SDP text to values (RFC 8866, RFC 8829). Our own text is written by `sfu.rtc.sdp.write`.
 
-Owns the limits put on incoming descriptions and the only place where their text is parsed, by `aiortc.sdp`. Never
-decides what to accept: that is `sfu.rtc.sdp.negotiate`.
+Owns the limits of incoming descriptions and the only place where their text is parsed, by `aiortc.sdp`. Never decides
+what to accept: that is `sfu.rtc.sdp.negotiate`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from sfu.rtc.sdp.description import (
 )
 from sfu.rtc.sdp.dialects import Head, normalize
 
-MAX_LENGTH = 65536
+MAX_LENGTH = 65536  # characters
 MAX_SECTIONS = 64
 
 _ROLE_SETUP: dict[str, Setup] = {"auto": "actpass", "client": "active", "server": "passive"}
@@ -38,8 +38,8 @@ _REPAIR_GROUPS = ("FID", "FEC-FR")
 def parse_description(text: str) -> Description:
     """Returns an offer or answer as values.
 
-    Raises SdpError only: "too_large" above 64 KiB or 64 sections, looked at before anything is parsed; "codec" when
-    every section is switched off; "bad_request" for everything else that cannot be understood.
+    Raises SdpError and no other exception: "too_large" above 65,536 characters or 64 sections, checked before anything
+    is parsed; "codec" if every section is switched off; "bad_request" for every other text that cannot be used.
     """
     if len(text) > MAX_LENGTH:
         raise SdpError("too_large", f"the session description is longer than {MAX_LENGTH} characters")
@@ -51,12 +51,15 @@ def parse_description(text: str) -> Description:
     except SdpError:
         raise
     except Exception as error:
-        # aiortc.sdp raises whatever happens to it, bare AssertionError included.
+        # aiortc.sdp raises many kinds of exceptions, AssertionError without a message included.
         raise SdpError("bad_request", f"not a session description ({type(error).__name__})") from error
 
 
 def _parsed(text: str) -> SessionDescription:
-    """What aiortc makes of the one dialect; it reads each list of formats, most of any offer, the first time only."""
+    """Returns the normalized text as aiortc parses it.
+
+    Lists of formats, the greater part of an offer, are parsed once and then taken from a cache.
+    """
     lines: list[str] = []
     formats: list[list[str]] = []
     for line in text.split("\r\n"):
@@ -152,26 +155,26 @@ def _codecs(media: MediaDescription) -> tuple[Codec, ...]:
 
 
 def _rtx(media: MediaDescription, codecs: Sequence[Codec]) -> dict[int, int]:
-    """RFC 4588 section 8.6: payload types of retransmissions -> those of our codecs they repair."""
+    """Returns payload types of retransmissions -> payload types of known codecs (RFC 4588 section 8.6)."""
     formats = {codec.payload_type for codec in codecs}
     pairs = ((c.payloadType or 0, c.parameters.get("apt")) for c in media.rtp.codecs if c.name.lower() == "rtx")
     return {number: repaired for number, repaired in pairs if repaired in formats}
 
 
 def _repairs(media: MediaDescription) -> dict[int, int]:
-    """SSRCs of retransmissions -> those they repair (RFC 5576 section 4.2)."""
+    """Returns SSRCs of retransmissions -> SSRCs that they repair (RFC 5576 section 4.2)."""
     groups = (list(map(int, group.items)) for group in media.ssrc_group if group.semantic == "FID")
     return {group[1]: group[0] for group in groups if len(group) == 2 and max(group) < 1 << 32}
 
 
 def _primary_ssrcs(media: MediaDescription) -> tuple[int, ...]:
-    """The SSRCs in order, without those that only repair another (RFC 5576 section 4.2, RFC 8627)."""
+    """Returns the SSRCs in order, without those that only repair another (RFC 5576 section 4.2, RFC 8627)."""
     repair = {ssrc for group in media.ssrc_group if group.semantic in _REPAIR_GROUPS for ssrc in group.items[1:]}
     return tuple(source.ssrc for source in media.ssrc if source.ssrc not in repair and source.ssrc < 1 << 32)
 
 
 def _msid(media: MediaDescription) -> tuple[str | None, str | None]:
-    """Stream and track (RFC 8830), from the section or, in older peers, from an SSRC; "-" is no stream."""
+    """Returns stream and track (RFC 8830), from the section or, for older peers, from an SSRC; "-" is no stream."""
     value = media.msid or next((source.msid for source in media.ssrc if source.msid), None) or "-"
     stream, _, track = value.strip().partition(" ")
     return (None if stream == "-" else stream), (track or None)

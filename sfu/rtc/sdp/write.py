@@ -1,6 +1,6 @@
 """Our own session descriptions as SDP text (RFC 8866, RFC 8829).
 
-Owns how much is said and in which words, so that old and small peers understand it. Never decides what is agreed: that
+Owns the choice and form of the lines, so that old and small peers understand them. Never decides what is agreed: that
 is `sfu.rtc.sdp.negotiate`.
 """
 
@@ -12,16 +12,16 @@ from typing import Literal
 from sfu.rtc.sdp.codec import VIDEO, Codec
 from sfu.rtc.sdp.description import CNAME, Agreed, Direction, Local, Negotiated, OfferSection, Setup
 
-# From so many codecs on, feedback that all of them have is written once, for "*" (RFC 4585 section 4.2), to stay small.
-# Only Chromium offers as many (Firefox has 5); libdatachannel refuses a description with "*".
+# From so many codecs on, feedback that all of them have is written once, for "*" (RFC 4585 section 4.2), to save bytes.
+# Only Chromium offers so many (Firefox has 5); libdatachannel refuses a description with "*".
 _MANY_CODECS = 8
 
-# In kbit/s, where a camera finds out itself what its link carries: libwebrtc would begin at 300 and take seconds to
-# come to a picture worth looking at. Nobody else knows this parameter.
+# In kbit/s, for a camera that estimates its link's capacity by transport-cc: libwebrtc would start at 300 and take
+# seconds to reach a usable picture. Only libwebrtc knows this parameter.
 _START_BITRATE = ("x-google-start-bitrate", "1200")
 
-# fmtp parameters that an answer repeats: those that must agree (RFC 6184 section 8.2.2 and its like) and, for opus,
-# what the sender should do. A sender's own declarations (sprop-...) are not ours to repeat.
+# fmtp parameters that an answer repeats: those that must agree (RFC 6184 section 8.2.2 and the same in other formats)
+# and, for opus, the wishes to the sender. Declarations of the sender (sprop-...) are not repeated.
 _ANSWERED_PARAMETERS = {
     "H264": ("level-asymmetry-allowed", "packetization-mode", "profile-level-id"),
     "VP9": ("profile-id",),
@@ -32,7 +32,7 @@ _ANSWERED_PARAMETERS = {
 
 
 def write_answer(negotiated: Negotiated, local: Local, *, session_id: int, version: int) -> str:
-    """Our answer, complete with all candidates. `version` must grow from one answer of a session to the next."""
+    """Returns our answer with all candidates. `version` must grow from one answer of a session to the next."""
     first = next(section for section in negotiated.sections if section.rejected is None)
     lines = _session_lines(local, negotiated.bundle, session_id, version)
     for section in negotiated.sections:
@@ -52,7 +52,7 @@ def write_answer(negotiated: Negotiated, local: Local, *, session_id: int, versi
 
 
 def write_offer(sections: Sequence[OfferSection], local: Local, *, session_id: int, version: int) -> str:
-    """An offer of one of our own client peers: everything in one BUNDLE, complete with all candidates."""
+    """Returns an offer of one of our own client peers: one BUNDLE, with all candidates."""
     lines = _session_lines(local, tuple(section.mid for section in sections), session_id, version)
     for section in sections:
         lines += _media_lines(section.kind, "UDP/TLS/RTP/SAVPF", section.direction, section.codecs, section.rtx)
@@ -76,7 +76,10 @@ def _session_lines(local: Local, bundle: Sequence[str] | None, session_id: int, 
 
 
 def _rejected_lines(section: Agreed, local: Local, setup: Setup) -> list[str]:
-    """Port 0 (RFC 3264 section 6). aiortc refuses an answer with a section, even so, without ICE, role and rtcp-mux."""
+    """Returns a section with port 0 (RFC 3264 section 6).
+
+    ICE, DTLS role and rtcp-mux are written nonetheless, since aiortc refuses an answer with a section without them.
+    """
     lines = [f"m={section.kind} 0 {section.protocol} {section.formats[0]}", "c=IN IP4 0.0.0.0", "a=inactive"]
     lines += _identity_lines(section.mid if section.named else None, ())
     lines += [f"a=ice-ufrag:{local.ufrag}", f"a=ice-pwd:{local.pwd}", f"a=setup:{setup}"]
@@ -137,7 +140,10 @@ def _codec_lines(codec: Codec, feedback: Sequence[str], *, answered: bool) -> li
 
 
 def _transport_lines(local: Local, setup: Setup, *, candidates: bool) -> list[str]:
-    """ICE and DTLS stand in every section, since some peers look for them there; candidates once, to stay small."""
+    """Returns the ICE and DTLS lines, which every section has, since some peers look there.
+
+    Candidates are written in one section only, to save bytes.
+    """
     lines = [f"a=ice-ufrag:{local.ufrag}", f"a=ice-pwd:{local.pwd}", f"a=fingerprint:sha-256 {local.fingerprint}"]
     lines.append(f"a=setup:{setup}")
     if candidates:
