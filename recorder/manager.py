@@ -76,7 +76,7 @@ class Recordings:
         """When the latest feed of each source ended: a next one begins after it."""
         self._thread = RecorderThread()
         cleaner = Cleaner(self.store, fit_to_disk(config.policy, config.directory))
-        self._keeper = Keeper(self.store, cleaner, progressive=config.progressive, tell=self._on_deleted)
+        self._keeper = Keeper(self.store, cleaner, progressive=config.progressive, on_deletion=self._on_deleted)
         self._disk = Disk(self.store, config.sync, has_room=lambda: cleaner.has_room(NEEDED_BYTES))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False
@@ -253,7 +253,7 @@ class Recordings:
 
     def _on_deleted(self, deleted: Deletion) -> None:
         """Reports a deleted segment; called in the keeper's thread."""
-        segment = deleted.held.segment
+        segment = deleted.segment
         event = {
             "type": "segment_deleted",
             "peer": segment.peer,

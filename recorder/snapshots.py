@@ -1,7 +1,7 @@
-"""Snapshots: what a camera shows now, as JPEG, from its latest key frame.
+"""Snapshots: the present picture of a camera as JPEG, from its latest key frame.
 
-Owns how often a camera's picture is taken (once a second, however many ask), how many are taken at once, and when a key
-frame is too old to be shown. Decodes in threads; never holds up a packet.
+Owns how often a picture is taken (once a second per camera, however many ask), how many are taken at once, and when a
+key frame is too old to be shown. Decodes in threads; never delays a packet.
 """
 
 from __future__ import annotations
@@ -21,111 +21,124 @@ from sfu.rtc.sdp.codec import Codec
 
 _log = logging.getLogger(__name__)
 
-_AGAIN: Final = 1.0  # seconds for which a picture is given out again
-_OLD: Final = 2.0  # seconds; an older key frame is shown only if the camera does not send another
-_WAIT: Final = 1.0  # seconds that it has for that
-_LOOK: Final = 0.05
-_MOST: Final = 8  # cameras at once
-_SMALL: Final = 60_000  # bytes; brokers take 64 KiB, and more than one message shall fit
+_REUSE_S: Final = 1.0
+"""Requests within this time get the same picture."""
+_MAX_AGE_S: Final = 2.0
+"""An older key frame is shown only if the camera does not send a new one when asked."""
+_WAIT_S: Final = 1.0
+"""The time that the camera has to send a new one."""
+_CHECK_INTERVAL_S: Final = 0.05
+_MAX_AT_ONCE: Final = 8
+"""Cameras whose pictures are taken at the same time."""
+_SMALL_BYTES: Final = 60_000
+"""The size of a picture in an MQTT message: some brokers accept no more than 64 KiB."""
 
 
 class SnapshotError(RuntimeError):
-    """There is no picture."""
+    """There is no picture; the message says why."""
 
 
 class NoCamera(SnapshotError):  # noqa: N818 - it names what is missing
-    """Nobody sends video there."""
+    """No participant sends video there."""
 
 
 class Busy(SnapshotError):  # noqa: N818 - it is a state
-    """So many pictures are being taken that this one must wait."""
+    """Too many pictures are being taken at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A picture in full, and as a JPEG that fits into an MQTT message."""
+    """A picture as two JPEGs: `full` in full size, `small` to fit into an MQTT message."""
 
     full: bytes
     small: bytes
 
 
 class Snapshots:
-    """`find(room, peer)`: the camera that is meant, None for the peer is any. `clock`: the event loop's, in seconds."""
+    """The snapshots of all cameras.
+
+    `find(room, peer)` returns the producer of a camera, or None; peer None means any camera of the room. `clock`: that
+    of the event loop, in seconds.
+    """
 
     def __init__(self, find: Callable[[str, str | None], Producer | None], clock: Callable[[], float]) -> None:
         self._find = find
         self._clock = clock
         self._taken: dict[Producer, tuple[float, asyncio.Task[Snapshot]]] = {}
-        self._pressed: dict[str, asyncio.Task[None]] = {}
+        self._requested: dict[str, asyncio.Task[None]] = {}
 
     async def take(self, room: str, peer: str | None = None) -> Snapshot:
-        """The picture of now, or of less than a second ago. SnapshotError."""
+        """Returns a picture that is less than a second old. Raises SnapshotError if there is none."""
         producer = self._find(room, peer)
         if producer is None:
             raise NoCamera(f"no camera sends to {room}" if peer is None else f"{peer} sends no video to {room}")
         now = self._clock()
         self._taken = {
-            other: (at, task) for other, (at, task) in self._taken.items() if now - at < _AGAIN or not task.done()
+            other: (at, task) for other, (at, task) in self._taken.items() if now - at < _REUSE_S or not task.done()
         }
         if producer not in self._taken:
-            if sum(not task.done() for _, task in self._taken.values()) >= _MOST:
-                raise Busy("other pictures are being taken: try again")
-            task = asyncio.create_task(self._shot(producer), name=f"snapshot of {room}")
+            if sum(not task.done() for _, task in self._taken.values()) >= _MAX_AT_ONCE:
+                raise Busy("too many snapshots at once: try again in a moment")
+            task = asyncio.create_task(self._snapshot(producer), name=f"snapshot of {room}")
             self._taken[producer] = (now, task)
         return await asyncio.shield(self._taken[producer][1])
 
-    def press(self, room: str, tell: Callable[[str, bytes], None]) -> None:
-        """Takes a picture of the room and tells it with the room; once at a time for each room."""
-        if room not in self._pressed and len(self._pressed) < _MOST:
-            task = asyncio.create_task(self._press(room, tell), name=f"snapshot for {room}")
-            self._pressed[room] = task
-            task.add_done_callback(lambda _: self._pressed.pop(room, None))
+    def request(self, room: str, deliver: Callable[[str, bytes], None]) -> None:
+        """Takes a picture in the background and passes the room and the small JPEG to `deliver`.
+
+        Ignored while a request for the same room, or too many others, are under way.
+        """
+        if room not in self._requested and len(self._requested) < _MAX_AT_ONCE:
+            task = asyncio.create_task(self._deliver(room, deliver), name=f"snapshot for {room}")
+            self._requested[room] = task
+            task.add_done_callback(lambda _: self._requested.pop(room, None))
 
     async def close(self) -> None:
-        """Nobody waits for a picture any more."""
-        tasks = [*self._pressed.values(), *(task for _, task in self._taken.values())]
+        """Cancels all that are under way."""
+        tasks = [*self._requested.values(), *(task for _, task in self._taken.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _press(self, room: str, tell: Callable[[str, bytes], None]) -> None:
+    async def _deliver(self, room: str, deliver: Callable[[str, bytes], None]) -> None:
         try:
-            tell(room, (await self.take(room)).small)
+            deliver(room, (await self.take(room)).small)
         except SnapshotError as error:
             _log.info("no snapshot of %s: %s", room, error)
 
-    async def _shot(self, producer: Producer) -> Snapshot:
+    async def _snapshot(self, producer: Producer) -> Snapshot:
         packets: Sequence[Packet] = producer.history.key_frame()
-        if not packets or _age(producer) > _OLD:
-            packets = await self._fresh(producer) or packets
+        if not packets or _age_s(producer) > _MAX_AGE_S:
+            packets = await self._next_key_frame(producer) or packets
         if not packets:
-            raise SnapshotError("the camera sends no key frame")
+            raise SnapshotError("the camera has sent no key frame yet: try again in a moment")
         try:
-            return await asyncio.to_thread(_developed, producer.codec, packets)
+            return await asyncio.to_thread(_decoded, producer.codec, packets)
         except PictureError as error:
             raise SnapshotError(str(error)) from error
 
-    async def _fresh(self, producer: Producer) -> Sequence[Packet]:
-        """The next key frame, once all of it has come; empty if that takes too long."""
+    async def _next_key_frame(self, producer: Producer) -> Sequence[Packet]:
+        """Asks for a key frame and returns its packets when all have arrived; on a timeout those of the latest one."""
         before = producer.history.start()
-        deadline = self._clock() + _WAIT
+        deadline = self._clock() + _WAIT_S
         producer.request_key_frame(self._clock())
         while self._clock() < deadline:
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_CHECK_INTERVAL_S)
             if producer.history.start() is not before and (packets := producer.history.key_frame()):
                 return packets
         return producer.history.key_frame()
 
 
-def _age(producer: Producer) -> float:
-    """Seconds of media time since the latest key frame began."""
+def _age_s(producer: Producer) -> float:
+    """Returns the seconds of media time since the latest key frame began."""
     packets = producer.history.since_key()
     return time_delta(packets[-1].media_time, packets[0].media_time) / producer.codec.clock_rate if packets else 0.0
 
 
-def _developed(codec: Codec, packets: Sequence[Packet]) -> Snapshot:
+def _decoded(codec: Codec, packets: Sequence[Packet]) -> Snapshot:
+    """Returns the picture of a key frame's packets. Raises PictureError if it is damaged."""
     depacketizer = Depacketizer(codec)
     units = [unit for packet in packets for unit in depacketizer.push(packet) if unit.key]
     if not units:
         raise PictureError("the key frame is damaged")
-    return Snapshot(*picture.jpegs_of(codec.name, units[0].data, most=_SMALL))
+    return Snapshot(*picture.jpegs_of(codec.name, units[0].data, max_bytes=_SMALL_BYTES))

@@ -39,8 +39,8 @@ class RecordingSwitches(Protocol):
 class SnapshotButtons(Protocol):
     """The part that takes pictures."""
 
-    def press(self, room: str, tell: Callable[[str, bytes], None]) -> None:
-        """Takes a picture of the room; calls `tell` with the room and the JPEG when it is there."""
+    def request(self, room: str, deliver: Callable[[str, bytes], None]) -> None:
+        """Takes a picture of the room; calls `deliver` with the room and the JPEG when it is there."""
 
 
 class Replies(Protocol):
@@ -102,7 +102,7 @@ class Inbox:
         elif isinstance(target, RecordingSwitch) and message.payload in _SWITCHES:
             self._recordings.switch(target.room, _SWITCHES[message.payload])
         elif isinstance(target, SnapshotButton) and message.payload == _PRESS:
-            self._snapshots.press(target.room, self._publish_snapshot)
+            self._snapshots.request(target.room, self._publish_snapshot)
         else:
             self._rooms.counters["outside_grammar"] += 1
 

@@ -1,7 +1,7 @@
-"""Clips made in a process of their own: the server's threads have better to do than an hour's copying.
+"""Clips made in a process of their own, at low priority, so that a long copy does not slow the server down.
 
-Owns that process, from its request to its end, and the scratch file, which nobody finds afterwards however either side
-ends. The process works at low priority, and a file that FFmpeg cannot bear takes down no more than it.
+Owns that process from the request to its end, and its scratch file, which is deleted however either side ends. A file
+that crashes FFmpeg ends this process only, never the server.
 """
 
 from __future__ import annotations
@@ -24,14 +24,19 @@ from recorder.playback.queries import Playback
 from recorder.segments.muxer import MuxError
 from recorder.store.directory import Store
 
-_LOOK: Final = 0.25  # seconds between two looks whether somebody still waits
-_GRACE: Final = 1.0  # seconds to clean up
-_NICE: Final = 10
+_CHECK_INTERVAL_S: Final = 0.25
+"""The time between two checks whether the clip is still wanted."""
+_EXIT_TIMEOUT_S: Final = 1.0
+"""The time that the process has to clean up before it is interrupted, and then killed."""
+_NICENESS: Final = 10
 _ROOT: Final = Path(__file__).parents[2]
 
 
 class ClipError(RuntimeError):
-    """There is no clip: `nothing` was recorded, no one file holds it (`conflict`), or this machine `failed`."""
+    """There is no clip. `reason` says why.
+
+    `nothing`: nothing was recorded in the span. `conflict`: one file cannot hold it. `failed`: this machine could not.
+    """
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -39,7 +44,7 @@ class ClipError(RuntimeError):
 
 
 class ClipSpan(NamedTuple):
-    """What a clip is to hold; wall times in us since 1970."""
+    """The producer and the time that a clip covers, in microseconds since 1970."""
 
     room: str
     peer: str
@@ -48,23 +53,26 @@ class ClipSpan(NamedTuple):
 
 
 async def make(directory: Path, span: ClipSpan, *, wanted: Callable[[], bool]) -> tuple[AsyncBufferedReader, str]:
-    """The clip as an open file without a name, and its suffix. ClipError, also when it is not `wanted` any more."""
+    """Makes a clip. Returns it as an open file, already deleted from its directory, and the suffix it had.
+
+    Raises ClipError if there is none, or as soon as `wanted()` returns False.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "recorder.playback.clip"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(_ROOT)},  # the same code, wherever this was started
+        env={**os.environ, "PYTHONPATH": str(_ROOT)},  # the same code, whatever the working directory
     )
     to_process, output = process.stdin, process.stdout
     if to_process is None or output is None:
-        raise RuntimeError("pipes were asked for")
+        raise RuntimeError("the process has no pipes")
     try:
         to_process.write(_request(directory, span))
-        answer = await _heard(output, wanted)
+        answer = await _read_answer(output, wanted)
         if "path" in answer:
             path = Path(answer["path"])
             return await aiofiles.open(path, "rb"), path.suffix
-        raise ClipError(answer.get("reason", "failed"), answer.get("message", "the clip's process ended"))
+        raise ClipError(answer.get("reason", "failed"), answer.get("message", "the process that made the clip ended"))
     finally:
         to_process.close()
         await _end(process)
@@ -74,33 +82,33 @@ def _request(directory: Path, span: ClipSpan) -> bytes:
     return json.dumps([str(directory.resolve()), *span]).encode() + b"\n"
 
 
-async def _heard(output: asyncio.StreamReader, wanted: Callable[[], bool]) -> dict[str, str]:
+async def _read_answer(output: asyncio.StreamReader, wanted: Callable[[], bool]) -> dict[str, str]:
     line = asyncio.ensure_future(output.readline())
     try:
         while not line.done():
             if not wanted():
-                raise ClipError("failed", "nobody waits for it any more")
-            await asyncio.wait([line], timeout=_LOOK)
+                raise ClipError("failed", "the clip is not wanted any more")
+            await asyncio.wait([line], timeout=_CHECK_INTERVAL_S)
         return dict(json.loads(line.result() or b"{}"))
     finally:
         line.cancel()
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """The end of its input tells a process that is done to clean up; one at work is interrupted."""
+    """Waits until the process has ended: it does so at the end of its input, or when interrupted, or is killed."""
     for number in (None, signal.SIGINT, signal.SIGKILL):
         if number is not None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GRACE):
+            async with asyncio.timeout(_EXIT_TIMEOUT_S):
                 await process.wait()
                 return
 
 
 def _work() -> None:
-    """The process: a request on standard input, the answer on standard output, and the file kept until input ends."""
-    os.nice(_NICE)
+    """Runs the process: reads a request from standard input, answers on standard output, keeps the file till EOF."""
+    os.nice(_NICENESS)
     directory, *span = json.loads(sys.stdin.readline())
     playback = Playback(Store(Path(directory)))
     try:
@@ -113,8 +121,8 @@ def _work() -> None:
         _answer(reason="failed", message=str(error))
 
 
-def _answer(**words: str) -> None:
-    sys.stdout.write(json.dumps(words) + "\n")
+def _answer(**fields: str) -> None:
+    sys.stdout.write(json.dumps(fields) + "\n")
     sys.stdout.flush()
 
 

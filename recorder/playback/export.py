@@ -1,7 +1,7 @@
-"""Clips: any span of a producer's recordings as one file that plays anywhere, nothing encoded again.
+"""Export: copies any span of a producer's recordings into one file that plays anywhere, without encoding again.
 
-Owns the cut at the key frame before, the joining of segments, and the closing of gaps. Never changes a recording,
-except that `make_progressive` puts a finished segment's other form in its place. Slow: belongs in a thread.
+Owns the cut at the key frame before the span, the joining of segments, and the closing of gaps. Never changes a
+recording. Slow: call it in a thread or a process of its own.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from recorder.store.index import Index, Span
 from recorder.store.reader import Reader, ReadError
 from sfu.rtc.sdp.codec import Kind
 
-_JOINED_US = 1_000_000
-"""The longest hole between two segments that stays in a clip as it was: a cut, not a gap."""
-_OVERLAP_US = 200_000
-"""The longest overlap that is sound running on past the cut; with more, the clock went back."""
+_MAX_JOINED_HOLE_US = 1_000_000
+"""The longest hole between two segments that a clip keeps. A longer one is a gap, and is closed."""
+_MAX_OVERLAP_US = 200_000
+"""The longest overlap of two segments that are joined: sound runs on past the cut. With more, the clock went back."""
 
 
 class ExportError(ValueError):
-    """Nothing was recorded in the span, or no one file can hold it; the message says where to cut it."""
+    """Nothing was recorded in the span, or one file cannot hold it; the message says where to split it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch without a gap: `at_us` in the clip shows the wall time `start_us`, and so on for `duration_us`."""
+    """A part of a clip without gaps: from `at_us` in the clip, `duration_us` recorded from wall time `start_us` on."""
 
     at_us: int
     start_us: int
@@ -39,20 +39,21 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A finished export: `.mp4`, or `.webm` where the video is VP8, which may not stand in MP4."""
+    """A finished export: an `.mp4` file, or `.webm` if the video is VP8, which MP4 cannot hold."""
 
     path: Path
     pieces: tuple[Piece, ...]
 
 
 def export(index: Index, room: str, peer: str, *, since_us: int, until_us: int, target: Path) -> Clip:
-    """Copies [since_us, until_us) of wall time, from the key frame before it, to `target` with a fitting suffix.
+    """Copies the wall time [since_us, until_us), from the key frame before it, to `target` with a fitting suffix.
 
-    ExportError as above; MuxError when the target cannot be written: nothing is left of it then.
+    Raises ExportError if there is nothing to copy or one file cannot hold it, and MuxError if the target cannot be
+    written; the target is deleted then.
     """
     spans = index.spans(room, peer, since_us, until_us)
     if not spans:
-        raise ExportError(f"nothing of {room}/{peer} was recorded in that time")
+        raise ExportError(f"nothing of {room}/{peer} was recorded in this time span")
     with contextlib.ExitStack() as opened:
         templates = _templates(spans, opened)
         vp8 = "video" in templates and templates["video"].codec_context.name == "vp8"
@@ -63,12 +64,12 @@ def export(index: Index, room: str, peer: str, *, since_us: int, until_us: int, 
                 pieces = _copied(copy, spans, since_us, until_us)
     if not pieces:
         path.unlink(missing_ok=True)
-        raise ExportError(f"nothing of {room}/{peer} that was recorded in that time plays")
+        raise ExportError(f"nothing of {room}/{peer} that was recorded in this time span can be played")
     return Clip(path, tuple(pieces))
 
 
 def _templates(spans: Sequence[Span], opened: contextlib.ExitStack) -> dict[Kind, Stream]:
-    """The first stream of each kind; ExportError where a later segment's does not continue it."""
+    """Returns the first stream of each kind. Raises ExportError if a later segment has another codec."""
     templates: dict[Kind, Stream] = {}
     for span in spans:
         try:
@@ -80,17 +81,20 @@ def _templates(spans: Sequence[Span], opened: contextlib.ExitStack) -> dict[Kind
             for kind, stream in reader.streams.items():
                 known = templates.setdefault(kind, stream)
                 if known.codec_context.name != stream.codec_context.name:
-                    raise ExportError(f"the {kind} becomes {stream.codec_context.name} with {span.segment.path.name}")
+                    raise ExportError(
+                        f"the {kind} codec changes to {stream.codec_context.name} with {span.segment.path.name}: "
+                        "export the time before and after it separately"
+                    )
             if any(stream in reader.streams.values() for stream in templates.values()):
                 opened.push(mine.pop_all())
     return templates
 
 
 def _copied(copy: Copy, spans: Sequence[Span], since_us: int, until_us: int) -> list[Piece]:
-    """Copies what the spans hold of the time asked for; where it lies in the clip."""
+    """Copies the packets of [since_us, until_us). Returns the pieces of the clip."""
     pieces: list[Piece] = []
     for span in spans:
-        shift: int | None = None  # from the segment's time to the clip's
+        shift: int | None = None  # added to times in the segment to give times in the clip
         end_us = 0
         for kind, pts_us, data, key in _packets(span, since_us, until_us):
             if shift is None:
@@ -103,7 +107,7 @@ def _copied(copy: Copy, spans: Sequence[Span], since_us: int, until_us: int) -> 
 
 
 def _packets(span: Span, since_us: int, until_us: int) -> Iterator[tuple[Kind, int, bytes, bool]]:
-    """A segment that was deleted or damaged meanwhile is a gap."""
+    """Yields the packets of a segment; none if it was deleted or damaged meanwhile, which makes a gap."""
     with contextlib.suppress(ReadError), _reader(span, since_us, until_us) as reader:
         yield from reader.packets()
 
@@ -113,13 +117,16 @@ def _reader(span: Span, since_us: int, until_us: int) -> Reader:
 
 
 def _placed(pieces: list[Piece], wall_us: int, pts_us: int) -> tuple[list[Piece], int]:
-    """The pieces with room for a segment whose first unit is of `wall_us`, and its shift into the clip."""
+    """Returns the pieces with one to hold the next segment, and the shift from its time to that of the clip.
+
+    `wall_us` and `pts_us`: wall time and segment time of its first packet. It extends the last piece if it follows on.
+    """
     if not pieces:
         return [Piece(0, wall_us, 0)], -pts_us
     last = pieces[-1]
     hole_us = wall_us - (last.start_us + last.duration_us)
     at_us = last.at_us + last.duration_us
-    if -_OVERLAP_US <= hole_us <= _JOINED_US:
+    if -_MAX_OVERLAP_US <= hole_us <= _MAX_JOINED_HOLE_US:
         return pieces, at_us + hole_us - pts_us
     return [*pieces, Piece(at_us, wall_us, 0)], at_us - pts_us
 

@@ -1,6 +1,7 @@
-"""What there is of a producer's recordings, as values and as the JSON that programs read (CONTRACT, "HTTP").
+"""Lists of a producer's recordings, as values and as JSON (docs/openapi.yaml).
 
-Owns gaps and the shape of that JSON, the same over HTTP and on the command line. Never looks at a file.
+Owns the computation of gaps and the shape of that JSON, the same over HTTP and on the command line. Never looks at a
+file.
 """
 
 from __future__ import annotations
@@ -13,13 +14,17 @@ from recorder.store.index import Span
 from sfu.units import rfc3339
 
 MEDIA_TYPES: Final = {".mp4": "video/mp4", ".webm": "video/webm"}
-"""Media types by a segment's suffix."""
-_SHORTEST_GAP_US: Final = 1_000_000
+"""The media type of a segment, by the suffix of its file."""
+_MIN_GAP_US: Final = 1_000_000
+"""A shorter hole is a cut between two segments, not a gap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """All that is recorded of a producer: UTC days, wall times, and bytes on disk."""
+    """A summary of all recordings of a producer: UTC days, first and last wall time, and bytes on disk.
+
+    `recording`: True while the producer is being recorded.
+    """
 
     room: str
     peer: str
@@ -30,7 +35,7 @@ class Overview:
     recording: bool
 
     def json(self) -> dict[str, Any]:
-        """`{"room","peer","days","start","end","bytes","recording"}`."""
+        """Returns `{"room","peer","days","start","end","bytes","recording"}`."""
         return {
             "room": self.room,
             "peer": self.peer,
@@ -44,16 +49,16 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class ListedSegment:
-    """A segment in a listing."""
+    """A segment in a listing. `writing`: True while it is being written."""
 
     span: Span
     name: str
-    """What `Store.find` finds it by."""
+    """The name that `Store.find` takes."""
     writing: bool
     protected: bool
 
     def json(self) -> dict[str, Any]:
-        """`{"start","end","bytes","protected","writing","type"}`."""
+        """Returns `{"start","end","bytes","protected","writing","type"}`."""
         return {
             "start": rfc3339(self.span.start_us),
             "end": rfc3339(self.span.end_us),
@@ -66,7 +71,7 @@ class ListedSegment:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What there is of [start_us, end_us): segments whole, and the gaps between them, as (start, end)."""
+    """The recordings of a producer in [start_us, end_us): whole segments, and the gaps between as (start, end)."""
 
     room: str
     peer: str
@@ -76,7 +81,10 @@ class Listing:
     gaps: tuple[tuple[int, int], ...]
 
     def json(self, where: Callable[[ListedSegment], dict[str, str]]) -> dict[str, Any]:
-        """`{"room","peer","start","end","segments":[...],"gaps":[...]}`; `where` adds how a segment is reached."""
+        """Returns `{"room","peer","start","end","segments":[...],"gaps":[...]}`.
+
+        `where` returns the fields that say how a segment is reached, such as its URL or path.
+        """
         return {
             "room": self.room,
             "peer": self.peer,
@@ -88,13 +96,13 @@ class Listing:
 
 
 def gaps(spans: Sequence[Span], since_us: int, until_us: int) -> list[tuple[int, int]]:
-    """The parts of [since_us, until_us) that no span covers, those shorter than a second left out."""
+    """Returns the gaps of a second or more in [since_us, until_us), as (start, end): no span covers them."""
     found = []
     for span in sorted(spans, key=lambda span: span.start_us):
         start_us = min(span.start_us, until_us)
-        if start_us - since_us >= _SHORTEST_GAP_US:
+        if start_us - since_us >= _MIN_GAP_US:
             found.append((since_us, start_us))
         since_us = max(since_us, span.end_us)
-    if until_us - since_us >= _SHORTEST_GAP_US:
+    if until_us - since_us >= _MIN_GAP_US:
         found.append((since_us, until_us))
     return found

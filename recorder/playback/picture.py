@@ -1,6 +1,7 @@
-"""Pictures: one encoded frame decoded, and written as JPEG. The only file that decodes video, and none is ever kept.
+"""Pictures: decodes one key frame and encodes it as JPEG.
 
-Owns the smallest and quickest way from a key frame to bytes that a browser shows. Slow (milliseconds): in a thread.
+Owns the decoders and the size of the JPEG. The only file that decodes video for the product; never keeps a picture.
+Slow (milliseconds): call it in a thread.
 """
 
 from __future__ import annotations
@@ -18,18 +19,23 @@ from recorder.store.directory import Segment
 from recorder.store.file_layout import FileLayout
 from recorder.store.reader import Reader
 
-_QUALITY: Final = "4"  # of FFmpeg's 2 (best) to 31
-_SMALLER: Final = (1280, 960, 640, 480, 320, 160)  # pixels wide
+_QUANTIZER: Final = "4"
+"""The quality, on FFmpeg's scale from 2 (best) to 31."""
+_SMALLER_WIDTHS: Final = (1280, 960, 640, 480, 320, 160)
+"""The widths in pixels that are tried until a JPEG is small enough."""
 _DECODERS: Final = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "libdav1d"}
-_LARGEST: Final = 7680
+_MAX_SIDE_PIXELS: Final = 7680
 
 
 class PictureError(RuntimeError):
-    """No picture comes out: the frame is damaged, or there is no video."""
+    """There is no picture: the frame is damaged, or there is no video."""
 
 
 def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None = None) -> bytes:
-    """The key frame at or before `at_us`, counted from the segment's start. PictureError, ReadError."""
+    """Returns the JPEG of the key frame at or before `at_us`, which counts from the segment's start.
+
+    `width` in pixels: None, or more than the frame has, for that of the frame. Raises PictureError or ReadError.
+    """
     with Reader(segment.path, at_us, at_us + 1, layout=layout) as reader:
         stream = reader.streams.get("video")
         if stream is None:
@@ -37,44 +43,47 @@ def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None 
         for kind, _, data, key in reader.packets():
             if kind == "video" and key:
                 return _jpeg(_decoded(cast("VideoCodecContext", stream.codec_context), data), width)
-    raise PictureError(f"{segment.path} has no key frame there")
+    raise PictureError(f"{segment.path} has no key frame before this time")
 
 
-def jpegs_of(codec: str, data: bytes, *, most: int) -> tuple[bytes, bytes]:
-    """A key frame with its parameter sets, `codec` by its RTP name: in full, and in `most` bytes. PictureError."""
+def jpegs_of(codec: str, data: bytes, *, max_bytes: int) -> tuple[bytes, bytes]:
+    """Returns two JPEGs of a key frame: one in full size, and one of at most `max_bytes` if that is possible.
+
+    `data`: the frame with its parameter sets. `codec`: its name in RTP. Raises PictureError if it does not decode.
+    """
     frame = _decoded(cast("VideoCodecContext", CodecContext.create(_DECODERS[codec], "r")), data)
     full = small = _jpeg(frame, None)
-    for width in _SMALLER:
-        if len(small) <= most:
+    for width in _SMALLER_WIDTHS:
+        if len(small) <= max_bytes:
             break
         small = _jpeg(frame, width)
     return full, small
 
 
 def _decoded(context: VideoCodecContext, data: bytes) -> VideoFrame:
-    context.thread_count, context.thread_type = 1, ThreadType.NONE  # several would wait for each other, for one frame
+    context.thread_count, context.thread_type = 1, ThreadType.NONE  # more threads do not help with one frame
     try:
         frames = [*context.decode(av.Packet(data)), *context.decode(None)]
     except av.FFmpegError as error:
         raise PictureError(str(error)) from error
     if not frames:
-        raise PictureError("the frame does not decode")
+        raise PictureError("the key frame cannot be decoded")
     return frames[0]
 
 
 def _jpeg(frame: VideoFrame, width: int | None) -> bytes:
-    """`width` is at most the frame's own; the height follows."""
-    if not 0 < frame.width <= _LARGEST or not 0 < frame.height <= _LARGEST:
-        raise PictureError(f"{frame.width}x{frame.height} is no size for a picture")
-    wide = min(width or frame.width, frame.width)
-    size = (wide, max(1, round(frame.height * wide / frame.width)))
+    """Returns the frame as JPEG, scaled down to `width` pixels; None for its own width."""
+    if not 0 < frame.width <= _MAX_SIDE_PIXELS or not 0 < frame.height <= _MAX_SIDE_PIXELS:
+        raise PictureError(f"the frame has {frame.width}x{frame.height} pixels: at most {_MAX_SIDE_PIXELS} a side work")
+    width = min(width or frame.width, frame.width)
+    size = (width, max(1, round(frame.height * width / frame.width)))
     encoder: Any = CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height = size
     encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 25)
-    encoder.options = {"qmin": _QUALITY, "qmax": _QUALITY}
+    encoder.options = {"qmin": _QUANTIZER, "qmax": _QUANTIZER}
     try:
-        shown = frame.reformat(*size, format="yuvj420p", dst_color_range=ColorRange.JPEG)
-        shown.pts = 0
-        return b"".join(bytes(packet) for packet in [*encoder.encode(shown), *encoder.encode(None)])
+        scaled = frame.reformat(*size, format="yuvj420p", dst_color_range=ColorRange.JPEG)
+        scaled.pts = 0
+        return b"".join(bytes(packet) for packet in [*encoder.encode(scaled), *encoder.encode(None)])
     except (av.FFmpegError, ValueError) as error:
         raise PictureError(str(error)) from error

@@ -1,7 +1,7 @@
-"""Playback: what a store's recordings are asked for by time, for whoever shows them.
+"""Queries about a store's recordings by room, producer and time, for HTTP and the command line.
 
-Owns the answers: who was recorded when, what is there of a span and what is not, playlists, pictures. Never changes a
-recording. Every call may take its time and belongs in a thread; several threads may call at once.
+Owns the answers: overviews, listings with gaps, playlists, thumbnails and clips, and the caches behind them. Never
+changes a recording. Calls are slow (they read the disk): call them in threads, several at once if needed.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from recorder.store.directory import Segment, Store
 from recorder.store.index import Index, LayoutCache, Span
 from recorder.store.reader import ReadError
 
-_EVER_US: Final = 1 << 62
-_SAVE_S: Final = 30.0
-_SETTLED_NS: Final = 2 * 86_400_000_000_000  # after its last file came a day's directory has its final size
-_WRITTEN_LATELY_NS: Final = 60_000_000_000
+_END_OF_TIME_US: Final = 1 << 62
+_SAVE_INTERVAL_S: Final = 30.0
+"""The least time between two writes of the index."""
+_SETTLED_NS: Final = 2 * 86_400_000_000_000
+"""A day's directory has its final size when no file has come or gone for this time."""
+_RECENT_NS: Final = 60_000_000_000
+"""A file that was not modified for this time counts as finished, without a test of its lock."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Day:
-    """A producer's recordings that begin on a UTC day: the first and the last ones of them, and bytes in all."""
+    """A summary of a producer's recordings that begin on one UTC day: the first, the last two, and all bytes."""
 
     date: date
     changed_ns: int
@@ -40,7 +43,10 @@ class _Day:
 
 
 class Playback:
-    """`recording(room, peer)` tells whether a producer is being recorded now; by default its files do."""
+    """The queries about one store.
+
+    `recording(room, peer)` returns True while a producer is being recorded; without it, locks on its files are used.
+    """
 
     def __init__(self, store: Store, *, recording: Callable[[str, str], bool] | None = None) -> None:
         self.store = store
@@ -52,26 +58,29 @@ class Playback:
         self._saved_at = time.monotonic()
 
     def overview(self, room: str | None = None) -> list[Overview]:
-        """Everyone who was ever recorded, or those in `room` and its sub-rooms; in order."""
+        """Returns a summary of each producer recorded in `room` and its sub-rooms (None: in any room), sorted."""
         return [found for producer in self.store.producers(room) if (found := self._overview(*producer)) is not None]
 
     def listing(self, room: str, peer: str, since_us: int | None, until_us: int | None) -> Listing | None:
-        """A span of a producer; without an edge from its first moment, or to its last. None if it has none at all."""
+        """Returns the recordings of a producer in [since_us, until_us); None if it was never recorded.
+
+        None as `since_us` or `until_us` means its first or last recorded moment.
+        """
         if not self.store.days(room, peer):
             return None
-        spans = self._spans(room, peer, since_us or 0, _EVER_US if until_us is None else until_us)
+        spans = self._spans(room, peer, since_us or 0, _END_OF_TIME_US if until_us is None else until_us)
         if since_us is None:
             since_us = spans[0].start_us if spans else 0
         if until_us is None:
             until_us = max([since_us, *(span.end_us for span in spans)])
         entries = [
-            ListedSegment(span, self.store.name(span.segment), _writing(span.segment), span.segment.protected)
+            ListedSegment(span, self.store.name(span.segment), _is_growing(span.segment), span.segment.protected)
             for span in spans
         ]
         return Listing(room, peer, since_us, until_us, tuple(entries), tuple(gaps(spans, since_us, until_us)))
 
     def has(self, room: str, peer: str, since_us: int, until_us: int) -> bool:
-        """Whether anything of a producer was recorded in a span."""
+        """Returns True if anything of a producer was recorded in [since_us, until_us)."""
         return bool(self._spans(room, peer, since_us, until_us))
 
     def playlist(
@@ -85,42 +94,48 @@ class Playback:
         now_us: int,
         webm: bool = False,
     ) -> str | None:
-        """An HLS playlist of the fragmented MP4s of a span; `url` makes one of a segment's name. None without any.
+        """Returns an HLS playlist of the fragmented MP4 files in [since_us, until_us); None if there are none.
 
-        It grows while the producer is recorded and the span has not passed. `webm`: WebM's clusters too, which no
-        player of HLS knows, for one that hands them to Media Source Extensions.
+        `url` returns the URL for a segment's name. The playlist grows while the producer is recorded and `until_us` is
+        in the future. `webm` includes WebM files too: no HLS player takes them, but Media Source Extensions do.
         """
-        held = {".mp4", ".webm"} if webm else {".mp4"}
-        spans = [span for span in self._spans(room, peer, since_us, until_us) if span.segment.path.suffix in held]
+        suffixes = {".mp4", ".webm"} if webm else {".mp4"}
+        spans = [span for span in self._spans(room, peer, since_us, until_us) if span.segment.path.suffix in suffixes]
         files = [
             hls.HlsFile(
                 url(self.store.name(span.segment)),
                 span.start_us,
                 self._layouts.of(span.segment.path),
-                growing=_writing(span.segment),
+                growing=_is_growing(span.segment),
             )
             for span in spans
         ]
         growing = until_us > now_us and self._is_recorded(room, peer)
         return hls.playlist(files, since_us, until_us, growing=growing)
 
-    def written(self, segment: Segment) -> int | None:
-        """Bytes of whole parts in a segment that is being written; None for one that is finished."""
-        return self._layouts.of(segment.path).end if _writing(segment) else None
+    def whole_bytes(self, segment: Segment) -> int | None:
+        """Returns the bytes up to the last whole part of a segment that is being written; None if it is finished."""
+        return self._layouts.of(segment.path).end if _is_growing(segment) else None
 
     def thumbnail(self, room: str, peer: str, at_us: int, width: int | None) -> tuple[bytes, bool] | None:
-        """JPEG of the key frame at or before a moment, and whether it will stay the same; None in a gap."""
+        """Returns the JPEG of the key frame at or before a moment; None in a gap.
+
+        The second value is True if the answer is final, because its segment is finished.
+        """
         for span in reversed(self._spans(room, peer, at_us, at_us + 1)):
             with contextlib.suppress(ReadError, picture.PictureError):
                 layout = self._layouts.of(span.segment.path)
-                found = picture.jpeg_at(span.segment, layout, at_us - span.start_us, width)
-                return found, not _writing(span.segment)
+                jpeg = picture.jpeg_at(span.segment, layout, at_us - span.start_us, width)
+                return jpeg, not _is_growing(span.segment)
         return None
 
     @contextlib.contextmanager
     def clip(self, room: str, peer: str, since_us: int, until_us: int) -> Iterator[Path]:
-        """A clip of the span on the recordings' disk, gone afterwards. ExportError, MuxError, OSError."""
-        index = Index(self.store)  # it is at work for long, and the others would wait
+        """Makes a clip on the disk of the recordings, for the time of a `with` block.
+
+        Raises ExportError, MuxError or OSError if there is none.
+        """
+        index = Index(self.store)  # one of its own: the shared one would be locked for the whole copy
         webm = any(span.segment.path.suffix == ".webm" for span in index.spans(room, peer, since_us, until_us))
         with self.store.scratch(".webm" if webm else ".mp4") as path:
             yield export(index, room, peer, since_us=since_us, until_us=until_us, target=path).path
@@ -145,7 +160,7 @@ class Playback:
         return None
 
     def _day(self, room: str, peer: str, day: date) -> _Day:
-        """A day to which nothing is written any more is looked at again only when a file has come or gone."""
+        """Returns the summary of a day. That of a settled day is read again only if a file has come or gone."""
         try:
             changed_ns = self.store.directory_of(room, peer, day).stat().st_mtime_ns
         except OSError:
@@ -161,22 +176,26 @@ class Playback:
     def _is_recorded(self, room: str, peer: str) -> bool:
         if self._recording is not None:
             return self._recording(room, peer)
-        last = self.store.segments(room, peer, _EVER_US, _EVER_US)[-1:]
-        return any(map(_writing, last))
+        last = self.store.segments(room, peer, _END_OF_TIME_US, _END_OF_TIME_US)[-1:]
+        return any(map(_is_growing, last))
 
     def _spans(self, room: str, peer: str, since_us: int, until_us: int) -> list[Span]:
         with self._indexing:
             spans = self._index.spans(room, peer, since_us, until_us)
-            if time.monotonic() - self._saved_at > _SAVE_S:
+            if time.monotonic() - self._saved_at > _SAVE_INTERVAL_S:
                 self._index.save()
                 self._saved_at = time.monotonic()
         return spans
 
 
-def _writing(segment: Segment) -> bool:
-    """Whether it still grows. Only what changed lately is asked: for a moment asking keeps repair and clean-up away."""
+def _is_growing(segment: Segment) -> bool:
+    """Returns True if a segment is being written.
+
+    Tests the lock of recently modified files only, since the test itself locks the file against repair and clean-up
+    for a moment.
+    """
     try:
-        lately = time.time_ns() - segment.path.stat().st_mtime_ns < _WRITTEN_LATELY_NS
-        return lately and being_written(segment.path)
+        recent = time.time_ns() - segment.path.stat().st_mtime_ns < _RECENT_NS
+        return recent and being_written(segment.path)
     except OSError:
         return False

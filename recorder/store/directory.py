@@ -1,8 +1,8 @@
-"""The directory as the database: which file holds which moment of which producer.
+"""The directory as the database: which file holds which time of which producer.
 
-Owns file names (CONTRACT, "Recordings"), finding them again by room and time, and the `protected` marks. Never opens a
-recording, never writes one. A mark is an empty file `<name>.protected` beside the recording: it survives copies and
-file systems that know no extended attributes, and `touch` and `rm` can set it.
+Owns file names (docs/recordings.md), the search by room and time, the `protected` marks, and the scratch files beside
+the recordings. Never opens a recording, never writes one. A mark is an empty file `<name>.protected` next to the
+recording: unlike extended attributes it survives every copy and file system, and `touch` and `rm` can change it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,17 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _TIME = re.compile(r"(\d{2})-(\d{2})-(\d{2})\.(\d{3})Z(\.mp4|\.webm)")
 _ON_DISK = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]{0,254}")
-_MARK = ".protected"
-_LONGEST_NAME = 200  # of the 255 bytes of Linux, macOS and Windows: marks and copies add theirs
+_PROTECTED = ".protected"
+_MAX_NAME_BYTES = 200
+"""Linux, macOS and Windows allow 255; the rest is for the endings that marks and copies add."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """One recorded file. `start_us`: wall time of its first unit, whole milliseconds, since 1970 UTC."""
+    """One recorded file.
+
+    `start_us`: wall time of its first unit in microseconds since 1970 (UTC), a whole number of milliseconds.
+    """
 
     start_us: int
     room: str
@@ -43,41 +47,44 @@ class Segment:
     path: Path
 
     def beside(self, ending: str) -> Path:
-        """The path of a companion: the file's name with `ending` added."""
+        """Returns the path of a companion file: the same name with `ending` added."""
         return self.path.with_name(self.path.name + ending)
 
     @property
     def protected(self) -> bool:
-        """Whether no clean-up may delete it."""
-        return self.beside(_MARK).exists()
+        """True if clean-up must not delete it."""
+        return self.beside(_PROTECTED).exists()
 
     def protect(self, on: bool) -> None:
-        """Sets or lifts the protection. OSError when the directory refuses."""
+        """Sets or removes the protection. Raises OSError if the directory cannot be changed."""
         if on:
-            self.beside(_MARK).touch()
+            self.beside(_PROTECTED).touch()
         else:
-            self.beside(_MARK).unlink(missing_ok=True)
+            self.beside(_PROTECTED).unlink(missing_ok=True)
 
 
 class Store:
-    """All recordings below `directory`, which need not exist yet."""
+    """The recordings below one directory, which need not exist yet."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
 
     def new(self, room: str, peer: str, start_us: int, suffix: str) -> Segment:
-        """A segment that no file has yet: a taken name (the clock went back) moves the start on by milliseconds."""
+        """Returns a segment whose file does not exist yet.
+
+        If the name is taken (the clock went back), the start moves on by a millisecond until one is free.
+        """
         start_us -= start_us % 1000
         while True:
             at = _EPOCH + timedelta(microseconds=start_us)
             name = f"{at:%H-%M-%S}.{at.microsecond // 1000:03}Z{suffix}"
-            path = self._home(room, peer) / at.date().isoformat() / name
+            path = self._folder(room, peer) / at.date().isoformat() / name
             if not path.exists():
                 return Segment(start_us, room, peer, path)
             start_us += 1000
 
     def segment(self, path: Path) -> Segment | None:
-        """The segment that `path` names; None for every other file."""
+        """Returns the segment at `path`; None if the path is not that of a recording."""
         try:
             *room, peer, day, name = path.relative_to(self.directory).parts
         except ValueError:
@@ -95,11 +102,14 @@ class Store:
         return Segment(start_us, "/".join(map(_unescaped, room)), _unescaped(peer), path)
 
     def name(self, segment: Segment) -> str:
-        """What `find` finds it by: its path below the directory, with `/`; room/peer/day/name for names of topics."""
+        """Returns the name that `find` takes: the path below the directory, with `/`.
+
+        This is room/peer/day/file, if room and peer are valid in topics; other names are escaped.
+        """
         return segment.path.relative_to(self.directory).as_posix()
 
     def find(self, name: str) -> Segment | None:
-        """The segment of that name; None for all else, whatever it is: nothing outside the directory is reached."""
+        """Returns the segment of that name, or None. Safe for any text: never leads outside the directory."""
         levels = name.split("/")
         if not all(_ON_DISK.fullmatch(level) for level in levels):
             return None
@@ -110,23 +120,24 @@ class Store:
         return segment if inside else None
 
     def producers(self, room: str | None = None) -> list[tuple[str, str]]:
-        """(room, peer) of all that was ever recorded in `room` and its sub-rooms, or anywhere; in order."""
+        """Returns the (room, peer) of every producer recorded in `room` and its sub-rooms (None: anywhere), sorted."""
         found = set()
-        for days in self._days(self.directory):
-            *levels, peer = days.parent.relative_to(self.directory).parts
+        for day in self._days_below(self.directory):
+            *levels, peer = day.parent.relative_to(self.directory).parts
             name = "/".join(map(_unescaped, levels))
             if levels and (room is None or contains(room, name)):
                 found.add((name, _unescaped(peer)))
         return sorted(found)
 
     def segments(self, room: str, peer: str, since_us: int, until_us: int) -> list[Segment]:
-        """What can hold a moment of the span, in order: all that start in it, and the last that starts before it.
+        """Returns the segments that can overlap [since_us, until_us), in order.
 
-        Looks at names alone, of the span's days and at most one day before.
+        These are all that start in it, and the last one that starts before it. Reads names only, of the days from the
+        end of the span back to the day of that last one.
         """
         found: list[Segment] = []
-        for day in sorted(self._dates(room, peer), reverse=True):
-            found += (segment for segment in self._in(day) if segment.start_us < until_us)
+        for day in sorted(self._days_of(room, peer), reverse=True):
+            found += (segment for segment in self._segments_in(day) if segment.start_us < until_us)
             if any(segment.start_us <= since_us for segment in found):
                 break
         found.sort(key=lambda segment: segment.start_us)
@@ -134,15 +145,15 @@ class Store:
         return found[max(0, before - 1) :]
 
     def days(self, room: str, peer: str) -> list[date]:
-        """The UTC days with a directory of recordings, in order."""
-        return sorted(date.fromisoformat(day.name) for day in self._dates(room, peer))
+        """Returns the UTC days for which there is a directory of recordings, in order."""
+        return sorted(date.fromisoformat(day.name) for day in self._days_of(room, peer))
 
     def directory_of(self, room: str, peer: str, day: date) -> Path:
-        """Where a day's recordings are, if there are any."""
-        return self._home(room, peer) / day.isoformat()
+        """Returns the directory of a day's recordings, which may not exist."""
+        return self._folder(room, peer) / day.isoformat()
 
     def summary(self, room: str, peer: str, day: date) -> tuple[list[Segment], int]:
-        """Of all that begin on a UTC day the first and the last two, in order, and the bytes of all."""
+        """Returns the first and the last two segments that begin on a UTC day, in order, and the bytes of all."""
         directory = self.directory_of(room, peer, day)
         sizes: dict[str, int] = {}
         with contextlib.suppress(OSError), os.scandir(directory) as entries:
@@ -155,12 +166,12 @@ class Store:
         return [segment for segment in edges if segment is not None], sum(sizes.values())
 
     def walk(self) -> Iterator[Segment]:
-        """Every segment of every producer, in no order."""
-        for day in self._days(self.directory):
-            yield from self._in(day)
+        """Yields every segment of every producer, in no order."""
+        for day in self._days_below(self.directory):
+            yield from self._segments_in(day)
 
     def delete(self, segment: Segment) -> None:
-        """Deletes a segment, its mark, and the directories it leaves empty. OSError when it cannot."""
+        """Deletes a segment, its mark, and the directories that are empty then. Raises OSError if it cannot."""
         segment.path.unlink()
         segment.protect(False)
         directory = segment.path.parent
@@ -174,7 +185,10 @@ class Store:
 
     @contextlib.contextmanager
     def scratch(self, suffix: str) -> Iterator[Path]:
-        """Makes an empty file on the recordings' disk, locked so that repair leaves it alone; deletes it at the end."""
+        """Makes an empty file on the disk of the recordings, for the time of a `with` block.
+
+        It is locked meanwhile: repair deletes only scratch files that nobody has locked.
+        """
         directory = self.directory / SCRATCH
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=directory, suffix=suffix, delete=False) as file:
@@ -185,20 +199,20 @@ class Store:
             finally:
                 path.unlink(missing_ok=True)
 
-    def _home(self, room: str, peer: str) -> Path:
+    def _folder(self, room: str, peer: str) -> Path:
         levels = room if valid_room(room) else _escaped(room)
         return self.directory / levels / (peer if valid_peer(peer) else _escaped(peer))
 
-    def _dates(self, room: str, peer: str) -> list[Path]:
-        return [entry for entry in _folders(self._home(room, peer)) if _DAY.fullmatch(entry.name)]
+    def _days_of(self, room: str, peer: str) -> list[Path]:
+        return [entry for entry in _folders_in(self._folder(room, peer)) if _DAY.fullmatch(entry.name)]
 
-    def _days(self, directory: Path) -> Iterator[Path]:
-        for entry in _folders(directory):
+    def _days_below(self, directory: Path) -> Iterator[Path]:
+        for entry in _folders_in(directory):
             if _DAY.fullmatch(entry.name):
                 yield entry
-            yield from self._days(entry)
+            yield from self._days_below(entry)
 
-    def _in(self, day: Path) -> Iterator[Segment]:
+    def _segments_in(self, day: Path) -> Iterator[Segment]:
         try:
             paths = list(day.iterdir())
         except OSError:
@@ -209,8 +223,8 @@ class Store:
                 yield segment
 
 
-def _folders(directory: Path) -> list[Path]:
-    """The directories in a directory, those of ours left out; none if it is gone."""
+def _folders_in(directory: Path) -> list[Path]:
+    """Returns the directories in a directory, without our own (`.damaged`, `.scratch`); none if it is gone."""
     try:
         with os.scandir(directory) as entries:
             return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
@@ -219,11 +233,14 @@ def _folders(directory: Path) -> list[Path]:
 
 
 def _escaped(name: str) -> str:
-    """One level for a name outside the grammar of topics, which has no `=`; no two names share one."""
+    """Returns the directory name for a room or peer that is not valid in topics; different for each name.
+
+    Begins with `=`, which no valid name contains.
+    """
     data = name.encode("utf-8", "surrogatepass")
-    # `quote` leaves these three alone; a dot could be "..", and a tilde or a percent sign irritates shells.
+    # `quote` keeps these three. A dot could become "..", and shells treat `~` and `%` specially.
     plain = quote(data, safe="").replace(".", "%2E").replace("~", "%7E").replace("%", "=")
-    if len(plain) < _LONGEST_NAME:
+    if len(plain) < _MAX_NAME_BYTES:
         return f"={plain}"
     return f"=.{hashlib.sha256(data).hexdigest()}"
 

@@ -1,7 +1,7 @@
-"""What a recorded file holds, told from its structure alone: where each part lies, what time it covers.
+"""The layout of a recorded file: where each of its parts lies, and which time it covers.
 
-Owns the terms that repair, playback and export share (`FileLayout`, `Part`) and the choice of parser by file suffix.
-Never decodes media, never changes a file, and reads only structure: any bytes give an answer.
+Owns the values that repair, playback and export share (`FileLayout`, `Part`). Never decodes media, never changes a
+file. Parsers read structure only, and return a layout for any bytes.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 ReadBytes = Callable[[int, int], bytes]
-"""`read(offset, size)`: up to `size` bytes from `offset`; fewer at the end of the file."""
+"""`read(offset, size)` returns up to `size` bytes from `offset`; fewer at the end of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One fragment (`moof` and `mdat`) or one cluster: what reached the disk together.
+    """One fragment (`moof` and `mdat`) or one cluster: a unit that reached the disk as a whole.
 
-    `offset` and `size` in bytes; the others in media time since the segment's start. `key_us`: that of the key frame
-    with which its video begins, maybe after sound; None if a decoder cannot start here.
+    `offset` and `size` are bytes; the times are microseconds of media time since the segment's start. `key_us` is the
+    time of the key frame that its video begins with (sound may come before it); None if decoding cannot start here.
     """
 
     offset: int
@@ -29,16 +29,18 @@ class Part:
 
     @property
     def key(self) -> bool:
-        """Whether a decoder can start here."""
+        """True if decoding can start here."""
         return self.key_us is not None
 
 
 @dataclass(frozen=True, slots=True)
 class FileLayout:
-    """`header`: bytes before the first part. `end`: bytes up to which the file is whole, 0 if no part of it plays.
+    """The parts of one file, its header, and how far it is whole.
 
-    `parts` is empty for a progressive MP4, which is whole or lost. `duration_us` is the media time at its end.
-    `indexed`: players find any moment without reading all before it; the form of `export.make_progressive`.
+    `header` is the number of bytes before the first part. `end` is the number of bytes up to which the file is whole; 0
+    if no part of it plays. `parts` is empty for a progressive MP4, which is either whole or lost. `duration_us` is the
+    media time at the end. `indexed` is True if players can seek without reading all that comes before, as in the files
+    of `recorder.upkeep.progressive`.
     """
 
     header: int
@@ -49,10 +51,11 @@ class FileLayout:
 
     @classmethod
     def of(cls, header: int, parts: list[Part], end: int, *, indexed: bool = False) -> FileLayout:
-        """The layout of a file of parts: it is lost without one."""
+        """Returns the layout of a file with these parts; LOST if there are none."""
         if not parts:
             return LOST
         return cls(header, tuple(parts), end, max(part.end_us for part in parts), indexed)
 
 
 LOST = FileLayout(0, (), 0, 0)
+"""The layout of a file that is gone, unreadable, or in which nothing plays."""

@@ -1,7 +1,8 @@
-"""When each segment ends and how large it is, without reading it twice.
+"""The index of a store: when each segment ends and how large it is, without reading any file twice.
 
-Owns `.index.json`, one in each day's directory: a cache that may be lost, stale or unwritable at any time, for an entry
-counts only while its file has the size and time of change noted in it. Never holds what the files cannot tell again.
+Owns `.index.json`, one in each day's directory, and the cache of file layouts. The index may be lost, stale or
+unwritable at any time: an entry counts only while its file still has the size and modification time noted in it. Never
+holds anything that cannot be read from the files again.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from recorder.store import mp4, webm
 from recorder.store.directory import INDEX, Segment, Store
 from recorder.store.file_layout import LOST, FileLayout, ReadBytes
 
-_Entries = dict[str, list[int]]  # whole files by name: [size, time of change in ns, duration in us]
+_Entries = dict[str, list[int]]
+"""Whole files by name: [size in bytes, modification time in ns, duration in us]."""
+_MAX_LAYOUTS: Final = 160
+"""Files whose layouts are kept in memory; about 150 KB for each file of ten minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A segment and the wall time it covers, up to `end_us`; `size` in bytes."""
+    """A segment with the wall time at which it ends, and its size in bytes."""
 
     segment: Segment
     end_us: int
@@ -33,12 +37,12 @@ class Span:
 
     @property
     def start_us(self) -> int:
-        """Wall time of its first unit."""
+        """Wall time of its first unit, in microseconds since 1970."""
         return self.segment.start_us
 
 
 def layout_of(path: Path) -> FileLayout:
-    """Where the parts of a file lie; LOST for one that is gone, unreadable or nonsense."""
+    """Returns the layout of a file; LOST if it is gone, unreadable or not a recording."""
     try:
         with path.open("rb") as file:
             return layout_in(file, path.suffix)
@@ -47,7 +51,10 @@ def layout_of(path: Path) -> FileLayout:
 
 
 def layout_in(file: BinaryIO, suffix: str, known: FileLayout = LOST) -> FileLayout:
-    """The same of a file that is open, by the suffix of its name; `known`: from when it was shorter."""
+    """Returns the layout of an open file, parsed by the suffix of its name.
+
+    `known`: its layout when it was shorter; only what was added since is read.
+    """
     parse: Callable[[ReadBytes, int, FileLayout], FileLayout] = webm.layout if suffix == ".webm" else mp4.layout
 
     def read(offset: int, size: int) -> bytes:
@@ -57,19 +64,22 @@ def layout_in(file: BinaryIO, suffix: str, known: FileLayout = LOST) -> FileLayo
 
 
 class Index:
-    """The spans of a store's segments. Not safe for two threads at once; two processes may share the directory."""
+    """The spans of a store's segments.
+
+    Used by one thread at a time; several processes may share the directory. `layout_of` replaces the function of this
+    module, for example by `LayoutCache.of`.
+    """
 
     def __init__(self, store: Store, layout_of: Callable[[Path], FileLayout] | None = None) -> None:
-        """`layout_of`: in place of the one above, one that remembers."""
         self._store = store
         self._layout_of = layout_of
         self._days: dict[Path, _Entries] = {}
         self._changed: set[Path] = set()
 
     def spans(self, room: str, peer: str, since_us: int, until_us: int) -> list[Span]:
-        """What was recorded of one in [since_us, until_us), in order; segments that overlap its edges come whole.
+        """Returns the spans of a producer that overlap [since_us, until_us), in order and uncut.
 
-        Opens only files that grew or are new since they were last asked for.
+        Opens only files that are new or have changed since the last call.
         """
         if since_us >= until_us:
             return []
@@ -77,7 +87,7 @@ class Index:
         return [span for span in spans if span is not None and span.end_us > since_us]
 
     def span(self, segment: Segment) -> Span | None:
-        """One segment's; None if its file is gone or nothing of it plays."""
+        """Returns the span of a segment; None if its file is gone or nothing in it plays."""
         try:
             stat = segment.path.stat()
         except OSError:
@@ -86,20 +96,20 @@ class Index:
         if duration_us is None:
             layout = (self._layout_of or layout_of)(segment.path)
             duration_us = layout.duration_us
-            if duration_us and layout.end == stat.st_size:  # what is torn waits for repair
+            if duration_us and layout.end == stat.st_size:  # a torn file waits for repair
                 self._entries(segment.path.parent)[segment.path.name] = [stat.st_size, stat.st_mtime_ns, duration_us]
                 self._changed.add(segment.path.parent)
         return Span(segment, segment.start_us + duration_us, stat.st_size) if duration_us else None
 
     def known_whole(self, segment: Segment) -> bool:
-        """Whether the file is as it was when it was found to be whole."""
+        """Returns True if the file has not changed since it was found to be whole."""
         try:
             return self._known(segment, segment.path.stat()) is not None
         except OSError:
             return False
 
     def save(self) -> None:
-        """Writes what was found out; a directory that refuses, or is gone, keeps its old index."""
+        """Writes the changed indexes. A directory that is gone or cannot be written keeps its old one."""
         for day in self._changed:
             present = {name: entry for name, entry in self._days[day].items() if (day / name).exists()}
             scratch = day / f"{INDEX}.{os.getpid()}"
@@ -133,12 +143,9 @@ def _plausible(entry: object) -> bool:
     return isinstance(entry, list) and len(entry) == 3 and all(type(value) is int for value in entry)
 
 
-_MOST: Final = 160  # files; 150 KB for each whose parts are those of ten minutes
-
-
 @dataclass(frozen=True, slots=True)
-class _Known:
-    """A file as it was when its layout was found out."""
+class _CachedLayout:
+    """A layout, and the file as it was when that was read."""
 
     inode: int
     size: int
@@ -147,14 +154,14 @@ class _Known:
 
 
 class LayoutCache:
-    """Safe for several threads."""
+    """The layouts of the files used last. Safe for several threads."""
 
     def __init__(self) -> None:
-        self._known: OrderedDict[Path, _Known] = OrderedDict()
+        self._known: OrderedDict[Path, _CachedLayout] = OrderedDict()
         self._lock = threading.Lock()
 
     def of(self, path: Path) -> FileLayout:
-        """Where the parts of a file lie; LOST for one that is gone, unreadable or nonsense."""
+        """Returns the layout of a file, as `layout_of` does; of a file that grew, only the new parts are read."""
         with self._lock:
             known = self._known.get(path)
         try:
@@ -170,8 +177,8 @@ class LayoutCache:
         except OSError:
             return LOST
         with self._lock:
-            self._known[path] = _Known(stat.st_ino, stat.st_size, stat.st_mtime_ns, layout)
+            self._known[path] = _CachedLayout(stat.st_ino, stat.st_size, stat.st_mtime_ns, layout)
             self._known.move_to_end(path)
-            while len(self._known) > _MOST:
+            while len(self._known) > _MAX_LAYOUTS:
                 self._known.popitem(last=False)
         return layout

@@ -1,6 +1,6 @@
-"""The boxes of an MP4 file (ISO/IEC 14496-12), as far as a recording needs them.
+"""A parser for the boxes of an MP4 file (ISO/IEC 14496-12) that a recording uses.
 
-Owns where fragments begin and end, which are whole, and what time they cover. Never reads samples, never writes.
+Owns where fragments begin and end, which are whole, and which time they cover. Never reads samples, never writes.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from typing import NamedTuple
 from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes
 
 _HEAD = struct.Struct(">I4s")
-_LARGEST_HEADER = 64 * 1024 * 1024
+_MAX_HEADER_BYTES = 64 * 1024 * 1024
+"""A larger `moov` is taken for damage; reading it would need as much memory."""
 _NOT_SYNC = 0x00010000  # sample_is_non_sync_sample, 8.8.3.1
 _BASE_OFFSET, _DESCRIPTION, _DURATION, _SIZE, _FLAGS = 0x01, 0x02, 0x08, 0x10, 0x20  # tfhd, 8.8.7
 _DATA_OFFSET, _FIRST_FLAGS = 0x01, 0x04  # trun, 8.8.8
-_EACH = (0x100, 0x200, 0x400, 0x800)  # a sample's duration, size, flags, composition offset
+_PER_SAMPLE = (0x100, 0x200, 0x400, 0x800)  # its duration, size, flags, composition offset
 
 
 class Box(NamedTuple):
-    """A box: `body` is where its contents begin, `end` the first byte after it."""
+    """A box; `body` is the offset of its contents, `end` that of the first byte after it."""
 
     kind: bytes
     offset: int
@@ -31,7 +32,7 @@ class Box(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Track:
-    """What a fragment's samples inherit from the header (`mdhd`, `hdlr`, `trex`)."""
+    """The defaults for the samples of a track, from the header (`mdhd`, `hdlr`, `trex`)."""
 
     rate: int
     video: bool
@@ -41,7 +42,7 @@ class _Track:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One track's samples in one fragment, in microseconds and bytes after the `moof`."""
+    """The samples of one track in one fragment; `data_end` counts bytes from the start of the `moof`."""
 
     start_us: int
     end_us: int
@@ -51,13 +52,13 @@ class _Run:
 
 
 def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
-    """The layout of an MP4 file of `size` bytes: fragmented or progressive, whole, torn or nonsense.
+    """Returns the layout of an MP4 file of `size` bytes, fragmented or progressive; LOST if nothing plays.
 
     `known`: its layout when it was shorter, if it has only grown since.
     """
     boxes = [*_boxes(read, 0, known.header or size), *(_boxes(read, known.end, size) if known.parts else ())]
     moov = next((box for box in boxes if box.kind == b"moov"), None)
-    if moov is None or moov.end - moov.offset > _LARGEST_HEADER:
+    if moov is None or moov.end - moov.offset > _MAX_HEADER_BYTES:
         return LOST
     header = read(moov.body, moov.end - moov.body)
     try:
@@ -100,7 +101,7 @@ def _fragmented(
 
 
 def _part(read: ReadBytes, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part | None:
-    """A fragment; None when its header is damaged or promises more than its data holds."""
+    """Returns a fragment; None if its header is damaged or describes more bytes than its data has."""
     try:
         runs = list(_runs(read(moof.body, moof.end - moof.body), tracks))
     except (struct.error, IndexError, KeyError):
@@ -142,7 +143,7 @@ def _runs(moof: bytes, tracks: dict[int, _Track]) -> Iterator[_Run]:
 
 
 def _defaults(head: bytes, tracks: dict[int, _Track]) -> tuple[_Track, int, int, int]:
-    """The track of a `tfhd`, and the duration, size and flags of samples that do not say their own."""
+    """Returns the track of a `tfhd`, and the default duration, size and flags of its samples."""
     (present, number) = struct.unpack_from(">II", head)
     track = tracks[number]
     values = {_DURATION: track.duration, _SIZE: 0, _FLAGS: track.flags}
@@ -156,17 +157,20 @@ def _defaults(head: bytes, tracks: dict[int, _Track]) -> tuple[_Track, int, int,
 
 
 def _samples(run: bytes, duration: int, size: int, flags: int) -> tuple[int, int, int, int]:
-    """(duration of all, bytes of all, offset of the first in the `moof`, flags of the first) of a `trun`."""
+    """Returns the duration and bytes of all samples of a `trun`, and the offset and flags of the first.
+
+    Durations are in ticks of the track; the offset counts from the start of the `moof`.
+    """
     present, count = struct.unpack_from(">II", run)
     at, offset = 8, 0
     if present & _DATA_OFFSET:
         offset, at = struct.unpack_from(">i", run, at)[0], at + 4
     if present & _FIRST_FLAGS:
         flags, at = struct.unpack_from(">I", run, at)[0], at + 4
-    fields = [bool(present & flag) for flag in _EACH]
+    fields = [bool(present & flag) for flag in _PER_SAMPLE]
     width = sum(fields)
     if len(run) < at + count * width * 4:
-        raise IndexError("a trun shorter than its samples")
+        raise IndexError("a trun is shorter than its samples")
     words = struct.unpack_from(f">{count * width}I", run, at)
     durations = sum(words[0::width]) if fields[0] else duration * count
     sizes = sum(words[fields[0] :: width]) if fields[1] else size * count
@@ -189,7 +193,7 @@ def _tracks(header: bytes) -> dict[int, _Track]:
         rate = struct.unpack_from(">I", mdhd, 20 if mdhd[0] else 12)[0]
         tracks[number] = _Track(rate, hdlr[8:12] == b"vide", *extends.get(number, (0, 0)))
     if not all(track.rate for track in tracks.values()):
-        raise IndexError("a track without a clock")
+        raise IndexError("a track has no clock rate")
     return tracks
 
 
@@ -204,7 +208,7 @@ def _children(data: bytes, kind: bytes) -> Iterator[bytes]:
 
 
 def _inside(data: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """(kind, body, end) of boxes that are at hand: `_boxes` without its reading, as each part needs it."""
+    """Yields (kind, body, end) of the boxes in `data`: `_boxes` without its reads, since every part needs this."""
     at = 0
     while at + 8 <= len(data):
         size, kind = _HEAD.unpack_from(data, at)
@@ -218,7 +222,7 @@ def _inside(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _boxes(read: ReadBytes, at: int, end: int) -> Iterator[Box]:
-    """The boxes from `at`, up to one that is cut short."""
+    """Yields the boxes from `at`, up to one that is cut short."""
     while at + 8 <= end:
         size, kind = struct.unpack(">I4s", read(at, 8))
         body = at + 8

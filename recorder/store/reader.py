@@ -1,7 +1,7 @@
-"""A segment's packets as they were recorded, from the key frame before any moment on.
+"""The packets of a segment as they were recorded, from the key frame before any moment on.
 
-Owns reading with PyAV: whole parts alone, so that a file which still grows, or was never finished, reads like any
-other. Never decodes, never writes.
+Owns reading with PyAV. It reads whole parts only, so a file that is still growing, or was never finished, reads like
+any other. Never decodes, never writes.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from recorder.store.file_layout import FileLayout
 from recorder.store.index import layout_in
 from sfu.rtc.sdp.codec import Kind
 
-_BUFFER = 1 << 18
+_BUFFER_BYTES = 1 << 18
 
 
 class ReadError(RuntimeError):
-    """The file is gone, damaged, or holds nothing that plays."""
+    """The file is gone or damaged, or nothing in it plays."""
 
 
 class RecordedPacket(NamedTuple):
-    """One unit as its container has it; `pts_us` counts from the segment's start."""
+    """One unit as stored in its container; `pts_us` counts from the segment's start."""
 
     kind: Kind
     pts_us: int
@@ -36,9 +36,10 @@ class RecordedPacket(NamedTuple):
 
 
 class Reader:
-    """One segment, open: a context manager. `since_us` and `until_us`: the part of it to read, in its own time.
+    """One open segment, as a context manager.
 
-    `layout` is the file's, if known. ReadError when nothing in it plays.
+    `since_us` and `until_us`: the span to read, counted from the segment's start. `layout`: that of the file, if it is
+    known already. Raises ReadError if nothing in the file plays.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Reader:
                 file = opened.enter_context(path.open("rb"))
                 layout = layout or layout_in(file, path.suffix)
                 if not layout.end:
-                    raise ReadError(f"{path} holds nothing that plays")
+                    raise ReadError(f"{path}: nothing in this file plays")
                 source: Any = _JoinedPieces(file, _pieces(layout, since_us, until_us)) if layout.parts else file
-                self._container = opened.enter_context(av.open(source, format=path.suffix[1:], buffer_size=_BUFFER))
+                self._container = opened.enter_context(
+                    av.open(source, format=path.suffix[1:], buffer_size=_BUFFER_BYTES)
+                )
                 if not layout.parts:
                     self._container.seek(since_us, backward=True)
             except (OSError, av.FFmpegError) as error:
@@ -70,7 +73,10 @@ class Reader:
         self._opened.close()
 
     def packets(self) -> Iterator[RecordedPacket]:
-        """Video from the key frame before the moment asked for, audio from that frame's time on; ReadError."""
+        """Yields the video from the key frame at or before `since_us`, and the audio from that frame's time on.
+
+        Raises ReadError if the file cannot be read on.
+        """
         begun = "video" not in self.streams
         waiting: list[RecordedPacket] = []
         for packet in self._all():
@@ -102,7 +108,7 @@ def _kind(stream: Stream) -> Kind:
 
 
 def _pieces(layout: FileLayout, since_us: int, until_us: int | None) -> list[tuple[int, int]]:
-    """(offset, size) of the header and of the parts from the last key frame that begins one before `since_us`."""
+    """Returns (offset, size) of the header, and of the parts from the last one with a key frame up to `since_us`."""
     keys = [part for part in layout.parts if part.key_us is not None and part.key_us <= since_us]
     first = keys[-1] if keys else layout.parts[0]
     wanted = [
@@ -112,7 +118,7 @@ def _pieces(layout: FileLayout, since_us: int, until_us: int | None) -> list[tup
 
 
 class _JoinedPieces:
-    """Pieces of a file as one that FFmpeg reads from front to back."""
+    """Pieces of a file, which FFmpeg reads one after the other as if they were a whole file."""
 
     def __init__(self, file: BinaryIO, pieces: Sequence[tuple[int, int]]) -> None:
         self._file = file

@@ -1,6 +1,6 @@
-"""The elements of a WebM file (RFC 9559, RFC 8794), as far as a recording needs them.
+"""A parser for the elements of a WebM file (RFC 9559, RFC 8794) that a recording uses.
 
-Owns where clusters begin and end, which are whole, and what time they cover. Never reads frames, never writes.
+Owns where clusters begin and end, which are whole, and which time they cover. Never reads frames, never writes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ _SCALE, _ENTRY, _NUMBER, _TYPE = 0x2AD7B1, 0xAE, 0xD7, 0x83
 _TIME, _SIMPLE, _GROUP, _BLOCK, _REFERENCE = 0xE7, 0xA3, 0xA0, 0xA1, 0xFB
 _VIDEO = 1
 _KEY = 0x80  # the first bit of a SimpleBlock's flags
-_LARGEST_CLUSTER = 256 * 1024 * 1024
+_MAX_CLUSTER_BYTES = 256 * 1024 * 1024
+"""A larger size is taken for damage; reading it would need as much memory."""
 
 
 class _Element(NamedTuple):
-    """An element: `body` is where its contents begin, `end` the first byte after it."""
+    """An element; `body` is the offset of its contents, `end` that of the first byte after it."""
 
     kind: int
     offset: int
@@ -29,7 +30,7 @@ class _Element(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """A frame's place: track, time in the file's ticks, and whether decoding can start with it."""
+    """A frame: its track, its time in ticks of the file, and `key`: True if decoding can start with it."""
 
     track: int
     ticks: int
@@ -37,7 +38,7 @@ class _Block(NamedTuple):
 
 
 def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
-    """The layout of a WebM file of `size` bytes: whole, torn or nonsense.
+    """Returns the layout of a WebM file of `size` bytes, up to its first damaged element; LOST if nothing plays.
 
     `known`: its layout when it was shorter, if it has only grown since.
     """
@@ -65,12 +66,12 @@ def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
 
 
 def _part(read: ReadBytes, element: _Element, scale: int, video: frozenset[int]) -> Part | None:
-    """A cluster with at least one frame; None when there is none or it is damaged."""
-    if element.end - element.body > _LARGEST_CLUSTER:
+    """Returns a cluster as a part; None if it is damaged or has no frame."""
+    if element.end - element.body > _MAX_CLUSTER_BYTES:
         return None
     cluster = read(element.body, element.end - element.body)
     blocks = list(_blocks(cluster))
-    if not blocks or _span(cluster) != len(cluster):
+    if not blocks or _whole_bytes(cluster) != len(cluster):
         return None
     times = [block.ticks * scale // 1000 for block in blocks]
     key_us = None if video else min(times)
@@ -87,7 +88,7 @@ def _part(read: ReadBytes, element: _Element, scale: int, video: frozenset[int])
 
 
 def _frame_us(blocks: list[_Block], scale: int) -> int:
-    """How long the last frame lasts, taken for as long as the one before it of the same track."""
+    """Returns the duration of the last frame: that of the frame before it on the same track."""
     last = max(blocks, key=lambda block: block.ticks)
     earlier = [block.ticks for block in blocks if block.track == last.track and block.ticks < last.ticks]
     return (last.ticks - max(earlier)) * scale // 1000 if earlier else 0
@@ -117,15 +118,15 @@ def _video_tracks(tracks: bytes) -> frozenset[int]:
 
 
 def _number(data: bytes, kind: int, default: int) -> int:
-    """The value of the unsigned integer element `kind` in `data`."""
+    """Returns the value of the unsigned integer element `kind` in `data`."""
     for element in _within(data):
         if element.kind == kind:
             return int.from_bytes(data[element.body : element.end], "big")
     return default
 
 
-def _span(data: bytes) -> int:
-    """Bytes of `data` that are whole elements."""
+def _whole_bytes(data: bytes) -> int:
+    """Returns the number of bytes of `data` that are whole elements."""
     return max((element.end for element in _within(data)), default=0)
 
 
@@ -134,7 +135,7 @@ def _within(data: bytes) -> Iterator[_Element]:
 
 
 def _elements(read: ReadBytes, at: int, end: int) -> Iterator[_Element]:
-    """The elements from `at`, up to one that is cut short; a segment of unknown size reaches to the end."""
+    """Yields the elements from `at`, up to one that is cut short. A segment of unknown size reaches to the end."""
     while at < end:
         head = read(at, 12)
         length = 9 - head[0].bit_length() if head else 0
@@ -157,7 +158,7 @@ def _elements(read: ReadBytes, at: int, end: int) -> Iterator[_Element]:
 
 
 def _size(data: bytes, at: int) -> tuple[int, int]:
-    """A variable-size integer and the position after it (RFC 8794 section 4); position 0 if it is cut short."""
+    """Returns a variable-size integer (RFC 8794 section 4) and the position after it, 0 if it is cut short."""
     if at >= len(data) or not data[at]:
         return 0, 0
     length = 9 - data[at].bit_length()

@@ -1,7 +1,7 @@
-"""What to delete: by age, by bytes and by free space, the oldest first.
+"""Clean-up: deletes the oldest segments, by age, by bytes and by free space.
 
-Owns the choice (pure, `choose`) and its carrying out (`Cleaner`). Never deletes what is protected or being written,
-never anything but segments, and tells of each deletion so that the caller can publish it.
+Owns the choice (`choose`, pure) and the deletion (`Cleaner`). Never deletes a segment that is protected or being
+written, and never deletes any other file. Returns every deletion, so that the caller can publish it.
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from recorder.store.directory import Segment, Store
 from sfu.settings import OnFull
 from sfu.signaling.topics import contains
 
-_SHARE: Final = 10
+_MAX_FREE_PERCENT: Final = 10
+"""The free space that a policy can demand, in percent of the disk: on a small disk, more would leave no room."""
+_DAY_US: Final = 86_400_000_000
 
 
 class DeletionReason(StrEnum):
-    """Why a segment went."""
+    """Why a segment was deleted."""
 
     AGE = "age"
     BYTES = "bytes"
@@ -31,7 +33,7 @@ class DeletionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StorageLimits:
-    """How much to keep: seconds since a segment's end, bytes; None for no limit."""
+    """How much to keep: `age` in seconds since a segment's end, `size` in bytes; None for no limit."""
 
     age: float | None = None
     size: int | None = None
@@ -39,10 +41,10 @@ class StorageLimits:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Limits in all and per room, and the bytes of the disk that must stay free.
+    """The limits for all recordings and per room, and the bytes of the disk that must stay free.
 
-    A room's bytes bound it with its sub-rooms, and the bounds above it hold too; of ages the nearest room's that sets
-    one counts, so that one room may be kept longer than the rest.
+    A room's limit in bytes covers its sub-rooms, and the limits of the rooms above it hold too. Of ages only one
+    counts, that of the nearest room that sets one: so one room may be kept longer than the rest.
     """
 
     all: StorageLimits = StorageLimits()
@@ -51,7 +53,7 @@ class Policy:
     on_full: OnFull = OnFull.FREE
 
     def age(self, room: str) -> float | None:
-        """Seconds that the room's segments are kept."""
+        """Returns the seconds for which a room's segments are kept; None for ever."""
         above = sorted((name for name in self.rooms if contains(name, room)), key=len, reverse=True)
         ages = (self.rooms[name].age for name in above)
         return next((age for age in ages if age is not None), self.all.age)
@@ -59,7 +61,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A segment as the choice sees it: its end in wall time, its bytes, whether it is protected."""
+    """A segment that could be deleted: its end in wall time, its bytes, and whether it is protected."""
 
     segment: Segment
     end_us: int
@@ -69,26 +71,28 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """One deletion; `error` when the file system refused it."""
+    """One deletion. `error` is the message of the file system if it failed; the file then still exists."""
 
-    held: Candidate
+    segment: Segment
+    size: int
     reason: DeletionReason
     error: str | None = None
 
 
 def choose(
-    held: Iterable[Candidate],
+    candidates: Iterable[Candidate],
     policy: Policy,
     *,
     now_us: int,
     free: int,
     busy: Callable[[Candidate], bool] = lambda _: False,
 ) -> list[tuple[Candidate, DeletionReason]]:
-    """What has to go, the oldest first. `free`: bytes the disk has left; `busy`: whether one is being written.
+    """Returns the segments to delete, the oldest first.
 
-    Protected and growing segments count as bytes, and are passed over.
+    `free`: bytes that the disk has left. `busy`: True for a segment that is being written. Protected and busy segments
+    count towards the limits, and are kept.
     """
-    oldest_first = sorted(held, key=lambda one: (one.segment.start_us, one.segment.path))
+    oldest_first = sorted(candidates, key=lambda one: (one.segment.start_us, one.segment.path))
     bounds = {None: policy.all.size} | {name: limits.size for name, limits in policy.rooms.items()}
     over = {
         name: sum(one.size for one in oldest_first if _within(one, name)) - size
@@ -125,9 +129,9 @@ def _within(one: Candidate, room: str | None) -> bool:
 
 
 class Cleaner:
-    """Carries the choice out on a store. `free_bytes` tells what the disk under a directory has left.
+    """The clean-up of one store. `free_bytes` returns the bytes that the disk of a directory has left.
 
-    `clean` and `make_room` may take long: they belong in a thread.
+    `clean` and `make_room` may take long: call them in a thread.
     """
 
     def __init__(self, store: Store, policy: Policy, *, free_bytes: Callable[[Path], int] | None = None) -> None:
@@ -136,13 +140,13 @@ class Cleaner:
         self._free_bytes = free_bytes or _free_bytes
 
     def clean(self, now_us: int) -> list[Deletion]:
-        """Brings the store within its policy. OSError when the directory is gone."""
+        """Deletes what the policy does not keep. Raises OSError if the directory is gone."""
         return self._delete(self._policy, now_us)
 
     def make_room(self, need: int, now_us: int) -> list[Deletion]:
-        """After the disk was full: frees at least `need` bytes beyond the policy's if that lets recordings go.
+        """Deletes segments until `need` bytes are free beyond those of the policy; for a disk that was full.
 
-        Nothing under `OnFull.PAUSE`, or when there is nothing to free: recording has to pause.
+        Deletes nothing under `OnFull.PAUSE`. If too little can be deleted, `has_room` stays False and recording pauses.
         """
         if self._policy.on_full is OnFull.PAUSE:
             return []
@@ -150,22 +154,22 @@ class Cleaner:
         return self._delete(policy, now_us)
 
     def has_room(self, need: int) -> bool:
-        """Whether the disk has `need` bytes left beyond the policy's: a paused recording may go on."""
+        """Returns True if `need` bytes are free beyond those of the policy: a paused recording can continue."""
         return self._free_bytes(self._store.directory) >= self._policy.free + need
 
     def _delete(self, policy: Policy, now_us: int) -> list[Deletion]:
         free = self._free_bytes(self._store.directory)
-        chosen = choose(self._held(), policy, now_us=now_us, free=free, busy=_busy)
-        return [self._deleted(held, reason) for held, reason in chosen]
+        chosen = choose(self._candidates(), policy, now_us=now_us, free=free, busy=_busy)
+        return [self._delete_one(candidate, reason) for candidate, reason in chosen]
 
-    def _deleted(self, held: Candidate, reason: DeletionReason) -> Deletion:
+    def _delete_one(self, candidate: Candidate, reason: DeletionReason) -> Deletion:
         try:
-            self._store.delete(held.segment)
+            self._store.delete(candidate.segment)
         except OSError as error:
-            return Deletion(held, reason, str(error))
-        return Deletion(held, reason)
+            return Deletion(candidate.segment, candidate.size, reason, str(error))
+        return Deletion(candidate.segment, candidate.size, reason)
 
-    def _held(self) -> Iterator[Candidate]:
+    def _candidates(self) -> Iterator[Candidate]:
         for segment in self._store.walk():
             try:
                 stat = segment.path.stat()
@@ -175,20 +179,24 @@ class Cleaner:
 
 
 def fit_to_disk(policy: Policy, directory: Path) -> Policy:
-    """The policy with at most a tenth of the directory's disk to be left free: more would leave small ones no room."""
-    home = next((parent for parent in (directory, *directory.absolute().parents) if parent.is_dir()), None)
-    total = policy.free * _SHARE if home is None else shutil.disk_usage(home).total
-    return replace(policy, free=min(policy.free, total // _SHARE))
+    """Returns the policy with its free space limited to a tenth of the disk of `directory`, which may not exist yet."""
+    existing = next((parent for parent in (directory, *directory.absolute().parents) if parent.is_dir()), None)
+    if existing is None:
+        return policy
+    return replace(policy, free=min(policy.free, shutil.disk_usage(existing).total * _MAX_FREE_PERCENT // 100))
 
 
 def _end_us(segment: Segment, changed_ns: int) -> int:
-    """When the last part came, told without opening the file: a copy's later time of change counts a day at most."""
-    return max(segment.start_us, min(changed_ns // 1000, segment.start_us + 86_400_000_000))
+    """Returns when a segment ends, without opening its file: its modification time, at most a day after its start.
+
+    A copied file may have been modified much later.
+    """
+    return max(segment.start_us, min(changed_ns // 1000, segment.start_us + _DAY_US))
 
 
-def _busy(held: Candidate) -> bool:
+def _busy(candidate: Candidate) -> bool:
     try:
-        return being_written(held.segment.path)
+        return being_written(candidate.segment.path)
     except OSError:
         return True
 

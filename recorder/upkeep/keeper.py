@@ -1,6 +1,6 @@
-"""Slow work on what is recorded already: repair after a crash, clean-up, progressive forms. One thread, one job a time.
+"""The thread for slow work on existing recordings: repair after a crash, clean-up, progressive copies.
 
-Owns when that is done. Never touches a file that is being written, and never runs in the event loop.
+Owns when each is done; one job at a time. Never touches a file that is being written, and never runs in the event loop.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ from recorder.upkeep.repair import Repaired, repair
 _log = logging.getLogger(__name__)
 
 CLEAN_INTERVAL_S: Final = 60.0
-"""Seconds between two clean-ups."""
+"""The time between two clean-ups."""
 NEEDED_BYTES: Final = 10_000_000
-"""Bytes to be freed when the disk is full, or that must be free before recording goes on."""
+"""The space to free when the disk is full, and that must be free before a paused recording continues."""
 
 
 class Keeper:
-    """Begins with the repair. `tell`: what was deleted, from this thread."""
+    """The upkeep of one store, which begins with a repair.
+
+    `on_deletion` is called in the keeper's thread, once for each segment that was or could not be deleted.
+    """
 
     def __init__(
         self,
@@ -38,35 +41,35 @@ class Keeper:
         cleaner: Cleaner,
         *,
         progressive: bool,
-        tell: Callable[[Deletion], None],
-        every: float = CLEAN_INTERVAL_S,
+        on_deletion: Callable[[Deletion], None],
+        clean_interval_s: float = CLEAN_INTERVAL_S,
     ) -> None:
         self.deleted: Counter[str] = Counter({"age": 0, "bytes": 0, "free": 0, "refused": 0})
-        """Segments by reason."""
+        """Segments deleted, by reason; `refused`: those that could not be deleted."""
         self._store = store
         self._cleaner = cleaner
         self._progressive = progressive
-        self._tell = tell
-        self._every = every
+        self._on_deletion = on_deletion
+        self._clean_interval_s = clean_interval_s
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
 
     def start(self) -> None:
-        """Begins."""
+        """Starts the thread."""
         self._jobs.put(self._repair)
         self._thread.start()
 
     def make_room(self) -> None:
-        """The disk is full."""
+        """Frees space soon, because the disk is full."""
         self._jobs.put(self._make_room)
 
     def finished(self, segment: Segment) -> None:
-        """A segment will not grow any more."""
+        """Takes note that a segment will not grow any more, and makes it progressive if that is wanted."""
         if self._progressive:
-            self._jobs.put(lambda: self._remux(segment))
+            self._jobs.put(lambda: self._make_progressive(segment))
 
     def close(self, timeout: float) -> bool:
-        """Ends after the present job; False if that takes longer (seconds)."""
+        """Ends the thread after its current job. Returns False if that takes longer than `timeout` seconds."""
         self._jobs.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -78,7 +81,7 @@ class Keeper:
                 job = self._jobs.get(timeout=max(0.0, clean_at - time.monotonic()))
             except queue.Empty:
                 job = self._clean
-                clean_at = time.monotonic() + self._every
+                clean_at = time.monotonic() + self._clean_interval_s
             if job is None:
                 return
             try:
@@ -99,29 +102,28 @@ class Keeper:
     def _make_room(self) -> None:
         self._report(self._cleaner.make_room(NEEDED_BYTES, _now_us()))
 
-    def _report(self, deleted: Iterable[Deletion]) -> None:
-        for one in deleted:
-            segment = one.held.segment
+    def _report(self, deletions: Iterable[Deletion]) -> None:
+        for one in deletions:
             if one.error is None:
-                _log.info("%s deleted: %s", segment.path, one.reason)
+                _log.info("%s deleted: %s", one.segment.path, one.reason)
             else:
-                _log.warning("%s cannot be deleted (%s): %s", segment.path, one.reason, one.error)
+                _log.warning("%s cannot be deleted (%s): %s", one.segment.path, one.reason, one.error)
             self.deleted[one.reason if one.error is None else "refused"] += 1
-            self._tell(one)
+            self._on_deletion(one)
 
-    def _remux(self, segment: Segment) -> None:
+    def _make_progressive(self, segment: Segment) -> None:
         try:
             make_progressive(self._store, segment)
         except (MuxError, ReadError) as error:
-            _log.warning("%s stays as it is: %s", segment.path, error)
+            _log.warning("%s stays fragmented: %s", segment.path, error)
 
 
 def _described(done: Repaired) -> str:
     if done.error is not None:
         return f"cannot be repaired: {done.error}"
     if done.cut:
-        return f"{done.cut} bytes of an unfinished part cut off"
-    return f"nothing in it plays: moved to {done.aside}"
+        return f"cut off {done.cut} bytes of an unfinished part"
+    return f"nothing in this file plays: moved to {done.aside}"
 
 
 def _now_us() -> int:

@@ -1,7 +1,7 @@
-"""After a crash: torn tails cut, what cannot be saved moved aside.
+"""Repair after a crash: cuts off torn tails, and moves files that cannot be saved to `.damaged`.
 
-Owns the promise that every file found after start-up plays to its end. Never deletes a recording, never touches one
-that is being written (it holds the writer's lock while it works), and does nothing the second time.
+Owns the promise that every recording plays to its end after start-up. Never deletes a recording, never touches one that
+is being written (it holds the writer's lock while it works). A second run changes nothing.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ from recorder.segments.files import unless_written
 from recorder.store.directory import DAMAGED, SCRATCH, Segment, Store
 from recorder.store.index import Index, layout_in
 
-_BEGINNING = {".mp4": b"moof", ".webm": b"\x1f\x43\xb6\x75"}  # of a part
-_BEHIND_FIRST = 8
+_PART_MARKS = {".mp4": b"moof", ".webm": b"\x1f\x43\xb6\x75"}
+"""The bytes that each part begins with, by the suffix of the file."""
+_FIRST_PART_BYTES = 8
+"""The torn tail's own part begins within these bytes; a mark after them means that another part follows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What was done to one file: `cut` bytes taken off its end, or all of it moved to `aside`.
+    """The repair of one file: `cut` bytes were cut off its end, or the whole file was moved to `aside`.
 
-    Both where damage lies inside: what follows it may hold whole parts, and stands aside too. `error` says why nothing
-    could be done; the file is as it was.
+    With both, the damage was inside the file: the bytes after it may hold whole parts and were saved in `aside`.
+    `error` is the reason why the file could not be repaired; it is unchanged then.
     """
 
     path: Path
@@ -35,7 +37,7 @@ class Repaired:
 
 
 def repair(store: Store, index: Index) -> Iterator[Repaired]:
-    """Goes through every file whose end is not known to be whole; what is whole already is not reported."""
+    """Repairs every file that is not known to be whole. Yields the repairs, not the files that need none."""
     for segment in list(store.walk()):
         if not index.known_whole(segment):
             try:
@@ -64,7 +66,7 @@ def _repaired(store: Store, segment: Segment) -> Repaired | None:
         file.seek(end)
         tail = file.read()
         aside = None
-        if _BEGINNING[segment.path.suffix] in tail[_BEHIND_FIRST:]:
+        if _PART_MARKS[segment.path.suffix] in tail[_FIRST_PART_BYTES:]:
             aside = _aside(store.directory, segment.path)
             aside.write_bytes(tail)
         file.truncate(end)
@@ -73,18 +75,18 @@ def _repaired(store: Store, segment: Segment) -> Repaired | None:
 
 
 def _aside(directory: Path, path: Path) -> Path:
-    """A free name at the same place below `.damaged`."""
+    """Returns a free path at the same place below `.damaged`, and makes its directory."""
     wanted = directory / DAMAGED / path.relative_to(directory)
     wanted.parent.mkdir(parents=True, exist_ok=True)
     for number in range(1000):
         aside = wanted if number == 0 else wanted.with_name(f"{wanted.name}.{number}")
         if not aside.exists():
             return aside
-    raise OSError(errno.EEXIST, "a thousand files of that name are aside already", str(wanted))
+    raise OSError(errno.EEXIST, "1000 files of this name are there already", str(wanted))
 
 
 def _clear_scratch(directory: Path) -> None:
-    """Copies that a crash left half made, their originals untouched, are nobody's recordings."""
+    """Deletes the scratch files that a crash left unfinished; their originals are untouched."""
     if not directory.is_dir():
         return
     for path in directory.iterdir():

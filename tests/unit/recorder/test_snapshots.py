@@ -62,7 +62,7 @@ async def test_a_key_frame_of_any_codec_becomes_a_picture(way: Way) -> None:
 
 
 async def test_however_many_ask_a_picture_is_taken_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_AGAIN", 0.2)
+    monkeypatch.setattr(snapshots, "_REUSE_S", 0.2)
     camera = Filmed(VP8)
     camera.send(0)
     snaps = taking(camera)
@@ -73,8 +73,8 @@ async def test_however_many_ask_a_picture_is_taken_once_a_second(monkeypatch: py
 
 
 async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_AGAIN", 0.0)
-    monkeypatch.setattr(snapshots, "_WAIT", 0.2)
+    monkeypatch.setattr(snapshots, "_REUSE_S", 0.0)
+    monkeypatch.setattr(snapshots, "_WAIT_S", 0.2)
     camera = Filmed(VP8)
     camera.send(0)
     snaps = taking(camera)
@@ -85,7 +85,7 @@ async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pyt
     assert camera.asked == 0
     assert (await snaps.take("0")).full == young.full
     assert camera.asked == 1
-    monkeypatch.setattr(snapshots, "_WAIT", 30.0)
+    monkeypatch.setattr(snapshots, "_WAIT_S", 30.0)
     task = asyncio.create_task(snaps.take("0"))
     for _ in range(5):  # until it looks for another key frame
         await asyncio.sleep(0)
@@ -98,7 +98,7 @@ async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pyt
 
 
 async def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_WAIT", 0.2)
+    monkeypatch.setattr(snapshots, "_WAIT_S", 0.2)
     snaps = taking(*(Camera() for _ in range(9)))
     tasks = [asyncio.create_task(snaps.take(str(number))) for number in range(8)]
     await asyncio.sleep(0)
@@ -116,20 +116,20 @@ async def test_a_button_that_is_held_down_is_pressed_once(monkeypatch: pytest.Mo
     snaps = taking(camera)
     told: list[tuple[str, bytes]] = []
     for _ in range(5):
-        snaps.press("0", lambda room, jpeg: told.append((room, jpeg)))
-    snaps.press("7", lambda room, jpeg: told.append((room, jpeg)))
+        snaps.request("0", lambda room, jpeg: told.append((room, jpeg)))
+    snaps.request("7", lambda room, jpeg: told.append((room, jpeg)))
     await until(lambda: told)
     assert [room for room, _ in told] == ["0"]
     await snaps.close()
 
 
 def test_a_picture_fits_where_it_must() -> None:
-    full, small = picture.jpegs_of("VP8", _key_frame(), most=10_500)
+    full, small = picture.jpegs_of("VP8", _key_frame(), max_bytes=10_500)
     assert size(full) == (320, 192)
     assert size(small) == (160, 96)
     assert len(small) <= 10_500 < len(full)
     with pytest.raises(picture.PictureError):
-        picture.jpegs_of("VP8", b"nonsense", most=1)
+        picture.jpegs_of("VP8", b"nonsense", max_bytes=1)
 
 
 def _key_frame() -> bytes:

@@ -154,10 +154,10 @@ def test_files_go_and_their_deletion_is_told(tmp_path: Path) -> None:
     segments[0].protect(True)
     cleaner = Cleaner(store, Policy(StorageLimits(age=100.0)), free_bytes=lambda _: 10**9)
     deleted = cleaner.clean(START_US + 224 * SECOND)
-    assert [(one.held.segment, one.reason, one.error) for one in deleted] == [
+    assert [(one.segment, one.reason, one.error) for one in deleted] == [
         (segment, AGE, None) for segment in segments[1:3]
     ]
-    assert deleted[0].held.size == size
+    assert deleted[0].size == size
     assert sorted(segment.start_us for segment in store.walk()) == [segments[0].start_us, segments[3].start_us]
 
 
@@ -172,7 +172,7 @@ def test_a_file_being_written_never_goes(tmp_path: Path) -> None:
     assert cleaner.clean(far) == []
     assert cleaner.make_room(1, far) == []
     writer.close()
-    assert [one.held.segment for one in cleaner.clean(far)] == [growing]
+    assert [one.segment for one in cleaner.clean(far)] == [growing]
 
 
 @pytest.mark.parametrize("policy", list(OnFull))
@@ -185,7 +185,7 @@ def test_a_full_disk_frees_the_oldest_or_pauses(policy: OnFull, tmp_path: Path) 
     assert cleaner.has_room(left)
     assert not cleaner.has_room(left + 1)
     deleted = cleaner.make_room(left + size + 1, START_US + 1000 * SECOND)
-    assert [one.held.segment for one in deleted] == (segments[:2] if policy is OnFull.FREE else [])
+    assert [one.segment for one in deleted] == (segments[:2] if policy is OnFull.FREE else [])
     assert cleaner.has_room(left + size + 1) == (policy is OnFull.FREE)
 
 

@@ -16,7 +16,7 @@ from tests.helpers.recorded import START_US, complaints, record
 
 @contextmanager
 def keeping(store: Store, cleaner: Cleaner, told: list[Deletion], *, progressive: bool = False) -> Iterator[Keeper]:
-    keeper = Keeper(store, cleaner, progressive=progressive, tell=told.append, every=0.01)
+    keeper = Keeper(store, cleaner, progressive=progressive, on_deletion=told.append, clean_interval_s=0.01)
     keeper.start()
     try:
         yield keeper
@@ -42,7 +42,7 @@ def test_it_begins_with_the_repair_and_goes_on_with_the_clean_up(tmp_path: Path)
     with keeping(store, cleaner, told) as keeper:
         wait(deadline, lambda: told)
         wait(deadline, lambda: complaints(torn.path) == "")
-        assert [one.held.segment.path for one in told] == [old.path]
+        assert [one.segment.path for one in told] == [old.path]
         assert keeper.deleted["age"] == 1
     assert not old.path.exists()
 
@@ -55,7 +55,7 @@ def test_a_full_disk_takes_the_oldest(tmp_path: Path) -> None:
     with keeping(store, Cleaner(store, Policy(), free_bytes=lambda _: 10_000_000 - free[0]), told) as keeper:
         keeper.make_room()
         wait(time.monotonic() + 10, lambda: told)
-    assert [one.held.segment.path for one in told] == [first.path]
+    assert [one.segment.path for one in told] == [first.path]
     assert second.path.exists()
 
 
