@@ -1,8 +1,8 @@
-"""Recordings over HTTP: lists, media by byte ranges, playlists, clips, thumbnails, protection.
+"""Recordings and snapshots over HTTP: lists, media, playlists, clips, thumbnails, protection, present pictures.
 
-Owns the addresses, the JSON and the error answers (CONTRACT, "HTTP"). What is slow runs in a few threads of its own,
-never in the event loop; whoever comes when those have work enough is told to come back. Files are reached by
-`Store.find` alone.
+Owns the addresses, their parameters and the JSON (docs/openapi.yaml). Slow work runs in a few threads, never in the
+event loop; when those have enough to do, a request is refused with 503. Never opens a path from a request: files are
+found by `Store.find`. Knows of the HTTP server only how to refuse (`sfu.http.answers`).
 """
 
 from __future__ import annotations
@@ -25,61 +25,40 @@ from recorder.playback.listing import MEDIA_TYPES, ListedSegment
 from recorder.playback.queries import Playback
 from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError
 from recorder.store.directory import Segment
-from sfu.http import headers
-from sfu.http.answers import FRESH, Refusal, answered
+from sfu.http.answers import FRESH, Refusal, answered, require_own_origin
 from sfu.signaling.topics import valid_room
 from sfu.units import parse_rfc3339, rfc3339
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-_KEPT: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
-_LONGEST_PLAYLIST_US: Final = 86_400_000_000
-_COPIES: Final = 2  # clips at once
-_NO_CLIP: Final = {"nothing": (404, "not_found"), "conflict": (409, "conflict"), "failed": (503, "unavailable")}
-_CHUNK: Final = 256 * 1024
-_MEDIA: Final = "api/recordings/media/"
-
-
-class BoundedExecutor:
-    """Threads for one kind of work, `threads` at once and `waiting` more in line; Refusal 503 beyond."""
-
-    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
-        self._threads = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._most = threads + waiting
-        self._count = 0
-
-    async def do(self, work: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Does `work` in one of the threads."""
-        if self._count >= self._most:
-            raise Refusal(503, "busy", "others are being served: try again", retry_after=2)
-        self._count += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, functools.partial(work, *args, **kwargs))
-        finally:
-            self._count -= 1
-
-    def close(self) -> None:
-        """Forgets what waits; what is at work ends by itself."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+_UNCHANGING: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
+"""Headers of answers that never change: finished segments and their pictures."""
+_MAX_PLAYLIST_US: Final = 86_400_000_000
+_MAX_CLIPS: Final = 2
+"""Clips that are made at the same time, each in a process of its own."""
+_CLIP_REFUSALS: Final = {"nothing": (404, "not_found"), "conflict": (409, "conflict"), "failed": (503, "unavailable")}
+"""Status and code by the reason of a ClipError."""
+_CHUNK_BYTES: Final = 256 * 1024
+_MIN_WIDTH, _MAX_WIDTH = 16, 4096
+_MEDIA_PATH: Final = "api/recordings/media/"
 
 
 class RecordingsApi:
-    """The routes of one store's recordings."""
+    """The routes for the recordings of one store. `wall_us` returns the wall time in microseconds since 1970."""
 
     def __init__(self, playback: Playback, *, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         self._playback = playback
         self._wall_us = wall_us
-        self._looking = BoundedExecutor("recordings", threads=3, waiting=60)
-        self._copies = 0
+        self._threads = BoundedExecutor("recordings", threads=3, waiting=60)
+        self._clips = 0
 
     def routes(self) -> list[web.RouteDef]:
-        """For `web.Application.add_routes`."""
+        """Returns the routes, for `web.Application.add_routes`."""
         protected = "/api/recordings/protected/{name:.+}"
         return [
             web.get("/api/recordings", answered(self._list)),
-            web.get(f"/{_MEDIA}{{name:.+}}", answered(self._media)),
+            web.get(f"/{_MEDIA_PATH}{{name:.+}}", answered(self._media)),
             web.get("/api/recordings/hls/{room:.+}/{peer:[^/]+}.m3u8", answered(self._playlist)),
             web.get("/api/recordings/thumbnail", answered(self._thumbnail)),
             web.get("/api/recordings/export", answered(self._export), allow_head=False),
@@ -88,46 +67,46 @@ class RecordingsApi:
         ]
 
     async def close(self) -> None:
-        """Starts nothing more."""
-        self._looking.close()
+        """Starts no more work in the threads."""
+        self._threads.close()
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         room, peer = request.query.get("room"), request.query.get("peer")
         if peer is None:
-            found = await self._looking.do(self._playback.overview, room)
+            found = await self._threads.run(self._playback.overview, room)
             return _json({"recordings": [entry.json() for entry in found]})
         if room is None:
-            raise Refusal(400, "bad_request", "a peer is one of a room: room is missing")
+            raise Refusal(400, "bad_request", "room is missing: a peer is listed together with its room")
         since_us, until_us = _moment(request, "start"), _moment(request, "end")
         if since_us is not None and until_us is not None and until_us < since_us:
             raise Refusal(400, "bad_request", "end is before start")
-        listing = await self._looking.do(self._playback.listing, room, peer, since_us, until_us)
+        listing = await self._threads.run(self._playback.listing, room, peer, since_us, until_us)
         if listing is None:
-            raise Refusal(404, "room_not_found", f"nothing of {room}/{peer} was ever recorded")
-        return _json(listing.json(_where))
+            raise Refusal(404, "room_not_found", f"there are no recordings of {room}/{peer}")
+        return _json(listing.json(_url_of))
 
     async def _media(self, request: web.Request) -> web.StreamResponse:
         segment = await self._segment(request)
         content_type = {"Content-Type": MEDIA_TYPES[segment.path.suffix]}
-        whole = await self._looking.do(self._playback.written, segment)
-        if whole is None:
-            return web.FileResponse(segment.path, chunk_size=_CHUNK, headers={**_KEPT, **content_type})
-        first, end = _range(request, whole)
-        status = 200 if (first, end) == (0, whole) and "Range" not in request.headers else 206
+        size = await self._threads.run(self._playback.whole_bytes, segment)
+        if size is None:
+            return web.FileResponse(segment.path, chunk_size=_CHUNK_BYTES, headers={**_UNCHANGING, **content_type})
+        first, end = _range(request, size)
+        status = 200 if (first, end) == (0, size) and "Range" not in request.headers else 206
         response = web.StreamResponse(status=status, headers={**FRESH, **content_type, "Accept-Ranges": "bytes"})
         if status == 206:
-            response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{whole}"
+            response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
         async with aiofiles.open(segment.path, "rb") as file:
             return await _send(request, response, file, first, end)
 
     async def _playlist(self, request: web.Request) -> web.StreamResponse:
         room, peer = request.match_info["room"], request.match_info["peer"]
-        since_us, until_us = _edges(request)
-        if until_us - since_us > _LONGEST_PLAYLIST_US:
-            raise Refusal(400, "bad_request", "a playlist holds a day at most")
-        # Relative to the playlist, whatever path of somebody's reverse proxy stands before it.
-        up = "../" * (request.rel_url.raw_path.count("/") - _MEDIA.count("/"))
-        text = await self._looking.do(
+        since_us, until_us = _span(request)
+        if until_us - since_us > _MAX_PLAYLIST_US:
+            raise Refusal(400, "bad_request", "a playlist covers at most one day: ask for a shorter time span")
+        # URLs are relative to the playlist, since a reverse proxy may serve all this below a path of its own.
+        up = "../" * (request.rel_url.raw_path.count("/") - _MEDIA_PATH.count("/"))
+        text = await self._threads.run(
             self._playback.playlist,
             room,
             peer,
@@ -138,32 +117,32 @@ class RecordingsApi:
             webm=request.query.get("webm") == "1",
         )
         if text is None:
-            raise Refusal(404, "not_found", f"no MP4 of {room}/{peer} was recorded in that time")
+            raise Refusal(404, "not_found", f"no MP4 of {room}/{peer} was recorded in this time span")
         response = web.Response(text=text, content_type="application/vnd.apple.mpegurl", headers=FRESH)
-        response.enable_compression()  # the same address in each of its hundreds of segments
+        response.enable_compression()  # hundreds of entries repeat the same URL
         return response
 
     async def _thumbnail(self, request: web.Request) -> web.StreamResponse:
         at_us = _moment(request, "at")
         if at_us is None:
             raise Refusal(400, "bad_request", "at is missing")
-        room, peer, width = _wanted(request, "room"), _wanted(request, "peer"), _width(request)
-        found = await self._looking.do(self._playback.thumbnail, room, peer, at_us, width)
+        room, peer, width = _required(request, "room"), _required(request, "peer"), _width(request)
+        found = await self._threads.run(self._playback.thumbnail, room, peer, at_us, width)
         if found is None:
-            raise Refusal(404, "not_found", f"no picture of {room}/{peer} was recorded then")
-        picture, lasting = found
-        return web.Response(body=picture, content_type="image/jpeg", headers=_KEPT if lasting else FRESH)
+            raise Refusal(404, "not_found", f"no picture of {room}/{peer} was recorded at this time")
+        jpeg, final = found
+        return web.Response(body=jpeg, content_type="image/jpeg", headers=_UNCHANGING if final else FRESH)
 
     async def _export(self, request: web.Request) -> web.StreamResponse:
-        room, peer = _wanted(request, "room"), _wanted(request, "peer")
-        since_us, until_us = _edges(request)
-        if self._copies >= _COPIES:
-            raise Refusal(503, "busy", "other clips are being made: try again", retry_after=10)
-        self._copies += 1
+        room, peer = _required(request, "room"), _required(request, "peer")
+        since_us, until_us = _span(request)
+        if self._clips >= _MAX_CLIPS:
+            raise Refusal(503, "busy", f"{_MAX_CLIPS} other clips are being made: try again later", retry_after=10)
+        self._clips += 1
         try:
             return await self._send_clip(request, ClipSpan(room, peer, since_us, until_us))
         finally:
-            self._copies -= 1
+            self._clips -= 1
 
     async def _send_clip(self, request: web.Request, span: ClipSpan) -> web.StreamResponse:
         def wanted() -> bool:
@@ -172,42 +151,92 @@ class RecordingsApi:
         try:
             file, suffix = await clip.make(self._playback.store.directory, span, wanted=wanted)
         except ClipError as error:
-            status, code = _NO_CLIP[error.reason]
+            status, code = _CLIP_REFUSALS[error.reason]
             raise Refusal(status, code, str(error), retry_after=60 if status == 503 else None) from error
         try:
             size = await file.seek(0, 2)
             name = f"{span.room.replace('/', '-')}-{span.peer}-{rfc3339(span.since_us).replace(':', '-')}{suffix}"
             attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-            told = {**FRESH, "Content-Type": MEDIA_TYPES[suffix], "Content-Disposition": attachment}
-            return await _send(request, web.StreamResponse(headers=told), file, 0, size)
+            headers = {**FRESH, "Content-Type": MEDIA_TYPES[suffix], "Content-Disposition": attachment}
+            return await _send(request, web.StreamResponse(headers=headers), file, 0, size)
         finally:
             await file.close()
 
     async def _protect(self, request: web.Request, *, on: bool) -> web.StreamResponse:
-        if not headers.origin_allowed(request.headers.get("Origin"), host=request.host, allowed=()):
-            raise Refusal(403, "forbidden", "pages of this origin may not do that")
+        require_own_origin(request)
         segment = await self._segment(request)
-        await self._looking.do(segment.protect, on)
+        await self._threads.run(segment.protect, on)
         return web.Response(status=204, headers=FRESH)
 
     async def _segment(self, request: web.Request) -> Segment:
-        segment = await self._looking.do(self._playback.store.find, request.match_info["name"])
+        segment = await self._threads.run(self._playback.store.find, request.match_info["name"])
         if segment is None:
-            raise Refusal(404, "not_found", "no such recording")
+            raise Refusal(404, "not_found", "there is no recording of this name")
         return segment
+
+
+class SnapshotsApi:
+    """The route for the present picture of a camera. `take(room, peer)` is that of `Snapshots`."""
+
+    def __init__(self, take: Callable[[str, str | None], Awaitable[Snapshot]]) -> None:
+        self._take = take
+
+    def routes(self) -> list[web.RouteDef]:
+        """Returns the route, for `web.Application.add_routes`."""
+        return [web.get("/api/rooms/{room:.+}/snapshot.jpg", answered(self._snapshot))]
+
+    async def close(self) -> None:
+        """Does nothing: there is nothing to end."""
+
+    async def _snapshot(self, request: web.Request) -> web.StreamResponse:
+        room = request.match_info["room"]
+        if not valid_room(room):
+            raise Refusal(404, "room_not_found", "this is not a valid room name")
+        try:
+            snapshot = await self._take(room, request.query.get("peer"))
+        except NoCamera as error:
+            raise Refusal(404, "not_found", str(error)) from error
+        except SnapshotError as error:
+            code = "busy" if isinstance(error, Busy) else "unavailable"
+            raise Refusal(503, code, str(error), retry_after=2) from error
+        return web.Response(body=snapshot.full, content_type="image/jpeg", headers=FRESH)
+
+
+class BoundedExecutor:
+    """A few threads: `threads` calls run at once, and `waiting` more may wait."""
+
+    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
+        self._max_calls = threads + waiting
+        self._calls = 0
+
+    async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """Calls the function in one of the threads and returns its result. Raises Refusal 503 if too many wait."""
+        if self._calls >= self._max_calls:
+            raise Refusal(503, "busy", "too many requests at once: try again in a moment", retry_after=2)
+        self._calls += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._executor, functools.partial(function, *args, **kwargs))
+        finally:
+            self._calls -= 1
+
+    def close(self) -> None:
+        """Drops the calls that wait; running ones end by themselves."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
 
 
 async def _send(
     request: web.Request, response: web.StreamResponse, file: AsyncBufferedReader, at: int, end: int
 ) -> web.StreamResponse:
-    """Bytes [at, end) of a file."""
+    """Sends the bytes [at, end) of a file. Raises ConnectionError if it has become shorter."""
     response.content_length = end - at
     await response.prepare(request)
     await file.seek(at)
     while at < end and request.method != "HEAD":
-        data = await file.read(min(_CHUNK, end - at))
+        data = await file.read(min(_CHUNK_BYTES, end - at))
         if not data:
-            raise ConnectionError("the file became shorter")
+            raise ConnectionError("the file became shorter while it was sent")
         await response.write(data)
         at += len(data)
     await response.write_eof()
@@ -215,8 +244,8 @@ async def _send(
 
 
 def _range(request: web.Request, size: int) -> tuple[int, int]:
-    """The bytes [first, end) that a request asks for (RFC 9110 section 14.1.2); Refusal 416."""
-    unsatisfiable = Refusal(416, "bad_request", f"there are {size} bytes")
+    """Returns the bytes [first, end) that a request asks for (RFC 9110 section 14.1.2). Raises Refusal 416."""
+    unsatisfiable = Refusal(416, "bad_request", f"the range is outside of the {size} bytes")
     try:
         wanted = request.http_range
     except ValueError:
@@ -228,6 +257,7 @@ def _range(request: web.Request, size: int) -> tuple[int, int]:
 
 
 def _moment(request: web.Request, name: str) -> int | None:
+    """Returns a time of the query in microseconds since 1970; None if it is missing. Raises Refusal 400."""
     text = request.query.get(name)
     try:
         return None if text is None else parse_rfc3339(text)
@@ -235,14 +265,15 @@ def _moment(request: web.Request, name: str) -> int | None:
         raise Refusal(400, "bad_request", f"{name}: {error}") from None
 
 
-def _edges(request: web.Request) -> tuple[int, int]:
+def _span(request: web.Request) -> tuple[int, int]:
+    """Returns the `start` and `end` of the query in microseconds since 1970. Raises Refusal 400."""
     since_us, until_us = _moment(request, "start"), _moment(request, "end")
     if since_us is None or until_us is None or until_us <= since_us:
-        raise Refusal(400, "bad_request", "start and end are needed, in this order")
+        raise Refusal(400, "bad_request", "start and end are required, and end must be after start")
     return since_us, until_us
 
 
-def _wanted(request: web.Request, name: str) -> str:
+def _required(request: web.Request, name: str) -> str:
     text = request.query.get(name)
     if not text:
         raise Refusal(400, "bad_request", f"{name} is missing")
@@ -253,41 +284,14 @@ def _width(request: web.Request) -> int | None:
     text = request.query.get("width")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and 16 <= int(text[:5]) <= 4096):
-        raise Refusal(400, "bad_request", "width: 16 to 4096 pixels")
+    if not (text.isascii() and text.isdigit() and _MIN_WIDTH <= int(text[:5]) <= _MAX_WIDTH):
+        raise Refusal(400, "bad_request", f"width must be a number of pixels from {_MIN_WIDTH} to {_MAX_WIDTH}")
     return int(text)
 
 
-def _where(entry: ListedSegment) -> dict[str, str]:
-    return {"url": _MEDIA + quote(entry.name)}
+def _url_of(segment: ListedSegment) -> dict[str, str]:
+    return {"url": _MEDIA_PATH + quote(segment.name)}
 
 
 def _json(data: object) -> web.Response:
     return web.json_response(data, headers=FRESH)
-
-
-class SnapshotsApi:
-    """`take(room, peer)`: raises SnapshotError."""
-
-    def __init__(self, take: Callable[[str, str | None], Awaitable[Snapshot]]) -> None:
-        self._take = take
-
-    def routes(self) -> list[web.RouteDef]:
-        """For `web.Application.add_routes`."""
-        return [web.get("/api/rooms/{room:.+}/snapshot.jpg", answered(self._snapshot))]
-
-    async def close(self) -> None:
-        """Nothing is held."""
-
-    async def _snapshot(self, request: web.Request) -> web.StreamResponse:
-        room = request.match_info["room"]
-        if not valid_room(room):
-            raise Refusal(404, "room_not_found", "no such room")
-        try:
-            shot = await self._take(room, request.query.get("peer"))
-        except NoCamera as error:
-            raise Refusal(404, "not_found", str(error)) from error
-        except SnapshotError as error:
-            code = "busy" if isinstance(error, Busy) else "unavailable"
-            raise Refusal(503, code, str(error), retry_after=2) from error
-        return web.Response(body=shot.full, content_type="image/jpeg", headers=FRESH)

@@ -1,7 +1,7 @@
-"""The console script `recorder`: recordings by room and time, clips of them, what a crash left.
+"""The console script `recorder`: lists, exports and repairs recordings, and records on a machine of its own.
 
-Owns its words and exit codes (0 done, 1 failed, 2 wrong usage). Only `serve` speaks to a server: to all else the
-directory tells all.
+Owns the commands, their texts and the exit codes (0 done, 1 failed, 2 wrong usage). Only `serve` connects to a server;
+the other commands read the directory of the recordings.
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ WRONG_USAGE: Final = 2
 
 app = typer.Typer(
     name="recorder",
-    help="Finds, cuts and repairs recordings.",
+    help="Finds, exports and repairs recordings.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
 Directory = Annotated[
-    Path, typer.Option("--dir", envvar="SFU_RECORDING__DIR", help="directory of the recordings", show_default=True)
+    Path, typer.Option("--dir", envvar="SFU_RECORDING__DIR", help="directory with the recordings", show_default=True)
 ]
-Peer = Annotated[str | None, typer.Option(help="the camera's id; needed where the room has several")]
-_TIMES: Final = "2026-11-23T07:00:00Z, 07:00 (UTC), -10m, now"
+Peer = Annotated[str | None, typer.Option(help="id of the camera; required if the room has several")]
+_TIMES: Final = "2026-11-23T07:00:00Z, 07:00 (UTC), -10m or now"
 DEFAULT_DIRECTORY: Final = Path("recordings")
-_PIPE_WIDTH: Final = 400  # characters
+_PIPE_WIDTH: Final = 400
+"""The width of a table in characters if its reader is not a terminal: no line is wrapped."""
 
 
 def _show_version(wanted: bool) -> None:  # typer's callback
@@ -54,20 +55,20 @@ def _top(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
     ] = False,
 ) -> None:
-    """Finds, cuts and repairs recordings."""
+    """Finds, exports and repairs recordings."""
 
 
 @app.command("list")
 def list_recordings(
-    room: Annotated[str | None, typer.Argument(help="room, with its sub-rooms; all if left out")] = None,
-    peer: Annotated[str | None, typer.Option(help="only this camera")] = None,
+    room: Annotated[str | None, typer.Argument(help="list this room and its sub-rooms; default: all rooms")] = None,
+    peer: Annotated[str | None, typer.Option(help="list only the camera with this id")] = None,
     *,
-    since: Annotated[str | None, typer.Option("--from", help=f"segments and gaps from then on: {_TIMES}")] = None,
-    until: Annotated[str | None, typer.Option("--to", help="and up to then; now, if left out")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="as one JSON object")] = False,
+    since: Annotated[str | None, typer.Option("--from", help=f"list segments and gaps from here: {_TIMES}")] = None,
+    until: Annotated[str | None, typer.Option("--to", help="list them up to this time; default: now")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
-    """Who was recorded and when; with --from or --to, segment by segment with the gaps between them."""
+    """Lists the cameras that were recorded, and when. With --from or --to: each segment, and the gaps between them."""
     from recorder.playback.queries import Playback
 
     playback = Playback(_store(directory))
@@ -77,24 +78,24 @@ def list_recordings(
         return
     since_us, until_us = _span(since, until or "now")
     listings = [playback.listing(entry.room, entry.peer, since_us, until_us) for entry in found]
-    there = [listing for listing in listings if listing is not None and listing.entries]
+    recorded = [listing for listing in listings if listing is not None and listing.entries]
     if as_json:
-        _print_json({"recordings": [listing.json(lambda entry: _path(directory, entry)) for listing in there]})
+        _print_json({"recordings": [listing.json(lambda entry: _path(directory, entry)) for listing in recorded]})
     else:
-        _print_listings(there)
+        _print_listings(recorded)
 
 
 @app.command()
 def export(
-    room: Annotated[str, typer.Argument(help="room, e.g. frontdoor or site/gate")],
+    room: Annotated[str, typer.Argument(help="the camera's room, for example frontdoor or site/gate")],
     peer: Peer = None,
     *,
-    since: Annotated[str, typer.Option("--from", help=f"begin at the key frame before: {_TIMES}")],
-    until: Annotated[str, typer.Option("--to", help="end")],
+    since: Annotated[str, typer.Option("--from", help=f"start; the file begins at the key frame before it: {_TIMES}")],
+    until: Annotated[str, typer.Option("--to", help="end, in the same forms")],
     output: Annotated[Path, typer.Option("-o", "--output", help="file to write: .mp4, or .webm if the video is VP8")],
     directory: Directory = DEFAULT_DIRECTORY,
 ) -> None:
-    """Copies a span into one file that plays anywhere; nothing is encoded again."""
+    """Copies a time span of a camera into one file that plays anywhere. Nothing is encoded again."""
     from recorder.playback import export as exports
     from recorder.segments.muxer import MuxError
     from recorder.store.index import Index
@@ -114,7 +115,7 @@ def export(
 
 @app.command()
 def repair(directory: Directory = DEFAULT_DIRECTORY) -> None:
-    """Finishes what a crash left: torn tails are cut off, what cannot be saved is moved aside, nothing is deleted."""
+    """Repairs recordings after a crash: cuts off unfinished ends, and moves unplayable files to .damaged."""
     from recorder.store.index import Index
     from recorder.upkeep.repair import repair as repaired
 
@@ -126,25 +127,33 @@ def repair(directory: Directory = DEFAULT_DIRECTORY) -> None:
             typer.echo(f"{done.path}: {done.error}", err=True)
             continue
         cut = [f"{done.cut} bytes cut off"] if done.cut else []
-        aside = [f"moved to {done.aside}" if not cut else f"kept in {done.aside}"] if done.aside else []
+        aside = [f"saved in {done.aside}" if cut else f"moved to {done.aside}"] if done.aside else []
         typer.echo(f"{done.path}: {', '.join([*cut, *aside])}")
     raise typer.Exit(FAILED if failed else 0)
 
 
 @app.command()
 def serve(
-    rooms: Annotated[list[str], typer.Argument(help="rooms, each with its sub-rooms")],
+    rooms: Annotated[list[str], typer.Argument(help="rooms to record, each with its sub-rooms")],
     *,
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings, as of `sfu serve`")] = None,
-    broker: Annotated[str | None, typer.Option(help="SFU_BROKER: mqtt://, mqtts://, ws:// or wss:// URL")] = None,
-    base: Annotated[str | None, typer.Option(help="SFU_BASE")] = None,
-    directory: Annotated[Path | None, typer.Option("--dir", help="SFU_RECORDING__DIR")] = None,
-    segment: Annotated[str | None, typer.Option(help="SFU_RECORDING__SEGMENT, e.g. 10m")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings, as for `sfu serve`")] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="URL of the server's broker: mqtt://, mqtts://, ws:// or wss:// (SFU_BROKER)")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="base topic of the server (SFU_BASE)")] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="directory for the recordings (SFU_RECORDING__DIR)")
+    ] = None,
+    segment: Annotated[
+        str | None, typer.Option(help="duration of a file, for example 10m (SFU_RECORDING__SEGMENT)")
+    ] = None,
     token: Annotated[str | None, typer.Option("--token", help="access token (JWT)")] = None,
-    peer_id: Annotated[str | None, typer.Option("--id", help="our peer id; made up if left out")] = None,
-    option: Annotated[list[str] | None, typer.Option("--set", help="any: --set recording.keep=30d")] = None,
+    peer_id: Annotated[str | None, typer.Option("--id", help="id of this recorder as a peer; default: random")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="any other setting, for example --set recording.keep=30d")
+    ] = None,
 ) -> None:
-    """Records rooms of a server elsewhere, as a viewer of them, until told to end."""
+    """Records rooms of a server on another machine, as one of their viewers, until it is stopped."""
     from recorder import serve as serving
     from recorder.rules import RecordingConfig
     from sfu import settings
@@ -155,13 +164,13 @@ def serve(
     try:
         loaded = settings.load(config=config, command_line={k: v for k, v in chosen.items() if v is not None})
         if loaded.broker == settings.EMBEDDED:
-            _fail("--broker: which broker?", WRONG_USAGE)
+            _fail("--broker is missing: give the URL of the server's broker", WRONG_USAGE)
         where = serving.Where(BrokerUrl.parse(loaded.broker), loaded.base, token, peer_id)
-        terms = RecordingConfig.of(loaded.recording)
+        recording = RecordingConfig.of(loaded.recording)
     except (settings.SettingsError, ValueError) as error:
         _fail(str(error), WRONG_USAGE)
     try:
-        code = run_until_told(lambda stop: serving.serve(rooms, where, terms, stop=stop), loaded.log_level)
+        code = run_until_told(lambda stop: serving.serve(rooms, where, recording, stop=stop), loaded.log_level)
     except OSError as error:
         _fail(str(error), FAILED)
     raise typer.Exit(code)
@@ -169,16 +178,16 @@ def serve(
 
 def _store(directory: Path) -> Store:
     if not directory.is_dir():
-        _fail(f"there is no directory {directory}: see --dir", FAILED)
+        _fail(f"there is no directory {directory}: give the right one with --dir", FAILED)
     return Store(directory)
 
 
 def _only_peer(store: Store, room: str) -> str:
     peers = [peer for found, peer in store.producers(room) if found == room]
     if not peers:
-        _fail(f"nothing of {room} is recorded in {store.directory}", FAILED)
+        _fail(f"nothing of {room} was recorded in {store.directory}", FAILED)
     if len(peers) > 1:
-        _fail(f"--peer: {room} has {', '.join(peers)}", WRONG_USAGE)
+        _fail(f"--peer is missing: {room} has {', '.join(peers)}", WRONG_USAGE)
     return peers[0]
 
 
@@ -213,8 +222,8 @@ def _print_listings(listings: Sequence[Listing]) -> None:
         rows += [(entry.span.start_us, entry.span.end_us, entry) for entry in listing.entries]
         for start_us, end_us, entry in sorted(rows, key=lambda row: row[0]):
             times = (_second(start_us), _second(end_us), _clock(end_us - start_us))
-            told = ("", "gap") if entry is None else (_size(entry.span.size), _marks(entry))
-            table.add_row(listing.room, listing.peer, *times, *told, style="dim" if entry is None else None)
+            rest = ("", "gap") if entry is None else (_size(entry.span.size), _marks(entry))
+            table.add_row(listing.room, listing.peer, *times, *rest, style="dim" if entry is None else None)
     _print_table(table)
 
 
@@ -233,14 +242,14 @@ def _table(*columns: str) -> Table:
 
 
 def _print_table(table: Table) -> None:
-    """A pipe gets whole lines, however long."""
+    """Prints a table. A pipe or file gets whole lines, however long."""
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     if table.row_count:
         console.print(table)
     else:
-        typer.echo("nothing is recorded there", err=True)
+        typer.echo("there are no recordings", err=True)
 
 
 def _print_json(data: object) -> None:
@@ -261,7 +270,7 @@ def _second(at_us: int) -> str:
 
 
 def _clock(us: int) -> str:
-    """Hours, minutes, seconds."""
+    """Returns a duration as `h:mm:ss`."""
     seconds = us // 1_000_000
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
 
@@ -272,5 +281,5 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script."""
     app()

@@ -86,7 +86,7 @@ MAY: dict[str, set[str]] = {
         "sfu.rtc.sdp",
     },
     "recorder": {"sfu.media.formats", "sfu.media.ingest", "sfu.rtc.sdp", "sfu.settings", "sfu.signaling", "sfu.units"},
-    "recorder.api": {"recorder", "sfu.http", "sfu.signaling", "sfu.units"},
+    "recorder.api": {"recorder", "sfu.http.answers", "sfu.signaling", "sfu.units"},
     # on a machine of its own the recorder is a client of the server like any other
     "recorder.remote": {
         "recorder",

@@ -375,15 +375,15 @@ async def test_who_comes_when_clips_enough_are_made_is_told_to_come_back(
 
 
 async def test_so_much_looking_at_once_and_no_more() -> None:
-    lane, go_on = BoundedExecutor("test", threads=1, waiting=1), threading.Event()
-    running = [asyncio.ensure_future(lane.do(go_on.wait, PATIENCE_S)) for _ in range(2)]
+    executor, go_on = BoundedExecutor("test", threads=1, waiting=1), threading.Event()
+    running = [asyncio.ensure_future(executor.run(go_on.wait, PATIENCE_S)) for _ in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(Refusal, match="try again"):
-        await lane.do(print)
+        await executor.run(print)
     go_on.set()
     assert await asyncio.gather(*running) == [True, True]
-    assert await lane.do(lambda: 7) == 7
-    lane.close()
+    assert await executor.run(lambda: 7) == 7
+    executor.close()
 
 
 async def test_a_client_who_leaves_ends_the_making_of_its_clip(

@@ -30,8 +30,8 @@ class FakeParts:
     def switch(self, room: str, on: bool) -> None:
         self.calls.append(("switch", room, on))
 
-    def press(self, room: str, tell: Callable[[str, bytes], None]) -> None:
-        tell(room, b"jpeg")
+    def request(self, room: str, deliver: Callable[[str, bytes], None]) -> None:
+        deliver(room, b"jpeg")
 
     def response(self, request: BridgeRequest, payload: bytes) -> None:
         self.calls.append(("response", request, payload))
