@@ -1,12 +1,13 @@
-"""The MQTT client under the broker link: aiomqtt's, with three corrections. The only file that knows paho.
+"""The MQTT client under the broker link: aiomqtt's, with four corrections. The only file that knows paho.
 
 Owns everything private of aiomqtt that we override, and the MQTT 5 properties we send. Never reconnects.
 """
 
 from __future__ import annotations
 
+import asyncio
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 from aiomqtt import Client, MqttError
 from paho.mqtt.packettypes import PacketTypes
@@ -22,10 +23,24 @@ class HungUpError(MqttError):
 
 
 class MqttClient(Client):
-    """aiomqtt's client; notices when the broker hangs up during CONNECT, acknowledges TCP at once, writes at once."""
+    """aiomqtt's client, which notices a hang-up during CONNECT and leaves no connection behind when CONNECT fails.
+
+    It also writes, and acknowledges TCP segments, without delay.
+    """
+
+    async def __aenter__(self) -> Self:
+        """Connects. Raises MqttError if the broker cannot be reached, refuses, or does not answer in time."""
+        try:
+            return await super().__aenter__()
+        except (MqttError, asyncio.CancelledError):
+            # aiomqtt leaves the connection open: a slow broker would accept it later, a client that nobody uses.
+            if not self._disconnected.done():
+                self._disconnected.set_result(None)
+            self._client.disconnect()
+            raise
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
-        if not self._connected.done():  # aiomqtt would wait for its time-out
+        if not self._connected.done() and not self._disconnected.done():  # aiomqtt would wait for its time-out
             self._connected.set_exception(HungUpError("the broker hung up without an answer"))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 

@@ -1,7 +1,7 @@
-"""The embedded broker: iotcore (rumqttd in a wheel) as a child process on this machine. The only file that knows it.
+"""The embedded broker: iotcore (rumqttd in a wheel) as a child process. The only file that knows iotcore.
 
-Owns its configuration, ports and life, and restarts it when it stops taking clients. Whoever has something to say
-uses `url` like that of any other broker.
+Owns the broker's configuration, ports and process, and restarts it when it has ended or refuses clients. Never
+publishes anything: its `url` is used like that of any other broker.
 """
 
 from __future__ import annotations
@@ -11,19 +11,35 @@ import logging
 import socket
 import tempfile
 import threading
+from enum import Enum
 from pathlib import Path
+from typing import Literal
 
+from aiomqtt import MqttError, ProtocolVersion
 from iotcore import Broker
 
+from sfu.signaling.aiomqtt_client import MqttClient
 from sfu.signaling.broker_url import BrokerUrl
 
 log = logging.getLogger(__name__)
 
-MAX_PAYLOAD = 256 * 1024  # signalling has at most 64 KiB; snapshots may be larger
+MAX_PAYLOAD_BYTES = 256 * 1024
+"""Signalling has at most 64 KiB; snapshots may be larger."""
 PROBE_INTERVAL_S = 5.0
-PROBE_TIMEOUT_S = 3.0
-START_TIMEOUT_S = 30.0  # the child is a Python of its own, and a small machine at its start has much else to do
-_CHOICES = 3  # between finding a free port and using it, another program may take it
+PROBE_RETRY_S = 1.0
+"""Seconds from a refused probe to the next one."""
+PROBE_TIMEOUT_S = 10.0
+MAX_REFUSALS = 3
+"""After so many refused probes in a row, the broker is started again."""
+MAX_SLOW_PROBES = 20
+"""After so many probes in a row without an answer, 3 to 5 minutes, the broker is started again.
+
+A loaded machine answers late, and a restart would cost every client its session.
+"""
+START_TIMEOUT_S = 30.0
+"""The child process is a Python interpreter, which starts slowly while a small machine boots."""
+_PORT_CHOICES = 3
+"""Attempts: another program may take a free port before the broker does."""
 
 _ROUTER = """\
 id = 0
@@ -46,29 +62,50 @@ max_inflight_count = 100
 dynamic_filters = true
 """
 
-# MQTT 3.1.1 section 3.1: clean session, keep-alive 5 s; and its acceptance, section 3.2.
-_CLIENT_ID = b"embedded-broker-probe"
-_CONNECT = b"\0\4MQTT\4\2\0\5" + len(_CLIENT_ID).to_bytes(2) + _CLIENT_ID
-_CONNECT = b"\x10" + len(_CONNECT).to_bytes() + _CONNECT
-_ACCEPTED = b"\x20\2\0\0"
-_DISCONNECT = b"\xe0\0"
-# RFC 6455 section 4.1, with the key of its example; then a binary frame masked by zeros, section 5.2.
-_UPGRADE = (
-    b"GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: mqtt\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-
 
 class BrokerError(OSError):
     """The embedded broker did not start."""
 
 
-class EmbeddedBroker:
-    """A broker without access control, so on loopback unless told otherwise.
+class ProbeResult(Enum):
+    """The answer of the broker to a client of ours that connects."""
 
-    MQTT 3.1.1 alone, on `port` and, in a WebSocket, on `websocket_port`. rumqttd has MQTT 5 on a further listener, and
-    we leave it off: one publish with properties from there to a 3.1.1 subscriber kills rumqttd 0.20's 3.1.1 listener.
-    0 means any free port; the real ones are known after `start()`.
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    """The connection is refused, or closed without an acceptance."""
+    SLOW = "slow"
+    """No answer within PROBE_TIMEOUT_S."""
+
+
+class BrokerHealth:
+    """The judgement about a broker whose process lives, by its probes.
+
+    Two clients in a row with an id that rumqttd 0.20 dislikes leave a listener that hangs up on every client.
+    """
+
+    def __init__(self) -> None:
+        self.refusals = 0
+        """Refused probes in a row."""
+        self.slow = 0
+        """Probes in a row without an answer."""
+
+    def fault(self, result: ProbeResult) -> str | None:
+        """Counts the result of a probe. Returns the reason to start the broker again, None if there is none."""
+        self.refusals = self.refusals + 1 if result is ProbeResult.REFUSED else 0
+        self.slow = self.slow + 1 if result is ProbeResult.SLOW else 0
+        if self.refusals >= MAX_REFUSALS:
+            return "refuses clients"
+        if self.slow >= MAX_SLOW_PROBES:
+            return "has not answered for minutes"
+        return None
+
+
+class EmbeddedBroker:
+    """A broker without access control, by default on loopback only.
+
+    It speaks MQTT 3.1.1 on `port` and, inside WebSockets, on `websocket_port`. rumqttd's MQTT 5 listener stays off: one
+    publish with properties from there to a 3.1.1 subscriber kills rumqttd 0.20's 3.1.1 listener. Port 0 means any free
+    port; the real ones are known after `start()`.
     """
 
     def __init__(self, *, host: str = "127.0.0.1", port: int = 0, websocket_port: int = 0) -> None:
@@ -79,26 +116,26 @@ class EmbeddedBroker:
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.restarts = 0
-        # A cancelled start goes on in its thread: whoever stops waits for it, and no child is left behind.
+        # A cancelled start goes on in its thread: `stop` waits for it, so that no child process is left.
         self._lock = threading.RLock()
 
     @property
     def url(self) -> BrokerUrl:
-        """The TCP listener."""
+        """URL of the TCP listener."""
         return BrokerUrl("mqtt", self.host, self.port)
 
     @property
     def websocket_url(self) -> str:
-        """The WebSocket listener, for browsers on this machine."""
+        """URL of the WebSocket listener, for browsers on this machine."""
         return f"ws://{self.host}:{self.websocket_port}/mqtt"
 
     @property
     def running(self) -> bool:
-        """Whether the child process lives."""
+        """True if the child process lives."""
         return self._broker is not None and self._broker.is_running
 
     async def start(self) -> None:
-        """Returns once all listeners take connections; BrokerError when they do not, for example on a taken port."""
+        """Returns when all listeners accept connections. Raises BrokerError if one cannot, e.g. on a used port."""
         await asyncio.to_thread(self._start)
         self._watcher = asyncio.create_task(self._watch(), name="embedded broker")
 
@@ -110,35 +147,53 @@ class EmbeddedBroker:
         await asyncio.to_thread(self._stop)
 
     async def _watch(self) -> None:
-        """Two clients in a row with an id that rumqttd 0.20 dislikes leave a listener that takes nobody any more."""
+        health = BrokerHealth()
         while True:
-            await asyncio.sleep(PROBE_INTERVAL_S)
-            if await self._takes_clients():
+            await asyncio.sleep(PROBE_RETRY_S if health.refusals else PROBE_INTERVAL_S)
+            fault = health.fault(await self._probe()) if self.running else "has ended"
+            if health.slow == 1:
+                log.warning("the embedded broker answers slowly; this machine may be overloaded")
+            if fault is None:
                 continue
-            log.error("the embedded broker takes no clients any more: starting it again")
+            log.error("the embedded broker %s: starting it again", fault)
             self.restarts += 1
+            health = BrokerHealth()
             await asyncio.to_thread(self._stop)
             try:
                 await asyncio.to_thread(self._start)
             except BrokerError as error:
                 log.error("%s", error)
 
-    async def _takes_clients(self) -> bool:
-        try:
-            async with asyncio.timeout(PROBE_TIMEOUT_S):
-                return await _probe(self.host, self.port) and await _probe_websocket(self.host, self.websocket_port)
-        except (OSError, EOFError, asyncio.LimitOverrunError):
-            return False
+    async def _probe(self) -> ProbeResult:
+        """Connects a client to each listener. Returns the result of the first that does not accept it."""
+        listeners: tuple[tuple[Literal["tcp", "websockets"], int], ...]
+        listeners = ("tcp", self.port), ("websockets", self.websocket_port)
+        for transport, port in listeners:
+            client = MqttClient(
+                self.host,
+                port,
+                identifier=f"embedded-broker-probe-{transport}",
+                protocol=ProtocolVersion.V311,
+                transport=transport,
+                websocket_path="/mqtt",
+                timeout=PROBE_TIMEOUT_S,
+            )
+            try:
+                async with client:
+                    pass
+            except MqttError as error:  # of a time-out, aiomqtt leaves nothing but the context
+                return ProbeResult.SLOW if isinstance(error.__context__, TimeoutError) else ProbeResult.REFUSED
+        return ProbeResult.ACCEPTED
 
     def _start(self) -> None:
         fixed = self.port, self.websocket_port
-        for choice in range(_CHOICES):
-            ports = _choose(self.host, fixed)
+        for choice in range(_PORT_CHOICES):
+            ports = _choose_ports(self.host, fixed)
             try:
                 self._launch(ports)
             except (OSError, RuntimeError, ValueError) as error:
                 self._stop()
-                if all(fixed) or choice == _CHOICES - 1:
+                if all(fixed) or choice == _PORT_CHOICES - 1:
                     raise BrokerError(f"the embedded broker did not start on {self.host}: {error}") from error
             else:
                 self.port, self.websocket_port = ports
@@ -153,7 +208,7 @@ class EmbeddedBroker:
             self._broker.start(timeout=START_TIMEOUT_S)
 
     def _listener(self, protocol: str, port: int) -> str:
-        return _LISTENER.format(protocol=protocol, address=f"{self.host}:{port}", max_payload=MAX_PAYLOAD)
+        return _LISTENER.format(protocol=protocol, address=f"{self.host}:{port}", max_payload=MAX_PAYLOAD_BYTES)
 
     def _stop(self) -> None:
         with self._lock:
@@ -164,35 +219,7 @@ class EmbeddedBroker:
             self._broker = self._directory = None
 
 
-def _choose(host: str, fixed: tuple[int, int]) -> tuple[int, int]:
-    """The fixed ports, and free ones for the zeros: both held at once, so that they differ."""
+def _choose_ports(host: str, fixed: tuple[int, int]) -> tuple[int, int]:
+    """Returns the fixed ports, with a free one for each 0: both are held at once, so that they differ."""
     with socket.create_server((host, 0)) as one, socket.create_server((host, 0)) as other:
         return fixed[0] or one.getsockname()[1], fixed[1] or other.getsockname()[1]
-
-
-async def _probe(host: str, port: int) -> bool:
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        writer.write(_CONNECT)
-        accepted = await reader.readexactly(len(_ACCEPTED)) == _ACCEPTED
-        writer.write(_DISCONNECT)
-        return accepted
-    finally:
-        writer.close()
-
-
-async def _probe_websocket(host: str, port: int) -> bool:
-    reader, writer = await asyncio.open_connection(host, port)
-    try:
-        writer.write(_UPGRADE)
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(_masked(_CONNECT))
-        accepted = await reader.readexactly(2 + len(_ACCEPTED)) == b"\x82\4" + _ACCEPTED
-        writer.write(_masked(_DISCONNECT))
-        return accepted
-    finally:
-        writer.close()
-
-
-def _masked(payload: bytes) -> bytes:
-    return bytes((0x82, 0x80 | len(payload))) + bytes(4) + payload

@@ -1,6 +1,7 @@
 """The embedded broker: that rumqttd, configured by us, does for BrokerLink and browsers what mosquitto does."""
 
 import asyncio
+import signal
 import socket
 from collections.abc import AsyncIterator
 from typing import Any
@@ -8,7 +9,14 @@ from typing import Any
 import pytest
 
 from sfu.signaling.broker_url import BrokerUrl
-from sfu.signaling.embedded_broker import BrokerError, EmbeddedBroker
+from sfu.signaling.embedded_broker import (
+    MAX_REFUSALS,
+    MAX_SLOW_PROBES,
+    BrokerError,
+    BrokerHealth,
+    EmbeddedBroker,
+    ProbeResult,
+)
 from sfu.signaling.link import ANSWER_TIMEOUT_S, Incoming
 from tests.helpers.brokers import Proxy
 from tests.helpers.waiting import PATIENCE_S, until
@@ -127,6 +135,7 @@ async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_INTERVAL_S", 0.2)
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_RETRY_S", 0.1)
     broker = EmbeddedBroker()
     await broker.start()
     url = listeners(broker)[name]
@@ -141,16 +150,63 @@ async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
     await broker.stop()
 
 
+def send_signal(broker: EmbeddedBroker, number: signal.Signals) -> None:
+    assert broker._broker is not None
+    assert broker._broker._process is not None
+    broker._broker._process.send_signal(number)
+
+
 async def test_a_killed_child_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_INTERVAL_S", 0.2)
     broker = EmbeddedBroker()
     await broker.start()
-    assert broker._broker is not None
-    broker._broker.stop()
-    await until(lambda: broker.restarts)
-    async with running(broker.url):
-        assert broker.restarts == 1
+    async with running(broker.url) as (link, _):
+        send_signal(broker, signal.SIGKILL)
+        await until(lambda: broker.restarts and link.counters["connects"] == 2)
+    assert broker.restarts == 1
     await broker.stop()
+
+
+async def test_a_slow_child_is_left_alone_and_its_clients_stay(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_INTERVAL_S", 0.1)
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_TIMEOUT_S", 0.3)
+    broker = EmbeddedBroker()
+    await broker.start()
+    async with observer(broker.url) as (link, heard):
+        send_signal(broker, signal.SIGSTOP)
+        await until(lambda: "answers slowly" in caplog.text)
+        await asyncio.sleep(2)
+        send_signal(broker, signal.SIGCONT)
+        link.publish("sfu/after", b"still here")
+        await until(lambda: heard.payloads == [b"still here"])
+        assert broker.restarts == 0
+        assert (link.counters["connects"], link.counters["losses"]) == (1, 0)
+    assert caplog.text.count("answers slowly") == 1
+    await broker.stop()
+
+
+async def test_a_child_that_never_answers_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"PROBE_INTERVAL_S": 0.1, "PROBE_TIMEOUT_S": 0.3, "MAX_SLOW_PROBES": 4}.items():
+        monkeypatch.setattr(f"sfu.signaling.embedded_broker.{name}", value)
+    broker = EmbeddedBroker()
+    await broker.start()
+    send_signal(broker, signal.SIGSTOP)
+    await until(lambda: broker.restarts)
+    monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_TIMEOUT_S", PATIENCE_S)
+    async with running(broker.url):
+        assert broker.running
+    await broker.stop()
+
+
+def test_one_answer_pardons_all_probes_before_it() -> None:
+    health = BrokerHealth()
+    for _ in range(3):
+        assert [health.fault(ProbeResult.REFUSED) for _ in range(MAX_REFUSALS - 1)] == [None] * (MAX_REFUSALS - 1)
+        assert health.fault(ProbeResult.ACCEPTED) is None
+        assert [health.fault(ProbeResult.SLOW) for _ in range(MAX_SLOW_PROBES - 1)] == [None] * (MAX_SLOW_PROBES - 1)
+        assert health.fault(ProbeResult.ACCEPTED) is None
 
 
 async def test_a_healthy_broker_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
