@@ -11,6 +11,7 @@ from typing import Final
 
 from sfu import settings
 from sfu.clients.publish import publish
+from sfu.runner import wait_for_stop
 from sfu.service import Service
 
 ROOM: Final = "demo"
@@ -54,7 +55,7 @@ async def run_demo(
             say(f"room {ROOM} on {service.broker_url}")
             if record:
                 say(f"recordings in {service.recordings.store.directory.absolute()}")
-            await _until(stop, seconds)
+            await wait_for_stop(stop, seconds)
         finally:
             ending.set()
     return 0
@@ -71,11 +72,3 @@ async def _live(service: Service, cameras: int) -> bool:
     except TimeoutError:
         return False
     return True
-
-
-async def _until(stop: asyncio.Event, seconds: float | None) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

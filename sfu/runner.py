@@ -48,3 +48,13 @@ async def _until_told(work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return await work(stop)
+
+
+async def wait_for_stop(stop: asyncio.Event, seconds: float | None) -> bool:
+    """Waits until `stop` is set, at most `seconds` (None: without a limit); returns True if it was set."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return False
+    return True

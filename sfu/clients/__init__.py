@@ -1,11 +1,20 @@
-"""Client peers of our own: cameras and headless viewers that speak the contract like anybody else.
+"""Client peers: cameras and viewers without a screen that speak the same protocol as any other client.
 
-Never reaches into the server: all they know of it comes over the broker and the transport.
+Owns `sfu publish` and `sfu view`. Never reaches into the server: peers know it from the broker and the transport only.
 
-    client attempt             on a leaf for as long as told; one session from offer to end
-    publish outgoing           a source's frames, paced, as RTP with sender reports
-    view figures               what arrives, in figures
-    source tracks handover     inputs by PyAV, read in a thread, passed through or encoded once
-    pattern encode             cameras made here
-    frames packetize           the shapes of media between them (pure)
+    peer                  a client that stays connected
+    attempt               one session, from offer to end
+    publish               `sfu publish`: sends a source's frames at their time
+    outgoing              one outgoing RTP stream and its sender reports (pure)
+    view                  `sfu view`: receives and measures
+    slot_stats            statistics of one slot (pure)
+    sequence_counter      lost, reordered and duplicated packets (pure)
+    histogram             quantiles of durations (pure)
+    source                files, RTSP cameras and devices, read by PyAV in a thread
+    input_tracks          one track of an input: passed through, or encoded once
+    frame_queue           frames from the thread to asyncio
+    pattern               generated test cameras
+    encode                H.264 and Opus encoders
+    frames                the values that a source yields (pure)
+    packetize             frames to RTP payloads (pure)
 """

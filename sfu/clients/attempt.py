@@ -1,13 +1,15 @@
-"""One attempt of a peer to be connected: one session, one transport, one end.
+"""One attempt of a peer to connect: one session on one transport, from the first offer to the end.
 
-Owns the session's id, ICE credentials and offers. Never retries (that is `client`) and never knows the broker.
+Owns the session's id, ICE credentials and offers, and repeats an offer that is not answered. Never starts another
+attempt (`peer` does) and never knows the broker.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,76 +20,78 @@ from sfu.rtc.sdp.description import Description, Local, OfferSection, SdpError
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_offer
 from sfu.rtc.transport import Certificate, Transport, TransportState
-from sfu.signaling.bodies import Answer, Body, Bye, ErrorCode, ErrorNotice, Tracks
+from sfu.signaling.bodies import Answer, Body, Bye, ErrorCode, ErrorNotice, Offer, Tracks
 
-_HOPELESS = frozenset(
+_PERMANENT = frozenset(
     (ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS, ErrorCode.CODEC, ErrorCode.TOO_LARGE)
 )
-"""Codes that the same offer would only get again."""
+"""Error codes that the same offer would get again."""
 
-
-_LAST_WORDS = 1.0
-"""Seconds from a transport's end until nothing more is expected to be said about it."""
+_REASON_WAIT_S = 1.0
+"""Time after a transport's end in which the broker may still deliver the server's reason for it."""
 
 
 class PeerListener(Protocol):
-    """Who a peer works for. All are called on the event loop, must return at once and must not raise."""
+    """Receiver of a peer's events. Methods run on the event loop, must return at once and must not raise."""
 
     def on_answer(self, answer: Description) -> None:
-        """The server's answer to a new session, before any media, and again to each further offer."""
+        """Takes the server's answer: the first one before any media, then one for each further offer."""
 
     def on_up(self) -> None:
-        """Media can flow."""
+        """Learns that media can flow."""
 
     def on_down(self, reason: str) -> None:
-        """A session ended, or never came up; the next attempt follows by itself."""
+        """Learns that a session ended or did not connect. The peer tries again by itself."""
 
     def on_rtp(self, data: bytes) -> None:
-        """A decrypted RTP packet."""
+        """Takes one decrypted RTP packet."""
 
     def on_rtcp(self, data: bytes) -> None:
-        """A decrypted RTCP compound."""
+        """Takes one decrypted RTCP compound packet."""
 
     def on_tracks(self, tracks: Tracks) -> None:
-        """What each slot shows now."""
+        """Takes the list of sources that the slots show now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What all peers of a process have in common: the certificate, and the addresses that candidates name."""
+    """Properties that all peers of a process share: the certificate, and the IP addresses in ICE candidates."""
 
     certificate: Certificate
     announce: tuple[str, ...]
 
     @classmethod
     def new(cls, *, announce: Sequence[str] = ()) -> Host:
-        """A fresh certificate; `announce` are the machine's own addresses unless given."""
+        """Makes a certificate. `announce`: IP addresses for candidates, by default those of this machine."""
         return cls(Certificate.generate(), tuple(announce) or host_addresses())
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """How an attempt ended. `code`: the error code or reason when another attempt would end the same way."""
+    """End of an attempt. `code`: error code or bye reason if another attempt would end the same way, else None."""
 
     reason: str
     retry_after: float | None = None
+    """Seconds that the server asks to wait."""
     code: str | None = None
-    told: bool = False
-    """The server said so itself: it needs no bye."""
+    by_server: bool = False
+    """True if the server itself ended the session, so that it needs no bye."""
 
 
 class Attempt:
-    """From the first offer to the end. `settled`: the offer needs no repeating; `over`: how it ended.
+    """One session with its transport. `over` is its end.
 
-    Each has a UDP port of its own: a server with one port tells its peers apart by their addresses alone.
+    Each has a UDP port of its own, since a server with a single port recognises its peers by their addresses.
     """
 
     def __init__(self, host: Host, port: UdpPort, sections: Sequence[OfferSection], listener: PeerListener) -> None:
         loop = asyncio.get_running_loop()
         self.session = secrets.token_hex(16)
-        self.settled = asyncio.Event()
         self.over: asyncio.Future[AttemptEnd] = loop.create_future()
         self.up_since: float | None = None
+        """Loop time of the connection; None before."""
+        self._settled = asyncio.Event()
+        """Set while the latest offer needs no further copy."""
         self._answered = False
         self._id = secrets.randbits(62)
         self._version = 0
@@ -115,16 +119,35 @@ class Attempt:
 
     @classmethod
     async def open(cls, host: Host, sections: Sequence[OfferSection], listener: PeerListener) -> Attempt:
-        """With a free UDP port. OSError when there is none."""
+        """Makes an attempt on a free UDP port. Raises OSError if there is none."""
         return cls(host, await UdpPort.open(), sections, listener)
 
     @property
     def up(self) -> bool:
-        """Whether media can flow."""
+        """Returns True if media can flow."""
         return self.transport.state is TransportState.CONNECTED
 
-    async def offer(self) -> str:
-        """The complete offer: whatever candidates there are, none follow."""
+    @property
+    def settled(self) -> bool:
+        """Returns True if the latest offer was answered, or the attempt is over."""
+        return self._settled.is_set()
+
+    async def negotiate(self, send: Callable[[Offer], None], waits: Sequence[float]) -> bool:
+        """Sends an offer through `send`, again after each of `waits` (seconds); returns False if nobody answers.
+
+        Returns True as soon as the offer is answered or the attempt is over.
+        """
+        offer = Offer(await self._offer())
+        for wait in waits:
+            send(offer)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._settled.wait()
+                    return True
+        return False
+
+    async def _offer(self) -> str:
+        """Returns an SDP offer with all candidates: none are trickled later."""
         agent = self.transport.agent
         if not self._version:
             await agent.gather()
@@ -133,24 +156,25 @@ class Attempt:
         return write_offer(self._sections, local, session_id=self._id, version=self._version)
 
     def renegotiate(self, sections: Sequence[OfferSection]) -> None:
-        """The next offer has these sections, and is to be answered too; those there are stay in front."""
+        """Puts these sections into the next offer. The sections of the session so far must come first."""
         self._sections = sections
         if not self.over.done():
-            self.settled.clear()
+            self._settled.clear()
 
-    def hear(self, body: Body) -> None:
-        """A message of this session from the server."""
+    def on_message(self, body: Body) -> None:
+        """Handles one message of this session from the server."""
         match body:
             case Answer():
                 self._take_answer(body.sdp)
             case Tracks():
                 self._listener.on_tracks(body)
             case Bye(reason):
-                # whoever has taken our place would be thrown out by our coming back, and so on for ever
-                self.end(AttemptEnd(f"bye: {reason}", code="replaced" if reason == "replaced" else None, told=True))
+                # Coming back would disconnect the peer that replaced us; it would come back too, without an end.
+                code = "replaced" if reason == "replaced" else None
+                self.end(AttemptEnd(f"bye: {reason}", code=code, by_server=True))
             case ErrorNotice() if not self.up:
-                code = body.code if body.code in _HOPELESS else None
-                self.end(AttemptEnd(f"{body.code}: {body.message}", body.retry_after, code, told=True))
+                code = body.code if body.code in _PERMANENT else None
+                self.end(AttemptEnd(f"{body.code}: {body.message}", body.retry_after, code, by_server=True))
             case _:
                 return
 
@@ -158,24 +182,24 @@ class Attempt:
         """Ends the attempt, unless it has ended."""
         if not self.over.done():
             self.over.set_result(end)
-            self.settled.set()
+            self._settled.set()
 
     async def close(self) -> None:
-        """Ends transport and port."""
+        """Closes the transport and the port."""
         await self.transport.close()
         self._port.close()
 
     def _take_answer(self, text: str) -> None:
-        if self.settled.is_set():
+        if self._settled.is_set():
             return
         try:
             answer = parse_description(text)
         except SdpError as error:
-            self.end(AttemptEnd(f"answer not understood: {error.message}"))
+            self.end(AttemptEnd(f"invalid answer: {error.message}"))
             return
         if self._answered and len(answer.sections) < len(self._sections):
-            return  # to an earlier offer, which was sent twice
-        self.settled.set()
+            return  # a second answer to an earlier offer, of which two copies were sent
+        self._settled.set()
         self._listener.on_answer(answer)
         if self._answered:
             return
@@ -187,9 +211,9 @@ class Attempt:
             self.transport.agent.add_candidate(None)
 
     def _on_closed(self, reason: str) -> None:
-        """The server's own words on why, if there are any, come by the broker and may take longer than DTLS's."""
+        """Ends the attempt a little later: the server's own reason comes by the broker, often after DTLS's end."""
         end = AttemptEnd(f"transport closed: {reason}")
-        asyncio.get_running_loop().call_later(_LAST_WORDS, self.end, end)
+        asyncio.get_running_loop().call_later(_REASON_WAIT_S, self.end, end)
 
     def _on_connected(self) -> None:
         self.up_since = asyncio.get_running_loop().time()

@@ -1,7 +1,7 @@
-"""Media that WebRTC cannot carry as it is -> H.264 constrained baseline and Opus, encoded once.
+"""Encoders to H.264 constrained baseline and Opus, for media that WebRTC cannot carry as it is.
 
-Owns the encoders' settings. Blocking: callers run it in a thread. Media time goes in and out as seconds, so that
-an encoder outlives a looped input's passes.
+Owns the encoders' settings. Blocking: callers run it in a thread. Media time goes in and out in seconds, so that one
+encoder serves all passes over a looped input.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from sfu.clients.frames import AUDIO_CLOCK, VIDEO_CLOCK
 
 MAX_WIDTH, MAX_HEIGHT = 1920, 1080
 OPUS_SAMPLES = 960
-"""20 ms at 48 kHz, what every WebRTC endpoint expects."""
+"""20 ms at 48 kHz: the packet length that every WebRTC endpoint expects."""
 _BITS_PER_PIXEL = 0.1
 
 
 def fitted(width: int, height: int) -> tuple[int, int]:
-    """The picture's size shrunk into 1920x1080 with its shape kept, both sides even as 4:2:0 needs."""
+    """Returns (width, height) scaled down to fit 1920x1080, same aspect ratio, both even as 4:2:0 requires."""
     scale = min(1.0, MAX_WIDTH / max(width, 1), MAX_HEIGHT / max(height, 1))
     return max(2, round(width * scale / 2) * 2), max(2, round(height * scale / 2) * 2)
 
 
 class VideoEncoder:
-    """H.264 constrained baseline without delay; a key frame at least every `key_interval` seconds of media time."""
+    """An H.264 constrained baseline encoder without delay.
+
+    Makes a key frame at least every `key_interval` seconds of media time.
+    """
 
     def __init__(
         self,
@@ -42,9 +45,9 @@ class VideoEncoder:
         buffer_seconds: float = 1.0,
         one_slice: bool = False,
     ) -> None:
-        """`bit_rate` in bit/s; without one, 0.1 bit a pixel. `buffer_seconds` of it bound the largest key frame.
+        """`bit_rate` in bit/s, by default 0.1 bit per pixel; a key frame is at most `buffer_seconds` of it.
 
-        `one_slice`: each picture is one NAL unit, as from a camera's chip, not one for each core of this machine.
+        `one_slice`: each picture is one NAL unit, as camera chips make it, instead of one for each core.
         """
         self._key_interval = key_interval
         self._key_due: float | None = None
@@ -60,7 +63,7 @@ class VideoEncoder:
             "tune": "zerolatency",
             "profile": "baseline",
             "forced-idr": "1",
-            # key frames are placed by media time below: inputs of varying rate would stretch a count of pictures
+            # `encode` places key frames by media time: a count of pictures would not suit inputs of varying rate
             "g": "100000",
             "sc_threshold": "0",
             "maxrate": str(bit_rate),
@@ -75,7 +78,7 @@ class VideoEncoder:
         self._key_due = None
 
     def encode(self, frame: av.VideoFrame, seconds: float) -> Iterator[tuple[float, bytes, bool]]:
-        """One picture in; (seconds, Annex B access unit, key frame) out."""
+        """Encodes one picture; yields (seconds, Annex B access unit, True if a key frame)."""
         picture = frame.reformat(width=self._context.width, height=self._context.height, format="yuv420p")
         picture.pts = round(seconds * VIDEO_CLOCK)
         picture.time_base = self._context.time_base
@@ -89,7 +92,7 @@ class VideoEncoder:
 
 
 class AudioEncoder:
-    """Opus, 48 kHz stereo, packets of 20 ms, whatever rate and layout come in."""
+    """An encoder of any sample rate and layout to Opus: 48 kHz, stereo, packets of 20 ms."""
 
     def __init__(self, *, bit_rate: int = 64_000) -> None:
         self._resampler = AudioResampler(format="s16", layout="stereo", rate=AUDIO_CLOCK, frame_size=OPUS_SAMPLES)
@@ -102,7 +105,7 @@ class AudioEncoder:
         self._context = context
 
     def encode(self, frame: av.AudioFrame, seconds: float) -> Iterator[tuple[float, bytes, bool]]:
-        """Samples in; (seconds, Opus packet, True) out, none or several at a time."""
+        """Encodes samples; yields no, one or several (seconds, Opus packet, True)."""
         frame.pts = round(seconds * frame.sample_rate)
         frame.time_base = Fraction(1, frame.sample_rate)
         for resampled in self._resampler.resample(frame):

@@ -1,4 +1,7 @@
-"""Frames from a reading thread to asyncio, in order and bounded. Knows no inputs and no network."""
+"""The way of frames from a reading thread to an asyncio task, bounded and in order.
+
+Owns the queue and the sorting of frames by media time. Never knows inputs or the network.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from collections.abc import AsyncIterator, Iterator
 from sfu.clients.frames import Frame, SourceError
 
 CAPACITY = 64
-"""Frames between thread and task: about a second of one camera."""
+"""Frames that wait between thread and task: about a second of one camera."""
+_STOP_CHECK_S = 0.2
+"""Interval at which a blocked thread looks if it should stop."""
 
 
 class FrameQueue:
-    """From one thread to one task: the thread blocks when the task falls `CAPACITY` frames behind."""
+    """A queue from one thread to one task. The thread blocks while the task is `CAPACITY` frames behind."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
         self._loop = loop
@@ -23,14 +28,14 @@ class FrameQueue:
         self._queue: asyncio.Queue[Frame | SourceError | None] = asyncio.Queue()
 
     def put(self, frame: Frame) -> bool:
-        """Called by the thread; False when nobody wants more."""
-        while not self._room.acquire(timeout=0.2):
+        """Adds a frame; returns False when the reader has stopped. Called by the thread."""
+        while not self._room.acquire(timeout=_STOP_CHECK_S):
             if self._stop.is_set():
                 return False
         return not self._stop.is_set() and self._call(frame)
 
     def end(self, fault: SourceError | None) -> None:
-        """Called by the thread, once, last."""
+        """Ends the iteration, with `fault` if there is one. Called by the thread, once, as its last call."""
         self._call(fault)
 
     def _call(self, item: Frame | SourceError | None) -> bool:
@@ -49,7 +54,7 @@ class FrameQueue:
 
 
 def in_order(frames: Iterator[Frame], window: float) -> Iterator[Frame]:
-    """Frames sorted by media time across `window` seconds of disorder between tracks."""
+    """Yields frames sorted by media time; tracks may be up to `window` seconds apart in the input."""
     held: list[tuple[float, int, Frame]] = []
     newest = float("-inf")
     for number, frame in enumerate(frames):
@@ -62,14 +67,15 @@ def in_order(frames: Iterator[Frame], window: float) -> Iterator[Frame]:
 
 
 class PassEnd:
-    """Where one pass over an input ends: the last frame of the longer track, plus that track's frame period."""
+    """The end of one pass over an input: the last frame of the longer track plus that track's frame period."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        """Media time of the end."""
         self._last: dict[int, float] = {}
 
     def seen(self, frame: Frame) -> None:
-        """Each frame of the pass, in order."""
+        """Takes each frame of the pass into account, in order."""
         period = frame.seconds - self._last.get(frame.track, frame.seconds)
         self._last[frame.track] = frame.seconds
         self.seconds = max(self.seconds, frame.seconds + period)

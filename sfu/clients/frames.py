@@ -1,4 +1,7 @@
-"""What a source is: tracks of encoded frames on one media clock. Owns the shapes; never reads, encodes or sends."""
+"""The interface of a media source: tracks of encoded frames on one media clock.
+
+Owns the types. Never reads, encodes or sends.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ VP9 = Codec("VP9", VIDEO_CLOCK, 1, 98, (("profile-id", "0"),), ("nack pli", "ccm
 
 
 def h264(profile_level_id: str = "42e01f") -> Codec:
-    """H.264 as our peers send it: packetization-mode 1, the profile that the stream says it has."""
+    """Returns H.264 in packetization-mode 1 (RFC 6184), with the given profile and level."""
     parameters = (
         ("level-asymmetry-allowed", "1"),
         ("packetization-mode", "1"),
@@ -27,14 +30,14 @@ def h264(profile_level_id: str = "42e01f") -> Codec:
 
 
 class SourceError(Exception):
-    """An input that cannot be opened, has nothing to send, or ended in a fault; the message is for people."""
+    """An input cannot be opened, has nothing to send, or failed while it was read. The message is for users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One encoded picture, or one packet of sound.
+    """One encoded picture or one packet of sound.
 
-    `seconds` is its media time: both tracks of a source share the origin, and it grows for as long as the source runs.
+    `seconds` is its media time. Both tracks of a source share the origin; time never restarts while the source runs.
     """
 
     track: int
@@ -45,7 +48,7 @@ class Frame:
 
 @dataclass(slots=True)
 class SourceCounters:
-    """What a source saw, always on. `requests_ignored`: key frames asked of a track that is not encoded here."""
+    """Counters of a source. `requests_ignored`: key frame requests for a track that is not encoded here."""
 
     frames: int = 0
     passes: int = 0
@@ -55,25 +58,25 @@ class SourceCounters:
 
 
 class MediaSource(Protocol):
-    """A camera's insides. Opened with its tracks known; frames flow once somebody iterates."""
+    """The media of one camera. Its tracks are known from the start; frames flow once `frames` is iterated."""
 
     @property
     def codecs(self) -> tuple[Codec, ...]:
-        """One per track; `Frame.track` is the index."""
+        """Returns one codec per track; `Frame.track` is the index."""
         ...
 
     live: bool
-    """True: frames come when they happen. False: they come as fast as they are taken; the taker paces them."""
+    """True: frames come in real time. False: they come as fast as they are read, and the reader paces them."""
     counters: SourceCounters
 
     def frames(self) -> AsyncIterator[Frame]:
-        """Frames of all tracks in the order they are due; ends with the input; raises SourceError."""
+        """Yields the frames of all tracks in the order they are due, to the end of the input. Raises SourceError."""
         ...
 
     def request_key_frame(self) -> None:
-        """The next picture should be a key frame, where that is in this source's hands. Never raises, never waits."""
+        """Makes the next picture a key frame if this source encodes it. Never raises and never waits."""
         ...
 
     async def close(self) -> None:
-        """Ends what runs in the background. Idempotent."""
+        """Ends all background work. Idempotent."""
         ...

@@ -1,6 +1,6 @@
-"""One track of an input: demuxed packets -> frames that RTP can carry, untouched when they can go as they are.
+"""One track of an input: turns demuxed packets into frames that RTP can carry.
 
-Blocking work of the source's thread. Owns the decision between passing through and encoding once.
+Owns the choice between passing packets through unchanged and encoding them once. Blocking: runs in the source's thread.
 """
 
 from __future__ import annotations
@@ -25,32 +25,33 @@ from sfu.rtc.sdp.codec import Codec
 log = logging.getLogger(__name__)
 
 Encoded = tuple[float, bytes, bool]
-"""Seconds on the input's own clock, the frame, whether it is a key frame."""
+"""Seconds of media time, the frame, and True if it is a key frame."""
 
 _LEVEL_31_MACROBLOCKS = 3600
+"""Largest picture that H.264 level 3.1 allows: 1280x720."""
 
 
 class InputTrack(Protocol):
-    """What turns one stream's packets into frames; kept over an input's passes."""
+    """Converter of one stream's packets to frames. One object serves all passes over an input."""
 
     codec: Codec
     encoded_here: bool
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
-        """A new pass over the input, or the input opened anew: `stream` replaces the one before."""
+        """Starts a new pass over the input, or over the reopened input: `stream` replaces the previous one."""
         ...
 
     def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
-        """Frames out of a packet, `shift` seconds added; an empty packet (end of the pass) flushes decoders."""
+        """Yields the frames of a packet, `shift` seconds later. An empty packet (end of a pass) flushes decoders."""
         ...
 
     def request_key_frame(self) -> None:
-        """Heard only where pictures are encoded here. May be called from another thread."""
+        """Makes the next picture a key frame if it is encoded here. May be called from another thread."""
         ...
 
 
 class PassThrough:
-    """Packets that go out as they came in."""
+    """A track whose packets are sent unchanged."""
 
     encoded_here = False
 
@@ -72,7 +73,7 @@ class PassThrough:
         return
 
     def _seconds(self, packet: Packet[Stream]) -> float:
-        """Presentation time; elementary streams have none, their pictures are counted."""
+        """Returns the presentation time. Elementary streams have none: their pictures are counted."""
         self._count += 1
         if packet.pts is not None and packet.time_base is not None:
             return float(packet.pts * packet.time_base)
@@ -81,7 +82,7 @@ class PassThrough:
 
 
 class H264PassThrough(PassThrough):
-    """H.264 from any container as Annex B access units that carry their parameter sets."""
+    """An H.264 track of any container, sent as Annex B access units that contain their parameter sets."""
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
         """See `InputTrack`."""
@@ -100,7 +101,7 @@ class H264PassThrough(PassThrough):
 
 
 class EncodedVideo:
-    """Pictures decoded and encoded once to H.264."""
+    """A video track that is decoded and encoded once, to H.264."""
 
     encoded_here = True
 
@@ -131,7 +132,7 @@ class EncodedVideo:
 
 
 class EncodedAudio:
-    """Sound decoded and encoded once to Opus."""
+    """An audio track that is decoded and encoded once, to Opus."""
 
     codec = OPUS
     encoded_here = True
@@ -157,14 +158,17 @@ class EncodedAudio:
 
 
 def _decoded(packet: Packet[Stream]) -> list[object]:
-    """What the packet decodes to; a damaged one, as cameras send on bad links, decodes to nothing."""
+    """Returns the decoded pictures or samples of a packet; [] for a damaged packet, as cameras on bad links send."""
     with contextlib.suppress(av.error.InvalidDataError):
         return list(packet.decode())
     return []
 
 
 def video_track(stream: VideoStream) -> InputTrack:
-    """Passes through H.264 without B-frames, VP8 and VP9 in 8-bit 4:2:0; encodes everything else, and says why."""
+    """Returns a track that passes through H.264 without B-frames, VP8 and VP9 in 8-bit 4:2:0, and encodes all else.
+
+    Logs the reason for encoding.
+    """
     context = stream.codec_context
     name = context.codec.canonical_name
     if context.pix_fmt not in ("yuv420p", "yuvj420p"):
@@ -182,7 +186,7 @@ def video_track(stream: VideoStream) -> InputTrack:
 
 
 def audio_track(stream: AudioStream) -> InputTrack:
-    """Passes Opus through; encodes everything else."""
+    """Returns a track that passes Opus through and encodes all other codecs."""
     name = stream.codec_context.codec.canonical_name
     if name == "opus":
         return PassThrough(OPUS)
@@ -191,7 +195,10 @@ def audio_track(stream: AudioStream) -> InputTrack:
 
 
 def _profile_level_id(extradata: bytes) -> str:
-    """From an avcC box (ISO 14496-15 section 5.3.3.1) or an Annex B SPS; constrained baseline when neither says."""
+    """Returns `profile-level-id` from an avcC box (ISO 14496-15 section 5.3.3.1) or an Annex B SPS.
+
+    Constrained baseline level 3.1 if there is neither.
+    """
     if extradata[:1] == b"\x01" and len(extradata) >= 4:
         return extradata[1:4].hex()
     return ParameterSets(extradata).profile_level_id or "42e01f"

@@ -1,6 +1,7 @@
-"""The sending half of RTP: frames -> packets with their header extensions, and the sender reports that time them.
+"""The sending half of RTP: frames to packets with header extensions, and the sender reports that time them.
 
-Pure: `now` and wall time come in. Owns sequence numbers, media time and counts of one stream; never sends.
+Pure: `now` (any clock) and `wall` (seconds since 1970) are arguments. Owns sequence numbers, media time and counts of
+one stream. Never sends.
 """
 
 from __future__ import annotations
@@ -17,74 +18,90 @@ from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
 from sfu.units import ntp_time
 
 _HEADER = struct.Struct("!BBHII")
-_LATE = 1.0
+_RESTART_S = 1.0
+"""A media clock that is late by more than this starts again instead of catching up."""
+_CATCH_UP_FACTOR = 0.5
+_FALL_BACK_FACTOR = 0.001
+_SEND_TIMES = 1 << 24
+_SEND_TIME_UNIT_US = 1_000_000 / (1 << 18)
 
 
 def abs_send_time(wall: float) -> int:
-    """Seconds since 1970 as the extension's 24-bit number: NTP seconds modulo 64, in 1/2^18 s."""
+    """Returns the 24-bit value of the abs-send-time extension: NTP seconds modulo 64, in units of 1/2^18 s."""
     return ntp_time(wall) >> 14 & 0xFF_FFFF
 
 
+def send_time_delta(earlier: int, later: int) -> int:
+    """Returns the units from one abs-send-time to another, at most 32 s either way; negative if `later` is before."""
+    units = (later - earlier) % _SEND_TIMES
+    return units - _SEND_TIMES if units >= _SEND_TIMES // 2 else units
+
+
+def latency_us(sent: int, received: float) -> int:
+    """Returns the microseconds from an abs-send-time to `received` (seconds since 1970), at most 32 s either way."""
+    return round(send_time_delta(sent, abs_send_time(received)) * _SEND_TIME_UNIT_US)
+
+
 class MediaClock:
-    """Which media second it is now, one answer for all tracks of a source: what keeps lips and voice together."""
+    """The media time of a source. All its tracks share one clock, which keeps picture and sound in step."""
 
     def __init__(self, *, live: bool) -> None:
         self._live = live
         self._origin: float | None = None
 
     def due(self, seconds: float, now: float) -> float:
-        """When the frame of media time `seconds` is to be sent: now, if the source is live.
+        """Returns the time to send the frame of media time `seconds`: `now` if the source is live.
 
-        A clock that ran a second late (a suspended machine, a camera that stalled) moves on instead of catching up.
+        A clock that is late by more than a second (suspended machine, stalled camera) starts again at this frame.
         """
         origin = now - seconds
-        if self._origin is None or (late := origin - self._origin) > _LATE:
+        if self._origin is None or (late := origin - self._origin) > _RESTART_S:
             self._origin = origin
         elif self._live:
-            # towards the least delayed frames quickly, towards delayed ones (or a slow camera clock) slowly
-            self._origin += late * (0.5 if late < 0 else 0.001)
+            # quickly towards the least delayed frames, slowly towards delayed ones or a slow camera clock
+            self._origin += late * (_CATCH_UP_FACTOR if late < 0 else _FALL_BACK_FACTOR)
         return now if self._live else self._origin + seconds
 
     def seconds(self, now: float) -> float:
-        """The media time of `now`; 0 before the first frame."""
+        """Returns the media time at `now`; 0 before the first frame."""
         return 0.0 if self._origin is None else now - self._origin
 
 
 class OutgoingStream:
-    """One SSRC of ours."""
+    """One outgoing RTP stream (SSRC)."""
 
     def __init__(self, codec: Codec, *, mid: str, ssrc: int, sequence: int, offset: int) -> None:
-        """`sequence` and `offset` (media time at second 0, in ticks) are where the numbering starts (random)."""
+        """`sequence` and `offset` (RTP time at second 0) are the random start values of RFC 3550 section 5.1."""
         self.codec = codec
         self.mid = mid
         self.ssrc = ssrc
         self.packets = 0
         self.octets = 0
         self.wanted = False
-        """Whether the other side takes this stream."""
+        """True if the other side receives this stream."""
         self._sequence = sequence
         self._offset = offset
         self._payload_type = codec.payload_type
         self._extensions: Mapping[str, int] = {}
 
     def agree(self, payload_type: int, extensions: Mapping[str, int]) -> None:
-        """What the answer says: the payload type, and the header extensions (URI -> id) that may be sent."""
+        """Takes over the answer's payload type, and its header extensions as URI -> id."""
         self._payload_type = payload_type
         self._extensions = extensions
         self.wanted = True
 
     def refuse(self) -> None:
-        """The answer rejects this stream: nothing is to be sent."""
+        """Stops sending: the answer rejects this stream."""
         self.wanted = False
 
     def packetize(self, frame: Frame, wall: float) -> list[bytes]:
-        """The frame's RTP packets, to be sent at wall time `wall`; the marker as RFC 6184, 7741, 9628 and 7587 say."""
+        """Returns the frame's RTP packets, to be sent at `wall`. The marker follows RFC 6184, 7741, 9628 and 7587."""
         payloads = PAYLOADS[self.codec.name](frame.data)
         last = len(payloads) - 1 if self.codec.kind == "video" else -1
         return [self.packet(p, frame.seconds, wall, marker=number == last) for number, p in enumerate(payloads)]
 
     def packet(self, payload: bytes, seconds: float, wall: float, *, marker: bool) -> bytes:
-        """The next RTP packet: one payload of the frame of media time `seconds`, to be sent at `wall`."""
+        """Returns the next RTP packet: one payload of the frame of media time `seconds`, to be sent at `wall`."""
         block = self._extension_block(wall)
         second = self._payload_type | marker << 7
         header = _HEADER.pack(0x90 if block else 0x80, second, self._sequence, self._media_time(seconds), self.ssrc)
@@ -94,7 +111,7 @@ class OutgoingStream:
         return header + block + payload
 
     def report(self, seconds: float, wall: float, cname: str) -> bytes:
-        """SR and SDES saying that media time `seconds` was sampled at wall time `wall`."""
+        """Returns SR and SDES in which media time `seconds` corresponds to `wall`."""
         media_time, packets = self._media_time(seconds), self.packets & 0xFFFF_FFFF
         return sender_report(SenderReport(self.ssrc, ntp_time(wall), media_time, packets, self.octets), cname)
 

@@ -1,7 +1,7 @@
-"""Encoded pictures and sound -> RTP payloads (RFC 6184, 7741, 9628, 7587), and H.264 byte streams taken apart.
+"""Encoded pictures and sound to RTP payloads (RFC 6184, 7741, 9628, 7587), and H.264 byte streams to NAL units.
 
-Pure: bytes in, bytes out. Owns payload formats on the sending side only; headers, sequence numbers and pacing belong
-to `publish`.
+Pure: bytes in, bytes out. Owns the payload formats on the sending side. Never makes RTP headers (`outgoing` does) and
+never paces (`publish` does).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 
 MAX_PAYLOAD = 1200
-"""Bytes of one RTP payload: what remains of a 1280-byte IPv6 packet after IP, UDP, SRTP and header extensions."""
+"""Bytes of one RTP payload: a 1280-byte IPv6 packet less IP, UDP, SRTP and header extensions."""
 
 START_CODE = b"\x00\x00\x00\x01"
 
@@ -18,12 +18,12 @@ _IDR, _SPS, _PPS, _DELIMITER, _FILLER, _STAP_A, _FU_A = 5, 7, 8, 9, 12, 24, 28
 
 
 def nal_type(unit: bytes) -> int:
-    """The `nal_unit_type` of an H.264 NAL unit (RFC 6184 section 1.3); 0 for an empty one."""
+    """Returns the `nal_unit_type` of an H.264 NAL unit (RFC 6184 section 1.3); 0 for an empty one."""
     return unit[0] & 0x1F if unit else 0
 
 
 def nal_units(stream: bytes) -> list[bytes]:
-    """The NAL units of an Annex B byte stream, without start codes, access unit delimiters and filler."""
+    """Returns the NAL units of an Annex B byte stream, without start codes, access unit delimiters and filler."""
     units = []
     start = stream.find(b"\x00\x00\x01")
     while start >= 0:
@@ -36,26 +36,26 @@ def nal_units(stream: bytes) -> list[bytes]:
 
 
 def byte_stream(units: Iterable[bytes]) -> bytes:
-    """NAL units as an Annex B byte stream: the inverse of `nal_units`."""
+    """Returns NAL units as an Annex B byte stream: the inverse of `nal_units`."""
     return b"".join(START_CODE + unit for unit in units)
 
 
 class ParameterSets:
-    """Repeats SPS and PPS before each key frame that comes without them: a viewer may join at any of them."""
+    """The latest SPS and PPS of a stream, repeated before each key frame that has none: a viewer may join there."""
 
     def __init__(self, extradata: bytes = b"") -> None:
-        """`extradata`: the decoder configuration as Annex B, from where the container keeps it."""
+        """`extradata`: the container's decoder configuration, as Annex B."""
         self._sets: dict[int, bytes] = {}
         self._remember(nal_units(extradata))
 
     @property
     def profile_level_id(self) -> str | None:
-        """The six hex digits that SDP wants (RFC 6184 section 8.1), or None before a first SPS."""
+        """Returns SDP's six hex digits (RFC 6184 section 8.1), or None before the first SPS."""
         sps = self._sets.get(_SPS)
         return sps[1:4].hex() if sps is not None and len(sps) >= 4 else None
 
     def complete(self, access_unit: bytes) -> bytes:
-        """The access unit as it came, or, of an IDR, with its own or the last known parameter sets in front."""
+        """Returns the access unit; an IDR picture begins with its own or else the latest parameter sets."""
         units = nal_units(access_unit)
         self._remember(units)
         if any(nal_type(unit) == _IDR for unit in units):
@@ -70,7 +70,7 @@ class ParameterSets:
 
 
 def h264_payloads(access_unit: bytes) -> list[bytes]:
-    """One Annex B access unit -> payloads of packetization-mode 1: single NAL units, STAP-A, FU-A."""
+    """Returns the payloads of one Annex B access unit in packetization-mode 1: single NAL units, STAP-A, FU-A."""
     payloads: list[bytes] = []
     small: list[bytes] = []
     for unit in nal_units(access_unit):
@@ -87,7 +87,7 @@ def h264_payloads(access_unit: bytes) -> list[bytes]:
 
 
 def _aggregate(units: list[bytes]) -> bytes:
-    """Several NAL units as one STAP-A (RFC 6184 section 5.7.1); a lone one stays what it is."""
+    """Returns several NAL units as one STAP-A (RFC 6184 section 5.7.1), and a single one unchanged."""
     if len(units) == 1:
         return units[0]
     importance = max(unit[0] & 0x60 for unit in units)
@@ -95,7 +95,7 @@ def _aggregate(units: list[bytes]) -> bytes:
 
 
 def _fragments(unit: bytes) -> list[bytes]:
-    """A large NAL unit as FU-A fragments (RFC 6184 section 5.8), all but the last of equal size."""
+    """Returns a large NAL unit as FU-A fragments (RFC 6184 section 5.8), all but the last of equal size."""
     indicator, kind = unit[0] & 0xE0 | _FU_A, unit[0] & 0x1F
     size = MAX_PAYLOAD - 2
     payloads = []
@@ -107,13 +107,13 @@ def _fragments(unit: bytes) -> list[bytes]:
 
 
 def vp8_payloads(frame: bytes) -> list[bytes]:
-    """One VP8 frame -> payloads with the one-byte descriptor (RFC 7741 section 4.2)."""
+    """Returns the payloads of one VP8 frame, with the one-byte descriptor (RFC 7741 section 4.2)."""
     size = MAX_PAYLOAD - 1
     return [(b"\x00" if at else b"\x10") + frame[at : at + size] for at in range(0, len(frame), size)]
 
 
 def vp9_payloads(frame: bytes) -> list[bytes]:
-    """One VP9 frame -> payloads with the one-byte descriptor, no layers (RFC 9628 section 4.2)."""
+    """Returns the payloads of one VP9 frame, with the one-byte descriptor, no layers (RFC 9628 section 4.2)."""
     size = MAX_PAYLOAD - 1
     predicted = 0 if vp9_key_frame(frame) else 0x40
     payloads = []
@@ -124,7 +124,7 @@ def vp9_payloads(frame: bytes) -> list[bytes]:
 
 
 def vp9_key_frame(frame: bytes) -> bool:
-    """Whether a VP9 uncompressed header opens a key frame (bitstream specification section 6.2)."""
+    """Returns True if a VP9 uncompressed header starts a key frame (bitstream specification section 6.2)."""
     if not frame:
         return False
     reserved_bit = 1 if frame[0] & 0x30 == 0x30 else 0
@@ -133,7 +133,7 @@ def vp9_key_frame(frame: bytes) -> bool:
 
 
 def opus_payloads(packet: bytes) -> list[bytes]:
-    """One Opus packet is one payload (RFC 7587 section 4.2)."""
+    """Returns one Opus packet as one payload (RFC 7587 section 4.2)."""
     return [packet]
 
 
@@ -143,4 +143,4 @@ PAYLOADS: Mapping[str, Callable[[bytes], list[bytes]]] = {
     "VP9": vp9_payloads,
     "opus": opus_payloads,
 }
-"""By codec name: the codecs that a peer of ours can send."""
+"""Payload functions of the codecs that a peer can send, by codec name."""

@@ -1,13 +1,12 @@
-"""A client of any server that speaks the contract: on its leaf at the broker, with one transport, for as long as told.
+"""A client of any server that speaks this protocol: on its topic at the broker, with one session at a time.
 
-Owns when to offer, when to offer again and when to give up. Never knows what the media is. Losing the broker alone
-never touches a session that is up.
+Owns when to start a session, when to start the next one and when to give up. Never knows what the media is. A lost
+broker connection alone never ends a session that is up.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import random
 import secrets
@@ -18,22 +17,25 @@ from sfu.clients.attempt import Attempt, AttemptEnd, Host, PeerListener
 from sfu.rtc.sdp.description import OfferSection
 from sfu.signaling import messages
 from sfu.signaling.backoff import full_jitter
-from sfu.signaling.bodies import Body, Bye, ErrorCode, Offer, Select, SignalError
+from sfu.signaling.bodies import Body, Bye, ErrorCode, Select, SignalError
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.link import BrokerLink, Incoming
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Topics
 
-_OFFER_WAITS = (3.0, 3.0, 6.0, 8.0)
-"""Seconds to wait for the answer to each copy of an offer: sent at 0, 3, 6 and 12 s."""
-_STABLE = 10.0
-"""Seconds after which a session was a good one: the back-off starts anew."""
-_BACKOFF = (0.5, 30.0)
-_BROKER_PATIENCE = 10.0
+_OFFER_WAITS_S = (3.0, 3.0, 6.0, 8.0)
+"""Time to wait for the answer after each copy of an offer: copies are sent at 0, 3, 6 and 12 s."""
+_STABLE_S = 10.0
+"""A session that lasted this long was a good one: the back-off starts again."""
+_FIRST_BACKOFF_S = 0.5
+_LONGEST_BACKOFF_S = 30.0
+_SHORTEST_BACKOFF_S = 0.1
+_BROKER_WAIT_S = 10.0
+"""Time without a broker connection after which the listener learns of it, again and again."""
 
 
 class PeerError(Exception):
-    """The server refuses this peer for good. `code` is the contract's error code, or "replaced"."""
+    """The server refuses this peer permanently. `code` is the protocol's error code, or "replaced"."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -41,7 +43,7 @@ class PeerError(Exception):
 
 
 class Peer:
-    """One client on one leaf. Run it as a task; cancelling it says bye and closes everything."""
+    """One client on one leaf topic. Run it as a task; cancelling the task sends bye and closes everything."""
 
     def __init__(
         self,
@@ -55,10 +57,10 @@ class Peer:
         token: str | None = None,
         tls: Tls | None = None,
     ) -> None:
-        """`sections` are offered anew in each session, unless `offer` changes them. TopicError: impossible base."""
+        """`sections` are offered in each session until `offer` changes them. Raises TopicError for an invalid base."""
         topics = Topics(base)
         self.sessions = 0
-        """Sessions that were up and have ended."""
+        """Sessions that connected and have ended."""
         self._leaf = leaf
         self._topic = topics.leaf(leaf)
         self._info_topic = topics.bridge_info
@@ -81,7 +83,7 @@ class Peer:
 
     @property
     def up(self) -> bool:
-        """Whether media can flow."""
+        """Returns True if media can flow."""
         return self._attempt is not None and self._attempt.up
 
     def send_rtp(self, packet: bytes) -> None:
@@ -95,17 +97,17 @@ class Peer:
             self._attempt.transport.send_rtcp(packet)
 
     def offer(self, sections: Sequence[OfferSection]) -> None:
-        """Offers these sections from now on, in the session that is up too; there, those it has must stay in front."""
+        """Offers these sections from now on. A session that is up is renegotiated: its sections must come first."""
         self._sections = sections
         self._changed.set()
 
     def select(self, mid: str, peer: str | None, *, room: str | None = None) -> None:
-        """Asks for a producer in a slot; None empties it."""
+        """Asks the server to show participant `peer` in slot `mid`; None empties the slot."""
         if self._attempt is not None:
-            self._say(self._attempt, Select(mid, peer, room))
+            self._send(self._attempt, Select(mid, peer, room))
 
     async def run(self) -> None:
-        """Keeps the peer connected until cancelled; PeerError when the server refuses it for good."""
+        """Keeps the peer connected until cancelled. Raises PeerError if the server refuses it permanently."""
         linking = asyncio.create_task(self._link.run(), name=f"{self._leaf} broker")
         keeping = asyncio.create_task(self._keep_up(), name=f"{self._leaf} session")
         try:
@@ -122,50 +124,49 @@ class Peer:
     async def _keep_up(self) -> None:
         failures = 0
         while True:
-            await self._broker()
+            await self._wait_for_broker()
             self._server_appeared.clear()
             end, lasted = await self._session()
             self._listener.on_down(end.reason)
-            # our own lost session may still stand in our way for a while
+            # Right after a lost session, the server may still keep its producer under our id.
             if end.code is not None and not (self.sessions and end.code == ErrorCode.PRODUCER_EXISTS):
                 raise PeerError(end.code, end.reason)
-            failures = 0 if lasted >= _STABLE else failures + 1
+            failures = 0 if lasted >= _STABLE_S else failures + 1
             await self._pause(failures, end.retry_after or 0.0)
 
-    async def _broker(self) -> None:
+    async def _wait_for_broker(self) -> None:
         while not self._link.connected:
             try:
-                await self._link.wait_connected(_BROKER_PATIENCE)
+                await self._link.wait_connected(_BROKER_WAIT_S)
             except TimeoutError:
                 self._listener.on_down("no broker")
 
     async def _pause(self, failures: int, least: float) -> None:
-        """Full jitter; cut short when a server appears, though not so that all peers come at once."""
-        shortest, longest = _BACKOFF
-        delay = least + full_jitter(failures, shortest, longest, least_s=0.1)
+        """Waits `least` seconds and a back-off. Ends early if a server appears, at a random time for each peer."""
+        backoff = full_jitter(failures, _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S, least_s=_SHORTEST_BACKOFF_S)
         try:
-            async with asyncio.timeout(delay):
+            async with asyncio.timeout(least + backoff):
                 await self._server_appeared.wait()
-                await asyncio.sleep(random.uniform(0, shortest))
+                await asyncio.sleep(random.uniform(0, _FIRST_BACKOFF_S))
         except TimeoutError:
             return
 
     async def _session(self) -> tuple[AttemptEnd, float]:
-        """One attempt from its offer to its end; how it ended, and for how many seconds it was up."""
+        """Runs one attempt; returns its end, and the seconds for which it was up."""
         self._changed.clear()
         self._attempt = attempt = await Attempt.open(self._host, self._sections, self._listener)
-        told = False
+        ended_by_server = False
         try:
-            if not await self._offer(attempt):
+            if not await self._negotiate(attempt):
                 attempt.end(AttemptEnd("no answer"))
             await self._offer_changes(attempt)
             end = await attempt.over
-            told = end.told
+            ended_by_server = end.by_server
         except SignalError as error:
             raise PeerError(error.code, error.message) from error
         finally:
-            if not told:
-                self._say(attempt, Bye("done"))
+            if not ended_by_server:
+                self._send(attempt, Bye("done"))
             self._attempt = None
             await attempt.close()
         if attempt.up_since is None:
@@ -174,7 +175,7 @@ class Peer:
         return end, asyncio.get_running_loop().time() - attempt.up_since
 
     async def _offer_changes(self, attempt: Attempt) -> None:
-        """Renegotiates until the attempt is over; a broker that is away is waited for."""
+        """Renegotiates on each change of sections until the attempt is over, also after a time without a broker."""
         while not attempt.over.done():
             changed = asyncio.create_task(self._changed.wait())
             either: set[asyncio.Future[Any]] = {attempt.over, changed}
@@ -185,21 +186,13 @@ class Peer:
             if self._changed.is_set():
                 self._changed.clear()
                 attempt.renegotiate(self._sections)
-                if not await self._offer(attempt):
+                if not await self._negotiate(attempt):
                     self._changed.set()
 
-    async def _offer(self, attempt: Attempt) -> bool:
-        """Sends the offer, the same one again while no answer comes; whether it was answered, or all is over."""
-        offer = Offer(await attempt.offer())
-        for wait in _OFFER_WAITS:
-            self._say(attempt, offer)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await attempt.settled.wait()
-                    return True
-        return False
+    async def _negotiate(self, attempt: Attempt) -> bool:
+        return await attempt.negotiate(lambda offer: self._send(attempt, offer), _OFFER_WAITS_S)
 
-    def _say(self, attempt: Attempt, body: Body) -> None:
+    def _send(self, attempt: Attempt, body: Body) -> None:
         envelope = Envelope(self._leaf.peer, body, session=attempt.session, token=self._token)
         self._link.publish(self._topic, messages.dump(envelope))
 
@@ -214,10 +207,10 @@ class Peer:
             if envelope is None or envelope.clientid == self._leaf.peer:
                 return
             if envelope.session == self._attempt.session or envelope.session is None:
-                self._attempt.hear(envelope.body)
+                self._attempt.on_message(envelope.body)
 
     def _on_info(self, payload: bytes) -> None:
-        """A server that has started anew knows nothing of our session, however healthy the transport looks."""
+        """Ends the session if the server's boot id changed: a restarted server no longer knows the session."""
         try:
             boot = json.loads(payload).get("boot")
         except (ValueError, AttributeError):
@@ -231,7 +224,7 @@ class Peer:
 
 
 async def until_first(*coroutines: Coroutine[None, None, object]) -> None:
-    """Runs them together until one returns or raises, ends the others, then raises what was raised."""
+    """Runs all coroutines until one returns or raises, cancels the others, then raises its exception, if any."""
     tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -1,7 +1,6 @@
-"""`sfu publish`: an input as a camera in a room, a client like any other.
+"""`sfu publish`: an input as a camera in a room.
 
-Owns pacing and the sender reports that keep picture and sound together. Never decodes: what is encoded here the source
-has encoded before.
+Owns pacing, and the sender reports that keep picture and sound in step. Never encodes or decodes: the source does.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError
 
 Report = Callable[[str], None]
-"""Takes one line for people."""
+"""Shows one line to the user."""
 
 _EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}
-_REPORT_INTERVAL = 1.0
-_SHORTEST_SLEEP = 0.001
+_REPORT_INTERVAL_S = 1.0
+_SHORTEST_SLEEP_S = 0.001
 
 
 async def publish(
@@ -65,12 +64,12 @@ def _described(source: MediaSource) -> str:
 
 
 class Camera:
-    """A `PeerListener` that sends one source's frames whenever its peer is up."""
+    """A `PeerListener` that sends one source's frames while its peer is connected."""
 
     def __init__(self, source: MediaSource, report: Report = lambda _: None) -> None:
         self.source = source
         self.up = asyncio.Event()
-        """Set since the peer was first up."""
+        """Set when the peer connects for the first time."""
         self._report = report
         self._clock = MediaClock(live=source.live)
         self._streams = [_outgoing(codec, str(index)) for index, codec in enumerate(source.codecs)]
@@ -103,13 +102,13 @@ class Camera:
             await self.source.close()
 
     async def _feed(self, peer: Peer) -> None:
-        """Frames at their time. A recording waits for the first connection; after that nothing stops the clock."""
+        """Sends frames at their time. A file waits for the first connection; from then on its clock never stops."""
         if not self.source.live:
             await self.up.wait()
         loop = asyncio.get_running_loop()
         async for frame in self.source.frames():
             wait = self._clock.due(frame.seconds, loop.time()) - loop.time()
-            if wait > _SHORTEST_SLEEP:
+            if wait > _SHORTEST_SLEEP_S:
                 await asyncio.sleep(wait)
             stream = self._streams[frame.track]
             if peer.up and stream.wanted:
@@ -119,7 +118,7 @@ class Camera:
     async def _report_each_second(self, peer: Peer, cname: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(_REPORT_INTERVAL)
+            await asyncio.sleep(_REPORT_INTERVAL_S)
             seconds, wall = self._clock.seconds(loop.time()), time.time()
             for stream in self._streams:
                 if stream.wanted and stream.packets:
@@ -131,7 +130,7 @@ class Camera:
         for stream in self._streams:
             section = sections.get(stream.mid)
             if section is None:
-                self._report(f"the server does not take the {stream.codec.kind} ({stream.codec.name})")
+                self._report(f"the server rejects the {stream.codec.kind} ({stream.codec.name})")
                 stream.refuse()
             else:
                 stream.agree(section.codecs[0].payload_type, section.extensions)
@@ -147,7 +146,7 @@ class Camera:
         self._report(f"not connected: {reason}")
 
     def on_rtp(self, data: bytes) -> None:
-        """See `PeerListener`: nobody sends media to a camera."""
+        """See `PeerListener`: the server sends no media to a camera."""
 
     def on_rtcp(self, data: bytes) -> None:
         """See `PeerListener`: key frame requests for our video."""
@@ -162,7 +161,7 @@ class Camera:
 
 
 def _outgoing(codec: Codec, mid: str) -> OutgoingStream:
-    # SSRC 0 means "none" to some receivers; the upper half of sequence numbers would soon wrap for no use
+    # SSRC 0 means "none" to some receivers. Sequence numbers start in the lower half, so that they wrap later.
     ssrc = secrets.randbelow(0xFFFF_FFFE) + 1
     return OutgoingStream(codec, mid=mid, ssrc=ssrc, sequence=secrets.randbits(15), offset=secrets.randbits(32))
 

@@ -1,7 +1,7 @@
-"""Any input that PyAV opens, as a camera: files, RTSP cameras, devices.
+"""Any input that PyAV opens, as a media source: files, RTSP cameras, devices.
 
-Owns the reading thread, the bounded hand-over to asyncio and the media time that grows through loops and reopened
-cameras. Never paces what is not live (the publisher does) and never sends.
+Owns the reading thread, and a media time that grows across loops and reopened cameras. Never paces an input that is
+not live (`publish` does) and never sends.
 """
 
 from __future__ import annotations
@@ -28,16 +28,21 @@ from sfu.signaling.backoff import full_jitter
 
 log = logging.getLogger(__name__)
 
-_OPEN_TIMEOUT, _READ_TIMEOUT = 10.0, 10.0
-_INTERLEAVING = 1.0
-"""Seconds by which a file's sound and picture may be stored apart; sorted out before the hand-over."""
-_REOPEN_MAX = 30.0
+_OPEN_TIMEOUT_S = 10.0
+_READ_TIMEOUT_S = 10.0
+_INTERLEAVING_S = 1.0
+"""Media time by which a file's sound and picture may be stored apart; the source sorts them."""
+_SHORTEST_REOPEN_S = 0.1
+_FIRST_REOPEN_S = 1.0
+_LONGEST_REOPEN_S = 30.0
+_THREAD_END_S = 2.0
+"""Time to wait for the reading thread in `close`."""
 
 
 async def open_source(text: str, *, loop: bool = False) -> MediaSource:
-    """Opens an input: a path, a URL, a device, or `pattern[:N]` for a camera made here.
+    """Opens an input: a path, a URL, a device, or `pattern[:N]` for a generated camera. Raises SourceError.
 
-    `loop`: a file starts over at its end. Live inputs are reopened for ever whatever it says. Raises SourceError.
+    `loop`: a file starts again at its end. Live inputs are always reopened.
     """
     name, _, number = text.partition(":")
     if name == "pattern" and (not number or number.isdigit()):
@@ -46,7 +51,10 @@ async def open_source(text: str, *, loop: bool = False) -> MediaSource:
 
 
 class Input:
-    """A `MediaSource` read by its own thread. The constructor blocks while it opens and probes the input."""
+    """A `MediaSource` read by its own thread. The constructor blocks while it opens and probes the input.
+
+    The constructor raises SourceError.
+    """
 
     def __init__(self, text: str, *, loop: bool = False) -> None:
         self._text = text
@@ -60,11 +68,11 @@ class Input:
         self.codecs = tuple(track.codec for track in self._tracks)
 
     async def frames(self) -> AsyncIterator[Frame]:
-        """See `MediaSource`; may be iterated once."""
-        hand_over = FrameQueue(asyncio.get_running_loop(), self._stop)
-        self._thread = threading.Thread(target=self._read, args=(hand_over,), name="source", daemon=True)
+        """See `MediaSource`. May be iterated once."""
+        queue = FrameQueue(asyncio.get_running_loop(), self._stop)
+        self._thread = threading.Thread(target=self._read, args=(queue,), name="source", daemon=True)
         self._thread.start()
-        async for frame in hand_over:
+        async for frame in queue:
             self.counters.frames += 1
             yield frame
 
@@ -78,28 +86,28 @@ class Input:
             track.request_key_frame()
 
     async def close(self) -> None:
-        """See `MediaSource`; a thread that hangs in the network is left behind, it ends at its read timeout."""
+        """See `MediaSource`. A thread that waits for the network ends later, at its read timeout."""
         self._stop.set()
         if self._thread is not None:
-            await asyncio.to_thread(self._thread.join, 2.0)
+            await asyncio.to_thread(self._thread.join, _THREAD_END_S)
         elif self._container is not None:
             self._container.close()
 
-    def _read(self, hand_over: FrameQueue) -> None:
+    def _read(self, queue: FrameQueue) -> None:
         """The thread's whole life."""
         fault: SourceError | None = None
         try:
             frames = self._passes()
-            for frame in frames if self.live else in_order(frames, _INTERLEAVING):
-                if not hand_over.put(frame):
+            for frame in frames if self.live else in_order(frames, _INTERLEAVING_S):
+                if not queue.put(frame):
                     return
         except (SourceError, av.FFmpegError, OSError) as error:
             fault = error if isinstance(error, SourceError) else SourceError(f"{self._text}: {error}")
         finally:
-            hand_over.end(fault)
+            queue.end(fault)
 
     def _passes(self) -> Iterator[Frame]:
-        """Every pass over the input; media time never steps back between them."""
+        """Yields the frames of all passes over the input; media time never goes back between them."""
         started, shift = time.monotonic(), 0.0
         while not self._stop.is_set():
             end = PassEnd()
@@ -113,17 +121,17 @@ class Input:
             elif not self._loop:
                 return
             elif end.seconds <= shift:
-                raise SourceError(f"{self._text}: nothing in it to loop")
+                raise SourceError(f"{self._text}: no frames to repeat")
             else:
                 shift = end.seconds
 
     def _pass(self, shift: float) -> Iterator[Frame]:
-        """From the input's beginning to its end; of a live input also a fault is only an end."""
+        """Yields the frames of one pass, `shift` seconds later. A live input's fault ends the pass only."""
         container, self._container = self._container or _open(self._text), None
         with container:
             streams = _streams(container)
             if len(streams) != len(self._tracks):
-                raise SourceError(f"{self._text}: has other tracks than before")
+                raise SourceError(f"{self._text}: its tracks have changed")
             for track, stream in zip(self._tracks, streams, strict=True):
                 track.begin(stream)
             index = {stream.index: number for number, stream in enumerate(streams)}
@@ -147,14 +155,14 @@ class Input:
             log.warning("%s: %s", self._text, error)
 
     def _reopen(self) -> InputContainer | None:
-        """A live input again, with full-jitter back-off up to 30 s; None only when told to stop."""
+        """Opens a live input again, with back-off; returns None when the source is closed."""
         attempt = 0
-        while not self._stop.wait(full_jitter(attempt, 1.0, _REOPEN_MAX, least_s=0.1)):
+        while not self._stop.wait(full_jitter(attempt, _FIRST_REOPEN_S, _LONGEST_REOPEN_S, least_s=_SHORTEST_REOPEN_S)):
             try:
                 container = _open(self._text)
             except SourceError as error:
                 log.warning("%s", error)
-                attempt = min(attempt + 1, 5)
+                attempt += 1
             else:
                 self.counters.reopened += 1
                 return container
@@ -165,13 +173,13 @@ def _open(text: str) -> InputContainer:
     options = {"rtsp_transport": "tcp"} if text.startswith("rtsp") else {}
     device = "v4l2" if text.startswith("/dev/video") else None
     try:
-        return av.open(text, format=device, options=options, timeout=(_OPEN_TIMEOUT, _READ_TIMEOUT))
+        return av.open(text, format=device, options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
     except (av.FFmpegError, OSError, ValueError) as error:
         raise SourceError(f"cannot open {text}: {error}") from error
 
 
 def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
-    """The first picture and the first sound: what one camera has."""
+    """Returns the first video and the first audio stream."""
     return [*container.streams.video[:1], *container.streams.audio[:1]]
 
 
@@ -181,5 +189,5 @@ def _tracks(container: InputContainer, text: str) -> list[InputTrack]:
         for stream in _streams(container)
     ]
     if not tracks:
-        raise SourceError(f"{text}: neither video nor audio in it")
+        raise SourceError(f"{text}: has neither video nor audio")
     return tracks

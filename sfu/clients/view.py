@@ -1,6 +1,6 @@
-"""`sfu view`: a headless viewer that measures what arrives.
+"""`sfu view`: a viewer without a screen that measures the media it receives.
 
-Owns the slots it offers and their figures. Never decodes and never draws.
+Owns the slots that it offers, and their figures. Never decodes and never draws.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from sfu.media.ingest.demux import Demux, Route
 from sfu.media.ingest.reception import Reception
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.runner import wait_for_stop
 from sfu.signaling.bodies import Tracks
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError
@@ -31,13 +32,13 @@ VIDEO = (h264(), VP8, VP9, Codec("AV1", VIDEO_CLOCK, 1, 104, (), _FEEDBACK), Cod
 AUDIO = (OPUS, Codec("PCMU", 8000, 1, 0), Codec("PCMA", 8000, 1, 8))
 _CODEC_NAMES = {codec.payload_type: codec.name for codec in (*VIDEO, *AUDIO)}
 
-_LOOK_INTERVAL = 0.25
-_LOOKS_PER_REPORT = 4
+_TICK_S = 0.25
+_TICKS_PER_REPORT = 4
 
 
 @dataclass(frozen=True, slots=True)
 class ViewResult:
-    """What a viewer saw. Times in ms from the first offer."""
+    """Figures of one viewer, with the keys of `sfu view --json`. Times in ms from the first offer."""
 
     room: str
     peer: str
@@ -48,7 +49,7 @@ class ViewResult:
 
     @property
     def anything(self) -> bool:
-        """Whether any media arrived."""
+        """Returns True if any media arrived."""
         return any(slot.packets for slot in self.slots)
 
 
@@ -66,9 +67,9 @@ async def view(
     stop: asyncio.Event,
     report: Callable[[str], None],
 ) -> int:
-    """Views `room` for so many seconds (None: until `stop`) and reports once, as JSON or as a table.
+    """Views `room` for `seconds` (None: until `stop`) and reports once, as JSON or as a table.
 
-    Exit code: 0 media arrived, 1 none did or the server refused, 2 wrong usage.
+    Returns the exit code: 0 if media arrived, 1 if none did or the server refused, 2 for wrong usage.
     """
     try:
         leaf = Leaf.parse(f"{room}/{Role.VIEW}/{peer_id or f'viewer-{secrets.token_hex(3)}'}")
@@ -86,7 +87,7 @@ async def view(
 
 
 class Viewer:
-    """A `PeerListener` with so many windows, a video and an audio slot each."""
+    """A `PeerListener` with a video and an audio slot for each of its windows."""
 
     def __init__(self, leaf: Leaf, *, windows: int = 1, say: Callable[[str], None] = lambda _: None) -> None:
         self.leaf = leaf
@@ -115,7 +116,7 @@ class Viewer:
         seconds: float | None = None,
         stop: asyncio.Event,
     ) -> None:
-        """Views until the time is up or `stop` is set. Raises PeerError, TopicError."""
+        """Views for `seconds` or until `stop` is set. Raises PeerError, TopicError."""
         peer = self._peer = Peer(
             url=broker,
             base=base,
@@ -129,15 +130,15 @@ class Viewer:
         self._started = self._now()
         for meter in self.meters.values():
             meter.begin(self._started)
-        await until_first(peer.run(), self._look(peer), _sleep(seconds, stop))
+        await until_first(peer.run(), self._tick(peer), wait_for_stop(stop, seconds))
 
     def select(self, mid: str, peer: str | None, *, room: str | None = None) -> None:
-        """Asks for a producer in a slot; None empties it."""
+        """Asks the server to show participant `peer` in slot `mid`; None empties the slot."""
         if self._peer is not None:
             self._peer.select(mid, peer, room=room)
 
     def result(self) -> ViewResult:
-        """The figures so far."""
+        """Returns the figures so far."""
         connected = None if self._connected_at is None else round((self._connected_at - self._started) * 1000, 1)
         return ViewResult(
             room=self.leaf.room,
@@ -148,14 +149,14 @@ class Viewer:
             slots=tuple(meter.figures() for meter in self.meters.values()),
         )
 
-    async def _look(self, peer: Peer) -> None:
-        """Receiver reports each second; requests for key frames that do not come."""
-        looks = 0
+    async def _tick(self, peer: Peer) -> None:
+        """Sends receiver reports each second, and requests for missing key frames."""
+        ticks = 0
         while True:
-            await asyncio.sleep(_LOOK_INTERVAL)
-            looks += 1
+            await asyncio.sleep(_TICK_S)
+            ticks += 1
             now = self._now()
-            if looks % _LOOKS_PER_REPORT == 0:
+            if ticks % _TICKS_PER_REPORT == 0:
                 self._report_reception(peer, now)
             for mid, meter in self.meters.items():
                 if mid in self._ssrcs and meter.key_frame_due(now):
@@ -167,7 +168,7 @@ class Viewer:
         peer.send_rtcp(rtcp.receiver_report(self._own_ssrc, blocks, self.leaf.peer))
 
     def on_answer(self, answer: Description) -> None:
-        """See `PeerListener`: whose SSRC is which slot's."""
+        """See `PeerListener`: learns the SSRC of each slot."""
         routes = []
         self._ssrcs, self._receptions = {}, {}
         for section in answer.sections:
@@ -195,7 +196,7 @@ class Viewer:
         self._say(f"not connected: {reason}")
 
     def on_rtp(self, data: bytes) -> None:
-        """See `PeerListener`: one packet into its slot's figures."""
+        """See `PeerListener`: counts the packet in its slot."""
         packet = rtp.parse(data)
         routed = None if packet is None else self._demux.route(packet)
         if packet is None or routed is None or routed.mid not in self._receptions:
@@ -208,7 +209,7 @@ class Viewer:
         self.meters[mid].received(packet, codec, sent=sent, now=now, wall=time.time())
 
     def on_rtcp(self, data: bytes) -> None:
-        """See `PeerListener`: sender reports, from which the server measures its round trip."""
+        """See `PeerListener`: notes sender reports, so that the server can measure its round trip."""
         for message in rtcp.parse(data):
             if isinstance(message, rtcp.SenderReport):
                 for mid, ssrc in self._ssrcs.items():
@@ -230,18 +231,21 @@ def _window(number: int) -> tuple[OfferSection, OfferSection]:
     )
 
 
-async def _sleep(seconds: float | None, stop: asyncio.Event) -> None:
-    """Until `stop` is set or the time is up."""
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
-
-
 def table(result: ViewResult) -> str:
-    """The result for people: a line about the session, then one about each slot."""
-    head = ("slot", "camera", "codec", "packets", "kbit/s", "lost", "fps", "key", "first", "late p50", "p99")
+    """Returns the result as text: a line about the session, then one about each slot."""
+    head = (
+        "slot",
+        "camera",
+        "codec",
+        "packets",
+        "kbit/s",
+        "lost",
+        "fps",
+        "key frames",
+        "first packet",
+        "latency p50",
+        "p99",
+    )
     rows = [head, *(_row(slot) for slot in result.slots)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,13 +1,11 @@
-"""`sfu load`: synthetic cameras and viewers in processes of their own, and what came of it in figures.
+"""`sfu load`: a load test of any server that speaks this protocol, with synthetic cameras and viewers.
 
-Real ICE, DTLS and SRTP against any server that speaks the contract; most packets are counted by their clear header.
-Never reaches into the server and never decodes.
+Owns the test, from the plan to the report. Peers use real ICE, DTLS and SRTP; most packets are counted by their
+unencrypted header. Never reaches into the server and never decodes. Imports point up this list:
 
-    command run              order of events: cameras up, viewers join, measure, verdict
-    worker orders            the two child processes and what they are asked
-    cameras footage          one process that publishes one encoded loop as many cameras
-    viewers tally            one process that receives for all viewers
-    signalling               one broker connection for all peers of a process
-    plan require spread results limit   the pure parts: who goes where, what is demanded, statistics, verdicts
-    usage table report       CPU and memory; the results for people
+    measure/              counts, CPU usage, results and requirements
+    setup/                the plan, the footage, requests to the worker processes
+    synthetic/            the worker processes: all cameras in one, all viewers in the other
+    report/               results as a table, as an HTML page, and progress on the terminal
+    run                   the order of events: cameras connect, viewers join, measure, report
 """

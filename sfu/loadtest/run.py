@@ -1,4 +1,7 @@
-"""`sfu load`: cameras up, viewers in, measure, verdict. The order of events, and nothing of how each comes about."""
+"""`sfu load`: cameras connect, viewers join, measure, report.
+
+Owns the order of events. Never handles media or signaling: the worker processes do.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from sfu.clients.frames import SourceError
-from sfu.clients.histogram import Spread
+from sfu.clients.histogram import Histogram
 from sfu.loadtest.measure import requirements, results
-from sfu.loadtest.measure.limit import LimitSearch, carried
+from sfu.loadtest.measure.limit import LimitSearch, served_well
 from sfu.loadtest.measure.results import Measured, Moment, Result, Sample
 from sfu.loadtest.measure.status import ViewersStatus
 from sfu.loadtest.measure.usage import usage
@@ -25,25 +28,30 @@ from sfu.loadtest.setup.worker_messages import PlanMarks, Poll, ReadMarks, SetMa
 from sfu.loadtest.synthetic.cameras import CameraWorker
 from sfu.loadtest.synthetic.viewers import ViewerWorker
 from sfu.loadtest.synthetic.worker import WorkerError, WorkerProcess
+from sfu.runner import wait_for_stop
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import TopicError, Topics, valid_room
 
-_INTERVAL = 0.5
+_POLL_INTERVAL_S = 0.5
 _SETTLE_S = 1.5
+"""Pause after the last viewer joined, so that joining does not disturb the measurement."""
 _JOIN_S = 30.0
-"""Seconds beyond the ramp until the last viewer is up or has failed."""
+"""Time after the ramp in which the last peer must connect or fail."""
+_MARK_S = 0.2
+"""Time after which all planned marks have passed."""
 _LATE_PACKETS_S = 0.5
+_SHORTEST_WAIT_S = 0.01
 _STEP_S = 5.0
-"""Seconds of each measurement while the limit is sought."""
+"""Longest measurement of a step while the limit is searched."""
 
 
 class LoadError(Exception):
-    """The test cannot go on; the message is for people."""
+    """The test cannot go on. The message is for users."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What is wanted besides the plan. `pid`: the server's process, when it runs on this machine."""
+    """Options of a load test besides its plan. `pid`: the server's process, if it runs on this machine."""
 
     source: str | None = None
     pid: int | None = None
@@ -55,7 +63,7 @@ class LoadOptions:
 
 async def load(
     plan: Plan,
-    wishes: LoadOptions,
+    options: LoadOptions,
     *,
     broker: BrokerUrl,
     base: str = "sfu",
@@ -64,16 +72,19 @@ async def load(
     stop: asyncio.Event,
     say: Callable[[str], None],
 ) -> int:
-    """Tests, prints, writes what was asked for. Exit code: 0 done, 1 failed or a demand missed, 2 wrong usage."""
-    if faults := [*_faults(plan, wishes)]:
+    """Runs a load test, prints the result and writes the files of `options`.
+
+    Returns the exit code: 0 done, 1 failed or a requirement not met, 2 wrong usage.
+    """
+    if faults := [*_faults(plan, options)]:
         say("; ".join(faults))
         return 2
     try:
         Topics(base)
-        footage = await _footage(plan, wishes)
+        footage = await _footage(plan, options)
         new_loop = type(asyncio.get_running_loop())
         setup = WorkerSetup(plan, footage, broker, base, token, mqtt_each, new_loop)
-        result = await _tested(setup, wishes, stop)
+        result = await _test(setup, options, stop)
     except TopicError as error:
         say(str(error))
         return 2
@@ -82,57 +93,55 @@ async def load(
         return 1
     print_result(result)
     if not plan.publishers and not result.figures.received:
-        say(f"nothing came: no camera in room {plan.room} sends H.264, VP8 or VP9")
-    await asyncio.to_thread(_write, result, wishes)
+        say(f"nothing received: no camera in room {plan.room} sends H.264, VP8 or VP9")
+    await asyncio.to_thread(_write, result, options)
     return 1 if result.missed or not result.figures.received else 0
 
 
-def _faults(plan: Plan, wishes: LoadOptions) -> Iterator[str]:
+def _faults(plan: Plan, options: LoadOptions) -> Iterator[str]:
     yield from plan.faults()
     if not valid_room(plan.room_of(0)):
-        yield f"{plan.room_of(0)!r} is not a room"
-    if wishes.source is not None and not plan.publishers:
-        yield "--source is what publishers send, and there are none"
+        yield f"--room: {plan.room_of(0)!r} is not a room name"
+    if options.source is not None and not plan.publishers:
+        yield "--source needs at least one publisher"
 
 
-async def _footage(plan: Plan, wishes: LoadOptions) -> Footage | None:
+async def _footage(plan: Plan, options: LoadOptions) -> Footage | None:
     if not plan.publishers:
         return None
-    if wishes.source is not None:
-        return await footage_from_file(wishes.source)
+    if options.source is not None:
+        return await footage_from_file(options.source)
     return await asyncio.to_thread(synthetic_footage, plan.bitrate)
 
 
-def _write(result: Result, wishes: LoadOptions) -> None:
-    if wishes.json_file is not None:
-        wishes.json_file.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
-    if wishes.report_file is not None:
-        wishes.report_file.write_text(page(result), encoding="utf-8")
+def _write(result: Result, options: LoadOptions) -> None:
+    if options.json_file is not None:
+        options.json_file.write_text(json.dumps(result.as_json(), indent=1) + "\n", encoding="utf-8")
+    if options.report_file is not None:
+        options.report_file.write_text(page(result), encoding="utf-8")
 
 
-async def _tested(setup: WorkerSetup, wishes: LoadOptions, stop: asyncio.Event) -> Result:
-    async with _running(setup, wishes, stop) as test:
+async def _test(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Event) -> Result:
+    async with _running(setup, options, stop) as test:
         await test.start_cameras()
-        result = await (test.find_limit() if wishes.find_limit else test.once())
-    return replace(result, missed=requirements.missed(wishes.requirements, result.figures.demandable()))
+        result = await (test.find_limit() if options.find_limit else test.once())
+    return replace(result, missed=requirements.missed(options.requirements, result.figures.by_requirement()))
 
 
 @asynccontextmanager
-async def _running(setup: WorkerSetup, wishes: LoadOptions, stop: asyncio.Event) -> AsyncIterator[LoadTest]:
+async def _running(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Event) -> AsyncIterator[LoadTest]:
     with Progress() as progress:
         async with WorkerProcess(CameraWorker, setup) as cameras, WorkerProcess(ViewerWorker, setup) as viewers:
-            yield LoadTest(setup, wishes, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
+            yield LoadTest(setup, options, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
 
 
 class LoadTest:
-    """A test under way."""
-
-    __test__ = False  # pytest takes any class of this name for its own
+    """One running test."""
 
     def __init__(
         self,
         setup: WorkerSetup,
-        wishes: LoadOptions,
+        options: LoadOptions,
         *,
         cameras: WorkerProcess,
         viewers: WorkerProcess,
@@ -140,7 +149,7 @@ class LoadTest:
         stop: asyncio.Event,
     ) -> None:
         self._setup = setup
-        self._wishes = wishes
+        self._options = options
         self._cameras = cameras
         self._viewers = viewers
         self._progress = progress
@@ -151,37 +160,37 @@ class LoadTest:
         self._samples: list[Sample] = []
 
     async def start_cameras(self) -> None:
-        """Returns when all cameras of ours are up; LoadError when one will not be."""
+        """Waits until all cameras of the test are connected. Raises LoadError if one fails."""
         plan = self._setup.plan
         if not plan.publishers:
             return
-        self._progress.stage(f"{plan.publishers} cameras join")
+        self._progress.stage(f"connecting {plan.publishers} cameras")
         deadline = self._now() + plan.publishers / plan.ramp + _JOIN_S
         while (moment := await self._poll()).cameras.up < plan.publishers:
             if moment.cameras.failed:
                 raise LoadError(f"a camera failed: {', '.join(moment.cameras.failed)}")
             if self._now() > deadline:
-                raise LoadError("the cameras do not connect")
-            await self._wait(_INTERVAL)
+                raise LoadError("the cameras did not connect in time")
+            await self._wait(_POLL_INTERVAL_S)
 
     async def once(self) -> Result:
-        """The one measurement that was asked for."""
+        """Runs the plan's single measurement."""
         measured = await self._step(self._setup.plan.viewers, self._setup.plan.seconds)
         return self._result([measured], [measured])
 
     async def _step(self, viewers: int, seconds: float) -> Measured:
-        """Lets so many viewers in and measures. LoadError when stopped."""
-        self._progress.stage(f"{viewers} viewers join")
+        """Changes the number of viewers, waits until they are connected, and measures. Raises LoadError if stopped."""
+        self._progress.stage(f"connecting {viewers} viewers")
         await self._viewers.ask(SetViewerCount(viewers))
         deadline = self._now() + viewers / self._setup.plan.ramp + _JOIN_S
         while not _settled((await self._poll()).viewers, viewers) and self._now() < deadline:
-            await self._wait(_INTERVAL)
+            await self._wait(_POLL_INTERVAL_S)
         await self._wait(_SETTLE_S)
         self._progress.stage(f"measuring {viewers} viewers for {seconds:g} s")
         return await self._measure(seconds)
 
     async def find_limit(self) -> Result:
-        """Steps until it is known how many viewers the machine carries."""
+        """Measures in steps until the most viewers that the machine serves well are known."""
         search = LimitSearch(start=self._setup.plan.viewers)
         steps: list[Measured] = []
         well: list[Measured] = []
@@ -189,18 +198,18 @@ class LoadTest:
             measured = await self._step(viewers, min(self._setup.plan.seconds, _STEP_S))
             figures = measured.figures
             timed = self._setup.plan.publishers > 0
-            fine = carried(figures.delivered, figures.latency_p99_ms, figures.failed, timed=timed)
-            search.tell(viewers, fine)
+            fine = served_well(figures.delivered, figures.latency_p99_ms, figures.failed, timed=timed)
+            search.report(viewers, fine)
             steps.append(measured)
             if fine:
                 well.append(measured)
         return replace(self._result(steps, well), limit=search.best)
 
     def _result(self, steps: Sequence[Measured], well: Sequence[Measured]) -> Result:
-        """All there is to say, but for what was demanded; the most that went well is what counts."""
+        """Returns the result without missed requirements. Its figures are those of the largest step that went well."""
         chosen = max(well or steps[-1:], key=lambda measured: measured.figures.viewers)
-        join = Spread()
-        first_packet = Spread()
+        join = Histogram()
+        first_packet = Histogram()
         for measured in well or steps[-1:]:
             join.merge(measured.join)
             first_packet.merge(measured.first_packet)
@@ -224,11 +233,11 @@ class LoadTest:
             await worker.ask(ReadMarks())
         await self._mark()
         before = await self._poll()
-        latency = Spread()
+        latency = Histogram()
         until = self._now() + seconds
-        while (left := until - self._now()) > 0.01:
-            await self._wait(min(_INTERVAL, left))
-            if left > _INTERVAL:
+        while (left := until - self._now()) > _SHORTEST_WAIT_S:
+            await self._wait(min(_POLL_INTERVAL_S, left))
+            if left > _POLL_INTERVAL_S:
                 latency.merge((await self._poll()).latency)
         await self._mark()
         after = await self._poll()
@@ -239,32 +248,28 @@ class LoadTest:
         return Measured(figures, latency, after.viewers.join, after.viewers.first_packet)
 
     async def _mark(self) -> None:
-        """Has everybody note where they are, at a moment of each camera's own; returns when those have passed."""
+        """Sets a mark at each camera and its viewers, and waits until all marks have passed."""
         await self._viewers.ask(SetMarks(await self._cameras.ask(PlanMarks())))
-        await self._wait(0.2)
+        await self._wait(_MARK_S)
 
     async def _poll(self) -> Moment:
         cameras, viewers = await asyncio.gather(self._cameras.ask(Poll()), self._viewers.ask(Poll()))
         if fault := cameras.fault or viewers.fault:
             raise LoadError(f"{fault}: {self._setup.broker}")
-        server = None if self._wishes.pid is None else usage(self._wishes.pid)
+        server = None if self._options.pid is None else usage(self._options.pid)
         moment = Moment(self._now() - self._started, cameras, viewers, server)
         if self._last is None:
             self._last = moment
-        elif moment.at - self._last.at >= _INTERVAL / 2:  # shorter ones say little about rates
+        elif moment.at - self._last.at >= _POLL_INTERVAL_S / 2:  # shorter intervals give no useful rates
             self._samples.append(results.sample(self._last, moment))
             self._progress.show(moment, self._samples[-1])
             self._last = moment
         return moment
 
     async def _wait(self, seconds: float) -> None:
-        """LoadError when the user has had enough meanwhile."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self._stop.wait()
-        except TimeoutError:
-            return
-        raise LoadError("stopped")
+        """Waits for `seconds`. Raises LoadError if the user stops the test."""
+        if await wait_for_stop(self._stop, seconds):
+            raise LoadError("stopped")
 
 
 def _cameras(plan: Plan, footage: Footage | None) -> str:

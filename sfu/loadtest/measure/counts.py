@@ -1,6 +1,7 @@
-"""What one viewer received, counted by clear RTP headers, a burst at a time. Pure: columns and nanoseconds come in.
+"""Packet counts of one viewer, from unencrypted RTP headers, one burst at a time.
 
-Owns one stream's count: received, lost, reordered, duplicated, and how many had come at agreed moments.
+Pure. Owns one stream's counts (received, lost, reordered, duplicated), and their values at marks: moments that cameras
+and viewers agree on.
 """
 
 from __future__ import annotations
@@ -10,17 +11,17 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sfu.clients.outgoing import abs_send_time
-from sfu.clients.slot_stats import SequenceCounter
+from sfu.clients.outgoing import send_time_delta
+from sfu.clients.sequence_counter import SequenceCounter
 from sfu.media.formats.rtcp import ReportBlock
 
 SAMPLE = 32
-"""One packet in so many is decrypted, checked and timed."""
+"""One packet in this many is decrypted, checked and timed."""
 
 
 @dataclass(frozen=True, slots=True)
 class StreamCounts:
-    """A stream so far."""
+    """Packet counts of one stream, or sums of several."""
 
     received: int = 0
     octets: int = 0
@@ -48,7 +49,7 @@ class StreamCounts:
 
 
 class StreamCounter:
-    """One SSRC at one viewer."""
+    """The running counts of one SSRC at one viewer."""
 
     __slots__ = ("_octets", "_sequences")
 
@@ -57,27 +58,27 @@ class StreamCounter:
         self._sequences = SequenceCounter()
 
     def add(self, sequences: array[int], octets: int) -> None:
-        """The sequence numbers of a burst in the order they came, and the bytes of all its datagrams."""
+        """Counts a burst: its sequence numbers in order of arrival, and the bytes of all its datagrams."""
         self._octets += octets
         self._sequences.add_burst(sequences)
 
     def report(self, ssrc: int, before: StreamCounts) -> ReportBlock:
-        """What a receiver report says of stream `ssrc`; `before` is the count at the last one. No jitter is kept."""
+        """Returns the report block for stream `ssrc`, without jitter; `before`: the counts at the previous report."""
         since = self.counts() - before
         fraction = 256 * since.lost // max(since.lost + since.received, 1)
         highest = max(self._sequences.highest, 0) & 0xFFFF_FFFF
         return ReportBlock(ssrc, min(max(fraction, 0), 255), self._sequences.lost, highest, 0, 0, 0)
 
     def counts(self) -> StreamCounts:
-        """The count so far."""
+        """Returns the counts so far."""
         seen = self._sequences
         return StreamCounts(seen.received, self._octets, seen.lost, seen.reordered, seen.duplicated)
 
 
 class Marks:
-    """How much had been received of what was sent before agreed moments, each in a pause of the camera.
+    """Counts of the packets that a camera sent before each mark. A mark is a moment in a pause between two frames.
 
-    By the time a packet was sent, not by the time it came: what is late at a mark is still counted on its right side.
+    Packets are assigned by their send time, not their arrival, so that late ones are on the right side of a mark.
     """
 
     __slots__ = ("_done", "_due")
@@ -88,45 +89,33 @@ class Marks:
 
     @property
     def pending(self) -> bool:
-        """Whether the next bursts have to be looked at."""
+        """Returns True if a mark lies ahead, so that `cut` must look at the next burst."""
         return bool(self._due)
 
     def set(self, at: int) -> None:
-        """Wants the count of what is sent before an abs-send-time to come, later than those before it."""
+        """Adds a mark at abs-send-time `at`, in the future and later than all earlier marks."""
         self._due.append(at)
 
     def cut(self, start: int, end: int, sent_at: Callable[[int], int]) -> int:
-        """The first of the datagrams `start` to `end` that was sent at or after the next mark; `end` if none was."""
+        """Returns the first datagram of `start` to `end` that was sent at or after the next mark, else `end`."""
         due = self._due[0]
-        return bisect_left(range(end), 0, start, end, key=lambda number: ticks_between(due, sent_at(number)))
+        return bisect_left(range(end), 0, start, end, key=lambda number: send_time_delta(due, sent_at(number)))
 
     def pass_one(self, counts: StreamCounts) -> None:
-        """Notes the count at the next mark."""
+        """Notes the counts at the next mark."""
         self._due.pop(0)
         self._done.append(counts)
 
     def take(self, counts: StreamCounts) -> list[StreamCounts]:
-        """The counts at each mark, `counts` at those behind which nothing has come; all marks are forgotten."""
+        """Returns the counts at each mark, `counts` for marks still ahead, and clears all marks."""
         done = self._done + [counts] * len(self._due)
         self._done, self._due = [], []
         return done
 
 
 def sampled(first: int, count: int, own: int) -> range:
-    """Which of `count` datagrams, whose first has sequence number `first`, belong to a viewer's sample."""
+    """Returns the datagrams of a burst of `count` that belong to the sample of viewer number `own`.
+
+    `first`: sequence number of the burst's first datagram.
+    """
     return range((own - first) % SAMPLE, count, SAMPLE)
-
-
-_TICKS = 1 << 24
-_TICK_US = 1_000_000 / (1 << 18)
-
-
-def ticks_between(earlier: int, later: int) -> int:
-    """From one abs-send-time to another in 1/2^18 s, at most 32 s either way; negative if `later` is before."""
-    ticks = (later - earlier) % _TICKS
-    return ticks - _TICKS if ticks >= _TICKS // 2 else ticks
-
-
-def latency_us(sent: int, received_ns: int) -> int:
-    """Microseconds from an abs-send-time to a wall time in ns since 1970, at most 32 s either way."""
-    return round(ticks_between(sent, abs_send_time(received_ns / 1e9)) * _TICK_US)

@@ -1,4 +1,7 @@
-"""What a user demands of a load test, as text: `delivered>=0.995,p99<50ms`. Pure: text and figures in, verdicts out."""
+"""Requirements on a load test, as text: `delivered>=0.995,p99<50ms`.
+
+Owns the parser and the comparison with figures. Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +11,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 FIGURES: Mapping[str, tuple[str, str]] = {
-    "delivered": ("share of the cameras' packets that reached each viewer", ""),
+    "delivered": ("share of the cameras' packets that viewers received", ""),
     "joined": ("share of the viewers that connected", ""),
     "failed": ("viewers that did not connect", ""),
     "lost": ("packets missing by sequence number", ""),
-    "reordered": ("packets that came late", ""),
-    "duplicated": ("packets that came twice", ""),
-    "corrupt": ("sampled packets that could not be decrypted, or were not the camera's", ""),
-    "p50": ("latency of half the packets", "ms"),
-    "p99": ("latency of 99 % of the packets", "ms"),
-    "max": ("longest latency", "ms"),
-    "join_p50": ("offer sent to connected, half the viewers", "ms"),
-    "join_p95": ("offer sent to connected, 95 % of the viewers", "ms"),
-    "first_p50": ("offer sent to first packet, half the viewers", "ms"),
-    "first_p95": ("offer sent to first packet, 95 % of the viewers", "ms"),
-    "cpu": ("server's CPU in % of one core", "%"),
-    "us_per_packet": ("server's CPU for each packet forwarded", "us"),
-    "rss": ("server's memory", "MB"),
+    "reordered": ("packets that arrived after later ones", ""),
+    "duplicated": ("packets that arrived twice", ""),
+    "corrupt": ("sampled packets that could not be decrypted or differ from the sent ones", ""),
+    "p50": ("median latency of packets", "ms"),
+    "p99": ("99th percentile of packet latency", "ms"),
+    "max": ("longest packet latency", "ms"),
+    "join_p50": ("median time from offer to connected", "ms"),
+    "join_p95": ("95th percentile of the time from offer to connected", "ms"),
+    "first_p50": ("median time from offer to first packet", "ms"),
+    "first_p95": ("95th percentile of the time from offer to first packet", "ms"),
+    "cpu": ("the server's CPU in % of one core", "%"),
+    "us_per_packet": ("the server's CPU time per forwarded packet", "us"),
+    "rss": ("the server's memory", "MB"),
 }
-"""What can be demanded: its meaning, and its unit."""
+"""Figures that can be required: meaning and unit by name."""
 
 _COMPARISONS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -47,12 +50,12 @@ _CLAUSE = re.compile(r"\s*([a-z]\w*)\s*(>=|<=|==|=|>|<)\s*(\d+(?:\.\d+)?)\s*([A-
 
 
 class RequirementError(ValueError):
-    """A demand that cannot be understood; the message is for people."""
+    """A requirement is invalid. The message is for users."""
 
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """One demand: a figure's name, a comparison, a bound in the figure's own unit, and how the user wrote it."""
+    """One requirement. `bound` is in the figure's own unit; `text` is the user's own text."""
 
     name: str
     comparison: str
@@ -60,17 +63,17 @@ class Requirement:
     text: str
 
     def met(self, value: float | None) -> bool:
-        """Whether a figure is as demanded; one that could not be measured is not."""
+        """Returns True if a figure meets the requirement; False if it was not measured."""
         return value is not None and _COMPARISONS[self.comparison](value, self.bound)
 
 
 def parse(text: str) -> tuple[Requirement, ...]:
-    """Demands, separated by commas. RequirementError for anything else."""
+    """Returns the requirements of a text, separated by commas. Raises RequirementError if one is invalid."""
     return tuple(_clause(clause) for clause in text.split(",") if clause.strip()) or _nothing(text)
 
 
 def missed(requirements: tuple[Requirement, ...], figures: Mapping[str, float | None]) -> list[str]:
-    """Each demand that is not met, with what was measured."""
+    """Returns each requirement that is not met, as text, with the measured figure."""
     return [
         f"{requirement.text}: {_shown(requirement.name, figures.get(requirement.name))}"
         for requirement in requirements
@@ -81,10 +84,10 @@ def missed(requirements: tuple[Requirement, ...], figures: Mapping[str, float | 
 def _clause(text: str) -> Requirement:
     match = _CLAUSE.fullmatch(text)
     if match is None:
-        raise RequirementError(f"{text.strip()!r}: looks like delivered>=0.995 or p99<50ms")
+        raise RequirementError(f"{text.strip()!r}: a requirement looks like delivered>=0.995 or p99<50ms")
     name, comparison, number, unit = match.groups()
     if name not in FIGURES:
-        raise RequirementError(f"{name!r} is not measured; these are: {', '.join(FIGURES)}")
+        raise RequirementError(f"{name!r} is no figure; figures are: {', '.join(FIGURES)}")
     scale = _SCALES[FIGURES[name][1]].get(unit.lower())
     if scale is None:
         raise RequirementError(f"{text.strip()!r}: {name} has no unit {unit!r}")
@@ -92,7 +95,7 @@ def _clause(text: str) -> Requirement:
 
 
 def _nothing(text: str) -> tuple[Requirement, ...]:
-    raise RequirementError(f"{text!r} demands nothing")
+    raise RequirementError(f"{text!r} contains no requirement")
 
 
 def _shown(name: str, value: float | None) -> str:

@@ -1,22 +1,25 @@
-"""What came of a load test, as figures. Pure: what the processes said goes in; ratios, rates and verdicts come out."""
+"""Results of a load test, computed from the states that its workers report.
+
+Owns ratios, rates and quantiles. Pure.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
-from sfu.clients.histogram import Spread
+from sfu.clients.histogram import Histogram
 from sfu.loadtest.measure.counts import StreamCounts
 from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
 from sfu.loadtest.measure.usage import Usage
 
-_BUSY = 90.0
-"""% of a core, from which on a process is as good as late."""
+_BUSY_PERCENT = 90.0
+"""CPU, of one core, from which a worker process is too slow."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """Everybody's state at `at` seconds since the start."""
+    """State of the server and both workers, `at` seconds after the start."""
 
     at: float
     cameras: CamerasStatus
@@ -24,14 +27,14 @@ class Moment:
     server: Usage | None
 
     @property
-    def latency(self) -> Spread:
-        """That of the time since the moment before."""
+    def latency(self) -> Histogram:
+        """Returns the latencies since the moment before."""
         return self.viewers.latency
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One interval between two moments, for curves."""
+    """One point of the plots over time: the interval between two moments."""
 
     at: float
     viewers: int
@@ -44,7 +47,10 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One measurement. Durations in ms, CPU in % of one core; None where nothing could be measured."""
+    """Figures of one measurement, with the keys of `sfu load --json`.
+
+    Durations in ms, CPU in % of one core. None for figures that could not be measured.
+    """
 
     viewers: int
     joined: int
@@ -53,9 +59,12 @@ class Figures:
     cameras: int
     seconds: float
     sent: int
-    """By all cameras."""
+    """Packets sent by all cameras."""
     expected: int
-    """What the cameras sent, times those who watch; where they are somebody else's, what the server numbered."""
+    """Packets that viewers should have received: the sum, over all viewers, of the packets their camera sent.
+
+    For cameras that are not part of the test, the packets that the server numbered.
+    """
     received: int
     delivered: float | None
     mbit_per_second: float
@@ -65,7 +74,7 @@ class Figures:
     checked: int
     corrupt: int
     dropped_here: int
-    """In the load test's own sockets: more than a few mean that it, not the server, was too slow."""
+    """Packets lost in the load test's own sockets: more than a few mean that the test, not the server, is too slow."""
     latency_p50_ms: float | None
     latency_p99_ms: float | None
     latency_max_ms: float | None
@@ -79,8 +88,8 @@ class Figures:
     cameras_cpu: float
     viewers_cpu: float
 
-    def demandable(self) -> dict[str, float | None]:
-        """By the names that `require` knows."""
+    def by_requirement(self) -> dict[str, float | None]:
+        """Returns the figures by their names in `requirements.FIGURES`."""
         return {
             "delivered": self.delivered,
             "joined": self.joined / self.viewers,
@@ -104,42 +113,42 @@ class Figures:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One measurement with what its quantiles were taken from."""
+    """One measurement, with the histograms of its quantiles."""
 
     figures: Figures
-    latency: Spread
-    join: Spread
-    first_packet: Spread
+    latency: Histogram
+    join: Histogram
+    first_packet: Histogram
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A whole test: its measurements (more than one when the limit was sought) and the curves over all of it."""
+    """Result of a whole test: its measurements (several when it searched the limit) and its plots' data."""
 
     about: Mapping[str, str]
-    """The test itself, for people."""
+    """Description of the test for people, by name."""
     steps: Sequence[Figures]
     figures: Figures
-    """The measurement that counts: the only one, or that of the most viewers who were served well."""
+    """The only measurement, or the one with the most viewers that were served well."""
     limit: int | None = None
-    """Most viewers who were served well, if that was sought."""
+    """Most viewers that were served well; None if the limit was not searched."""
     samples: Sequence[Sample] = ()
     latency_curve: Sequence[tuple[float, float]] = ()
     join_curve: Sequence[tuple[float, float]] = ()
     missed: Sequence[str] = field(default=())
-    """Demands that were not met."""
+    """Requirements that were not met, as text."""
 
     @property
-    def too_slow_itself(self) -> bool:
-        """Whether the first step beyond the limit failed while the load test had no CPU left, or lost packets."""
+    def limited_by_test(self) -> bool:
+        """Returns True if the load test itself had no CPU left, or lost packets, in the first step above the limit."""
         beyond = [step for step in self.steps if self.limit is not None and step.viewers > self.limit]
         if not beyond:
             return False
         first = min(beyond, key=lambda step: step.viewers)
-        return first.viewers_cpu >= _BUSY or first.cameras_cpu >= _BUSY or first.dropped_here > 0
+        return max(first.viewers_cpu, first.cameras_cpu) >= _BUSY_PERCENT or first.dropped_here > 0
 
     def as_json(self) -> dict[str, object]:
-        """For a file: all but the curves over shares."""
+        """Returns the object that `sfu load --json` writes: all but the curves over shares."""
         return {
             "about": dict(self.about),
             "figures": asdict(self.figures),
@@ -151,16 +160,16 @@ class Result:
 
 
 def figures(
-    before: Moment, after: Moment, *, latency: Spread, sent: SentCounts, received: Sequence[ViewerCounts]
+    before: Moment, after: Moment, *, latency: Histogram, sent: SentCounts, received: Sequence[ViewerCounts]
 ) -> Figures:
-    """What happened between two moments, with what everybody had at the marks near them."""
+    """Returns the figures between two moments; `sent` and `received` are counts between the marks near them."""
     counts = sum((one.counts for one in received), StreamCounts())
     expected = sum(_expected(one, sent) for one in received)
     seconds = after.at - before.at
     viewers = after.viewers
     failed = sum(viewers.failed.values())
     cpu = _cpu(before, after)
-    meanwhile = viewers.counts - before.viewers.counts  # over the same time as CPU, which marks need not have
+    meanwhile = viewers.counts - before.viewers.counts  # over exactly the time that CPU was measured
     return Figures(
         viewers=viewers.wanted,
         joined=viewers.up,
@@ -173,7 +182,7 @@ def figures(
         received=counts.received,
         delivered=round(counts.received / expected, 6) if expected else None,
         mbit_per_second=round(meanwhile.octets * 8 / seconds / 1e6, 3),
-        lost=max(counts.lost, 0),  # below zero when what was late at the first mark came after it
+        lost=max(counts.lost, 0),  # below 0 if packets that were late at the first mark came after it
         reordered=counts.reordered,
         duplicated=counts.duplicated,
         checked=viewers.checked - before.viewers.checked,
@@ -197,14 +206,14 @@ def figures(
 
 
 def _expected(one: ViewerCounts, sent: SentCounts) -> int:
-    """Packets that a viewer should have got."""
+    """Returns the packets that a viewer should have received."""
     if one.camera is None:
         return one.counts.received + max(one.counts.lost, 0)
     return sent.packets.get(one.camera, 0)
 
 
-def with_joins(one: Figures, join: Spread, first_packet: Spread) -> Figures:
-    """The same with the join times of others too: a step of a search lets in only those it adds, if any."""
+def with_joins(one: Figures, join: Histogram, first_packet: Histogram) -> Figures:
+    """Returns the figures with these join times: a step of a search measures the viewers it adds only."""
     return replace(
         one,
         join_p50_ms=join.quantile_ms(0.5),
@@ -215,7 +224,7 @@ def with_joins(one: Figures, join: Spread, first_packet: Spread) -> Figures:
 
 
 def sample(before: Moment, after: Moment) -> Sample:
-    """The curves' point for the time between two moments."""
+    """Returns the plots' point for the interval between two moments."""
     seconds = max(after.at - before.at, 0.001)
     cpu = _cpu(before, after)
     load = sum(
@@ -234,7 +243,7 @@ def sample(before: Moment, after: Moment) -> Sample:
 
 
 def _cpu(before: Moment, after: Moment) -> float | None:
-    """Seconds of the server's CPU."""
+    """Returns the seconds of CPU that the server used; None if unknown."""
     if before.server is None or after.server is None:
         return None
     return after.server.cpu_seconds - before.server.cpu_seconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sfu.clients.histogram import Spread
+from sfu.clients.histogram import Histogram
 from sfu.loadtest.measure.counts import StreamCounts
 
 
@@ -36,10 +36,10 @@ class ViewersStatus:
     failed: Mapping[str, int]
     """Viewers that did not connect or were disconnected by the server, by reason."""
     counts: StreamCounts
-    latency: Spread
-    join: Spread
+    latency: Histogram
+    join: Histogram
     """From the offer sent to connected."""
-    first_packet: Spread
+    first_packet: Histogram
     """From the offer sent to the first packet."""
     checked: int
     corrupt: int

@@ -1,4 +1,7 @@
-"""CPU and memory of a process and its children, from Linux's /proc. Knows nothing of what they do."""
+"""CPU and memory of a process and its descendants, from Linux's /proc.
+
+Owns the reading of /proc. Never knows what the processes do.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,16 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """So far, and now."""
+    """CPU and memory of some processes."""
 
     cpu_seconds: float
+    """CPU time since their start."""
     rss_bytes: int
+    """Resident memory at present."""
 
 
 def usage(pid: int, *, proc: Path = Path("/proc")) -> Usage | None:
-    """Of `pid` and all its descendants; None when there is no such process, or no /proc."""
+    """Returns the usage of `pid` and all its descendants; None if there is no such process or no /proc."""
     try:
         own = _one(pid, proc)
     except (OSError, ValueError, IndexError):
@@ -29,7 +34,7 @@ def usage(pid: int, *, proc: Path = Path("/proc")) -> Usage | None:
 
 
 def _one(pid: int, proc: Path) -> Usage:
-    # the name in brackets may hold spaces; after it come the state and what proc(5) counts from 3
+    # The name in brackets may contain spaces. The fields after it are those of proc(5) from number 3, the state.
     fields = (proc / str(pid) / "stat").read_text().rpartition(")")[2].split()
     pages = int((proc / str(pid) / "statm").read_text().split()[1])
     ticks = int(fields[11]) + int(fields[12])

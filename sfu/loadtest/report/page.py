@@ -1,4 +1,4 @@
-"""The result of a load test as one HTML page that needs nothing else: figures, and plots that pygal draws. Pure."""
+"""The result of a load test as one HTML page without external files: figures, and plots drawn by pygal. Pure."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ Points = Sequence[tuple[float, float | None]]
 
 _SERIES = ("var(--first)", "var(--second)", "var(--third)")
 _SCRIPT = re.compile(r"<script.*?</script>", re.DOTALL)
-"""Settings for pygal's own script, which is not there: the page must work as a mail attachment."""
-_SHORTEST_AXIS = 0.01
+"""Settings for pygal's own script, which is left out: the page must work as a mail attachment."""
+_SMALLEST_RANGE = 0.01
+"""Smallest range of an axis, in the axis's own unit."""
 _STYLE = Style(
     background="transparent",
     plot_background="transparent",
@@ -64,14 +65,14 @@ section { margin: 1rem 0; } footer { color: var(--faint); margin-top: 2rem; font
 
 
 def page(result: Result) -> str:
-    """The whole page; light or dark as the reader's system is."""
+    """Returns the whole page. It is light or dark according to the reader's system."""
     body = "\n".join((_head(result), _key_figures(result), _plots(result), _steps(result), _all_figures(result)))
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>sfu load</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>{_CSS}</style></head>\n<body>{body}\n"
-        "<footer>Made by <code>sfu load</code>. Synthetic cameras and viewers; where they run beside the server, "
-        "they share its machine.</footer></body></html>\n"
+        "<footer>Made by <code>sfu load</code>. If the synthetic cameras and viewers run on the server's machine, "
+        "they share its CPU.</footer></body></html>\n"
     )
 
 
@@ -89,7 +90,7 @@ def _key_figures(result: Result) -> str:
         ("latency p50", _ms(figures.latency_p50_ms)),
         ("latency p99", _ms(figures.latency_p99_ms)),
         ("join p95", _ms(figures.join_p95_ms)),
-        ("CPU a packet", _optional(figures.server_us_per_packet, " us")),
+        ("CPU per packet", _optional(figures.server_us_per_packet, " us")),
         ("server memory", _optional(figures.server_rss_mb, " MB")),
     )
     cards = (f'<div class="card"><span>{escape(name)}</span><b>{value}</b></div>' for name, value in shown)
@@ -102,24 +103,24 @@ def _plots(result: Result) -> str:
 
 
 def _over_time(samples: Sequence[Sample]) -> Iterable[str]:
-    yield _plot("Viewers, by seconds", {"connected": [(s.at, float(s.viewers)) for s in samples]}, fill=True)
-    yield _plot("Packets received a second, by seconds", {"packets/s": [(s.at, s.packets_per_second) for s in samples]})
+    yield _plot("Viewers over time (s)", {"connected": [(s.at, float(s.viewers)) for s in samples]}, fill=True)
+    yield _plot("Packets per second over time (s)", {"packets/s": [(s.at, s.packets_per_second) for s in samples]})
     latency: dict[str, Points] = {
         "p50": [(s.at, s.p50_ms) for s in samples],
         "p99": [(s.at, s.p99_ms) for s in samples],
     }
-    yield from _drawn("Latency in ms, by seconds", latency)
+    yield from _plot_if_measured("Latency (ms) over time (s)", latency)
     cpu: dict[str, Points] = {"load test": [(s.at, s.load_cpu) for s in samples]}
     if any(s.server_cpu is not None for s in samples):
         cpu = {"server": [(s.at, s.server_cpu) for s in samples], **cpu}
-    yield _plot("CPU in % of one core, by seconds", cpu)
+    yield _plot("CPU (% of one core) over time (s)", cpu)
 
 
 def _over_shares(result: Result) -> Iterable[str]:
     if result.latency_curve:
-        yield _plot("Latency in ms, by % of packets", {"within": result.latency_curve}, fill=True)
+        yield _plot("Latency (ms) by % of packets", {"at most": result.latency_curve}, fill=True)
     if result.join_curve:
-        yield _plot("Offer to connected in ms, by % of viewers", {"within": result.join_curve}, fill=True)
+        yield _plot("Time from offer to connected (ms) by % of viewers", {"at most": result.join_curve}, fill=True)
 
 
 def _over_viewers(result: Result) -> Iterable[str]:
@@ -128,22 +129,22 @@ def _over_viewers(result: Result) -> Iterable[str]:
     steps = sorted(result.steps, key=lambda step: step.viewers)
     delivered = [(s.viewers, None if s.delivered is None else 100 * s.delivered) for s in steps]
     least = min((y for _, y in delivered if y is not None), default=0.0)
-    yield _plot("Delivered in %, by viewers", {"delivered": delivered}, floor=math.floor(least) - 1)
+    yield _plot("Delivered (%) by viewers", {"delivered": delivered}, floor=math.floor(least) - 1)
     latency: dict[str, Points] = {
         "p50": [(s.viewers, s.latency_p50_ms) for s in steps],
         "p99": [(s.viewers, s.latency_p99_ms) for s in steps],
     }
-    yield from _drawn("Latency in ms, by viewers", latency)
+    yield from _plot_if_measured("Latency (ms) by viewers", latency)
 
 
-def _drawn(title: str, series: dict[str, Points]) -> Iterable[str]:
-    """One card, or none where nothing could be measured."""
+def _plot_if_measured(title: str, series: dict[str, Points]) -> Iterable[str]:
+    """Yields one card, or none if nothing was measured."""
     if any(y is not None for points in series.values() for _, y in points):
         yield _plot(title, series)
 
 
 def _plot(title: str, series: dict[str, Points], *, fill: bool = False, floor: float = 0) -> str:
-    """One card with lines over a common x axis, from `floor` up."""
+    """Returns one card with lines over a common x axis; the y axis starts at `floor`."""
     xs = [x for points in series.values() for x, y in points if y is not None]
     ys = [y for points in series.values() for _, y in points if y is not None]
     chart = pygal.XY(
@@ -187,8 +188,8 @@ def _all_figures(result: Result) -> str:
 
 
 def ticks(low: float, high: float) -> list[float]:
-    """Round numbers, four to eight of them, from at most `low` to at least `high`, evenly apart."""
-    high = max(high, low + _SHORTEST_AXIS)
+    """Returns four to eight round numbers at equal distances, from `low` or less to `high` or more."""
+    high = max(high, low + _SMALLEST_RANGE)
     rough = (high - low) / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough)

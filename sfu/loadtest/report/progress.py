@@ -1,4 +1,4 @@
-"""What a load test is doing, on the terminal while it runs; one line a stage where there is no terminal."""
+"""Progress of a load test on stderr: a live display on a terminal, else one line for each stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sfu.loadtest.measure.results import Moment, Sample
 
 
 class Progress:
-    """A few lines that renew themselves on stderr; a context manager, gone at its end."""
+    """A live display of a few lines. A context manager: the display disappears at its end."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -28,7 +28,7 @@ class Progress:
             self._live.stop()
 
     def stage(self, text: str) -> None:
-        """What happens from now on."""
+        """Shows the name of a new stage."""
         self._stage = text
         if self._console.is_terminal:
             self._live.update(Text(text, style="bold"))
@@ -36,7 +36,7 @@ class Progress:
             self._console.print(text)
 
     def show(self, moment: Moment, sample: Sample) -> None:
-        """How it stands."""
+        """Shows the current figures."""
         if self._console.is_terminal:
             self._live.update(_lines(self._stage, moment, sample))
 
@@ -47,7 +47,7 @@ def _lines(stage: str, moment: Moment, sample: Sample) -> Table:
     failed = sum(viewers.failed.values())
     table.add_row(Text(stage, style="bold"), f"{moment.at:.0f} s")
     table.add_row("viewers", f"{viewers.up} of {viewers.wanted}" + (f", [red]{failed} failed[/red]" if failed else ""))
-    table.add_row("received", f"{sample.packets_per_second:,.0f} packets/s, {viewers.counts.lost:,} lost in all")
+    table.add_row("received", f"{sample.packets_per_second:,.0f} packets/s, {viewers.counts.lost:,} lost in total")
     table.add_row("latency", f"p50 {_ms(sample.p50_ms)}, p99 {_ms(sample.p99_ms)}")
     server = "" if sample.server_cpu is None else f"server {sample.server_cpu:.0f} %, "
     table.add_row("CPU", f"{server}load test {sample.load_cpu:.0f} % of a core")

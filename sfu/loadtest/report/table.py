@@ -1,4 +1,4 @@
-"""The result of a load test as rows of words and figures, and as a table on the terminal."""
+"""The result of a load test as rows of text, and as a table on the terminal."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ Row = tuple[str, str]
 
 
 def rows(result: Result) -> list[Row]:
-    """Name and value of each figure."""
+    """Returns name and value of each figure."""
     figures = result.figures
     return [
         *result.about.items(),
         ("viewers", f"{figures.joined} of {figures.viewers} joined" + _failures(figures)),
-        ("join, offer to connected", _two(figures.join_p50_ms, figures.join_p95_ms)),
-        ("first packet, from offer", _two(figures.first_packet_p50_ms, figures.first_packet_p95_ms)),
+        ("offer to connected", _two(figures.join_p50_ms, figures.join_p95_ms)),
+        ("offer to first packet", _two(figures.first_packet_p50_ms, figures.first_packet_p95_ms)),
         ("measured for", f"{figures.seconds:.1f} s"),
         ("delivered", _delivered(figures)),
         ("lost, reordered, duplicated", f"{figures.lost:,}, {figures.reordered:,}, {figures.duplicated:,}"),
         ("latency", _latency(figures)),
         ("decrypted and compared" if figures.cameras else "decrypted", _checked(figures)),
         ("server", _server(figures)),
-        ("the load test itself", _load(figures)),
+        ("load test", _load(figures)),
     ]
 
 
 def verdict(result: Result) -> str | None:
-    """What the search for the limit found, in one sentence."""
+    """Returns the result of a search for the limit in one sentence; None if there was no search."""
     if result.limit is None:
         return None
     shown = {0: "this room", 1: "this camera"}.get(result.figures.cameras, "these cameras")
     if result.limit == 0:
-        return f"this machine does not carry {result.steps[-1].viewers} viewers of {shown}"
-    if result.too_slow_itself:
+        return f"this machine cannot serve {result.steps[-1].viewers} viewers of {shown}"
+    if result.limited_by_test:
         return (
-            f"this machine carries at least {result.limit} viewers of {shown}: "
-            "beyond that the load test itself falls behind"
+            f"this machine serves at least {result.limit} viewers of {shown}: "
+            "with more of them the load test itself is too slow"
         )
-    return f"this machine carries {result.limit} viewers of {shown}"
+    return f"this machine serves {result.limit} viewers of {shown}"
 
 
 def step_rows(result: Result) -> list[tuple[str, ...]]:
-    """One row for each step of a search, fewest viewers first, under `STEP_HEAD`."""
+    """Returns one row for each step of a search, fewest viewers first, with the columns of `STEP_HEAD`."""
     return [
         (
             str(step.viewers),
@@ -63,7 +63,7 @@ STEP_HEAD = ("viewers", "delivered", "p50", "p99", "server CPU", "us/packet", "f
 
 
 def print_result(result: Result) -> None:
-    """On stdout."""
+    """Prints the result to stdout."""
     console = Console()
     if result.limit is not None:
         steps = Table(*STEP_HEAD, box=None, header_style="bold")
@@ -95,7 +95,7 @@ def _delivered(figures: Figures) -> str:
 
 def _latency(figures: Figures) -> str:
     if figures.latency_p50_ms is None:
-        return "not measured: no packet said when it was sent by this machine's clock"
+        return "not measured: packets carry no send time of this machine's clock"
     return f"p50 {_ms(figures.latency_p50_ms)}, p99 {_ms(figures.latency_p99_ms)}, max {_ms(figures.latency_max_ms)}"
 
 
@@ -105,8 +105,8 @@ def _checked(figures: Figures) -> str:
 
 def _server(figures: Figures) -> str:
     if figures.server_cpu is None:
-        return "not measured (--pid)"
-    per_packet = _number(figures.server_us_per_packet, " us a packet")
+        return "not measured; give its process id with --pid"
+    per_packet = _number(figures.server_us_per_packet, " us per packet")
     return f"{figures.server_cpu:.1f} % of a core, {per_packet}, {_number(figures.server_rss_mb, ' MB')}"
 
 
@@ -116,7 +116,7 @@ def _load(figures: Figures) -> str:
 
 
 def _share(value: float | None) -> str:
-    return "nothing" if value is None else f"{100 * value:.2f} %"
+    return "none" if value is None else f"{100 * value:.2f} %"
 
 
 def _two(p50: float | None, p95: float | None) -> str:

@@ -1,6 +1,6 @@
-"""One broker connection for all synthetic peers of a process, or one each.
+"""Signaling of all synthetic peers of a process, over one shared broker connection or one for each peer.
 
-Owns which leaf's messages go to whom. Never knows what is being negotiated.
+Owns the delivery of each leaf's messages to its peer. Never knows what the messages negotiate.
 """
 
 from __future__ import annotations
@@ -16,51 +16,54 @@ from sfu.signaling.link import BrokerLink, Incoming
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Role, Topics
 
-Hear = Callable[[Envelope], None]
+OnEnvelope = Callable[[Envelope], None]
 
 _CONNECT_S = 10.0
 
 
 class BrokerConnections:
-    """What peers of one role say and hear; `each` gives every leaf a connection of its own, as real clients have."""
+    """The broker connections of all peers of one role."""
 
     def __init__(self, url: BrokerUrl, base: str, role: Role, room: str, *, token: str | None, each: bool) -> None:
-        """For leaves of `role` in `room` and the rooms just below. TopicError for an impossible base."""
+        """Serves leaves of `role` in `room` and the rooms one level below. Raises TopicError for an invalid base.
+
+        `each`: every leaf has its own connection, as real clients have.
+        """
         self._url = url
         self._topics = Topics(base)
         self._token = token
         self._each = each
-        self._hearers: dict[str, Hear] = {}
+        self._receivers: dict[str, OnEnvelope] = {}
         self._links: dict[str, tuple[BrokerLink, asyncio.Task[None]]] = {}
         self._filters = (f"{base}/{room}/{role}/+", f"{base}/{room}/+/{role}/+")
 
     async def open(self) -> None:
-        """Connects, unless each leaf does so itself. TimeoutError when there is no broker within 10 s."""
+        """Connects the shared connection. Raises TimeoutError if the broker is not reached within 10 s."""
         if not self._each:
             await self._connect("", self._filters)
 
-    async def join(self, leaf: Leaf, hear: Hear) -> None:
-        """From now on `hear` gets what others say on `leaf`. TimeoutError as in `open`."""
+    async def join(self, leaf: Leaf, on_envelope: OnEnvelope) -> None:
+        """Passes the messages on `leaf` to `on_envelope` from now on. Raises TimeoutError as `open` does."""
         topic = self._topics.leaf(leaf)
         if self._each:
             await self._connect(topic, (topic,))
-        self._hearers[topic] = hear
+        self._receivers[topic] = on_envelope
 
-    def say(self, leaf: Leaf, body: Body, session: str) -> None:
-        """Queues a message."""
+    def send(self, leaf: Leaf, body: Body, session: str) -> None:
+        """Queues a message on `leaf`. Raises KeyError if the leaf has no connection."""
         topic = self._topics.leaf(leaf)
         link, _ = self._links[topic if self._each else ""]
         link.publish(topic, messages.dump(Envelope(leaf.peer, body, session=session, token=self._token)))
 
     async def leave(self, leaf: Leaf) -> None:
-        """Undoes `join`, after what was said on the leaf has been sent."""
+        """Undoes `join`, after all queued messages of the leaf are sent."""
         topic = self._topics.leaf(leaf)
-        self._hearers.pop(topic, None)
+        self._receivers.pop(topic, None)
         if self._each:
             await self._disconnect(topic)
 
     async def close(self) -> None:
-        """Sends what is queued and disconnects."""
+        """Sends all queued messages and disconnects."""
         await asyncio.gather(*(self._disconnect(name) for name in list(self._links)))
 
     async def _connect(self, name: str, filters: tuple[str, ...]) -> None:
@@ -76,12 +79,12 @@ class BrokerConnections:
             await asyncio.wait({running})
 
     def _on_message(self, incoming: Incoming) -> None:
-        hear = self._hearers.get(incoming.topic)
-        if hear is None or incoming.retained:
+        on_envelope = self._receivers.get(incoming.topic)
+        if on_envelope is None or incoming.retained:
             return
         try:
             envelope = messages.parse(incoming.payload)
         except SignalError:
             return
         if envelope is not None:
-            hear(envelope)
+            on_envelope(envelope)

@@ -1,7 +1,7 @@
-"""All synthetic cameras, in one process: each sends the same footage on a clock of its own.
+"""All synthetic cameras, in one process. Each sends the same footage on its own clock.
 
-Owns pacing and the count of what was sent, up to agreed marks. Each packet goes out alone and stamped, as from any
-camera: what is batched is for the server to find.
+Owns pacing, and the count of sent packets at each mark. Each packet is sent alone and with its send time, as other
+cameras do it: batching is the server's task.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sfu.loadtest.measure.status import CamerasStatus, SentCounts
 from sfu.loadtest.setup.footage import Footage
 from sfu.loadtest.setup.worker_messages import PlanMarks, Poll, ReadMarks, Reply, Request, WorkerSetup
 from sfu.loadtest.synthetic.broker_connections import BrokerConnections
-from sfu.loadtest.synthetic.session import AT_ONCE, Session, SessionError
+from sfu.loadtest.synthetic.session import MAX_JOINING, Session, SessionError
 from sfu.media.formats import rtcp
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
@@ -28,40 +28,41 @@ from sfu.signaling.bodies import Tracks
 from sfu.signaling.topics import Leaf, Role
 
 _EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}
-_REPORT_INTERVAL = 1.0
-_MARK_AHEAD = 0.15
-"""Seconds in which the viewers' process can be told of a mark."""
-_MARK_BEFORE = 0.002
-"""Seconds from a mark to the frame behind it."""
-_TICK = 1 / (1 << 18)
-"""Seconds in the unit of abs-send-time."""
+_REPORT_INTERVAL_S = 1.0
+_MARK_AHEAD_S = 0.15
+"""Time from planning a mark to the mark, for the request to the viewers' process."""
+_MARK_GAP_S = 0.002
+"""Time from a mark to the next frame."""
+_SEND_TIME_UNIT_S = 1 / (1 << 18)
+"""Unit of abs-send-time."""
 _MARKS = 2
-_LATE = 1.0
-_SHORTEST_SLEEP = 0.0005
+_RESTART_S = 1.0
+"""A camera that is late by more than this does not catch up, since that would be a burst of packets."""
+_SHORTEST_SLEEP_S = 0.0005
 
 
 class CameraWorker:
-    """The party of the cameras' process."""
+    """The `Worker` that runs all cameras."""
 
     def __init__(self, setup: WorkerSetup) -> None:
         plan = setup.plan
-        self._signalling = BrokerConnections(
+        self._connections = BrokerConnections(
             setup.broker, setup.base, Role.PUB, plan.room, token=setup.token, each=setup.mqtt_each
         )
         self._host = Host.new()
-        self._joining = asyncio.Semaphore(AT_ONCE)
+        self._joining = asyncio.Semaphore(MAX_JOINING)
         self._cameras = [] if setup.footage is None else _cameras(plan.cameras(), setup.footage)
         self._ramp = plan.ramp
         self._failed: Counter[str] = Counter()
         self._fault: str | None = None
 
     async def run(self) -> None:
-        """See `Party`."""
+        """See `Worker`."""
         if not self._cameras:
             await asyncio.Event().wait()
         tasks: list[asyncio.Task[None]] = []
         try:
-            await self._signalling.open()
+            await self._connections.open()
             for camera in self._cameras:
                 tasks.append(asyncio.create_task(self._run(camera), name=str(camera.leaf)))
                 await asyncio.sleep(1 / self._ramp)
@@ -73,17 +74,17 @@ class CameraWorker:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            await self._signalling.close()
+            await self._connections.close()
 
     async def _run(self, camera: SyntheticCamera) -> None:
         try:
-            await camera.run(self._signalling, self._host, self._joining)
+            await camera.run(self._connections, self._host, self._joining)
         except SessionError as error:
             self._failed[str(error)] += 1
 
-    def answer(self, order: Request) -> Reply:
-        """See `Party`."""
-        match order:
+    def reply(self, request: Request) -> Reply:
+        """See `Worker`."""
+        match request:
             case Poll():
                 return CamerasStatus(
                     up=sum(camera.up for camera in self._cameras),
@@ -101,7 +102,7 @@ class CameraWorker:
                 return None
 
     def _plan_marks(self) -> Mapping[int, float]:
-        """Wall time, in seconds since 1970, of each camera's next mark."""
+        """Plans a mark for each camera; returns its wall time, in seconds since 1970, by camera number."""
         return {number: camera.plan_mark() for number, camera in enumerate(self._cameras) if camera.up}
 
     def _read_marks(self) -> SentCounts:
@@ -115,10 +116,10 @@ def _cameras(leaves: Sequence[Leaf], footage: Footage) -> list[SyntheticCamera]:
 
 
 class SyntheticCamera:
-    """One camera: a `PeerListener` and the clock it sends by."""
+    """One camera: a `PeerListener` that sends the footage."""
 
     def __init__(self, leaf: Leaf, footage: Footage, *, phase: float) -> None:
-        """`phase`: seconds by which its frames are due later than the first camera's: real cameras are not in step."""
+        """`phase`: seconds by which its frames are later than the first camera's: real cameras are not in step."""
         self.leaf = leaf
         self.sent = 0
         self.key_frame_requests = 0
@@ -140,14 +141,14 @@ class SyntheticCamera:
 
     @property
     def up(self) -> bool:
-        """Whether it is sending."""
+        """Returns True if it is connected."""
         return self._session is not None and self._session.attempt.up
 
-    async def run(self, signalling: BrokerConnections, host: Host, turn: asyncio.Semaphore) -> None:
-        """Publishes, once it is its `turn`, until cancelled, or SessionError."""
+    async def run(self, connections: BrokerConnections, host: Host, joining: asyncio.Semaphore) -> None:
+        """Publishes until cancelled. Raises SessionError. Holds `joining` while it connects."""
         port = await UdpPort.open()
         self._session = Session(
-            signalling, self.leaf, host=host, port=port, sections=[self._section()], listener=self, turn=turn
+            connections, self.leaf, host=host, port=port, sections=[self._section()], listener=self, joining=joining
         )
         sending = asyncio.create_task(self._send(self._session.attempt.transport), name=f"{self.leaf} frames")
         try:
@@ -157,27 +158,30 @@ class SyntheticCamera:
             await asyncio.wait({sending})
 
     def plan_mark(self) -> float:
-        """The wall time of a pause soon to come; what is sent before it will be stamped so, and its number noted."""
+        """Plans a mark in a coming pause between frames; returns its wall time in seconds since 1970.
+
+        Packets sent before the mark get an earlier send time, and their number is noted.
+        """
         now = asyncio.get_running_loop().time()
         period = self._footage.seconds / len(self._footage.pictures)
-        self._mark_due = self._due + max(-(-(now + _MARK_AHEAD - self._due) // period), 1) * period
-        self._mark_wall = time.time() + self._mark_due - now - _MARK_BEFORE
+        self._mark_due = self._due + max(-(-(now + _MARK_AHEAD_S - self._due) // period), 1) * period
+        self._mark_wall = time.time() + self._mark_due - now - _MARK_GAP_S
         return self._mark_wall
 
     def take_marks(self) -> list[int]:
-        """Packets sent before each of the last marks, which are forgotten."""
+        """Returns the packets sent before each of the latest marks, and clears all marks."""
         marks, self._marks = self._marks[-_MARKS:], []
         return marks
 
     async def _send(self, transport: Transport) -> None:
-        """Frames at their time, for ever; a key frame when one is asked for, since the footage may go on with any."""
+        """Sends frames at their time. If a key frame is requested, goes on at the next one of the footage."""
         loop = asyncio.get_running_loop()
         start = self._due = loop.time() + self._phase
-        report_due, number = self._due + _REPORT_INTERVAL, 0
+        report_due, number = self._due + _REPORT_INTERVAL_S, 0
         while True:
-            if (wait := self._due - loop.time()) > _SHORTEST_SLEEP:
+            if (wait := self._due - loop.time()) > _SHORTEST_SLEEP_S:
                 await asyncio.sleep(wait)
-            elif wait < -_LATE:  # never a storm to catch up
+            elif wait < -_RESTART_S:
                 self._due = loop.time()
             self._pass_mark()
             if self._key_wanted:
@@ -185,13 +189,13 @@ class SyntheticCamera:
             if self.up and self._stream.wanted:
                 self._send_picture(transport, number, self._due - start)
                 if self._due >= report_due:
-                    report_due = self._due + _REPORT_INTERVAL
+                    report_due = self._due + _REPORT_INTERVAL_S
                     transport.send_rtcp(self._stream.report(self._due - start, time.time(), self.leaf.peer))
             self._due += self._footage.pictures[number].lasts
             number = (number + 1) % len(self._footage.pictures)
 
     def _pass_mark(self) -> None:
-        if self._mark_due is not None and self._due >= self._mark_due - _MARK_BEFORE:
+        if self._mark_due is not None and self._due >= self._mark_due - _MARK_GAP_S:
             self._marks.append(self.sent)
             self._mark_due, self._mark_wall = None, math.inf
 
@@ -199,8 +203,8 @@ class SyntheticCamera:
         payloads = self._footage.pictures[number].payloads
         last = len(payloads) - 1
         for index, payload in enumerate(payloads):
-            # a camera that is late itself still sends on the right side of its mark
-            wall = min(time.time(), self._mark_wall - _TICK)
+            # a camera that is late still gives its packets a send time before the mark
+            wall = min(time.time(), self._mark_wall - _SEND_TIME_UNIT_S)
             transport.send_rtp(self._stream.packet(payload, seconds, wall, marker=index == last))
         self.sent += len(payloads)
 
@@ -227,14 +231,14 @@ class SyntheticCamera:
             self._stream.agree(section.codecs[0].payload_type, section.extensions)
 
     def on_up(self) -> None:
-        """See `PeerListener`: the first frame that is sent is a key frame."""
+        """See `PeerListener`: makes the first frame a key frame."""
         self._key_wanted = True
 
     def on_down(self, reason: str) -> None:
         """See `PeerListener`."""
 
     def on_rtp(self, data: bytes) -> None:
-        """See `PeerListener`: nobody sends media to a camera."""
+        """See `PeerListener`: the server sends no media to a camera."""
 
     def on_rtcp(self, data: bytes) -> None:
         """See `PeerListener`: key frame requests."""

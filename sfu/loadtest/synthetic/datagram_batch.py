@@ -1,8 +1,8 @@
-"""Datagrams of many sockets read many at a time and looked at in columns: what makes a thousand viewers cheap.
+"""Many datagrams read by one call and examined in columns, so that a thousand viewers cost little CPU.
 
 Owns the buffers of one `recvmmsg`, each datagram at its own multiple of `STRIDE`. A column (all SSRCs, all sequence
-numbers) is one strided slice, so that a burst costs Python a few steps instead of a few a packet. Never interprets
-what it has read. Used by the load test alone; the server reads its one port in `sfu.rtc.net.receive`.
+numbers) is one strided slice, so that Python takes a few steps for a burst instead of a few for each packet. Never
+interprets the bytes. Used by the load test only; the server reads its one port in `receive`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sfu.rtc.net.linux import IOVEC, LINUX_64, MMSGHDR, SO_TIMESTAMPNS, SOL_UDP,
 from sfu.rtc.net.srtp import ffi
 
 STRIDE: Final = 2048
-"""Bytes from one datagram to the next; longer ones are cut."""
+"""Bytes from one datagram to the next; longer datagrams are truncated."""
 BATCH: Final = 64
 _NAME: Final = 32
 _CONTROL: Final = 64
@@ -31,10 +31,10 @@ _PORT: Final = struct.Struct(">H")
 
 
 def prepare(sock: socket.socket, buffer_bytes: int) -> None:
-    """Lets `sock` hold what comes between two lazy reads, and has the kernel note when each datagram came.
+    """Makes the receive buffer of `sock` large, and lets the kernel note when each datagram arrived.
 
-    Datagrams are taken one by one even where the sender sent segments (no `UDP_GRO`): a viewer behind a network card
-    gets them so, and the cutting is the sender's cost there too.
+    Turns off `UDP_GRO`: the kernel delivers single datagrams even if the sender used GSO, as it does to a viewer behind
+    a network card, where the segmentation is the sender's cost too.
     """
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     if LINUX_64:
@@ -45,7 +45,7 @@ def prepare(sock: socket.socket, buffer_bytes: int) -> None:
 
 
 def dropped(sock: socket.socket) -> int:
-    """Datagrams that the kernel dropped because nobody had read this socket for too long; 0 where it does not say."""
+    """Returns the datagrams that the kernel dropped because the socket's buffer was full; 0 if unknown."""
     if not LINUX_64:
         return 0
     counts = array("I", sock.getsockopt(socket.SOL_SOCKET, _MEMINFO, 4 * (_MEMINFO_DROPS + 1)))
@@ -53,7 +53,7 @@ def dropped(sock: socket.socket) -> int:
 
 
 class DatagramBatch:
-    """Up to `BATCH` datagrams of one socket at a time. Valid until the next `read`, of whichever socket."""
+    """Up to `BATCH` datagrams of one socket. Its contents are valid until the next `read` of any socket."""
 
     def __init__(self) -> None:
         self._arena = bytearray(STRIDE * BATCH)
@@ -71,44 +71,44 @@ class DatagramBatch:
         self._read_at = 0
 
     def read(self, sock: socket.socket) -> int:
-        """Reads what `sock` holds, at most `BATCH` datagrams; returns how many, 0 when there are none."""
+        """Reads waiting datagrams of `sock`, at most `BATCH`; returns their number, 0 if there are none."""
         if not LINUX_64:
             return self._read_singly(sock)
-        used = self._used * MMSGHDR.size  # the kernel has overwritten the lengths of what it filled
+        used = self._used * MMSGHDR.size  # the kernel has overwritten the lengths in the headers it used
         self._messages[:used] = self._template[:used]
         count: int = recvmmsg(sock.fileno(), self._messages_c, BATCH, socket.MSG_DONTWAIT, ffi.NULL)
         self._used = max(count, 0)
         return self._used
 
     def lengths(self, count: int) -> list[int]:
-        """Bytes of each of the first `count` datagrams."""
+        """Returns the bytes of each of the first `count` datagrams."""
         return self._fields[14 : 16 * count : 16].tolist()
 
     def words(self, index: int, count: int) -> bytes:
-        """The 32-bit words at byte `4 * index` of the first `count` datagrams, side by side as they came."""
+        """Returns the 4 bytes at offset `4 * index` of each of the first `count` datagrams, joined."""
         return self._words[index : STRIDE // 4 * count : STRIDE // 4].tobytes()
 
     def halves(self, index: int, count: int) -> array[int]:
-        """The 16-bit numbers at byte `2 * index` of the first `count` datagrams."""
+        """Returns the 16-bit big-endian number at offset `2 * index` of each of the first `count` datagrams."""
         column = array("H", self._halves[index : STRIDE // 2 * count : STRIDE // 2].tobytes())
         if sys.byteorder == "little":
             column.byteswap()
         return column
 
     def datagram(self, number: int) -> bytes:
-        """A copy of one datagram."""
+        """Returns a copy of one datagram."""
         start = number * STRIDE
         return bytes(self._bytes[start : start + min(self._fields[14 + 16 * number], STRIDE)])
 
     def received_at(self, number: int) -> int:
-        """When the kernel got it: nanoseconds since 1970 by the machine's wall clock."""
+        """Returns the time at which the kernel received a datagram, in nanoseconds since 1970."""
         if not LINUX_64:
             return self._read_at
         at = number * _CONTROL // 8
         return self._times[at + 2] * 1_000_000_000 + self._times[at + 3]
 
     def source(self, number: int) -> tuple[str, int]:
-        """Where it came from."""
+        """Returns the sender's address and port."""
         at = number * _NAME
         (port,) = _PORT.unpack_from(self._names, at + 2)
         family, packed = _IPV4.unpack_from(self._names, at)
@@ -117,7 +117,7 @@ class DatagramBatch:
         return socket.inet_ntoa(packed), port
 
     def _prepared(self) -> bytes:
-        """The message headers, each pointing to its own name, vector, buffer and control message."""
+        """Returns the message headers, each with pointers to its own name, vector, buffer and control message."""
         self._vectors = bytearray(IOVEC.size * BATCH)
         arena, names, controls, vectors = map(_address, (self._arena, self._names, self._controls, self._vectors))
         headers = []
@@ -129,7 +129,7 @@ class DatagramBatch:
         return b"".join(headers)
 
     def _read_singly(self, sock: socket.socket) -> int:
-        """Without `recvmmsg`: into the same columns, one call a datagram, timed by us."""
+        """Reads into the same columns without `recvmmsg`: one call for each datagram, arrival times by our clock."""
         count = 0
         self._read_at = time.time_ns()
         for number in range(BATCH):
@@ -149,5 +149,5 @@ class DatagramBatch:
 
 
 def _address(buffer: bytearray) -> int:
-    """Where a buffer that is never resized, and lives as long as its `DatagramBatch`, lies."""
+    """Returns the memory address of a buffer. The buffer must live as long as its batch and never be resized."""
     return int(ffi.cast("uintptr_t", ffi.from_buffer(buffer)))

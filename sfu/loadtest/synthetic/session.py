@@ -1,6 +1,7 @@
-"""One synthetic peer's one session: offer, answer, connected, over. No second attempt: a load test counts failures.
+"""The one session of a synthetic peer: offer, answer, connected, ended.
 
-Owns the order of these and their deadlines; the transport is `Attempt`'s. Knows nothing of media.
+Owns the order of these steps and their deadlines; `Attempt` owns the transport. Never tries a second time, since a load
+test counts failures, and never knows media.
 """
 
 from __future__ import annotations
@@ -18,81 +19,76 @@ from sfu.signaling.bodies import Body, Bye, Offer
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf
 
-_OFFER_WAITS = (3.0, 3.0, 6.0)
-"""Seconds to wait for the answer to each copy of the offer."""
+_OFFER_WAITS_S = (3.0, 3.0, 6.0)
+"""Time to wait for the answer after each copy of the offer."""
 _CONNECT_S = 15.0
-AT_ONCE = 64
-"""Peers on their way in at a time: a process that falls behind lets fewer in, not all of them fail."""
+_CONNECT_CHECK_S = 0.1
+MAX_JOINING = 64
+"""Peers that connect at a time: a process that is too slow joins them later, instead of failing all of them."""
 
 
 class SessionError(Exception):
-    """It did not come up, or ended by itself; the text is short enough to be counted by."""
+    """A session did not connect, or ended by itself. Failures are counted by the text, which is short."""
 
 
 class Session:
-    """A peer on its leaf. Run it as a task; cancelling says bye."""
+    """A peer on its leaf. Run it as a task; cancelling the task sends bye."""
 
     def __init__(
         self,
-        signalling: BrokerConnections,
+        connections: BrokerConnections,
         leaf: Leaf,
         *,
         host: Host,
         port: UdpPort,
         sections: Sequence[OfferSection],
         listener: PeerListener,
-        turn: asyncio.Semaphore,
+        joining: asyncio.Semaphore,
     ) -> None:
-        """`turn` is held from before the offer until connected."""
+        """Holds `joining` from before the offer until connected."""
         self.leaf = leaf
         self.offered_ns = 0
-        """Wall time in ns since 1970 of the first copy of the offer."""
-        self._signalling = signalling
-        self._turn = turn
+        """Wall time of the first copy of the offer, in nanoseconds since 1970; 0 before."""
+        self._connections = connections
+        self._joining = joining
         self._attempt = Attempt(host, port, sections, listener)
 
     @property
     def attempt(self) -> Attempt:
-        """Its transport."""
+        """Returns the session's attempt, which has the transport."""
         return self._attempt
 
     async def run(self) -> None:
-        """Until cancelled, or SessionError."""
-        told = False
+        """Keeps the session until cancelled. Raises SessionError if it does not connect or ends by itself."""
+        ended_by_server = False
         try:
-            async with self._turn:
-                await self._signalling.join(self.leaf, self._hear)
-                await self._offer()
+            async with self._joining:
+                await self._connections.join(self.leaf, self._on_envelope)
+                if not await self._attempt.negotiate(self._send_offer, _OFFER_WAITS_S):
+                    raise SessionError("no answer")
                 await self._until_up()
             end = await self._attempt.over
-            told = end.told
+            ended_by_server = end.by_server
             raise SessionError(f"ended: {end.reason}")
         except TimeoutError:
             raise SessionError("no connection to the broker") from None
         finally:
-            if not told:
-                self.say(Bye("done"))
-            await self._signalling.leave(self.leaf)
+            if not ended_by_server:
+                self.send(Bye("done"))
+            await self._connections.leave(self.leaf)
             await self._attempt.close()
 
-    def say(self, body: Body) -> None:
-        """Says something on the leaf."""
-        with contextlib.suppress(KeyError):  # never got as far as a connection
-            self._signalling.say(self.leaf, body, self._attempt.session)
+    def send(self, body: Body) -> None:
+        """Sends a message on the leaf, if it has a broker connection."""
+        with contextlib.suppress(KeyError):
+            self._connections.send(self.leaf, body, self._attempt.session)
 
-    async def _offer(self) -> None:
-        offer = Offer(await self._attempt.offer())
-        self.offered_ns = time.time_ns()
-        for wait in _OFFER_WAITS:
-            self.say(offer)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._attempt.settled.wait()
-                    return
-        raise SessionError("no answer")
+    def _send_offer(self, offer: Offer) -> None:
+        self.offered_ns = self.offered_ns or time.time_ns()
+        self.send(offer)
 
     async def _until_up(self) -> None:
-        """SessionError when the transport ended or took too long."""
+        """Waits for the connection. Raises SessionError if the attempt ends or takes too long."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _CONNECT_S
         while not self._attempt.up:
@@ -100,8 +96,8 @@ class Session:
                 raise SessionError(self._attempt.over.result().reason)
             if loop.time() > deadline:
                 raise SessionError("not connected in time")
-            await asyncio.wait([self._attempt.over], timeout=0.1)
+            await asyncio.wait([self._attempt.over], timeout=_CONNECT_CHECK_S)
 
-    def _hear(self, envelope: Envelope) -> None:
+    def _on_envelope(self, envelope: Envelope) -> None:
         if envelope.clientid != self.leaf.peer and envelope.session in (None, self._attempt.session):
-            self._attempt.hear(envelope.body)
+            self._attempt.on_message(envelope.body)

@@ -1,6 +1,6 @@
 """One synthetic viewer: real ICE, DTLS and SRTP, but only a sample of its packets is decrypted.
 
-Owns its socket, which asyncio reads until it is connected and `read` from then on, and what it makes of each burst.
+Owns its socket, which asyncio reads until it is connected and `read` from then on, and the counts of each burst.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 from sfu.clients.attempt import Host
 from sfu.clients.frames import VP8, VP9, h264
-from sfu.clients.histogram import Spread
-from sfu.clients.outgoing import abs_send_time
-from sfu.loadtest.measure.counts import Marks, StreamCounter, StreamCounts, latency_us, sampled
+from sfu.clients.histogram import Histogram
+from sfu.clients.outgoing import abs_send_time, latency_us
+from sfu.loadtest.measure.counts import Marks, StreamCounter, StreamCounts, sampled
 from sfu.loadtest.synthetic.broker_connections import BrokerConnections
 from sfu.loadtest.synthetic.datagram_batch import BATCH, DatagramBatch, dropped, prepare
 from sfu.loadtest.synthetic.detachable_port import DetachablePort
@@ -28,28 +28,39 @@ from sfu.signaling.bodies import Select, Tracks
 from sfu.signaling.topics import Leaf
 
 _BUFFER_BYTES = 4 << 20
+_SEND_TIME_BYTES = 3
 _MID = "0"
 _CODECS = (h264(), VP8, VP9)
 _SECTION = OfferSection(_MID, "video", "recvonly", _CODECS, {MID: 1, ABS_SEND_TIME: 2})
-_UNSTAMPED = OfferSection(_MID, "video", "recvonly", _CODECS, {MID: 1})
-"""For somebody else's camera: its clock need not be ours, so that its stamps would say nothing."""
+_SECTION_WITHOUT_SEND_TIME = OfferSection(_MID, "video", "recvonly", _CODECS, {MID: 1})
+"""For cameras that are not part of the test: their send times need not be of this machine's clock."""
 
 
 @dataclass(slots=True)
 class ViewerTotals:
-    """What all viewers together have found out. `known`: check sums of what cameras send, if that is known."""
+    """Measurements of all viewers together. `known`: checksums of the cameras' payloads; None if unknown."""
 
     known: frozenset[int] | None
-    latency: Spread = field(default_factory=Spread)
-    join: Spread = field(default_factory=Spread)
-    first_packet: Spread = field(default_factory=Spread)
+    latency: Histogram = field(default_factory=Histogram)
+    join: Histogram = field(default_factory=Histogram)
+    first_packet: Histogram = field(default_factory=Histogram)
     checked: int = 0
     corrupt: int = 0
     dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class SharedByViewers:
+    """Objects that all viewers of the process share. `joining` limits the viewers that connect at a time."""
+
+    host: Host
+    connections: BrokerConnections
+    joining: asyncio.Semaphore
+    totals: ViewerTotals
+
+
 class SyntheticViewer:
-    """A `PeerListener` with one slot. `number` 0 decrypts every packet, the others a sample."""
+    """A `PeerListener` with one slot. Viewer `number` 0 decrypts every packet, the others a sample."""
 
     def __init__(
         self,
@@ -58,24 +69,25 @@ class SyntheticViewer:
         number: int,
         camera: int | None,
         choice: str | None,
-        findings: ViewerTotals,
+        shared: SharedByViewers,
         port: DetachablePort,
     ) -> None:
-        """`camera` is the number of the one that is watched, None for somebody else's; `choice` its id if it has to be
-        selected.
+        """`camera`: number of the camera it watches, None if that is not part of the test.
+
+        `choice`: id of the camera to select, None if the server chooses. `port`: its own, which it closes.
         """
         self.camera = camera
         self.marks = Marks()
-        self.lazy = False
-        """Whether `read` has to be called."""
+        self.detached = False
+        """True while `read` must be called, because asyncio does not read the socket."""
         self.dropped = 0
-        """Datagrams that its own socket had no room for, as of the last report."""
+        """Datagrams that the kernel dropped because its socket was full, as of the latest report."""
         self._leaf = leaf
         self._number = number
         self._choice = choice
-        self._findings = findings
+        self._totals = shared.totals
         self._port = port
-        self._tally = StreamCounter()
+        self._counter = StreamCounter()
         self._reported = StreamCounts()
         self._ssrc = 0
         self._ssrc_bytes = b""
@@ -83,162 +95,147 @@ class SyntheticViewer:
         self._send_time_id = 0
         self._received_ns: int | None = None
         self._waiting = True
-        self._session: Session
         self._socket: socket.socket
-
-    @classmethod
-    async def open(
-        cls,
-        leaf: Leaf,
-        *,
-        number: int,
-        camera: int | None,
-        choice: str | None,
-        findings: ViewerTotals,
-        host: Host,
-        signalling: BrokerConnections,
-        turn: asyncio.Semaphore,
-    ) -> SyntheticViewer:
-        """With a port of its own, joining when it is its `turn`. OSError when there is no port."""
-        port = await DetachablePort.open()
-        viewer = cls(leaf, number=number, camera=camera, choice=choice, findings=findings, port=port)
-        section = _UNSTAMPED if camera is None else _SECTION
-        viewer._session = Session(
-            signalling, leaf, host=host, port=port, sections=[section], listener=viewer, turn=turn
+        self._session = Session(
+            shared.connections,
+            leaf,
+            host=shared.host,
+            port=port,
+            sections=[_SECTION_WITHOUT_SEND_TIME if camera is None else _SECTION],
+            listener=self,
+            joining=shared.joining,
         )
-        return viewer
 
     async def run(self) -> None:
-        """Joins and stays until cancelled, or SessionError."""
+        """Joins and stays until cancelled. Raises SessionError."""
         try:
             await self._session.run()
         finally:
-            self.lazy = False
+            self.detached = False
 
     @property
     def up(self) -> bool:
-        """Whether it is connected."""
+        """Returns True if it is connected."""
         return self._session.attempt.up
 
     @property
     def undecrypted(self) -> int:
-        """Sampled packets that libsrtp refused."""
+        """Returns the sampled packets that libsrtp rejected."""
         return self._session.attempt.transport.drops["srtp"]
 
     def counts(self) -> StreamCounts:
-        """What came so far."""
-        return self._tally.counts()
+        """Returns the counts so far."""
+        return self._counter.counts()
 
     def report(self) -> None:
         """Sends a receiver report."""
-        if self.lazy and self._ssrc:
+        if self.detached and self._ssrc:
             self.dropped = dropped(self._socket)
-            block = self._tally.report(self._ssrc, self._reported)
+            block = self._counter.report(self._ssrc, self._reported)
             self._reported = self.counts()
             self._session.attempt.transport.send_rtcp(rtcp.receiver_report(self._own_ssrc, [block], self._leaf.peer))
 
-    def read(self, intake: DatagramBatch) -> None:
-        """Reads and counts all that its socket holds."""
-        while count := intake.read(self._socket):
-            if intake.words(2, count) == self._ssrc_bytes * count:
-                self._media(intake, 0, count)
+    def read(self, batch: DatagramBatch) -> None:
+        """Reads and counts all datagrams that wait in its socket."""
+        while count := batch.read(self._socket):
+            if batch.words(2, count) == self._ssrc_bytes * count:
+                self._media(batch, 0, count)
             else:
-                self._mixed(intake, count)
-            if count < BATCH or not self.lazy:
+                self._mixed(batch, count)
+            if count < BATCH or not self.detached:
                 break
 
-    def _mixed(self, intake: DatagramBatch, count: int) -> None:
-        """A burst with something in it that is not our stream: STUN, DTLS, sender reports."""
-        words = intake.words(2, count)
+    def _mixed(self, batch: DatagramBatch, count: int) -> None:
+        """Handles a burst with other datagrams than media: STUN, DTLS, sender reports."""
+        words = batch.words(2, count)
         for number in range(count):
             if words[4 * number : 4 * number + 4] == self._ssrc_bytes:
-                self._media(intake, number, number + 1)
+                self._media(batch, number, number + 1)
             else:
-                self._hand_on(intake, number)
+                self._deliver(batch, number)
 
-    def _media(self, intake: DatagramBatch, start: int, end: int) -> None:
-        """Datagrams `start` to `end` of our stream, counted up to the next mark and on from there."""
-        cut = self.marks.cut(start, end, lambda number: self._sent_at(intake, number)) if self.marks.pending else end
+    def _media(self, batch: DatagramBatch, start: int, end: int) -> None:
+        """Counts media datagrams `start` to `end`: those up to the next mark first, then the others."""
+        cut = self.marks.cut(start, end, lambda number: self._sent_at(batch, number)) if self.marks.pending else end
         if cut > start:
-            self._count(intake, start, cut)
+            self._count(batch, start, cut)
         if cut < end:
             self.marks.pass_one(self.counts())
-            self._media(intake, cut, end)
+            self._media(batch, cut, end)
 
-    def _count(self, intake: DatagramBatch, start: int, end: int) -> None:
-        sequences = intake.halves(1, end)[start:]
-        self._tally.add(sequences, sum(intake.lengths(end)[start:]))
+    def _count(self, batch: DatagramBatch, start: int, end: int) -> None:
+        sequences = batch.halves(1, end)[start:]
+        self._counter.add(sequences, sum(batch.lengths(end)[start:]))
         if self._waiting:
-            self._first_packet(intake.received_at(start))
+            self._first_packet(batch.received_at(start))
         everything = self._number == 0
         for offset in range(end - start) if everything else sampled(sequences[0], end - start, self._number):
-            self._sample(intake, start + offset)
+            self._sample(batch, start + offset)
 
-    def _sample(self, intake: DatagramBatch, number: int) -> None:
-        """To the transport, which decrypts it and comes back with `on_rtp`; only the server can have encrypted it."""
-        self._received_ns = intake.received_at(number)
-        self._port.hand_on_media(intake.datagram(number))
+    def _sample(self, batch: DatagramBatch, number: int) -> None:
+        """Has the transport authenticate and decrypt a datagram, which then calls `on_rtp`."""
+        self._received_ns = batch.received_at(number)
+        self._port.deliver_media(batch.datagram(number))
         self._received_ns = None
 
-    def _sent_at(self, intake: DatagramBatch, number: int) -> int:
-        """The abs-send-time that a datagram carries in its clear header, or else that of its arrival."""
-        packet = rtp.parse(intake.datagram(number))
+    def _sent_at(self, batch: DatagramBatch, number: int) -> int:
+        """Returns the abs-send-time in a datagram's unencrypted header; if it has none, its arrival time as one."""
+        packet = rtp.parse(batch.datagram(number))
         sent = None if packet is None else packet.extensions.get(self._send_time_id)
-        return int.from_bytes(sent, "big") if sent else abs_send_time(intake.received_at(number) / 1e9)
+        return int.from_bytes(sent, "big") if sent else abs_send_time(batch.received_at(number) / 1e9)
 
-    def _hand_on(self, intake: DatagramBatch, number: int) -> None:
-        """To whoever waits for it."""
-        self._port.hand_on(intake.datagram(number), self._socket, intake.source(number))
+    def _deliver(self, batch: DatagramBatch, number: int) -> None:
+        self._port.deliver(batch.datagram(number), self._socket, batch.source(number))
 
     def _first_packet(self, received_ns: int) -> None:
         self._waiting = False
-        self._findings.first_packet.add((received_ns - self._session.offered_ns) // 1000)
+        self._totals.first_packet.add((received_ns - self._session.offered_ns) // 1000)
 
     def on_answer(self, answer: Description) -> None:
-        """See `PeerListener`: what our stream looks like."""
+        """See `PeerListener`: learns the SSRC and the id of the send time."""
         section = answer.sections[0]
         if not section.rejected and section.ssrcs:
             self._ssrc = section.ssrcs[0]
             self._ssrc_bytes = self._ssrc.to_bytes(4, "big")
         self._send_time_id = section.extensions.get(ABS_SEND_TIME, 0)
         if self._choice is not None:
-            self._session.say(Select(_MID, self._choice, self._leaf.room))
+            self._session.send(Select(_MID, self._choice, self._leaf.room))
 
     def on_up(self) -> None:
-        """See `PeerListener`: from here on the socket is read lazily."""
-        self._findings.join.add((time.time_ns() - self._session.offered_ns) // 1000)
+        """See `PeerListener`: from now on, `read` reads the socket."""
+        self._totals.join.add((time.time_ns() - self._session.offered_ns) // 1000)
         path = self._session.attempt.transport.agent.path
         if path is not None:
             self._socket = path.socket
             prepare(self._socket, _BUFFER_BYTES)
-            self._port.take_away()
-            self.lazy = True
+            self._port.detach()
+            self.detached = True
 
     def on_down(self, reason: str) -> None:
         """See `PeerListener`."""
 
     def on_rtp(self, data: bytes) -> None:
-        """See `PeerListener`: of the sample, or from before the socket was read lazily."""
+        """See `PeerListener`: a packet of the sample, or one that asyncio read before `on_up`."""
         packet = rtp.parse(data)
         if packet is None:
-            self._findings.corrupt += 1
+            self._totals.corrupt += 1
             return
         received_ns = self._received_ns
         if received_ns is None:
             received_ns = time.time_ns()
-            self._tally.add(array("H", [packet.sequence]), len(data))
+            self._counter.add(array("H", [packet.sequence]), len(data))
             if self._waiting:
                 self._first_packet(received_ns)
         if not packet.payload:
             return
-        self._findings.checked += 1
-        if self._findings.known is not None:
-            self._findings.corrupt += zlib.crc32(packet.payload) not in self._findings.known
-        if (sent := packet.extensions.get(self._send_time_id)) is not None and len(sent) == 3:
-            self._findings.latency.add(latency_us(int.from_bytes(sent, "big"), received_ns))
+        self._totals.checked += 1
+        if self._totals.known is not None:
+            self._totals.corrupt += zlib.crc32(packet.payload) not in self._totals.known
+        if (sent := packet.extensions.get(self._send_time_id)) is not None and len(sent) == _SEND_TIME_BYTES:
+            self._totals.latency.add(latency_us(int.from_bytes(sent, "big"), received_ns / 1e9))
 
     def on_rtcp(self, data: bytes) -> None:
-        """See `PeerListener`: sender reports time picture and sound, of which a load test shows none."""
+        """See `PeerListener`: sender reports are not needed, since nothing is played."""
 
     def on_tracks(self, tracks: Tracks) -> None:
         """See `PeerListener`."""

@@ -1,6 +1,7 @@
-"""All synthetic viewers, in one process: who joins when, and one reader for all their sockets.
+"""All synthetic viewers, in one process, with one reader for all their sockets.
 
-Owns the population and the sweep over the sockets. What one viewer makes of its packets is `viewer`'s.
+Owns the number of viewers, the time at which each joins, and the loop over their sockets. Never counts packets
+(`viewer` does).
 """
 
 from __future__ import annotations
@@ -12,40 +13,41 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 from sfu.clients.attempt import Host
-from sfu.clients.histogram import Spread
+from sfu.clients.histogram import Histogram
 from sfu.clients.outgoing import abs_send_time
 from sfu.loadtest.measure.counts import StreamCounts
 from sfu.loadtest.measure.status import ViewerCounts, ViewersStatus
 from sfu.loadtest.setup.worker_messages import Poll, ReadMarks, Reply, Request, SetMarks, SetViewerCount, WorkerSetup
 from sfu.loadtest.synthetic.broker_connections import BrokerConnections
 from sfu.loadtest.synthetic.datagram_batch import DatagramBatch
-from sfu.loadtest.synthetic.session import AT_ONCE, SessionError
-from sfu.loadtest.synthetic.viewer import SyntheticViewer, ViewerTotals
+from sfu.loadtest.synthetic.detachable_port import DetachablePort
+from sfu.loadtest.synthetic.session import MAX_JOINING, SessionError
+from sfu.loadtest.synthetic.viewer import SharedByViewers, SyntheticViewer, ViewerTotals
 from sfu.signaling.topics import Role
 
-_TICK = 0.005
+_TICK_S = 0.005
 _SLICES = 6
-"""Each socket is read every sixth tick, about once a frame. The kernel notes when packets come: no figure suffers."""
-_REPORT_INTERVAL = 1.0
-_LEAVING_AT_ONCE = 50
-"""So that neither the broker's nor the server's queues overflow with their last words."""
+"""Each socket is read every sixth tick, about once a frame. Figures stay exact: the kernel notes arrival times."""
+_REPORT_INTERVAL_S = 1.0
+_REPORT_SLICES = 20
+_MAX_LEAVING = 50
+"""Viewers that leave at a time, so that their messages overflow no queue of the broker or the server."""
 
 
 class ViewerWorker:
-    """The party of the viewers' process."""
+    """The `Worker` that runs all viewers."""
 
     def __init__(self, setup: WorkerSetup) -> None:
         plan = setup.plan
         self._plan = plan
-        self._signalling = BrokerConnections(
+        self._connections = BrokerConnections(
             setup.broker, setup.base, Role.VIEW, plan.room, token=setup.token, each=setup.mqtt_each
         )
-        self._host = Host.new()
-        self._findings = ViewerTotals(None if setup.footage is None else setup.footage.check_sums())
-        self._intake = DatagramBatch()
+        self._totals = ViewerTotals(None if setup.footage is None else setup.footage.check_sums())
+        self._shared = SharedByViewers(Host.new(), self._connections, asyncio.Semaphore(MAX_JOINING), self._totals)
+        self._batch = DatagramBatch()
         self._wanted = 0
         self._changed = asyncio.Event()
-        self._joining = asyncio.Semaphore(AT_ONCE)
         self._viewers: dict[int, SyntheticViewer] = {}
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._failed: dict[int, str] = {}
@@ -54,25 +56,25 @@ class ViewerWorker:
         self._fault: str | None = None
 
     async def run(self) -> None:
-        """See `Party`."""
-        helpers = [asyncio.create_task(work, name="load: viewers") for work in (self._sweep(), self._report())]
+        """See `Worker`."""
+        helpers = [asyncio.create_task(work, name="load: viewers") for work in (self._read_all(), self._report())]
         try:
-            await self._signalling.open()
-            await self._populate()
+            await self._connections.open()
+            await self._follow_wanted()
         except TimeoutError:
             self._fault = "no connection to the broker"
             await asyncio.Event().wait()
         finally:
-            await _dismiss(list(self._tasks.values()))
-            await _dismiss(helpers)
-            await self._signalling.close()
+            await _cancel(list(self._tasks.values()))
+            await _cancel(helpers)
+            await self._connections.close()
 
-    def answer(self, order: Request) -> Reply:
-        """See `Party`."""
-        match order:
+    def reply(self, request: Request) -> Reply:
+        """See `Worker`."""
+        match request:
             case SetViewerCount(viewers):
                 self._wanted = viewers
-                self._findings.join, self._findings.first_packet = Spread(), Spread()
+                self._totals.join, self._totals.first_packet = Histogram(), Histogram()
                 self._changed.set()
             case SetMarks(marks):
                 self._set_marks(marks)
@@ -85,7 +87,7 @@ class ViewerWorker:
         return None
 
     def _set_marks(self, marks: Mapping[int, float]) -> None:
-        """Somebody else's camera has told of no mark: what comes from now on is behind it."""
+        """Sets a mark for each viewer. Cameras that are not part of the test plan no marks: theirs is now."""
         now = time.time()
         for viewer in self._viewers.values():
             at = now if viewer.camera is None else marks.get(viewer.camera)
@@ -93,9 +95,9 @@ class ViewerWorker:
                 viewer.marks.set(abs_send_time(at))
 
     def _read_marks(self) -> tuple[ViewerCounts, ...]:
-        """Of all who were here at both marks, and of those who were thrown out in between.
+        """Returns the counts of the viewers that were up at both marks, and of those disconnected in between.
 
-        What waits in the sockets has arrived, however late this process is to read it.
+        Reads all sockets first: packets in them have arrived, even if this process is late to read them.
         """
         self._read(self._viewers.values())
         ended, self._ended = self._ended, []
@@ -103,32 +105,32 @@ class ViewerWorker:
         return (*ended, *(ViewerCounts(camera, pair[1] - pair[0]) for camera, pair in marks if len(pair) == 2))
 
     def _status(self) -> ViewersStatus:
-        findings = self._findings
+        totals = self._totals
         return ViewersStatus(
             wanted=self._wanted,
             up=sum(viewer.up for viewer in self._viewers.values()),
             failed=Counter(self._failed.values()),
             counts=sum((viewer.counts() for viewer in self._viewers.values()), self._gone),
-            latency=findings.latency.take(),
-            join=findings.join,
-            first_packet=findings.first_packet,
-            checked=findings.checked,
-            corrupt=findings.corrupt + sum(viewer.undecrypted for viewer in self._viewers.values()),
-            dropped=findings.dropped + sum(viewer.dropped for viewer in self._viewers.values()),
+            latency=totals.latency.take(),
+            join=totals.join,
+            first_packet=totals.first_packet,
+            checked=totals.checked,
+            corrupt=totals.corrupt + sum(viewer.undecrypted for viewer in self._viewers.values()),
+            dropped=totals.dropped + sum(viewer.dropped for viewer in self._viewers.values()),
             cpu_seconds=time.process_time(),
             fault=self._fault,
         )
 
-    async def _populate(self) -> None:
-        """Lets viewers in at the ramp's pace, and out as fast as they can be."""
+    async def _follow_wanted(self) -> None:
+        """Follows the wanted number of viewers: adds them at the plan's ramp, removes them as fast as possible."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            await _dismiss([task for number, task in self._tasks.items() if number >= self._wanted])
-            self._failed.clear()  # who was turned away before may try again: each step of a search stands alone
-            await self._let_in()
+            await _cancel([task for number, task in self._tasks.items() if number >= self._wanted])
+            self._failed.clear()  # rejected viewers may try again: each step of a search is independent
+            await self._add()
 
-    async def _let_in(self) -> None:
+    async def _add(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         for number in range(self._wanted):
@@ -140,17 +142,15 @@ class ViewerWorker:
                 await asyncio.sleep(due - loop.time())
 
     async def _view(self, number: int) -> None:
-        """One viewer's whole life."""
+        """Runs one viewer from joining to leaving."""
         try:
-            viewer = await SyntheticViewer.open(
+            viewer = SyntheticViewer(
                 self._plan.viewer(number),
                 number=number,
                 camera=self._plan.watched(number),
                 choice=self._choice(number),
-                findings=self._findings,
-                host=self._host,
-                signalling=self._signalling,
-                turn=self._joining,
+                shared=self._shared,
+                port=await DetachablePort.open(),
             )
             self._viewers[number] = viewer
             await viewer.run()
@@ -159,46 +159,45 @@ class ViewerWorker:
         finally:
             del self._tasks[number]
             if (left := self._viewers.pop(number, None)) is not None:
-                self._remember(left)
+                self._keep_counts(left)
 
-    def _remember(self, left: SyntheticViewer) -> None:
-        """What a viewer who is gone had found out."""
+    def _keep_counts(self, left: SyntheticViewer) -> None:
+        """Keeps the measurements of a viewer that has left."""
         counts = left.counts()
         self._gone += counts
-        self._findings.corrupt += left.undecrypted
-        self._findings.dropped += left.dropped
+        self._totals.corrupt += left.undecrypted
+        self._totals.dropped += left.dropped
         if marks := left.marks.take(counts):
             self._ended.append(ViewerCounts(left.camera, counts - marks[0]))
 
     def _choice(self, number: int) -> str | None:
-        """The camera's id, where the room has several and the server could not know which one is meant."""
+        """Returns the id of the camera to select; None if the room has a single camera or none of the test."""
         plan, camera = self._plan, self._plan.watched(number)
         return plan.camera(camera).peer if camera is not None and plan.publishers > plan.rooms else None
 
-    async def _sweep(self) -> None:
-        """Reads a part of all sockets each tick, so that the work is even."""
+    async def _read_all(self) -> None:
+        """Reads a part of all sockets at each tick, so that the CPU load is even."""
         for part in cycle(range(_SLICES)):
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(_TICK_S)
             self._read(list(self._viewers.values())[part::_SLICES])
 
     def _read(self, viewers: Iterable[SyntheticViewer]) -> None:
         for viewer in viewers:
-            if viewer.lazy:
-                viewer.read(self._intake)
+            if viewer.detached:
+                viewer.read(self._batch)
 
     async def _report(self) -> None:
-        """Receiver reports, each viewer's once a second, spread over the second."""
-        parts = 20
-        for part in cycle(range(parts)):
-            await asyncio.sleep(_REPORT_INTERVAL / parts)
-            for viewer in list(self._viewers.values())[part::parts]:
+        """Sends each viewer's receiver report once a second, distributed over the second."""
+        for part in cycle(range(_REPORT_SLICES)):
+            await asyncio.sleep(_REPORT_INTERVAL_S / _REPORT_SLICES)
+            for viewer in list(self._viewers.values())[part::_REPORT_SLICES]:
                 viewer.report()
 
 
-async def _dismiss(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancels all and waits for them, some at a time."""
-    for start in range(0, len(tasks), _LEAVING_AT_ONCE):
-        some = tasks[start : start + _LEAVING_AT_ONCE]
+async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels all tasks and waits for them, a limited number at a time."""
+    for start in range(0, len(tasks), _MAX_LEAVING):
+        some = tasks[start : start + _MAX_LEAVING]
         for task in some:
             task.cancel()
         await asyncio.gather(*some, return_exceptions=True)

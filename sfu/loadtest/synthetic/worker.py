@@ -1,4 +1,7 @@
-"""A child process that does as it is asked over a pipe. Owns its birth, event loop and end; knows nothing of media."""
+"""A child process that replies to the parent's requests over a pipe.
+
+Owns the start, the event loop and the end of the process. Never knows media.
+"""
 
 from __future__ import annotations
 
@@ -14,36 +17,36 @@ from typing import Any, Protocol, cast
 
 from sfu.loadtest.setup.worker_messages import Reply, Request, WorkerSetup
 
-_ANSWER_S = 20.0
+_REPLY_S = 20.0
 _END_S = 20.0
 
 
 class WorkerError(Exception):
-    """A child process has gone, or does not answer."""
+    """A worker process has ended or does not reply."""
 
 
 class Worker(Protocol):
-    """What lives in a child: all cameras, or all viewers."""
+    """The work of one worker process: all cameras, or all viewers."""
 
     async def run(self) -> None:
-        """For as long as the process lives; cancelled at its end, when it takes leave of the server."""
+        """Works until the process ends. It is then cancelled, and disconnects its peers."""
 
-    def answer(self, order: Request) -> Reply:
-        """Does as asked, at once."""
+    def reply(self, request: Request) -> Reply:
+        """Handles a request at once, and returns the reply."""
 
 
 class WorkerProcess:
-    """The parent's side of one child. An async context manager: the child lives as long as its body runs."""
+    """The parent's handle of one worker. An async context manager: the process ends with the block."""
 
     def __init__(self, create: Callable[[WorkerSetup], Worker], setup: WorkerSetup) -> None:
-        """`create`, a class or function of a module, makes the child's party in the child."""
-        # not a fork: the parent has threads and an event loop, which do not survive one
+        """`create`, a class or function of a module, makes the worker in the child process."""
+        # not a fork: it would copy the parent's event loop, but not its threads
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_live, args=(theirs, create, setup), name="sfu load", daemon=True)
+        self._pipe, other_end = context.Pipe()
+        self._process = context.Process(target=_main, args=(other_end, create, setup), name="sfu load", daemon=True)
         self._turn = asyncio.Lock()
         self._process.start()
-        theirs.close()
+        other_end.close()
 
     async def __aenter__(self) -> WorkerProcess:
         return self
@@ -55,25 +58,25 @@ class WorkerProcess:
             self._process.kill()
             await asyncio.to_thread(self._process.join)
 
-    async def ask(self, order: Request) -> Any:
-        """The answer, whose type `orders` says. WorkerError when there is none."""
+    async def ask(self, request: Request) -> Any:
+        """Sends a request and returns the reply, of the type in `worker_messages`. Raises WorkerError without one."""
         async with self._turn:
-            return await asyncio.to_thread(self._ask, order)
+            return await asyncio.to_thread(self._ask, request)
 
-    def _ask(self, order: Request) -> Reply:
+    def _ask(self, request: Request) -> Reply:
         try:
-            self._pipe.send(order)
-            if self._pipe.poll(_ANSWER_S):
+            self._pipe.send(request)
+            if self._pipe.poll(_REPLY_S):
                 return cast("Reply", self._pipe.recv())
         except (OSError, EOFError) as error:
             raise WorkerError(f"a process of the load test has ended (exit code {self._process.exitcode})") from error
-        raise WorkerError(f"a process of the load test did not answer within {_ANSWER_S:.0f} s")
+        raise WorkerError(f"a process of the load test did not reply within {_REPLY_S:.0f} s")
 
 
-def _live(pipe: Connection, create: Callable[[WorkerSetup], Worker], setup: WorkerSetup) -> None:
-    """The child's whole life: it ends when the parent closes the pipe, or dies."""
-    logging.basicConfig(level=logging.ERROR)  # what fails is counted, by its reason
-    for number in (signal.SIGINT, signal.SIGTERM):  # meant for the parent, which then closes the pipe
+def _main(pipe: Connection, create: Callable[[WorkerSetup], Worker], setup: WorkerSetup) -> None:
+    """Runs the child process, until the parent closes the pipe or ends."""
+    logging.basicConfig(level=logging.ERROR)  # failures are counted by reason instead of logged
+    for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which then closes the pipe
         signal.signal(number, signal.SIG_IGN)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
@@ -83,21 +86,21 @@ def _live(pipe: Connection, create: Callable[[WorkerSetup], Worker], setup: Work
 
 
 async def _serve(pipe: Connection, create: Callable[[WorkerSetup], Worker], setup: WorkerSetup) -> None:
-    loop, over, party = asyncio.get_running_loop(), asyncio.Event(), create(setup)
+    loop, over, worker = asyncio.get_running_loop(), asyncio.Event(), create(setup)
 
-    def on_order() -> None:
+    def on_request() -> None:
         try:
-            pipe.send(party.answer(pipe.recv()))
+            pipe.send(worker.reply(pipe.recv()))
         except (EOFError, OSError):
             loop.remove_reader(pipe.fileno())
             over.set()
 
-    loop.add_reader(pipe.fileno(), on_order)
-    await _until(over.wait(), party.run())
+    loop.add_reader(pipe.fileno(), on_request)
+    await _until(over.wait(), worker.run())
 
 
 async def _until(over: Awaitable[object], work: Awaitable[None]) -> None:
-    """Runs `work` until `over`, then cancels it and waits; what `work` raised is raised."""
+    """Runs `work` until `over`, then cancels it and waits for its end. Raises the exception of `work`, if any."""
     ending, working = asyncio.ensure_future(over), asyncio.ensure_future(work)
     await asyncio.wait({ending, working}, return_when=asyncio.FIRST_COMPLETED)
     for task in (ending, working):

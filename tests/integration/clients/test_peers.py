@@ -252,7 +252,7 @@ async def test_a_refusal_for_now_is_tried_again_in_a_new_session(mosquitto: Star
 async def test_an_unanswered_offer_is_repeated_word_for_word_then_made_anew(
     mosquitto: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_OFFER_WAITS", (0.1, 0.1, 0.2, 0.2))
+    monkeypatch.setattr(client, "_OFFER_WAITS_S", (0.1, 0.1, 0.2, 0.2))
     broker, lines = mosquitto(), []
     async with scripted(broker, LEAF, lambda _: None) as server:
         async with running(view_once(broker, lines)):
@@ -304,13 +304,13 @@ async def test_a_late_answer_to_an_earlier_offer_is_none_to_the_latest() -> None
     screen = Screen()
     attempt = await Attempt.open(HOST, window(0), screen)
     try:
-        attempt.hear(answer(window(0)))
-        assert attempt.settled.is_set()
+        attempt.on_message(answer(window(0)))
+        assert attempt.settled
         attempt.renegotiate([*window(0), *window(1)])
-        attempt.hear(answer(window(0)))
-        assert not attempt.settled.is_set()
-        attempt.hear(answer([*window(0), *window(1)]))
-        assert attempt.settled.is_set()
+        attempt.on_message(answer(window(0)))
+        assert not attempt.settled
+        attempt.on_message(answer([*window(0), *window(1)]))
+        assert attempt.settled
         assert screen.answer is not None
         assert len(screen.answer.sections) == 4
     finally:

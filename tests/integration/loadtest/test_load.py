@@ -27,20 +27,20 @@ Start = Callable[..., Mosquitto]
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses that make figures steady: none are wanted here."""
     monkeypatch.setattr(run, "_SETTLE_S", 0.2)
-    monkeypatch.setattr(run, "_INTERVAL", 0.1)
+    monkeypatch.setattr(run, "_POLL_INTERVAL_S", 0.1)
 
 
 async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start, tmp_path: Path) -> None:
     """Two cameras in one room, viewers on both, by `select`; the demands hold, the files are written."""
     broker, complaints = mosquitto(), []
     plan = Plan(publishers=2, viewers=6, bitrate=400_000, seconds=1.5)
-    wishes = LoadOptions(
+    options = LoadOptions(
         requirements=parse("delivered>=0.99,corrupt=0,joined>=100%,duplicated=0"),
         json_file=tmp_path / "load.json",
         report_file=tmp_path / "load.html",
     )
     async with serving(broker.url):
-        code = await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
+        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
     assert complaints == []
     written = json.loads((tmp_path / "load.json").read_text())
     figures = written["figures"]
@@ -57,12 +57,12 @@ async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start,
 async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto: Start, tmp_path: Path) -> None:
     """A broker connection for each peer; the same test fails for who wants the impossible."""
     broker = mosquitto()
-    options = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
-    path = make_file(tmp_path / "camera.mp4", options=options, seconds=2)
-    wishes = LoadOptions(source=str(path), requirements=parse("max<0.001ms"), json_file=tmp_path / "load.json")
+    encoding = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
+    path = make_file(tmp_path / "camera.mp4", options=encoding, seconds=2)
+    options = LoadOptions(source=str(path), requirements=parse("max<0.001ms"), json_file=tmp_path / "load.json")
     plan = Plan(publishers=2, viewers=2, rooms=2, seconds=1)
     async with serving(broker.url):
-        code = await load(plan, wishes, broker=broker.url, mqtt_each=True, stop=asyncio.Event(), say=lambda _: None)
+        code = await load(plan, options, broker=broker.url, mqtt_each=True, stop=asyncio.Event(), say=lambda _: None)
     written = json.loads((tmp_path / "load.json").read_text())
     assert code == 1
     assert written["missed"][0].startswith("max<0.001ms: ")
@@ -72,7 +72,7 @@ async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto
 async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_path: Path) -> None:
     """Counted by the server's numbering; there is no latency by a clock that is not ours."""
     broker, over, complaints = mosquitto(), asyncio.Event(), []
-    wishes = LoadOptions(
+    options = LoadOptions(
         requirements=parse("delivered>=1,corrupt=0,joined>=1"),
         json_file=tmp_path / "load.json",
         report_file=tmp_path / "load.html",
@@ -82,7 +82,7 @@ async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_
     async with serving(broker.url), asyncio.TaskGroup() as group:
         camera = publish("porch", str(path), loop=True, broker=broker.url, stop=over, report=lambda _: None)
         group.create_task(camera)
-        code = await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
+        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
         over.set()
     figures = json.loads((tmp_path / "load.json").read_text())["figures"]
     assert (code, complaints) == (0, []), figures
@@ -99,15 +99,15 @@ async def test_an_empty_room_is_a_failed_test(mosquitto: Start) -> None:
     async with serving(broker.url):
         plan = Plan(publishers=0, viewers=1, room="porch", seconds=0.5)
         assert await load(plan, LoadOptions(), broker=broker.url, stop=asyncio.Event(), say=complaints.append) == 1
-    assert complaints == ["nothing came: no camera in room porch sends H.264, VP8 or VP9"]
+    assert complaints == ["nothing received: no camera in room porch sends H.264, VP8 or VP9"]
 
 
 async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Start, tmp_path: Path) -> None:
     broker = mosquitto()
-    wishes = LoadOptions(json_file=tmp_path / "load.json")
+    options = LoadOptions(json_file=tmp_path / "load.json")
     plan = Plan(viewers=3, bitrate=200_000, seconds=1)
     async with serving(broker.url, limits__viewers_per_room=2):
-        await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
+        await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
     figures = json.loads((tmp_path / "load.json").read_text())["figures"]
     assert (figures["joined"], figures["failed"]) == (2, 1)
     assert next(iter(figures["failures"])).startswith("limit")
@@ -116,10 +116,10 @@ async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Star
 async def test_the_search_finds_the_most_viewers_a_server_takes(mosquitto: Start, tmp_path: Path) -> None:
     """Nobody who was turned away, and no step that failed, is in the figures."""
     broker = mosquitto()
-    wishes = LoadOptions(find_limit=True, json_file=tmp_path / "load.json")
+    options = LoadOptions(find_limit=True, json_file=tmp_path / "load.json")
     plan = Plan(viewers=2, bitrate=200_000, seconds=1)
     async with serving(broker.url, limits__viewers_per_room=3):
-        code = await load(plan, wishes, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
+        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
     written = json.loads((tmp_path / "load.json").read_text())
     assert (code, written["limit"]) == (0, 3)
     assert [(step["viewers"], step["joined"], step["failed"]) for step in written["steps"]] == [

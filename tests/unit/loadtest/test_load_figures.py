@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.clients.histogram import Spread, highest, step
-from sfu.clients.outgoing import abs_send_time
-from sfu.clients.slot_stats import SequenceCounter
-from sfu.loadtest.measure.counts import SAMPLE, Marks, StreamCounter, StreamCounts, latency_us, sampled, ticks_between
-from sfu.loadtest.measure.limit import LimitSearch, carried
+from sfu.clients.histogram import Histogram, longest_of, step
+from sfu.clients.outgoing import abs_send_time, latency_us, send_time_delta
+from sfu.clients.sequence_counter import SequenceCounter
+from sfu.loadtest.measure.counts import SAMPLE, Marks, StreamCounter, StreamCounts, sampled
+from sfu.loadtest.measure.limit import LimitSearch, served_well
 from sfu.loadtest.measure.results import Figures, Moment, Result, figures
 from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
 from sfu.loadtest.report.page import ticks
@@ -24,26 +24,26 @@ from sfu.loadtest.setup.plan import Plan
 @given(st.integers(0, 10**9))
 def test_a_step_holds_its_durations_within_two_percent(us: int) -> None:
     number = step(us)
-    assert us <= highest(number) <= us * 1.02
-    assert step(highest(number)) == number
-    assert step(highest(number) + 1) == number + 1
+    assert us <= longest_of(number) <= us * 1.02
+    assert step(longest_of(number)) == number
+    assert step(longest_of(number) + 1) == number + 1
 
 
 @given(st.lists(st.integers(-5, 10**7), min_size=1), st.floats(0.01, 1))
 def test_a_quantile_is_the_sorted_lists(durations: list[int], share: float) -> None:
-    spread = Spread()
+    histogram = Histogram()
     for us in durations:
-        spread.add(us)
+        histogram.add(us)
     ranked = sorted(max(us, 0) for us in durations)
     exact = next(us for rank, us in enumerate(ranked, 1) if rank >= share * len(ranked))
-    quantile = spread.quantile_ms(share)
+    quantile = histogram.quantile_ms(share)
     assert quantile is not None
     assert exact / 1000 <= quantile <= exact * 1.02 / 1000
-    assert spread.max_us == ranked[-1]
+    assert histogram.max_us == ranked[-1]
 
 
-def test_spreads_add_up_and_start_anew() -> None:
-    whole, part = Spread(), Spread()
+def test_histograms_are_merged_and_emptied() -> None:
+    whole, part = Histogram(), Histogram()
     for us in (1000, 2000, 3000):
         part.add(us)
     whole.merge(part.take())
@@ -71,13 +71,13 @@ def test_bursts_count_as_their_packets_do(start: int, moves: list[tuple[int, int
         assert getattr(at_once, name) == getattr(one_by_one, name)
 
 
-def test_a_tally_reports_what_was_lost_since() -> None:
-    tally = StreamCounter()
-    tally.add(array("H", range(65530, 65536)), 6000)
-    before = tally.counts()
-    tally.add(array("H", [0, 1, 3]), 3000)
-    assert tally.counts() - before == StreamCounts(received=3, octets=3000, lost=1)
-    block = tally.report(7, before)
+def test_a_counter_reports_what_was_lost_since() -> None:
+    counter = StreamCounter()
+    counter.add(array("H", range(65530, 65536)), 6000)
+    before = counter.counts()
+    counter.add(array("H", [0, 1, 3]), 3000)
+    assert counter.counts() - before == StreamCounts(received=3, octets=3000, lost=1)
+    block = counter.report(7, before)
     assert (block.ssrc, block.lost, block.fraction_lost, block.highest & 0xFFFF) == (7, 1, 64, 3)
 
 
@@ -107,20 +107,19 @@ def test_marks_that_nothing_follows_get_the_last_count() -> None:
 
 @given(st.integers(0, 2**33), st.floats(-30, 30))
 def test_latency_is_the_time_from_stamp_to_arrival(second: int, late: float) -> None:
-    sent, received_ns = abs_send_time(float(second)), round((second + late) * 1e9)
-    assert latency_us(sent, received_ns) == pytest.approx(late * 1e6, abs=10)
+    assert latency_us(abs_send_time(float(second)), second + late) == pytest.approx(late * 1e6, abs=10)
 
 
 @given(st.integers(0, (1 << 24) - 1), st.integers(-(1 << 23), (1 << 23) - 1))
 def test_send_times_wrap(start: int, ticks: int) -> None:
-    assert ticks_between(start, (start + ticks) % (1 << 24)) == ticks
+    assert send_time_delta(start, (start + ticks) % (1 << 24)) == ticks
 
 
 @given(st.integers(1, 200), st.integers(0, 5000))
 def test_the_search_ends_at_the_limit(start: int, limit: int) -> None:
     search, steps = LimitSearch(start=start), 0
     while (viewers := search.next) is not None:
-        search.tell(viewers, viewers <= limit)
+        search.report(viewers, viewers <= limit)
         steps += 1
         assert steps < 40
     assert search.best <= limit
@@ -128,14 +127,14 @@ def test_the_search_ends_at_the_limit(start: int, limit: int) -> None:
 
 
 def test_a_step_carries_only_when_all_is_well() -> None:
-    assert carried(0.995, 100.0, 0)
-    assert not carried(0.994, 10.0, 0)
-    assert not carried(1.0, 100.1, 0)
-    assert not carried(1.0, 10.0, 1)
-    assert not carried(None, None, 0)
-    assert not carried(1.0, None, 0)
-    assert carried(1.0, None, 0, timed=False), "nobody knows the latency of somebody else's camera"
-    assert not carried(0.994, None, 0, timed=False)
+    assert served_well(0.995, 100.0, 0)
+    assert not served_well(0.994, 10.0, 0)
+    assert not served_well(1.0, 100.1, 0)
+    assert not served_well(1.0, 10.0, 1)
+    assert not served_well(None, None, 0)
+    assert not served_well(1.0, None, 0)
+    assert served_well(1.0, None, 0, timed=False), "nobody knows the latency of somebody else's camera"
+    assert not served_well(0.994, None, 0, timed=False)
 
 
 @given(st.integers(1, 20), st.integers(1, 50), st.integers(1, 20))
@@ -192,12 +191,12 @@ def test_of_somebody_elses_camera_what_the_server_numbered_is_expected() -> None
         ViewerCounts(None, StreamCounts(received=98, lost=2)),
         ViewerCounts(None, StreamCounts(received=100, lost=-1)),
     ]
-    one = figures(*moments, latency=Spread(), sent=SentCounts(), received=received)
+    one = figures(*moments, latency=Histogram(), sent=SentCounts(), received=received)
     assert (one.expected, one.received, one.delivered) == (200, 198, 0.99)
 
 
 def _viewers() -> ViewersStatus:
-    return ViewersStatus(2, 2, {}, StreamCounts(), Spread(), Spread(), Spread(), 0, 0, 0, 0.0)
+    return ViewersStatus(2, 2, {}, StreamCounts(), Histogram(), Histogram(), Histogram(), 0, 0, 0, 0.0)
 
 
 def _step(viewers: int, **values: float) -> Figures:
@@ -207,8 +206,11 @@ def _step(viewers: int, **values: float) -> Figures:
 @pytest.mark.parametrize(
     ("beyond", "words"),
     [
-        ({"viewers_cpu": 80.0}, "this machine carries 100 viewers of this camera"),
-        ({"viewers_cpu": 95.0}, "at least 100 viewers of this camera: beyond that the load test itself falls behind"),
+        ({"viewers_cpu": 80.0}, "this machine serves 100 viewers of this camera"),
+        (
+            {"viewers_cpu": 95.0},
+            "at least 100 viewers of this camera: with more of them the load test itself is too slow",
+        ),
         ({"cameras_cpu": 99.0}, "at least 100 viewers"),
         ({"dropped_here": 1}, "at least 100 viewers"),
     ],
@@ -223,4 +225,4 @@ def test_the_verdict_says_when_the_load_test_itself_was_the_limit(beyond: dict[s
 
 def test_the_verdict_of_a_search_that_found_nobody_to_carry() -> None:
     sentence = verdict(Result({}, [_step(10, viewers_cpu=99.0)], _step(10), limit=0))
-    assert sentence == "this machine does not carry 10 viewers of this camera"
+    assert sentence == "this machine cannot serve 10 viewers of this camera"

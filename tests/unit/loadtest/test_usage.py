@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sfu.clients.histogram import Spread
+from sfu.clients.histogram import Histogram
 from sfu.loadtest.measure.counts import StreamCounts
 from sfu.loadtest.measure.results import Figures, Moment, Result, figures, sample
 from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
@@ -43,7 +43,7 @@ def test_a_process_that_is_not_there_has_none(tmp_path: Path) -> None:
 
 def moment(at: float, received: int, cpu: float) -> Moment:
     cameras = CamerasStatus(up=1, failed={}, sent=0, key_frame_requests=0, cpu_seconds=cpu / 10)
-    latency = Spread()
+    latency = Histogram()
     latency.add(2000)
     viewers = ViewersStatus(
         wanted=3,
@@ -73,16 +73,16 @@ def test_figures_follow_from_what_the_processes_said() -> None:
     assert found.delivered == 0.99
     assert (found.server_cpu, found.server_us_per_packet, found.server_rss_mb) == (10.0, 500.0, 100.0)
     assert found.mbit_per_second == 1.6
-    assert found.demandable()["joined"] == pytest.approx(2 / 3)
+    assert found.by_requirement()["joined"] == pytest.approx(2 / 3)
     point = sample(moment(1.0, 500, 1.0), moment(2.0, 800, 1.5))
     assert (point.packets_per_second, point.server_cpu, point.p99_ms) == (300, 50.0, 2.0)
 
 
 def test_nothing_received_is_no_division() -> None:
-    nothing = figures(moment(1, 0, 0), moment(2, 0, 0), latency=Spread(), sent=SentCounts(), received=())
+    nothing = figures(moment(1, 0, 0), moment(2, 0, 0), latency=Histogram(), sent=SentCounts(), received=())
     assert (nothing.delivered, nothing.server_us_per_packet, nothing.latency_p50_ms) == (None, None, None)
     result = Result({}, (nothing,), nothing, limit=0)
-    assert verdict(result) == "this machine does not carry 3 viewers of this camera"
+    assert verdict(result) == "this machine cannot serve 3 viewers of this camera"
     assert "<svg" in page(result)
 
 
@@ -93,7 +93,7 @@ def test_the_page_says_everything_and_loads_nothing() -> None:
     about = {"cameras": "<1 & only>"}
     result = Result(about, steps, found, 3, samples, [(100.0, 2.0)], [(100.0, 30.0)], ("p99<1ms: 2 ms",))
     text = page(result)
-    assert "this machine carries 3 viewers of this camera" in text
+    assert "this machine serves 3 viewers of this camera" in text
     assert "&lt;1 &amp; only&gt;" in text
     assert all(value.split()[0] in text for _, value in rows(result)[1:])
     assert "<script" not in text

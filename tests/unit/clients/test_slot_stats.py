@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.clients.outgoing import abs_send_time
-from sfu.clients.slot_stats import Histogram, SequenceCounter, SlotMeter
+from sfu.clients.sequence_counter import SequenceCounter
+from sfu.clients.slot_stats import SlotMeter
 from sfu.media.formats.rtp import Packet
 from sfu.signaling.bodies import SourceStatus
 
@@ -44,18 +45,6 @@ def test_a_new_session_keeps_the_counts_and_forgets_the_numbers() -> None:
     for number in (40000, 40001):
         sequences.add(number)
     assert (sequences.received, sequences.lost, sequences.reordered, sequences.duplicated) == (5, 1, 0, 0)
-
-
-def test_quantiles() -> None:
-    histogram = Histogram()
-    assert histogram.quantile(0.5) is None
-    for ms in range(100):
-        histogram.add(ms)
-    assert histogram.quantile(0.5) == pytest.approx(49, abs=0.5)
-    assert histogram.quantile(0.99) == pytest.approx(98, abs=0.5)
-    histogram.add(1e9)
-    histogram.add(-1)
-    assert histogram.quantile(1.0) == 2000
 
 
 def test_lateness_survives_the_wrap_of_the_extension_every_64_seconds() -> None:
