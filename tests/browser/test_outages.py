@@ -65,7 +65,7 @@ async def test_a_server_that_stops_is_said_to_be_away_and_comes_back(
         await camera_page(chromium, service, "hall", "one")
         viewer = await opened(chromium, service, "#hall")
         await until_live(viewer, "hall/one")
-    await expect(viewer.locator(".status")).to_have_text("Server away")
+    await expect(viewer.locator(".status")).to_have_text("Server offline")
     async with serving(broker.url, http=http):
         await until_live(viewer, "hall/one")
         await decoded(viewer, 20)
@@ -78,7 +78,7 @@ async def test_pictures_go_on_while_the_broker_is_away(chromium: Browser, mosqui
         viewer = await opened(chromium, service, "#hall")
         (before,) = await until_live(viewer, "hall/one")
         broker.kill()
-        await expect(viewer.locator(".status")).to_have_text("Broker away; pictures go on")
+        await expect(viewer.locator(".status")).to_have_text("Broker unreachable; video continues")
         await decoded(viewer, 40)
         broker.restart()
         await expect(viewer.locator(".status")).to_have_text("Connected", timeout=60_000)

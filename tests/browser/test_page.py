@@ -125,7 +125,7 @@ async def test_every_control_has_a_name(scene: Scene) -> None:
     page = await scene.open("#site")
     await until_states(page, north="live")
     await expect(page.get_by_role("article", name="north in site/gate: live")).to_be_visible()
-    for name in ("Turn sound on (m)", "Enlarge (Enter)", "Go live from this browser"):
+    for name in ("Unmute (m)", "Enlarge (Enter)", "Go live from this browser"):
         await expect(page.get_by_role("button", name=name)).to_have_count(1)
     unnamed = "[...document.querySelectorAll('button, a, input, select')].filter(e => !e.ariaLabel && !e.labels?.length"
     assert await page.evaluate(f"{unnamed} && !e.textContent.trim()).length") == 0
@@ -186,7 +186,7 @@ async def test_a_restarted_server_gets_a_new_session(scene: Scene) -> None:
     page = await scene.open("#site")
     await until_states(page, north="live")
     await scene.server.online("offline")
-    await expect(page.get_by_text("Server away; pictures go on")).to_be_visible()
+    await expect(page.get_by_text("Server offline; video continues")).to_be_visible()
     assert await states(page) == {"north": "live"}
     await scene.server.online("online", boot="two")
     await until(lambda: len(scene.server.offers) == 2)
@@ -200,7 +200,7 @@ async def test_pictures_outlive_the_broker(scene: Scene) -> None:
     await until_states(page, bell="live")
     before = (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"]
     scene.broker.kill()
-    await expect(page.get_by_text("Broker away; pictures go on")).to_be_visible()
+    await expect(page.get_by_text("Broker unreachable; video continues")).to_be_visible()
     async with asyncio.timeout(PATIENCE_S):
         while (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"] < before + 20:
             await asyncio.sleep(0.1)
@@ -210,7 +210,7 @@ async def test_pictures_outlive_the_broker(scene: Scene) -> None:
 async def test_a_refusal_is_said_in_words_and_tried_again(scene: Scene) -> None:
     scene.server.refuse = {"code": "limit", "message": "viewers_per_room", "retry_after": 0.2}
     page = await scene.open("#site")
-    await expect(page.get_by_text("The server is full. Trying again in a moment.")).to_be_visible()
+    await expect(page.get_by_text("The server has reached its limit. Trying again in a moment.")).to_be_visible()
     scene.server.refuse = None
     await scene.server.announce(NORTH)
     await until_states(page, north="live")
@@ -221,24 +221,24 @@ async def test_this_browser_goes_live_and_stops(scene: Scene) -> None:
     await page.get_by_role("button", name="Go live from this browser").first.click()
     await page.get_by_label("Room", exact=True).fill("not a room")
     await page.get_by_role("button", name="Go live", exact=True).click()
-    await expect(page.get_by_text("A room is one to four words")).to_be_visible()
+    await expect(page.get_by_text("A room has one to four parts")).to_be_visible()
     await page.get_by_label("Room", exact=True).fill("site/hall")
-    await page.get_by_label("Camera's name").fill("lobby")
+    await page.get_by_label("Camera name").fill("lobby")
     await page.get_by_label("Codec").select_option("vp8")
     await page.get_by_role("button", name="Go live", exact=True).click()
-    await expect(page.get_by_text("On air: site/hall / lobby")).to_be_visible()
+    await expect(page.get_by_text("Live: site/hall / lobby")).to_be_visible()
     topic, offer = next(entry for entry in scene.server.messages if "/pub/" in entry[0] and entry[1]["type"] == "offer")
     assert topic == "sfu/site/hall/pub/lobby"
     assert "VP8/90000" in offer["data"]
     assert "H264" not in offer["data"]
     await page.get_by_role("button", name="Stop").click()
-    await expect(page.get_by_label("This browser is a camera")).to_be_hidden()
+    await expect(page.get_by_label("Publishing from this browser")).to_be_hidden()
     await until(lambda: ("sfu/site/hall/pub/lobby", "bye") in {(t, m["type"]) for t, m in scene.server.messages})
 
 
 async def test_an_address_can_make_this_browser_a_camera(scene: Scene) -> None:
     page = await scene.open("?publish=site/hall&id=kiosk&video=vp8&audio=0")
-    await expect(page.get_by_text("On air: site/hall / kiosk")).to_be_visible()
+    await expect(page.get_by_text("Live: site/hall / kiosk")).to_be_visible()
     assert (await page.evaluate("__sfu.publisher()"))["audio"] is None
 
 
@@ -277,10 +277,10 @@ async def test_a_phone_held_upright_scrolls_down_and_never_sideways(scene: Scene
 
 async def test_a_camera_whose_name_was_taken_does_not_take_it_back(scene: Scene) -> None:
     page = await scene.open("?publish=site/hall&id=kiosk&video=vp8")
-    await expect(page.get_by_text("On air: site/hall / kiosk")).to_be_visible()
+    await expect(page.get_by_text("Live: site/hall / kiosk")).to_be_visible()
     offer = scene.server.offers[-1]
     await scene.server.send("sfu/site/hall/pub/kiosk", offer["session"], "bye", {"reason": "replaced"})
-    await expect(page.get_by_text("Another camera took this name.")).to_be_visible()
+    await expect(page.get_by_text("Another camera uses this name now.")).to_be_visible()
     await scene.server.online(boot="two")
     await page.wait_for_timeout(1_000)  # longer than the jitter after a restarted server
     assert scene.server.offers[-1] is offer
@@ -290,24 +290,24 @@ async def test_a_slide_show_on_a_thin_link_is_shown_and_said(scene: Scene) -> No
     await scene.server.announce(Camera("garage", "van", reason="thin_link"))
     page = await scene.open()
     await until_states(page, van="live")
-    await expect(page.get_by_text("Slide show: the link is thin")).to_be_visible()
+    await expect(page.get_by_text("Low bandwidth: key frames only")).to_be_visible()
     await page.keyboard.press("i")
-    await expect(page.get_by_text("key frames alone: the link is thin")).to_be_visible()
+    await expect(page.get_by_text("key frames only: low bandwidth")).to_be_visible()
 
 
 async def test_figures_lie_over_the_pictures_that_somebody_asks_about(scene: Scene) -> None:
     await scene.server.announce(NORTH, SOUTH)
     page = await scene.open("#site")
     await until_states(page, north="live", south="live")
-    figures = page.locator(".figures:visible")
+    figures = page.locator(".stats:visible")
     await expect(figures).to_have_count(0)
     await page.keyboard.press("i")
     await expect(figures).to_have_count(2)
-    for words in (f"{WIDTH} × {HEIGHT}, ", "kbit/s", "0 sent again", "never", "to the first picture", "Round trip"):  # noqa: RUF001 - a sign for people
+    for words in (f"{WIDTH} × {HEIGHT}, ", "kbit/s", "0 retransmitted", "never", "to the first frame", "Round trip"):  # noqa: RUF001 - a sign for people
         await expect(figures.first).to_contain_text(words)
     await page.keyboard.press("i")
     await expect(figures).to_have_count(0)
     await page.locator(".tile:visible").last.hover()
-    await page.get_by_role("button", name="Figures (i)").last.click()
+    await page.get_by_role("button", name="Statistics (i)").last.click()
     await expect(figures).to_have_count(1)
     await expect(page.locator(".tile.enlarged")).to_have_count(0)

@@ -119,7 +119,7 @@ async def test_a_day_is_scrubbed_played_over_a_cut_and_a_gap_and_cut_into_a_clip
         await until_true(page, "__sfu.recordings().status === 'ready'")
         await page.evaluate(WATCH, START)
         await page.keyboard.press("Space")
-        await expect(page.get_by_text("Nothing was recorded for 20 s")).to_be_visible()
+        await expect(page.get_by_text("No recording for 20 s")).to_be_visible()
         await until_true(page, f"__sfu.recordings().wall > {START + 26 * SECOND}")
         shown = await page.evaluate("shown")
         record_property("cut_to_picture_ms", check_cut(shown))
@@ -153,7 +153,7 @@ async def test_vp8_plays_and_is_cut_like_the_others(
         told = await page.evaluate("__sfu.recordings()")
         assert told["frames"] > 25
         assert told["segments"][0]["url"].endswith(".webm")
-        await page.get_by_role("button", name="Keep this from being deleted").click()
+        await page.get_by_role("button", name="Protect from deletion").click()
         await until_true(page, "__sfu.recordings().segments.some((it) => it.protected)")
         await page.keyboard.press("c")
         clip = await saved(page, tmp_path / "clip.webm")

@@ -133,7 +133,7 @@ class App {
     this.empty.update({ hidden: shown.length > 0, room: this.views.room, link, refusal });
     const hidden = this.views.hidden();
     this.more.hidden = hidden === 0;
-    this.more.textContent = `${hidden} more ${hidden === 1 ? "camera is" : "cameras are"} on air: choose a room to see them.`;
+    this.more.textContent = `${hidden} more ${hidden === 1 ? "camera is" : "cameras are"} live. Choose a room to see more.`;
     if (!this.header) return;
     this.header.health = words;
     this.header.onAir = this.publishing?.publisher != null;
@@ -152,7 +152,7 @@ async function main(): Promise<void> {
     new App(await fetchConfig()).start();
   } catch (error) {
     console.error(error);
-    document.body.replaceChildren(element("p", { class: "fatal", role: "alert" }, "The server does not answer. Trying again."));
+    document.body.replaceChildren(element("p", { class: "fatal", role: "alert" }, "The server does not respond. Trying again."));
     setTimeout(() => location.reload(), 5_000);
   }
 }

@@ -1,8 +1,11 @@
-// The dialog that makes this browser a camera, and the panel that is there while it is one.
+// The dialog that makes this browser a camera, and the panel that is shown while it is one.
+
+import { Square } from "lucide";
 
 import type { PublishRequest } from "../ui/config.js";
 import type { Directory } from "../net/directory.js";
-import { element, icon } from "../ui/dom.js";
+import { element } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
 import { devicesAvailable, openDevices, Publisher, sendableCodecs, suggestedPeer } from "./publisher.js";
 import { validPeer, validRoom } from "../net/rooms.js";
 import type { Surroundings } from "../session/session.js";
@@ -10,7 +13,7 @@ import { codecName, deviceErrorText, errorText, INSECURE } from "../ui/words.js"
 
 export class Publishing {
   readonly dialog: HTMLDialogElement;
-  readonly panel = element("aside", { class: "onair", "aria-label": "This browser is a camera", hidden: true });
+  readonly panel = element("aside", { class: "onair", "aria-label": "Publishing from this browser", hidden: true });
   publisher: Publisher | null = null;
   onChange: () => void = () => undefined;
 
@@ -38,7 +41,7 @@ export class Publishing {
     this.peer.value = suggestedPeer();
     this.codec.append(...sendableCodecs().map((name) => element("option", { value: name }, codecName(name))));
     this.dialog = element("dialog", { "aria-label": "Go live from this browser" }, this.form());
-    const stop = element("button", { type: "button", class: "danger", click: () => this.stop() }, icon("stop"), "Stop");
+    const stop = element("button", { type: "button", class: "danger", click: () => this.stop() }, icon(Square), "Stop");
     this.panel.append(this.preview, element("div", { class: "line" }, this.words, stop));
   }
 
@@ -50,7 +53,7 @@ export class Publishing {
     this.dialog.showModal();
   }
 
-  /** Rejects with what getUserMedia rejects with. */
+  /** Starts to publish. Rejects with the DOMException of getUserMedia, or an Error on an insecure page. */
   async publish(request: PublishRequest): Promise<void> {
     if (!devicesAvailable()) throw new Error(INSECURE);
     this.stop();
@@ -69,15 +72,15 @@ export class Publishing {
 
   private form(): HTMLFormElement {
     const cancel = element("button", { type: "button", click: () => this.dialog.close() }, "Cancel");
-    // Phones have lenses on both sides; a desk has one camera, whichever way it looks.
-    const lens = matchMedia("(pointer: coarse)").matches ? [element("label", {}, "Lens", this.facing)] : [];
+    // Phones have a front and a back camera; on other devices the choice would have no effect.
+    const lens = matchMedia("(pointer: coarse)").matches ? [element("label", {}, "Camera", this.facing)] : [];
     return element(
       "form",
       { submit: (event: Event) => this.submit(event) },
       element("h2", {}, "Go live from this browser"),
       element("p", {}, "Everyone who watches the room sees and hears this device."),
       element("label", {}, "Room", this.room, this.known),
-      element("label", {}, "Camera's name", this.peer),
+      element("label", {}, "Camera name", this.peer),
       element("div", { class: "pair" }, ...lens, element("label", {}, "Codec", this.codec)),
       element("label", { class: "check" }, this.audio, "Microphone"),
       this.problem,
@@ -114,16 +117,16 @@ export class Publishing {
     const state = {
       waiting: "Waiting for the server",
       connecting: "Connecting",
-      connected: "On air",
+      connected: "Live",
       refused: session.error ? errorText(session.error) : "Refused",
       closed: "",
     }[session.phase];
-    this.words.textContent = session.phase === "connected" ? `On air: ${request.room} / ${request.peer}` : state;
+    this.words.textContent = session.phase === "connected" ? `Live: ${request.room} / ${request.peer}` : state;
   }
 }
 
 function complaint(room: string, peer: string): string {
-  if (!validRoom(room)) return "A room is one to four words of letters, digits, - and _, like site/gate.";
-  if (!validPeer(peer)) return "A camera's name is letters, digits, - and _.";
+  if (!validRoom(room)) return "A room has one to four parts of letters, digits, - and _, for example site/gate.";
+  if (!validPeer(peer)) return "A camera name has letters, digits, - and _ only.";
   return "";
 }

@@ -1,13 +1,16 @@
-// What stands in the middle while no camera does: why, and what to do about it.
+// The text that is shown while there is no camera: the reason, and what to do about it.
 
-import { element, icon } from "./dom.js";
+import { Video } from "lucide";
+
+import { element } from "./dom.js";
+import { icon } from "./icons.js";
 import type { SignalError } from "../net/messages.js";
-import { errorText, type Link } from "./words.js";
+import { errorText, type ConnectionState } from "./words.js";
 
 export interface Emptiness {
   hidden: boolean;
   room: string | null;
-  link: Link;
+  link: ConnectionState;
   refusal: SignalError | null;
 }
 
@@ -20,10 +23,10 @@ export class Empty {
 
   constructor(onPublish: (() => void) | null) {
     if (onPublish) {
-      const live = element("button", { type: "button", class: "primary", click: onPublish }, icon("camera"), "Go live from this browser");
-      this.hint.append(live, element("p", {}, "or send a camera or file from a shell: ", this.command));
+      const live = element("button", { type: "button", class: "primary", click: onPublish }, icon(Video), "Go live from this browser");
+      this.hint.append(live, element("p", {}, "or publish a camera or a file from a shell: ", this.command));
     }
-    this.node = element("section", { class: "empty" }, element("div", { class: "symbol" }, icon("camera")), this.title, this.text, this.hint);
+    this.node = element("section", { class: "empty" }, element("div", { class: "symbol" }, icon(Video)), this.title, this.text, this.hint);
   }
 
   update({ hidden, room, link, refusal }: Emptiness): void {
@@ -37,15 +40,15 @@ export class Empty {
   }
 }
 
-function describe(room: string | null, link: Link, refusal: SignalError | null): [boolean, string, string] {
-  if (link.broker === "refused") return [false, "Sign in to see the cameras", "The broker wants a user and a password."];
-  if (link.broker === "connecting") return [true, "Connecting", "Reaching the broker."];
-  if (link.serverOnline === false) return [true, "The server is away", "The cameras come back with it."];
-  if (link.broker === "away") return [true, "The broker is away", "Trying again until it is back."];
+function describe(room: string | null, link: ConnectionState, refusal: SignalError | null): [boolean, string, string] {
+  if (link.broker === "refused") return [false, "Sign in to see the cameras", "The broker requires a user name and a password."];
+  if (link.broker === "connecting") return [true, "Connecting", "Connecting to the broker."];
+  if (link.serverOnline === false) return [true, "The server is offline", "The cameras come back when it does."];
+  if (link.broker === "away") return [true, "The broker is unreachable", "Trying again."];
   if (link.serverOnline === null) {
-    return [true, "Looking for the server", "The broker is here; no server has announced itself yet."];
+    return [true, "Looking for the server", "The broker is connected, but no server has announced itself yet."];
   }
-  if (refusal) return [false, "The server said no", errorText(refusal)];
-  const where = room === null ? "No camera is on air." : `No camera is on air in ${room}.`;
-  return [false, "Waiting for a camera", `${where} The first one appears here by itself.`];
+  if (refusal) return [false, "The server refused the request", errorText(refusal)];
+  const where = room === null ? "No camera is live." : `No camera is live in ${room}.`;
+  return [false, "Waiting for a camera", `${where} The first one appears here on its own.`];
 }

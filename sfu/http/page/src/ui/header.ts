@@ -1,6 +1,9 @@
 // The bar above the wall: where we are among the rooms, how things stand, and the button that makes this a camera.
 
-import { element, icon } from "./dom.js";
+import { RotateCcwClock, Video } from "lucide";
+
+import { element } from "./dom.js";
+import { icon } from "./icons.js";
 import { ancestry, childrenOf, shortName } from "../net/rooms.js";
 import type { Health } from "./words.js";
 
@@ -17,12 +20,12 @@ export class Header {
     this.publish = element(
       "button",
       { type: "button", class: "primary", "aria-label": "Go live from this browser", click: onPublish },
-      icon("camera"),
+      icon(Video),
       label,
     );
-    const home = element("a", { href: "#", class: "home", "aria-label": "All rooms" }, icon("camera"));
+    const home = element("a", { href: "#", class: "home", "aria-label": "All rooms" }, icon(Video));
     const ways = onRecordings
-      ? [element("button", { type: "button", class: "to-recordings", "aria-label": "Recordings", click: onRecordings }, icon("recordings"), element("span", { class: "label" }, "Recordings"))]
+      ? [element("button", { type: "button", class: "to-recordings", "aria-label": "Recordings", click: onRecordings }, icon(RotateCcwClock), element("span", { class: "label" }, "Recordings"))]
       : [];
     this.node = element("header", { class: "bar" }, home, this.path, this.status, ...ways, this.publish);
   }

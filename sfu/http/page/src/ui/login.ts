@@ -1,4 +1,4 @@
-// Asks for the broker's user and password when it wants one; remembers them for this tab alone.
+// Asks for the broker's user and password when it requires them; remembers them for this tab only.
 
 import type { Login } from "../net/broker.js";
 import { element } from "./dom.js";
@@ -24,7 +24,7 @@ export class LoginDialog {
       "form",
       { method: "dialog" },
       element("h2", {}, "Sign in"),
-      element("p", {}, "The broker behind these cameras wants to know who you are."),
+      element("p", {}, "The MQTT broker of these cameras requires a login."),
       element("label", {}, "User", this.username),
       element("label", {}, "Password", this.password),
       this.note,
@@ -49,6 +49,6 @@ function remember(login: Login): void {
   try {
     sessionStorage.setItem(KEY, JSON.stringify(login));
   } catch {
-    // A browser that keeps nothing asks again after a reload.
+    // Without session storage, the dialog opens again after a reload.
   }
 }

@@ -1,23 +1,24 @@
-// States and error codes in words for people. Pure.
+// Texts for states and error codes. Pure.
 
 import type { BrokerStatus } from "../net/broker.js";
 import type { SignalError } from "../net/messages.js";
 
 const ERRORS: Record<string, string> = {
-  bad_request: "The server did not understand this browser.",
+  bad_request: "The server rejected this browser's request as invalid.",
   too_large: "This browser's offer is too large for the server.",
-  unauthorized: "You may not do this here.",
+  unauthorized: "You do not have permission for this.",
   room_not_found: "This room does not exist.",
-  replaced: "Another camera took this name. This one is off air.",
-  producer_exists: "A camera of this name is already on air in this room.",
-  limit: "The server is full. Trying again in a moment.",
-  codec: "This browser and the server share no video codec.",
+  replaced: "Another camera uses this name now. This one was stopped.",
+  producer_exists: "A camera with this name is already live in this room.",
+  limit: "The server has reached its limit. Trying again in a moment.",
+  codec: "This browser and the server have no video codec in common.",
   rate_limited: "Too many requests. Trying again in a moment.",
-  timeout: "The media connection did not come about. Is the server's UDP port open?",
+  timeout: "No media connection. Is the server's UDP port open?",
   shutting_down: "The server is restarting.",
-  internal: "The server had a fault. Trying again.",
+  internal: "Internal server error. Trying again.",
 };
 
+/** Returns the text for an error of the server; its own message if the code is unknown. */
 export function errorText(error: SignalError): string {
   return ERRORS[error.code] ?? (error.message || ERRORS.internal!);
 }
@@ -28,51 +29,52 @@ export function codecName(codec: string): string {
   return CODECS[codec.toLowerCase()] ?? codec;
 }
 
-/** The server sends key frames alone to this window, as the way to it carries no more. */
+/** Reason of a slot that gets key frames only, because the link carries no more. */
 export const THIN_LINK = "thin_link";
 
-/** What is to be said beside a picture that is shown all the same. */
+/** Returns the text shown beside a video that plays; "" for none. */
 export function noteText(reason: string | undefined): string {
-  return reason === THIN_LINK ? "Slide show: the link is thin" : "";
+  return reason === THIN_LINK ? "Low bandwidth: key frames only" : "";
 }
 
-/** Why a window with a camera in it shows no picture, or null when it should show one. */
+/** Returns title and detail that say why a camera shows no video; null if it should show one. */
 export function reasonText(reason: string | undefined, codec: string | undefined): [string, string] | null {
   if (reason === "codec") {
     return [`This browser cannot play ${codec ? codecName(codec) : "this camera's codec"}`, "Another browser may."];
   }
-  // Not a reason to show nothing: `noteText` has a word on it.
+  // The video is shown all the same, with the text of `noteText`.
   if (reason === THIN_LINK) return null;
-  if (reason === "away") return ["This camera is away", "Its picture comes back when it does."];
-  return reason ? ["No picture", reason] : null;
+  if (reason === "away") return ["This camera is offline", "Its video comes back when it reconnects."];
+  return reason ? ["No video", reason] : null;
 }
 
-export interface Link {
+export interface ConnectionState {
   broker: BrokerStatus;
   serverOnline: boolean | null;
 }
 
 export type Health = "good" | "busy" | "bad";
 
-/** How things stand between us and the cameras; pictures that play go on through all of it. */
-export function statusText({ broker, serverOnline }: Link, playing: boolean): [Health, string] {
-  const suffix = playing ? "; pictures go on" : "";
-  if (broker === "refused") return ["bad", "The broker wants a login"];
-  // Our way to the broker may lead through the server: one that has said goodbye takes it along.
-  if (serverOnline === false) return ["bad", `Server away${suffix}`];
-  if (broker === "away") return ["bad", `Broker away${suffix}`];
+/** Returns health and text of the connection to broker and server. `playing`: some video plays, and goes on playing. */
+export function statusText({ broker, serverOnline }: ConnectionState, playing: boolean): [Health, string] {
+  const suffix = playing ? "; video continues" : "";
+  if (broker === "refused") return ["bad", "The broker requires a login"];
+  // The broker may be reached through the server: when the server stops, the broker seems to be gone, too.
+  if (serverOnline === false) return ["bad", `Server offline${suffix}`];
+  if (broker === "away") return ["bad", `Broker unreachable${suffix}`];
   if (broker === "connecting") return ["busy", "Connecting"];
   if (serverOnline === null) return ["busy", "Looking for the server"];
   return ["good", "Connected"];
 }
 
+/** Returns the text for an error of getUserMedia (W3C Media Capture and Streams). */
 export function deviceErrorText(error: unknown): string {
   const name = error instanceof DOMException ? error.name : "";
-  if (name === "NotAllowedError") return "The browser did not allow the camera. Its address bar can change that.";
+  if (name === "NotAllowedError") return "Camera access was denied. Allow it in the browser's address bar.";
   if (name === "NotFoundError" || name === "OverconstrainedError") return "No camera was found on this device.";
   if (name === "NotReadableError") return "Another program is using the camera.";
   return "The camera could not be opened.";
 }
 
 export const INSECURE =
-  "Browsers hand out the camera to https pages and to localhost only. Open this page over https to publish from here.";
+  "Browsers allow camera access on https pages and on localhost only. Open this page over https to publish from here.";

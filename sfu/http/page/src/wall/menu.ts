@@ -1,7 +1,10 @@
 // A tile's menu about recordings: the way to them, and the switch that starts and stops them.
 
+import { RotateCcwClock } from "lucide";
+
 import type { Archive } from "../recordings/archive.js";
-import { element, icon, iconButton } from "../ui/dom.js";
+import { element } from "../ui/dom.js";
+import { icon, iconButton } from "../ui/icons.js";
 import type { Camera } from "../recordings/data/catalogue.js";
 import { shortName } from "../net/rooms.js";
 
@@ -21,9 +24,9 @@ export class Menu {
     private readonly archive: Archive,
     private readonly camera: () => Camera | null,
   ) {
-    this.opener = iconButton("recordings", "Recordings", () => this.open(this.list.hidden === true));
+    this.opener = iconButton(RotateCcwClock, "Recordings", () => this.open(this.list.hidden === true), "tool");
     this.opener.setAttribute("aria-haspopup", "menu");
-    const show = element("button", { type: "button", role: "menuitem", click: () => this.show() }, icon("recordings"), "Recordings");
+    const show = element("button", { type: "button", role: "menuitem", click: () => this.show() }, icon(RotateCcwClock), "Recordings");
     this.toggle = element(
       "button",
       { type: "button", role: "menuitemcheckbox", click: () => this.switch() },
@@ -74,13 +77,13 @@ export class Menu {
     const wanted = !this.archive.recorder.recording(camera.room);
     const asked = this.archive.recorder.record(camera.room, wanted);
     this.wanted = asked ? wanted : null;
-    this.problem = asked ? "" : "The broker is away";
+    this.problem = asked ? "" : "Broker unreachable";
     this.update();
     clearTimeout(this.timer);
     this.timer = window.setTimeout(() => {
       if (this.wanted === null) return;
       this.wanted = null;
-      this.problem = "The server did not follow";
+      this.problem = "No answer from the server";
       this.update();
     }, PATIENCE_MS);
   }

@@ -15,7 +15,7 @@ export interface Shown {
 }
 
 export class Overlay {
-  readonly node = element("dl", { class: "figures", "aria-label": "Figures", hidden: true });
+  readonly node = element("dl", { class: "stats", "aria-label": "Statistics", hidden: true });
 
   get open(): boolean {
     return !this.node.hidden;
@@ -37,14 +37,14 @@ export class Overlay {
 export function rows({ width, height, codec, start, sparse, measured }: Shown): [string, string][] {
   const { figures, rates, cushioned } = measured;
   const found: [string, string | null][] = [
-    ["Picture", width ? [`${width} × ${height}`, rates && `${Math.round(rates.fps)} fps`, codec && codecName(codec)].filter(Boolean).join(", ") : null],
-    ["Sent", sparse ? "key frames alone: the link is thin" : "everything"],
+    ["Video", width ? [`${width} × ${height}`, rates && `${Math.round(rates.fps)} fps`, codec && codecName(codec)].filter(Boolean).join(", ") : null],
+    ["Sent", sparse ? "key frames only: low bandwidth" : "all frames"],
     ["Bitrate", rates && bits(rates.bitrate)],
-    ["Lost", figures && `${figures.lost} of ${figures.received + figures.lost} packets, ${figures.retransmitted} sent again`],
+    ["Lost", figures && `${figures.lost} of ${figures.received + figures.lost} packets, ${figures.retransmitted} retransmitted`],
     ["Frozen", figures && (figures.freezes ? `${(figures.frozen / 1000).toFixed(1)} s in ${figures.freezes} freezes` : "never")],
-    ["Buffer", rates?.buffer == null ? null : `${ms(rates.buffer)}${cushioned === null ? "" : `, ${ms(cushioned)} wanted for repairs`}`],
+    ["Buffer", rates?.buffer == null ? null : `${ms(rates.buffer)}${cushioned === null ? "" : `, ${ms(cushioned)} target for retransmissions`}`],
     ["Round trip", figures?.roundTrip == null ? null : ms(figures.roundTrip)],
-    ["Start", start === null ? null : `${ms(start)} to the first picture`],
+    ["Start", start === null ? null : `${ms(start)} to the first frame`],
   ];
   return found.filter((row): row is [string, string] => row[1] !== null);
 }

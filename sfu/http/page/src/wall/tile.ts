@@ -1,7 +1,10 @@
 // One window on the screen: its picture, what is to be said about it, and its three buttons.
 
+import { ChartNoAxesColumn, Maximize, Maximize2, Mic, Minimize2, VideoOff, Volume2, VolumeX } from "lucide";
+
 import type { Archive } from "../recordings/archive.js";
-import { element, icon, iconButton, relabel } from "../ui/dom.js";
+import { element } from "../ui/dom.js";
+import { type IconNode, icon, iconButton, relabel } from "../ui/icons.js";
 import { Menu } from "./menu.js";
 import { Overlay } from "./overlay.js";
 import { shortName } from "../net/rooms.js";
@@ -13,6 +16,8 @@ export type TileState = "empty" | "connecting" | "live" | "stalled" | "unplayabl
 const STALLED_AFTER_MS = 3_000;
 // Key frames of cameras that heed no requests are seconds apart.
 const SLIDES_STALLED_AFTER_MS = 20_000;
+
+const SYMBOLS: Partial<Record<TileState, IconNode>> = { audio: Mic, unplayable: VideoOff };
 
 export interface TileActions {
   enlarge(tile: Tile): void;
@@ -33,11 +38,12 @@ export class Tile {
   private framesMovedAt = 0;
   private readonly title = element("span", { class: "camera" });
   private readonly place = element("span", { class: "place" });
-  private readonly sign = element("span", { class: "rec-sign", title: "Being recorded" });
+  private readonly sign = element("span", { class: "rec-sign", title: "Recording" });
   private readonly note = element("span", { class: "note" });
   private readonly overlay = new Overlay();
   private readonly message = element("p", { class: "message" });
   private readonly detail = element("p", { class: "detail" });
+  private drawn: IconNode | null = null;
   private readonly symbol = element("div", { class: "symbol" });
   private readonly soundButton: HTMLButtonElement;
   private readonly sizeButton: HTMLButtonElement;
@@ -49,12 +55,12 @@ export class Tile {
     archive: Archive | null,
   ) {
     this.video.muted = true;
-    this.soundButton = iconButton("soundOff", "Turn sound on (m)", () => actions.sound(this), "sound");
-    this.sizeButton = iconButton("enlarge", "Enlarge (Enter)", () => actions.enlarge(this));
-    const figures = iconButton("figures", "Figures (i)", () => (this.figures = !this.figures));
+    this.soundButton = iconButton(VolumeX, "Unmute (m)", () => actions.sound(this), "tool sound");
+    this.sizeButton = iconButton(Maximize2, "Enlarge (Enter)", () => actions.enlarge(this), "tool");
+    const statistics = iconButton(ChartNoAxesColumn, "Statistics (i)", () => (this.statistics = !this.statistics), "tool");
     this.menu = archive && new Menu(archive, () => window.source);
-    const tools: Node[] = [...(this.menu ? [this.menu.node] : []), this.soundButton, figures, this.sizeButton];
-    if (document.fullscreenEnabled) tools.push(iconButton("fullscreen", "Full screen (f)", () => this.fullscreen()));
+    const tools: Node[] = [...(this.menu ? [this.menu.node] : []), this.soundButton, statistics, this.sizeButton];
+    if (document.fullscreenEnabled) tools.push(iconButton(Maximize, "Full screen (f)", () => this.fullscreen(), "tool"));
     this.node = element(
       "article",
       { class: "tile", tabindex: "0", click: () => actions.enlarge(this) },
@@ -76,15 +82,15 @@ export class Tile {
   set muted(muted: boolean) {
     this.video.muted = muted;
     this.play();
-    relabel(this.soundButton, muted ? "soundOff" : "soundOn", muted ? "Turn sound on (m)" : "Turn sound off (m)");
+    relabel(this.soundButton, muted ? VolumeX : Volume2, muted ? "Unmute (m)" : "Mute (m)");
     this.soundButton.classList.toggle("on", !muted);
   }
 
-  get figures(): boolean {
+  get statistics(): boolean {
     return this.overlay.open;
   }
 
-  set figures(open: boolean) {
+  set statistics(open: boolean) {
     this.overlay.open = open;
     this.update(performance.now());
   }
@@ -96,7 +102,7 @@ export class Tile {
 
   set enlarged(enlarged: boolean) {
     this.node.classList.toggle("enlarged", enlarged);
-    relabel(this.sizeButton, enlarged ? "shrink" : "enlarge", enlarged ? "Back to the wall (Esc)" : "Enlarge (Enter)");
+    relabel(this.sizeButton, enlarged ? Minimize2 : Maximize2, enlarged ? "Back to the wall (Esc)" : "Enlarge (Enter)");
   }
 
   fullscreen(): void {
@@ -169,9 +175,9 @@ export class Tile {
     const words = this.words(state, reason);
     setText(this.message, words[0]);
     setText(this.detail, words[1]);
-    const wanted = state === "audio" ? "audio" : state === "unplayable" ? "noPicture" : "";
-    if (this.symbol.dataset.icon !== wanted) {
-      this.symbol.dataset.icon = wanted;
+    const wanted = SYMBOLS[state] ?? null;
+    if (this.drawn !== wanted) {
+      this.drawn = wanted;
       this.symbol.replaceChildren(...(wanted ? [icon(wanted)] : []));
     }
     this.node.setAttribute("aria-label", `${name}: ${words[0] || "live"}`);
@@ -179,9 +185,9 @@ export class Tile {
 
   private words(state: TileState, reason: [string, string] | null): [string, string] {
     if (state === "connecting") return this.sessionWords();
-    if (state === "stalled") return ["No new picture", "The last one is shown."];
-    if (state === "audio") return ["Sound only", shortName(this.window.source?.room ?? "")];
-    if (state === "unplayable") return reason ?? ["No picture", ""];
+    if (state === "stalled") return ["No new frames", "Showing the last one."];
+    if (state === "audio") return ["Audio only", shortName(this.window.source?.room ?? "")];
+    if (state === "unplayable") return reason ?? ["No video", ""];
     return ["", ""];
   }
 

@@ -127,16 +127,16 @@ export class Wall {
     else if (key === "Enter" && current && target.tagName !== "BUTTON") this.toggle(current);
     else if (key === "m" && (current ?? this.only())) this.sound((current ?? this.only())!);
     else if (key === "f" && (current ?? this.only())) (current ?? this.only())!.fullscreen();
-    else if (key === "i") this.figures(current);
+    else if (key === "i") this.showStatistics(current);
     else return false;
     return true;
   }
 
   /** Of one tile, or of all. */
-  private figures(current: Tile | null): void {
+  private showStatistics(current: Tile | null): void {
     const tiles = current ? [current] : this.shown();
-    const open = !tiles.every((tile) => tile.figures);
-    for (const tile of tiles) tile.figures = open;
+    const open = !tiles.every((tile) => tile.statistics);
+    for (const tile of tiles) tile.statistics = open;
   }
 
   private only(): Tile | null {

@@ -56,7 +56,7 @@ export function exportUrl(camera: Camera, within: Span): string {
   return `${ROOT}/export?${query(camera, within)}`;
 }
 
-export async function protect(segment: Segment, on: boolean): Promise<void> {
+export async function setProtected(segment: Segment, on: boolean): Promise<void> {
   await ask(segment.url.replace(`${ROOT}/media/`, `${ROOT}/protected/`), { method: on ? "PUT" : "DELETE" });
 }
 

@@ -68,7 +68,7 @@ export class Bar {
     this.slider.setAttribute("aria-valuemin", String(Math.round(this.day.start / 1_000)));
     this.slider.setAttribute("aria-valuemax", String(Math.round(this.day.end / 1_000)));
     this.slider.setAttribute("aria-valuenow", String(Math.round((time ?? this.day.start) / 1_000)));
-    this.slider.setAttribute("aria-valuetext", time === null ? "nothing chosen" : clock(time));
+    this.slider.setAttribute("aria-valuetext", time === null ? "no time chosen" : clock(time));
     this.draw();
   }
 

@@ -1,9 +1,11 @@
 // A span to download: chosen on the bar, told in words, fetched as one file.
 
+import { Download, Scissors, X } from "lucide";
+
 import { element } from "../../ui/dom.js";
+import { icon, iconButton } from "../../ui/icons.js";
 import { type Camera, exportUrl } from "../data/catalogue.js";
 import { clock, durationText, sizeText } from "./format.js";
-import { button, symbol } from "./icons.js";
 import { bytesOf, type Segment, type Span } from "../data/spans.js";
 
 const FIRST_MS = 60_000;
@@ -20,9 +22,9 @@ export class Clip {
   private readonly chosen: HTMLElement;
 
   constructor(begin: () => void) {
-    this.begin = element("button", { type: "button", class: "act wide", title: "Cut a clip (c)", click: begin }, symbol("scissors"), "Clip");
-    this.link = element("a", { class: "act wide primary", download: "" }, symbol("download"), element("span", { class: "label" }, "Download"));
-    this.chosen = element("div", { class: "clip", hidden: true }, this.words, this.link, button("close", "No clip", () => this.set(null)));
+    this.begin = element("button", { type: "button", class: "act wide", title: "Cut a clip (c)", click: begin }, icon(Scissors), "Clip");
+    this.link = element("a", { class: "act wide primary", download: "" }, icon(Download), element("span", { class: "label" }, "Download"));
+    this.chosen = element("div", { class: "clip", hidden: true }, this.words, this.link, iconButton(X, "Cancel clip", () => this.set(null), "act"));
     this.node = element("div", { class: "clipping" }, this.begin, this.chosen);
   }
 
@@ -54,7 +56,7 @@ export class Clip {
     const bytes = bytesOf(segments, span);
     this.words.textContent = bytes
       ? `${clock(span.start)} – ${clock(span.end)} · ${durationText(span.end - span.start)}, about ${sizeText(bytes)}`
-      : "Nothing was recorded there";
+      : "No recording in this span";
     this.link.classList.toggle("off", bytes === 0);
     if (bytes) this.link.href = exportUrl(camera, span);
     else this.link.removeAttribute("href");

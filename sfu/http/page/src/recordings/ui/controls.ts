@@ -1,8 +1,14 @@
 // The buttons below the picture: play, steps, speed, sound.
 
+import { Pause, Play, RotateCcw, RotateCw, SkipBack, SkipForward, Volume2, VolumeX } from "lucide";
+
 import { element } from "../../ui/dom.js";
-import { button, redraw } from "./icons.js";
+import { type IconNode, iconButton, relabel } from "../../ui/icons.js";
 import { type Player, SPEEDS } from "../play/player.js";
+
+const TEN: IconNode = [["path", { d: "M9 9.75v5M12 11.25a1.5 1.5 0 0 1 3 0v2a1.5 1.5 0 0 1-3 0z" }]];
+const BACK_10: IconNode = [...RotateCcw, ...TEN];
+const FORWARD_10: IconNode = [...RotateCw, ...TEN];
 
 export interface Steps {
   toggle(): void;
@@ -22,23 +28,23 @@ export class Controls {
     private readonly player: Player,
     steps: Steps,
   ) {
-    this.play = button("play", "Play (Space)", () => steps.toggle(), "main");
-    this.sound = button("soundOff", "Turn sound on (m)", () => (player.muted = !player.muted));
+    this.play = iconButton(Play, "Play (Space)", () => steps.toggle(), "act main");
+    this.sound = iconButton(VolumeX, "Unmute (m)", () => (player.muted = !player.muted), "act");
     this.speeds = SPEEDS.map((speed) =>
-      element("button", { type: "button", "aria-label": `${speed} times as fast`, click: () => (player.speed = speed) }, `${speed}×`),
+      element("button", { type: "button", "aria-label": `Speed ${speed}×`, click: () => (player.speed = speed) }, `${speed}×`),
     );
     const transport = [
-      button("before", "Recorded stretch before (Page up)", () => steps.jump(-1)),
-      button("back10", "10 seconds back (Left)", () => steps.step(-10_000)),
+      iconButton(SkipBack, "Previous recording (Page Up)", () => steps.jump(-1), "act"),
+      iconButton(BACK_10, "Back 10 seconds (Left)", () => steps.step(-10_000), "act"),
       this.play,
-      button("on10", "10 seconds on (Right)", () => steps.step(10_000)),
-      button("next", "Next recorded stretch (Page down)", () => steps.jump(1)),
+      iconButton(FORWARD_10, "Forward 10 seconds (Right)", () => steps.step(10_000), "act"),
+      iconButton(SkipForward, "Next recording (Page Down)", () => steps.jump(1), "act"),
     ];
     this.all = [...transport, ...this.speeds, this.sound];
     this.node = element(
       "div",
       { class: "controls" },
-      element("div", { class: "transport", role: "group", "aria-label": "Playing" }, ...transport),
+      element("div", { class: "transport", role: "group", "aria-label": "Playback" }, ...transport),
       element("div", { class: "speeds", role: "group", "aria-label": "Speed" }, ...this.speeds, this.sound),
     );
   }
@@ -46,8 +52,8 @@ export class Controls {
   show(enabled: boolean): void {
     const { player } = this;
     for (const each of this.all) each.disabled = !enabled;
-    redraw(this.play, player.playing ? "pause" : "play", player.playing ? "Pause (Space)" : "Play (Space)");
-    redraw(this.sound, player.muted ? "soundOff" : "soundOn", player.muted ? "Turn sound on (m)" : "Turn sound off (m)");
+    relabel(this.play, player.playing ? Pause : Play, player.playing ? "Pause (Space)" : "Play (Space)");
+    relabel(this.sound, player.muted ? VolumeX : Volume2, player.muted ? "Unmute (m)" : "Mute (m)");
     this.speeds.forEach((each, index) => each.setAttribute("aria-pressed", String(SPEEDS[index] === player.speed)));
   }
 }

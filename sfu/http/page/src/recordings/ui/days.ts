@@ -1,8 +1,10 @@
 // Chooses a day: one step back or on among those with recordings, or from a month's calendar that marks them.
 
+import { Calendar, ChevronLeft, ChevronRight } from "lucide";
+
 import { element } from "../../ui/dom.js";
+import { icon, iconButton } from "../../ui/icons.js";
 import { dayName } from "./format.js";
-import { button, symbol } from "./icons.js";
 import { dayOf } from "./scale.js";
 import type { Span } from "../data/spans.js";
 
@@ -23,8 +25,8 @@ export class Days {
   private month = this.day.start;
   private known: Known | null = null;
   private readonly label = element("span");
-  private readonly back = button("back", "The day before with recordings", () => this.step(-1));
-  private readonly on = button("on", "The day after with recordings", () => this.step(1));
+  private readonly back = iconButton(ChevronLeft, "Previous day with recordings", () => this.step(-1), "act");
+  private readonly on = iconButton(ChevronRight, "Next day with recordings", () => this.step(1), "act");
   private readonly opener: HTMLButtonElement;
   private readonly calendar = element("div", { class: "calendar", role: "dialog", "aria-label": "Choose a day", hidden: true });
 
@@ -32,7 +34,7 @@ export class Days {
     this.opener = element(
       "button",
       { type: "button", class: "day", "aria-haspopup": "dialog", click: () => this.open(this.calendar.hidden === true) },
-      symbol("calendar"),
+      icon(Calendar),
       this.label,
     );
     this.node = element("div", { class: "days" }, this.back, this.opener, this.on, this.calendar);
@@ -94,9 +96,9 @@ export class Days {
       element(
         "div",
         { class: "month" },
-        button("back", "Month before", () => this.turn(-1)),
+        iconButton(ChevronLeft, "Previous month", () => this.turn(-1), "act"),
         element("strong", { "aria-live": "polite" }, MONTH.format(first)),
-        button("on", "Month after", () => this.turn(1)),
+        iconButton(ChevronRight, "Next month", () => this.turn(1), "act"),
       ),
       element("div", { class: "dates" }, ...names, ...dates),
     );

@@ -27,7 +27,7 @@ export class Thumbnails {
     this.node.hidden = false;
     this.node.style.setProperty("--x", `${clamp(x, WIDTH / 2 + 4, bar.width - WIDTH / 2 - 4)}px`);
     this.node.classList.toggle("bare", !stretch);
-    this.caption.textContent = stretch ? clock(time) : `${clock(time)} · nothing`;
+    this.caption.textContent = stretch ? clock(time) : `${clock(time)} · no recording`;
     const step = Math.max(1_000, Math.round(bar.length / STEPS / 1_000) * 1_000);
     this.want(stretch && thumbnailUrl(camera, Math.max(stretch.start, Math.floor(time / step) * step), WIDTH));
   }

@@ -1,19 +1,21 @@
 // The recordings of one camera at a time: picture, bar, day, and what may be done with them. Puts the parts together.
 
+import { ChevronLeft, Lock, LockOpen, ZoomIn, ZoomOut } from "lucide";
+
 import { element } from "../../ui/dom.js";
+import { icon, iconButton, relabel } from "../../ui/icons.js";
 import { Bar } from "./bar.js";
-import { type Camera, cameras, protect, type Recorded, Refused, segments } from "../data/catalogue.js";
+import { type Camera, cameras, type Recorded, Refused, segments, setProtected } from "../data/catalogue.js";
 import { Clip } from "./clip.js";
 import { Controls } from "./controls.js";
 import { Days } from "./days.js";
 import { supported } from "../play/mse_source.js";
 import { clock, dayName } from "./format.js";
-import { button, redraw, symbol } from "./icons.js";
 import { Player } from "../play/player.js";
 import { dayOf } from "./scale.js";
 import { neighbour, type Segment, type Span, spanAt, stretches } from "../data/spans.js";
 import { Thumbnails } from "./thumbnails.js";
-import { type Words, words } from "./words.js";
+import { type OverlayText, overlayText } from "./words.js";
 
 const REFRESH_MS = 5_000;
 const ZOOM = 0.5;
@@ -61,8 +63,8 @@ export class RecordingsView {
       step: (by) => this.step(by),
       jump: (way) => this.jump(way),
     });
-    this.lock = button("unlocked", "Keep this segment", () => void this.keep());
-    const live = element("button", { type: "button", class: "to-live", click: () => this.close(true) }, symbol("back"), "Live");
+    this.lock = iconButton(LockOpen, "Protect from deletion", () => void this.protect(), "act");
+    const live = element("button", { type: "button", class: "to-live", click: () => this.close(true) }, icon(ChevronLeft), "Live");
     this.node = element(
       "dialog",
       { class: "recordings", "aria-label": "Recordings", cancel: (event) => this.cancel(event), keydown: (event) => this.key(event as KeyboardEvent) },
@@ -131,8 +133,8 @@ export class RecordingsView {
     return element(
       "div",
       { class: "zooms", role: "group", "aria-label": "Zoom" },
-      button("closer", "Closer (+)", () => this.bar.zoom(ZOOM)),
-      button("farther", "Farther (-)", () => this.bar.zoom(1 / ZOOM)),
+      iconButton(ZoomIn, "Zoom in (+)", () => this.bar.zoom(ZOOM), "act"),
+      iconButton(ZoomOut, "Zoom out (-)", () => this.bar.zoom(1 / ZOOM), "act"),
     );
   }
 
@@ -261,7 +263,7 @@ export class RecordingsView {
     const files = segment ? ` (${clock(segment.start)} to ${clock(segment.end)})` : "";
     this.lock.disabled = !segment;
     this.lock.setAttribute("aria-pressed", String(kept));
-    redraw(this.lock, kept ? "locked" : "unlocked", kept ? `Kept; let it be deleted in time${files}` : `Keep this from being deleted${files}`);
+    relabel(this.lock, kept ? Lock : LockOpen, kept ? `Protected; allow deletion${files}` : `Protect from deletion${files}`);
   }
 
   private cut(): void {
@@ -269,11 +271,11 @@ export class RecordingsView {
     if (this.clip.span) this.bar.reveal(this.clip.span);
   }
 
-  private async keep(): Promise<void> {
+  private async protect(): Promise<void> {
     const now = this.now();
     const segment = now === null ? null : spanAt(this.list, now);
     if (!segment) return;
-    await protect(segment, !segment.protected).catch(() => undefined);
+    await setProtected(segment, !segment.protected).catch(() => undefined);
     await this.refill();
     this.draw();
   }
@@ -289,10 +291,10 @@ export class RecordingsView {
     this.drawChoice();
     this.showLock();
     this.node.dataset.status = player.status;
-    this.say(words({ trouble: this.trouble, supported, known: this.known.length > 0, today: this.list.length > 0, player }));
+    this.say(overlayText({ trouble: this.trouble, supported, known: this.known.length > 0, today: this.list.length > 0, player }));
   }
 
-  private say(said: Words | null): void {
+  private say(said: OverlayText | null): void {
     this.card.hidden = said === null;
     this.card.className = `card ${said?.style ?? ""}`;
     const key = JSON.stringify(said);

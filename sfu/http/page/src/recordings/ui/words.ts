@@ -1,10 +1,10 @@
-// What is laid over the picture: why there is none, and what is being jumped over. Pure.
+// The text over the video of a recording: why there is none, and which gap is skipped. Pure.
 
-import { clock, durationText } from "./format.js";
 import type { Player } from "../play/player.js";
+import { clock, durationText } from "./format.js";
 
-export interface Words {
-  /** `note` stands in a corner of the picture, `gap` in its middle, `wait` too but late; anything else covers it. */
+export interface OverlayText {
+  /** `note` is in a corner of the video, `gap` in its middle; `wait` shows a spinner, late; "" covers the video. */
   style: "note" | "gap" | "wait" | "";
   title: string;
   text?: string;
@@ -13,30 +13,31 @@ export interface Words {
 export interface Situation {
   trouble: "none" | "missing" | "away" | "loading";
   supported: boolean;
-  /** Whether anything of any camera is there; and of this camera, today. */
+  /** True if any camera has recordings. */
   known: boolean;
+  /** True if this camera has recordings on this day. */
   today: boolean;
   player: Pick<Player, "status" | "gap" | "playing">;
 }
 
-export function words({ trouble, supported, known, today, player }: Situation): Words | null {
-  if (trouble === "away") return { style: known ? "note" : "", title: "The server does not answer", text: "Trying again." };
-  if (trouble === "missing") return { style: "", title: "This server keeps no recordings" };
+/** Returns the text to show; null for none. */
+export function overlayText({ trouble, supported, known, today, player }: Situation): OverlayText | null {
+  if (trouble === "away") return { style: known ? "note" : "", title: "The server does not respond", text: "Trying again." };
+  if (trouble === "missing") return { style: "", title: "Recording is not enabled on this server" };
   if (trouble === "loading") return { style: "wait", title: "Loading" };
   if (!known) return { style: "", title: "No recordings yet", text: "They appear here as soon as a camera is recorded." };
-  if (!supported) return { style: "", title: "This browser cannot play recordings", text: "Clips can be downloaded all the same." };
-  if (!today && player.status === "idle") return { style: "", title: "Nothing was recorded on this day" };
-  return playerWords(player);
+  if (!supported) return { style: "", title: "This browser cannot play recordings", text: "Clips can still be downloaded." };
+  if (!today && player.status === "idle") return { style: "", title: "No recordings on this day" };
+  return playerText(player);
 }
 
-function playerWords({ status, gap, playing }: Situation["player"]): Words | null {
+function playerText({ status, gap, playing }: Situation["player"]): OverlayText | null {
   if (status === "gap" && gap) {
-    const length = durationText(gap.end - gap.start);
-    return { style: "gap", title: `Nothing was recorded for ${length}`, text: `Going on at ${clock(gap.end)}` };
+    return { style: "gap", title: `No recording for ${durationText(gap.end - gap.start)}`, text: `Continues at ${clock(gap.end)}` };
   }
   if (status === "loading") return { style: "wait", title: "Loading" };
-  if (status === "edge" && playing) return { style: "note", title: "The newest there is", text: "More as it is recorded." };
-  if (status === "end") return { style: "note", title: "The recordings end here" };
-  if (status === "failed") return { style: "", title: "This cannot be played here", text: "Another moment may; a clip can still be downloaded." };
+  if (status === "edge" && playing) return { style: "note", title: "End of the recording so far", text: "Continues as it is recorded." };
+  if (status === "end") return { style: "note", title: "End of the recordings" };
+  if (status === "failed") return { style: "", title: "Playback failed", text: "Try another time, or download a clip." };
   return null;
 }
