@@ -1,19 +1,24 @@
-"""Recordings of producers as MP4 and WebM: the map of the house. One more consumer of the relay, which never notices.
+"""Recordings of producers as MP4 and WebM. The recorder is one more consumer of the relay.
 
-cli serve remote               by hand; on a machine of its own, as a viewer of a server's rooms
-terms duties manager           settings, modes and words -> who is recorded, and what is told of it
-tap                            a producer's packets into a bounded queue
-worker reel                    the recorder's thread: from the queue to the files, a reel for each producer
-reorder assembly               packets in order -> units at their wall times
-depacketize units preroll      packets -> whole frames; those of the last seconds
-placement timeline clocks      RTP times and sender reports -> one wall clock for a producer
-recording actions              what goes into which segment (pure)
-segments writer muxer files     segments whose parts play once they are on disk
-fragments opus                 what of them FFmpeg does not write; telephone sound as Opus
-store index layout mp4 webm    the directory is the database: names <-> room, peer, start; where parts begin
-keeper repair cleaner          after a crash; by age, bytes and free space
-reader export clip             a span as one file, in a process of its own if need be
-playback listing layouts hls picture  what there is of a time, playlists of it, pictures from it
-snapshots                      what a camera shows now
-cli                            the console script
+Owns everything from a producer's packets to files, their playback and their deletion. Never decodes or encodes video to
+record it, never delays viewers. `sfu` knows it in `sfu.service` and nothing here knows `sfu.rooms`.
+
+The way of one recorded frame, file by file:
+  capture.tap            packets, from the event loop into a bounded queue
+  capture.thread         the recorder's thread empties the queues
+  capture.pipeline       one producer's steps in order
+  capture.assembly       packets -> units, with capture.reorder, depacketize, timeline.placement
+  timeline.timeline      media time -> wall time, with timeline.clocks
+  capture.preroll        the last seconds, while nothing is recorded
+  segments.recording     which unit goes into which segment (pure)
+  segments.writer        the open segment, with segments.muxer, fragments, opus
+  segments.files         appends to the locked file
+
+Around it:
+  manager rules          who is recorded; events of recordings
+  store                  names and contents of the files: the directory is the database
+  upkeep                 repair after a crash, deletion by age, size and free space
+  playback               listing, playlists, exports, pictures of recordings
+  snapshots api          the latest picture of a camera; HTTP
+  cli serve remote       the console script; a recorder on a machine of its own
 """

@@ -165,7 +165,7 @@ def serve(
         loaded = settings.load(config=config, command_line={k: v for k, v in chosen.items() if v is not None})
         if loaded.broker == settings.EMBEDDED:
             _fail("--broker is missing: give the URL of the server's broker", WRONG_USAGE)
-        where = serving.Where(BrokerUrl.parse(loaded.broker), loaded.base, token, peer_id)
+        where = serving.ServerAddress(BrokerUrl.parse(loaded.broker), loaded.base, token, peer_id)
         recording = RecordingConfig.of(loaded.recording)
     except (settings.SettingsError, ValueError) as error:
         _fail(str(error), WRONG_USAGE)

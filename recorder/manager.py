@@ -17,7 +17,7 @@ from recorder.capture.tap import Feed
 from recorder.capture.thread import RecorderThread
 from recorder.rules import Capture, RecordingConfig, Switches
 from recorder.segments.recording import AskKeyFrame
-from recorder.segments.segment_files import Disk, Finished
+from recorder.segments.writer import Disk, Finished
 from recorder.store.directory import Segment, Store
 from recorder.upkeep.cleaner import Cleaner, Deletion, fit_to_disk
 from recorder.upkeep.keeper import NEEDED_BYTES, Keeper

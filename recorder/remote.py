@@ -1,7 +1,7 @@
-"""A room that another machine's server carries: its producers, one for each that a slot shows, as recordings want them.
+"""A room of a server on another machine, viewed to be recorded: the producers that our slots show.
 
-Owns what a viewer must do to be shown all of them: slots enough, lost packets asked for again, reports. Never decides
-what is recorded, and never writes.
+Owns the duties of such a viewer: enough slots for all producers, requests for lost packets, reports. Never decides what
+is recorded, and never writes.
 """
 
 from __future__ import annotations
@@ -27,41 +27,45 @@ from sfu.units import ntp_time
 
 _log = logging.getLogger(__name__)
 
-LEAST_WINDOWS: Final = 2
-MOST_WINDOWS: Final = 32
-"""A session description holds two sections for each, and 64 in all."""
+MIN_WINDOWS: Final = 2
+MAX_WINDOWS: Final = 32
+"""A session description has two sections for each window, and at most 64."""
 _EXTENSIONS: Final = {MID: 1}
 _UNLIMITED: Final = BitrateBounds(0, 1 << 40)
-_REPORT: Final = 1.0
-_PATIENCE: Final = 1.0
+_REPORT_S: Final = 1.0
+"""Time between two receiver reports."""
+_SECOND_TRACK_S: Final = 1.0
+"""Longest wait for the second track of a new producer."""
 
 Source = tuple[str, str]  # room, peer
 
 
 @dataclass(slots=True)
-class Shown:
-    """What comes from one producer: its tracks by mid, and those of them that flow."""
+class SourceMedia:
+    """The tracks that arrive from one producer; an `IncomingMedia` of the manager."""
 
     tracks: dict[str, IncomingTrack] = field(default_factory=dict)
+    """The tracks by mid."""
     flowing: set[str] = field(default_factory=set)
+    """The mids of the tracks whose packets arrive."""
 
 
 class Remote:
-    """A `PeerListener` on a room. `on_shown`: what a producer sends has changed; None: nothing comes any more."""
+    """The `PeerListener` of one room. `on_media`: called when a producer's tracks change; None if it is gone."""
 
     def __init__(
-        self, clock: Callable[[], float], on_shown: Callable[[Source, Shown | None], None], *, name: str
+        self, clock: Callable[[], float], on_media: Callable[[Source, SourceMedia | None], None], *, name: str
     ) -> None:
         self.peer: Peer | None = None
-        """Set before anything can happen."""
-        self.sections = [section for number in range(LEAST_WINDOWS) for section in _window(number)]
+        """The peer that calls these methods; set before it runs."""
+        self.sections = [section for number in range(MIN_WINDOWS) for section in _window(number)]
         self._clock = clock
-        self._on_shown = on_shown
+        self._on_media = on_media
         self._name = name
         self._slots: dict[str, Source] = {}
-        self._seen: dict[Source, float] = {}
-        """Since when something of it flows."""
-        self._told: dict[Source, Shown] = {}
+        self._flowing_since: dict[Source, float] = {}
+        """When the first packet of each producer arrived."""
+        self._reported: dict[Source, SourceMedia] = {}
         self._agreed: list[Agreed] = []
         self._uplink = self._new_uplink()
         self._report_at = 0.0
@@ -72,7 +76,7 @@ class Remote:
             secrets.randbits(32) or 1,
             bitrates=_UNLIMITED,
             history_bytes=HISTORY_BYTES,
-            on_tracks=self._settle,
+            on_tracks=self._report_changes,
         )
 
     def _send(self, compound: bytes) -> None:
@@ -80,107 +84,111 @@ class Remote:
             self.peer.send_rtcp(compound)
 
     def tick(self) -> None:
-        """Called some times a second: reports, repeated requests, tracks that fell silent."""
+        """Sends reports and repeated requests, and finds silent tracks. Call it several times a second."""
         now = self._clock()
         self._uplink.tick(now)
-        if self._seen.keys() - self._told.keys():
-            self._settle()
+        if self._flowing_since.keys() - self._reported.keys():
+            self._report_changes()
         if now >= self._report_at:
-            self._report_at = now + _REPORT
+            self._report_at = now + _REPORT_S
             self._uplink.report(now)
 
-    # --- what the peer hears
+    # --- events of the peer
 
     def on_answer(self, answer: Description) -> None:
         """See `PeerListener`."""
         self._agreed = [_agreed(section) for section in answer.sections if not section.rejected and section.codecs]
         self._uplink.negotiated(self._agreed)
-        self._settle()
+        self._report_changes()
 
     def on_up(self) -> None:
         """See `PeerListener`."""
         _log.info("%s: connected", self._name)
 
     def on_down(self, reason: str) -> None:
-        """See `PeerListener`: a new session begins with nothing."""
+        """See `PeerListener`: forgets all tracks, for the next session."""
         _log.warning("%s: not connected: %s", self._name, reason)
         self._slots, self._agreed = {}, []
         self._uplink = self._new_uplink()
-        self._settle()
+        self._report_changes()
 
     def on_rtp(self, data: bytes) -> None:
         """See `PeerListener`."""
         self._uplink.receive((data,), self._clock())
 
     def on_rtcp(self, data: bytes) -> None:
-        """See `PeerListener`: sender reports, which put sound and picture in step."""
+        """See `PeerListener`: uses sender reports, which synchronize audio and video."""
         for message in rtcp.parse(data):
             if isinstance(message, rtcp.SenderReport):
                 self._uplink.on_sender_report(message, ntp_time(time.time()), self._clock())
 
     def on_tracks(self, tracks: Tracks) -> None:
-        """See `PeerListener`: whose packets come in which slot."""
+        """See `PeerListener`: learns which producer each slot shows."""
         slots = {slot.mid: (slot.source.room, slot.source.peer) for slot in tracks.slots if slot.source is not None}
-        renewed = {mid for mid, source in self._slots.items() if slots.get(mid) != source}
+        changed = {mid for mid, source in self._slots.items() if slots.get(mid) != source}
         self._slots = slots
-        if renewed:
-            # nothing that somebody else sent may be taken for what is shown there now
-            self._uplink.negotiated([section for section in self._agreed if section.mid not in renewed])
+        if changed:
+            # packets of the slot's earlier producer must not count as packets of its new one
+            self._uplink.negotiated([section for section in self._agreed if section.mid not in changed])
             self._uplink.negotiated(self._agreed)
-        self._settle()
-        self._want_windows(len({mid[1:] for mid in slots}))
+        self._report_changes()
+        self._offer_windows(len({mid[1:] for mid in slots}))
 
-    def _want_windows(self, taken: int) -> None:
-        """One more than cameras there are, so that the next one is shown at once."""
+    def _offer_windows(self, taken: int) -> None:
+        """Offers more windows when all are taken, so that the next camera is shown at once."""
         windows = len(self.sections) // 2
-        if taken >= windows and windows < MOST_WINDOWS and self.peer is not None:
-            more = range(windows, min(2 * windows, MOST_WINDOWS))
+        if taken >= windows and windows < MAX_WINDOWS and self.peer is not None:
+            more = range(windows, min(2 * windows, MAX_WINDOWS))
             self.sections += [section for number in more for section in _window(number)]
             self.peer.offer(self.sections)
 
-    def _settle(self) -> None:
-        """Tells of each producer what it sends by now.
+    def _report_changes(self) -> None:
+        """Reports each producer whose tracks have changed.
 
-        The first time once both its tracks flow, or one has for a second: what comes until then is kept for it.
+        A new one is reported once both its tracks flow, or one has for a second; its packets are kept until then.
         """
-        shown, now = self._by_source(), self._clock()
-        for source in self._told.keys() - shown.keys():
-            del self._told[source]
-            self._on_shown(source, None)
-        self._seen = {source: self._seen.get(source, now) for source, one in shown.items() if one.flowing}
-        for source in self._seen:
-            one = shown[source]
-            whole = len(one.flowing) > 1 or now - self._seen[source] >= _PATIENCE
-            if (whole or source in self._told) and self._told.get(source) != one:
-                self._told[source] = one
-                self._on_shown(source, one)
+        arriving, now = self._by_source(), self._clock()
+        for source in self._reported.keys() - arriving.keys():
+            del self._reported[source]
+            self._on_media(source, None)
+        self._flowing_since = {
+            source: self._flowing_since.get(source, now) for source, media in arriving.items() if media.flowing
+        }
+        for source in self._flowing_since:
+            media = arriving[source]
+            whole = len(media.flowing) > 1 or now - self._flowing_since[source] >= _SECOND_TRACK_S
+            if (whole or source in self._reported) and self._reported.get(source) != media:
+                self._reported[source] = media
+                self._on_media(source, media)
 
-    def _by_source(self) -> dict[Source, Shown]:
-        shown: dict[Source, Shown] = {}
+    def _by_source(self) -> dict[Source, SourceMedia]:
+        """Returns the tracks that arrive now, by producer."""
+        arriving: dict[Source, SourceMedia] = {}
         for mid, track in self._uplink.tracks.items():
             source = self._slots.get(mid)
             if source is not None:
-                one = shown.setdefault(source, Shown())
-                one.tracks[mid] = track
+                media = arriving.setdefault(source, SourceMedia())
+                media.tracks[mid] = track
                 if mid in self._uplink.flowing:
-                    one.flowing.add(mid)
-        return shown
+                    media.flowing.add(mid)
+        return arriving
 
 
-def _repaired(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
+def _with_nack(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
+    """Returns the codecs with NACK feedback."""
     return tuple(replace(codec, feedback=("nack", *codec.feedback)) for codec in codecs)
 
 
 def _window(number: int) -> tuple[OfferSection, OfferSection]:
-    """A window's two slots."""
+    """Returns the sections of a window's two slots."""
     return (
-        OfferSection(f"v{number}", "video", "recvonly", _repaired(VIDEO), _EXTENSIONS),
-        OfferSection(f"a{number}", "audio", "recvonly", _repaired(AUDIO), _EXTENSIONS),
+        OfferSection(f"v{number}", "video", "recvonly", _with_nack(VIDEO), _EXTENSIONS),
+        OfferSection(f"a{number}", "audio", "recvonly", _with_nack(AUDIO), _EXTENSIONS),
     )
 
 
 def _agreed(section: Section) -> Agreed:
-    """What the server may send in a section of its answer."""
+    """Returns the agreement on one section of the server's answer."""
     extensions: Mapping[str, int] = section.extensions
     receive = Receive(section.codecs, extensions, section.ssrcs, section.stream, section.track)
     return Agreed(

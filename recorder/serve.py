@@ -1,6 +1,6 @@
-"""`recorder serve`: a recorder on its own machine, a viewer of rooms that records whatever it is shown.
+"""`recorder serve`: a recorder on a machine of its own, which views rooms and records all their producers.
 
-Owns the start, the supervision and the end. The recordings are made by the same code as in the server.
+Owns the start, the supervision and the end of it. Never records by itself: `recorder.manager` does, as in the server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from recorder.manager import Recordings
-from recorder.remote import Remote, Shown, Source
+from recorder.remote import Remote, Source, SourceMedia
 from recorder.rules import RecordingConfig, Rules
 from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError, until_first
@@ -23,12 +23,12 @@ from sfu.signaling.topics import Leaf, Role, TopicError, contains
 
 _log = logging.getLogger(__name__)
 
-_TICK: Final = 0.1
+_TICK_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
-    """The server's broker, and as whom we view."""
+class ServerAddress:
+    """The broker of the server, and our identity there."""
 
     broker: BrokerUrl
     base: str
@@ -36,35 +36,35 @@ class Where:
     peer_id: str | None = None
 
 
-class _Nobody:
-    """An `Audience`: what is told of rooms is their server's to tell. The log has it all the same."""
+class _NoEvents:
+    """A `RecordingEvents` that publishes nothing: only the server may publish in its rooms. The log has the events."""
 
     def recording(self, room: str, peer: str, on: bool, event: dict[str, Any]) -> None:
-        """See `Audience`."""
+        """See `RecordingEvents`."""
 
     def event(self, room: str, event: dict[str, Any]) -> None:
-        """See `Audience`."""
+        """See `RecordingEvents`."""
 
 
-async def serve(rooms: Sequence[str], where: Where, terms: RecordingConfig, *, stop: asyncio.Event) -> int:
-    """Records all producers of `rooms` and their sub-rooms until `stop`; the exit code.
+async def serve(rooms: Sequence[str], server: ServerAddress, config: RecordingConfig, *, stop: asyncio.Event) -> int:
+    """Records all producers of `rooms` and their sub-rooms until `stop`, and returns the exit code.
 
-    A broker or server that is away is waited for. 1: the server refuses us; 2: a room or base that cannot be one.
+    Waits for a broker or server that is not there. Returns 1 if the server rejects us, 2 if a room or base is invalid.
     """
     logging.getLogger("aioice").setLevel(logging.WARNING)
     loop = asyncio.get_running_loop()
-    recordings = Recordings(replace(terms, rules=_always(terms.rules)), _Nobody(), loop.time)
+    recordings = Recordings(replace(config, rules=_always(config.rules)), _NoEvents(), loop.time)
     try:
-        stations = [_Station(room, where, recordings) for room in _outermost(rooms)]
+        viewed = [_ViewedRoom(room, server, recordings) for room in _outermost(rooms)]
     except TopicError as error:
-        _log.error("%s", error)  # wrong usage, no fault of ours
+        _log.error("%s", error)  # wrong usage, not a bug: no traceback
         return 2
     recordings.start()
     code = 0
     try:
-        await until_first(recordings.run(), *(station.run() for station in stations), _finish(recordings, stop))
+        await until_first(recordings.run(), *(room.run() for room in viewed), _finish(recordings, stop))
     except PeerError as error:
-        _log.error("the server refuses us: %s (%s)", error, error.code)  # no fault of ours
+        _log.error("the server rejects this recorder: %s (%s)", error, error.code)  # not a bug: no traceback
         code = 1
     finally:
         await recordings.close()
@@ -72,43 +72,43 @@ async def serve(rooms: Sequence[str], where: Where, terms: RecordingConfig, *, s
 
 
 async def _finish(recordings: Recordings, stop: asyncio.Event) -> None:
-    """What is recorded is brought to an end first: it does not wait for a broker that may be away."""
+    """Finishes the recordings before the connections: they must not wait for a broker that may be away."""
     await stop.wait()
     await recordings.close()
 
 
-class _Station:
-    """One room: who views it for us, and what of it is recorded."""
+class _ViewedRoom:
+    """One room: the peer that views it, and the producers handed to the recordings."""
 
-    def __init__(self, room: str, where: Where, recordings: Recordings) -> None:
-        leaf = Leaf.parse(f"{room}/{Role.VIEW}/{where.peer_id or f'recorder-{secrets.token_hex(3)}'}")
+    def __init__(self, room: str, server: ServerAddress, recordings: Recordings) -> None:
+        leaf = Leaf.parse(f"{room}/{Role.VIEW}/{server.peer_id or f'recorder-{secrets.token_hex(3)}'}")
         self._recordings = recordings
-        self._remote = Remote(asyncio.get_running_loop().time, self._on_shown, name=room)
+        self._remote = Remote(asyncio.get_running_loop().time, self._on_media, name=room)
         self._peer = self._remote.peer = Peer(
-            url=where.broker,
-            base=where.base,
+            url=server.broker,
+            base=server.base,
             leaf=leaf,
             host=Host.new(),
             sections=self._remote.sections,
             listener=self._remote,
-            token=where.token,
+            token=server.token,
         )
 
     async def run(self) -> None:
-        """Until cancelled; PeerError when the server refuses us for good."""
+        """Views the room until cancelled. Raises PeerError if the server rejects us for good."""
         await until_first(self._peer.run(), self._tick())
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(_TICK_S)
             self._remote.tick()
 
-    def _on_shown(self, source: Source, shown: Shown | None) -> None:
-        self._recordings.uplink(*source, shown)
+    def _on_media(self, source: Source, media: SourceMedia | None) -> None:
+        self._recordings.uplink(*source, media)
 
 
 def _always(rules: Rules) -> Rules:
-    """A recorder that is run records: only rooms that were said to be off are left out."""
+    """Returns rules that record every room but those that are set to off."""
     every = {
         room: replace(rule, mode=RecordingMode.ALWAYS)
         for room, rule in rules.rooms.items()
@@ -118,5 +118,5 @@ def _always(rules: Rules) -> Rules:
 
 
 def _outermost(rooms: Sequence[str]) -> list[str]:
-    """Without those that another one contains."""
-    return [room for room in dict.fromkeys(rooms) if not any(contains(o, room) for o in rooms if o != room)]
+    """Returns the rooms without those that another one contains."""
+    return [room for room in dict.fromkeys(rooms) if not any(contains(other, room) for other in rooms if other != room)]

@@ -21,7 +21,7 @@ from recorder.depacketize.units import PlacedUnit
 from recorder.rules import Rule
 from recorder.segments.muxer import MuxError
 from recorder.segments.recording import Action, AskKeyFrame, Close, Cut, Open, Recording, Write
-from recorder.segments.segment_files import Disk, Finished, SegmentFiles
+from recorder.segments.writer import Disk, Finished, SegmentFiles
 from sfu.rtc.sdp.codec import Kind
 
 RETRY_S: Final = 2.0

@@ -1,8 +1,8 @@
-"""Files of recordings that run: whole parts appended, made durable when asked, locked while they grow.
+"""Files of running recordings: whole parts appended, synced on request, locked while they grow.
 
-Owns the lock that keeps repair, clean-up and other processes away: an exclusive `flock` on the open file, which the
-kernel drops when its holder dies, however it dies. Never knows what the bytes mean. Tests put another file layer in
-its place, to lose what was not made durable.
+Owns the lock against repair, clean-up and other processes: an exclusive `flock` on the open file, which the kernel
+releases even if the process is killed. Never knows what the bytes mean. Tests replace `DiskFile` by a file that loses
+unsynced bytes.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 _ATTEMPTS = 10
+_DIRECTORY_LEVELS = 6
+"""Parent directories that may be new and are synced with a new file."""
 
 
 class PartFile(Protocol):
-    """What a recording is written to."""
+    """The file of a running recording."""
 
     def append(self, data: bytes) -> None:
-        """Adds whole parts; after an OSError the file ends where it ended before."""
+        """Adds whole parts; after an OSError the file is as long as before."""
 
     def sync(self) -> None:
-        """Returns once everything appended would survive a loss of power."""
+        """Returns once everything appended would survive a power loss."""
 
     def close(self) -> None:
-        """Gives the file free; idempotent."""
+        """Closes and unlocks the file; idempotent."""
 
 
 class DiskFile:
-    """A new file at `path`, made with its directories. OSError, FileExistsError if the name is taken."""
+    """A new file at `path`, created with its directories. Raises OSError, and FileExistsError if the name is taken."""
 
     def __init__(self, path: Path) -> None:
         self._file = _created(path)
@@ -41,7 +43,7 @@ class DiskFile:
         self._named = False
 
     def append(self, data: bytes) -> None:
-        """Adds whole parts; after an OSError the file ends where it ended before."""
+        """Adds whole parts; after an OSError the file is as long as before."""
         rest = memoryview(data)
         try:
             while rest:
@@ -54,20 +56,20 @@ class DiskFile:
         self._size += len(data)
 
     def sync(self) -> None:
-        """Returns once everything appended, and the file's name, would survive a loss of power.
+        """Returns once everything appended, and the file's name, would survive a power loss.
 
-        FileNotFoundError if somebody has deleted it: nobody would ever find what is still to come.
+        Raises FileNotFoundError if the file was deleted: further parts would be lost.
         """
         os.fdatasync(self._file)
         if os.fstat(self._file).st_nlink == 0:
-            raise FileNotFoundError(errno.ENOENT, "deleted while it was written", str(self._path))
+            raise FileNotFoundError(errno.ENOENT, "deleted while it was being written", str(self._path))
         if not self._named:
-            for directory in [*self._path.parents][:6]:
+            for directory in [*self._path.parents][:_DIRECTORY_LEVELS]:
                 _sync_directory(directory)
             self._named = True
 
     def close(self) -> None:
-        """Closes the file and so drops its lock; idempotent."""
+        """Closes the file, which releases its lock; idempotent."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -75,7 +77,7 @@ class DiskFile:
 
 @contextlib.contextmanager
 def unless_written(path: Path, mode: str = "rb") -> Iterator[BinaryIO | None]:
-    """The open file, kept from every writer meanwhile; None if someone is writing it. OSError if it cannot open."""
+    """Opens a file and locks it against writers; yields None if it is being written. May raise OSError."""
     with path.open(mode) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -86,7 +88,7 @@ def unless_written(path: Path, mode: str = "rb") -> Iterator[BinaryIO | None]:
 
 
 def being_written(path: Path) -> bool:
-    """Whether a recording still grows; False if it is gone."""
+    """True if a recording still grows; False if its file is gone."""
     try:
         with unless_written(path) as file:
             return file is None
@@ -95,10 +97,9 @@ def being_written(path: Path) -> bool:
 
 
 def _created(path: Path) -> int:
-    """A new, locked, empty file.
+    """Creates a locked, empty file and returns its descriptor.
 
-    Clean-up may take the empty directory away before the file is in it, and repair may meet the file before its lock
-    and move it aside: both are tried again.
+    Tries again if clean-up removes the empty directory first, or repair moves the file aside before it is locked.
     """
     for _ in range(_ATTEMPTS):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,13 +117,13 @@ def _created(path: Path) -> int:
             os.close(file)
             raise
         os.close(file)
-    raise FileNotFoundError(errno.ENOENT, "taken away again and again", str(path))
+    raise FileNotFoundError(errno.ENOENT, "removed again after each attempt to create it", str(path))
 
 
 def _sync_directory(directory: Path) -> None:
     file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        with contextlib.suppress(OSError):  # a file system that cannot
+        with contextlib.suppress(OSError):  # some file systems cannot
             os.fsync(file)
     finally:
         os.close(file)

@@ -1,7 +1,7 @@
 """Fragments of an MP4 file (ISO/IEC 14496-12 section 8.8): samples in, each `moof` with its `mdat` out.
 
-Owns the bytes after the header, which FFmpeg makes: through its interface each sample would be an object, and copied
-five times. Never knows what a sample means, and never writes.
+Owns the bytes after the header. FFmpeg makes the header only: through its interface each sample would be an object and
+be copied five times. Never decodes a sample, never writes to a file.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from itertools import pairwise
 from struct import Struct
 from typing import Final
 
-_KEY: Final = 0x02000000  # sample_depends_on: on no other
-_NOT_KEY: Final = 0x01010000  # on others, sample_is_non_sync_sample
+_KEY: Final = 0x02000000  # sample_depends_on: no other sample
+_NOT_KEY: Final = 0x01010000  # sample_depends_on: others; sample_is_non_sync_sample
 _TFHD: Final = 0x020020  # default-base-is-moof, default-sample-flags
 _VIDEO_RUN: Final = 0x000701  # data offset; each sample's duration, size, flags
-_SOUND_RUN: Final = 0x000301  # without flags
+_AUDIO_RUN: Final = 0x000301  # the same without flags
 _BOX = Struct(">I4s")
 _HEAD = Struct(">I4sI4sII")  # moof, mfhd
 _TRAF = Struct(">I4sI4sIIII4sIQI4sIIi")  # traf, tfhd, tfdt version 1, trun up to its samples
 _ENTRY = Struct(">QQBBB")
 _RANDOM_ACCESS = Struct(">I4sIIII")
 _LENGTH = Struct(">I")
-_MOST: Final = 0xFFFFFFFF
+_MAX_UINT32: Final = 0xFFFFFFFF
 
 
-def with_lengths(data: bytes) -> list[bytes]:
-    """A unit in Annex B as ISO/IEC 14496-15 has it: each NAL unit after its length."""
+def annex_b_to_length_prefixed(data: bytes) -> list[bytes]:
+    """Turns a unit from Annex B into the form of ISO/IEC 14496-15; returns each length and NAL unit in turn."""
     pieces: list[bytes] = []
     for piece in data.split(b"\0\0\1")[1:]:
-        unit = piece.rstrip(b"\0")  # of a start code of four bytes, or padding: no unit ends so
+        unit = piece.rstrip(b"\0")  # zeros of the next start code, or padding: no NAL unit ends in 0
         pieces += (_LENGTH.pack(len(unit)), unit)
     return pieces
 
 
 class Run:
-    """One track's samples in the fragment that is open. `number`: its track_ID; `annex_b`: what units are in."""
+    """The samples of one track in the open fragment. `number`: its track_ID; `annex_b`: True for units in Annex B."""
 
     __slots__ = ("_annex_b", "flags", "number", "pieces", "places", "sizes", "times", "video")
 
@@ -43,32 +43,32 @@ class Run:
         self.video = video
         self._annex_b = annex_b
         self.times: list[int] = []
-        """In ticks, rising."""
+        """Sample times in ticks, rising."""
         self.sizes: list[int] = []
         self.flags: list[int] = []
         self.pieces: list[bytes] = []
         self.places: list[tuple[int, int, int]] = []
-        """(time, offset of the `moof`, number of the `traf`) of each fragment that holds any."""
+        """(time, offset of the `moof`, number of the `traf`) of each fragment with samples of this track."""
 
     def add(self, ticks: int, data: bytes, key: bool) -> None:
-        """One more unit."""
+        """Adds a unit at `ticks`."""
         self.times.append(ticks)
         self.flags.append(_KEY if key else _NOT_KEY)
         if self._annex_b:
-            pieces = with_lengths(data) or [data]
+            pieces = annex_b_to_length_prefixed(data) or [data]
             self.sizes.append(sum(map(len, pieces)))
             self.pieces += pieces
         else:
             self.sizes.append(len(data))
             self.pieces.append(data)
 
-    def box(self, offset: int, lasts: int) -> bytes:
-        """The `traf`: data from `offset` after the beginning of the `moof` on, the last sample of `lasts` ticks."""
+    def box(self, offset: int, last_duration: int) -> bytes:
+        """Returns the `traf`. Its data begins `offset` bytes after the `moof`; `last_duration` is in ticks."""
         times = self.times
         durations = [later - earlier for earlier, later in pairwise(times)]
-        durations.append(lasts)
-        if max(durations) > _MOST:
-            durations = [min(duration, _MOST) for duration in durations]
+        durations.append(last_duration)
+        if max(durations) > _MAX_UINT32:
+            durations = [min(duration, _MAX_UINT32) for duration in durations]
         columns = (durations, self.sizes, self.flags) if self.video else (durations, self.sizes)
         width = len(columns)
         words = [0] * (width * len(times))
@@ -77,37 +77,37 @@ class Run:
         size = self.box_size
         head = _TRAF.pack(
             size, b"traf", 20, b"tfhd", _TFHD, self.number, _KEY, 20, b"tfdt", 1 << 24, times[0],
-            size - 48, b"trun", _VIDEO_RUN if self.video else _SOUND_RUN, len(times), offset,
+            size - 48, b"trun", _VIDEO_RUN if self.video else _AUDIO_RUN, len(times), offset,
         )  # fmt: skip
         return head + Struct(f">{len(words)}I").pack(*words)
 
     @property
     def box_size(self) -> int:
-        """Bytes of the `traf`."""
+        """Returns the size of the `traf` in bytes."""
         return _TRAF.size + (12 if self.video else 8) * len(self.times)
 
     def clear(self) -> None:
-        """Begins the next fragment."""
+        """Removes the samples, for the next fragment."""
         self.times, self.sizes, self.flags, self.pieces = [], [], [], []
 
     def index(self) -> bytes:
-        """The `tfra`: where each fragment lies (section 8.8.10)."""
+        """Returns the `tfra`: the offset of each fragment (section 8.8.10)."""
         entries = b"".join(_ENTRY.pack(*place, 1, 1) for place in self.places)
         head = _RANDOM_ACCESS.pack(24 + len(entries), b"tfra", 1 << 24, self.number, 0, len(self.places))
         return head + entries
 
 
 class Fragments:
-    """What follows the header, of `header` bytes, of a file with these tracks, in the order of their track_IDs."""
+    """The fragments of one file. `header`: bytes of its header; `runs`: its tracks in the order of their track_IDs."""
 
     def __init__(self, header: int, runs: list[Run]) -> None:
         self._offset = header
         self._sequence = 0
         self._runs = runs
 
-    def take(self, lasts: list[int]) -> bytes:
-        """The open fragment; the next one begins. `lasts`: how many ticks the last sample of each track goes on."""
-        runs = [(run, ticks) for run, ticks in zip(self._runs, lasts, strict=True) if run.times]
+    def end(self, last_durations: list[int]) -> bytes:
+        """Ends the open fragment and returns it. `last_durations`: ticks of the last sample of each track."""
+        runs = [(run, ticks) for run, ticks in zip(self._runs, last_durations, strict=True) if run.times]
         if not runs:
             return b""
         self._sequence += 1
@@ -125,7 +125,7 @@ class Fragments:
         return b"".join((*boxes, _BOX.pack(at - head, b"mdat"), *data))
 
     def index(self) -> bytes:
-        """The `mfra`, which ends a file: with it players find any time at once (section 8.8.9)."""
+        """Returns the `mfra`, the end of a file: players use it to seek (section 8.8.9)."""
         tables = b"".join(run.index() for run in self._runs)
         size = 8 + len(tables) + 16
         return _BOX.pack(size, b"mfra") + tables + Struct(">I4sII").pack(16, b"mfro", 0, size)

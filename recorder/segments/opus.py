@@ -1,7 +1,7 @@
-"""Telephone audio as Opus: G.711 and G.722 (RFC 3551) can stand in neither MP4 nor WebM.
+"""Telephone audio to Opus: G.711 and G.722 (RFC 3551) are allowed neither in MP4 nor in WebM.
 
-Owns the one place where media is encoded again, and the cutting of any packet length into Opus frames of 20 ms. Never
-touches video, never writes files.
+Owns the only transcoding in the recorder, from packets of any length to Opus frames of 20 ms. Never touches video,
+never writes files.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from typing import cast
 import av
 
 FRAME_US = 20_000
-_FRAME_BYTES = 160  # of 20 ms in all three codecs: 64 kbit/s
+_FRAME_BYTES = 160
+"""20 ms in all three codecs: 64 kbit/s."""
 _BYTE_US = 125
-_TOLERATED_US = 40_000
-_LOOKAHEAD_US = 6_500  # what libopus delays and every OpusHead of ours tells players to skip
+_MAX_JUMP_US = 40_000
+"""A larger jump of the media time drops the bytes left over from before it."""
+_LOOKAHEAD_US = 6_500
+"""Delay of libopus; our OpusHead makes players skip it."""
 _DECODERS = {"PCMU": ("pcm_mulaw", 8000), "PCMA": ("pcm_alaw", 8000), "G722": ("g722", 16000)}
 
 CODECS = frozenset(_DECODERS)
 
 
 class ToOpus:
-    """One track's transcoder: payloads of `codec` (a name of CODECS) in, Opus packets of 20 ms out."""
+    """The transcoder of one track: payloads of `codec` (a name of CODECS) in, Opus packets of 20 ms out."""
 
     def __init__(self, codec: str) -> None:
         name, rate = _DECODERS[codec]
@@ -41,11 +44,11 @@ class ToOpus:
         self._kept_us = 0
 
     def convert(self, pts_us: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
-        """(media time, Opus packet) of each whole frame; what is left over waits for the next payload.
+        """Yields (media time in microseconds, Opus packet) of each whole frame; the rest waits for the next payload.
 
-        A jump of more than two frames drops the rest: its time has passed.
+        A jump of more than two frames drops the rest of the payload before it.
         """
-        if abs(self._kept_us + len(self._kept) * _BYTE_US - pts_us) > _TOLERATED_US:
+        if abs(self._kept_us + len(self._kept) * _BYTE_US - pts_us) > _MAX_JUMP_US:
             self._kept, self._kept_us = b"", pts_us
         self._kept += payload
         while len(self._kept) >= _FRAME_BYTES:

@@ -1,6 +1,6 @@
-"""The clocks that a timeline joins: a track's media clock, the camera's wall clock, and ours.
+"""The clocks that a timeline joins: a track's media clock, the camera's wall clock, and our wall clock.
 
-Owns how each of them is followed. Never reads one: what they say comes in, `now_us` in us of a monotonic clock.
+Owns how each of them is followed. Never reads a clock: times come in, `now_us` in microseconds of a monotonic clock.
 """
 
 from __future__ import annotations
@@ -12,21 +12,24 @@ from sfu.media.formats.rtp import time_delta
 from sfu.media.windowed_minimum import WindowedMinimum
 
 US: Final = 1_000_000
-JUMP: Final = 5 * US
-"""What is this far from where arrival puts it is a new beginning, not jitter."""
-IMPLAUSIBLE: Final = 2 * US
-"""Clocks that are this far apart did not drift there."""
+JUMP_US: Final = 5 * US
+"""A media time this far from its arrival is a new beginning, not jitter."""
+IMPLAUSIBLE_US: Final = 2 * US
+"""Clocks this far apart were set, they did not drift."""
 
 DELAY_WINDOW_US: Final = 10 * US
-"""The least delay is taken over this much or up to twice as much."""
+"""Window of the least delay; it is taken over up to twice as much."""
 
-_BACK: Final = US // 5
-_QUICK: Final = 0.1
-_CLOCK_PACE: Final = 0.001
+_BACK_US: Final = US // 5
+"""Step back of media times that is a jump."""
+_FAST_PACE_RATIO: Final = 0.1
+"""Correction of large errors, in microseconds for each microsecond that passes."""
+_CLOCK_PACE_RATIO: Final = 0.001
+"""The same for small errors of the camera's clock."""
 
 
 class MediaAxis:
-    """A track's media times on an axis in us that never wraps and never jumps."""
+    """The media times of one track, in microseconds, on an axis that never wraps and never jumps."""
 
     def __init__(self, clock_rate: int) -> None:
         self._clock_rate = clock_rate
@@ -36,18 +39,18 @@ class MediaAxis:
 
     @property
     def position(self) -> int:
-        """Where the last media time stands."""
+        """Returns the position of the last media time, in microseconds."""
         return self._ticks * US // self._clock_rate
 
     def restart(self) -> None:
-        """The next media time has nothing to do with the last one."""
+        """Begins a new count: the next media time is unrelated to the last one."""
         self._media_time = None
 
     def advance(self, media_time: int, now_us: int) -> bool:
-        """Moves to `media_time`, which arrives now; False if it jumped: then as far as arrival says.
+        """Moves to `media_time`, which arrives now; False if it jumped: then it moves by the time between arrivals.
 
-        Frames are never given out backwards: what goes back by more than 200 ms has jumped. So has what comes after so
-        long a silence that media times wrapped.
+        Depacketizers return frames in order, so a step back of more than 200 ms is a jump. So is a media time that
+        comes after a silence in which media times may have wrapped.
         """
         elapsed = 0 if self._arrived is None else max(0, now_us - self._arrived)
         expected = elapsed * self._clock_rate // US
@@ -58,27 +61,28 @@ class MediaAxis:
         return goes_on
 
     def _goes_on(self, step: int, expected: int) -> bool:
-        return step * US >= -_BACK * self._clock_rate and abs(step - expected) * US <= JUMP * self._clock_rate
+        """True unless a step, in ticks, is a jump."""
+        return step * US >= -_BACK_US * self._clock_rate and abs(step - expected) * US <= JUMP_US * self._clock_rate
 
     def locate(self, media_time: int) -> int | None:
-        """Where a media time near the last one stands; None if there is no last one."""
+        """Returns the position of a media time near the last one, in microseconds; None if there is no last one."""
         if self._media_time is None:
             return None
         return (self._ticks + time_delta(media_time, self._media_time)) * US // self._clock_rate
 
 
 def slewed(value: float, target: float, elapsed_us: float, *, pace: float, tolerance: float) -> float:
-    """`value` nearer to `target`: by `pace` us a us, by a tenth of the time that passes if it is off by more."""
+    """Returns `value` moved towards `target`: by `pace` us a us, or 0.1 us a us if the error is above `tolerance`."""
     error = target - value
-    most = elapsed_us * (pace if abs(error) <= tolerance else _QUICK)
+    most = elapsed_us * (pace if abs(error) <= tolerance else _FAST_PACE_RATIO)
     return value + max(-most, min(error, most))
 
 
 class CameraClock:
-    """What the sender reports of all tracks of one producer share: one clock, and its way to ours.
+    """The wall clock of one camera, to which the sender reports of all its tracks refer, and its offset from ours.
 
-    The way is the least delay with which anything, reports too, has come of late. Tracks share it, so that whatever the
-    network does to it moves all of them alike.
+    The offset is the least recent delay of all packets and reports. The tracks share it, so that a change of the
+    network's delay moves all of them alike.
     """
 
     def __init__(self) -> None:
@@ -88,36 +92,36 @@ class CameraClock:
         self._transit: float | None = None
 
     def to_ours(self, camera_us: float, now_us: int, begin: float | None) -> float:
-        """The time of ours at which that was taken which arrives now and was taken at `camera_us`.
+        """Returns our time of a capture that arrives now and was made at `camera_us`.
 
-        `begin`: where the track that asks first stands already, if it does.
+        `begin`: our time of it by arrival, if the track has a position already; used for the first offset.
         """
         self._delays.add(now_us - camera_us, now_us)
         if self._offset is None:
             self._offset = self._delays.least if begin is None else begin - camera_us
         else:
             elapsed = max(0, now_us - self._at)
-            self._offset = slewed(self._offset, self._delays.least, elapsed, pace=_CLOCK_PACE, tolerance=US)
+            self._offset = slewed(self._offset, self._delays.least, elapsed, pace=_CLOCK_PACE_RATIO, tolerance=US)
         self._at = now_us
         return camera_us + self._offset
 
     @property
     def offset(self) -> float | None:
-        """From the camera's time to ours; None before anything that a report spoke of has arrived."""
+        """Returns our time minus the camera's; None before the first packet that a report covers."""
         return self._offset
 
     def reported(self, transit: float, now_us: int) -> None:
-        """A report that is believed came so long after the camera's time that it tells, corrections made.
+        """Adds the delay of an accepted report: its arrival minus its corrected camera time.
 
-        No encoder delays reports, and they are not sent again: what is replayed from the past is late against them.
+        Reports are neither encoded nor retransmitted, so they show the least delay; replayed packets are later.
         """
         self._transit = transit
         self._delays.add(transit, now_us)
 
     def was_set(self, transit: float, change: float) -> bool:
-        """Whether a report that moved its track by `change` did so because the camera's clock was set by as much.
+        """True if a report moved its track by `change` because the camera's clock was set by as much.
 
-        Then it also took that much less time to come here, which it does not if media times moved.
+        Then the report's delay fell by as much; it stays the same if the media times moved.
         """
         if self._transit is None:
             return False
@@ -125,23 +129,23 @@ class CameraClock:
         return abs(late + change) < abs(late)
 
     def correction(self, transit: float, used: Iterable[float]) -> float:
-        """What to add to the clock of a track's first report: what another track needed, or else what makes it fit."""
+        """Returns the correction of a track's first report: that of another track (`used`) if it fits, or a new one."""
         usual = self._transit
         if usual is None:
             return 0.0
         best = min(used, key=lambda correction: abs(transit - correction - usual))
-        return best if abs(transit - best - usual) < IMPLAUSIBLE else transit - usual
+        return best if abs(transit - best - usual) < IMPLAUSIBLE_US else transit - usual
 
 
 class WallClock:
-    """The moment at which our monotonic clock stands."""
+    """The wall time of our monotonic clock."""
 
     def __init__(self) -> None:
         self._epoch: int | None = None
 
-    def name(self, ours: int, now_us: int, wall_us: int) -> int:
-        """A time of the monotonic clock as us of UTC. A clock set forward is followed, one set back never."""
+    def wall_time(self, ours: int, now_us: int, wall_us: int) -> int:
+        """Returns monotonic time `ours` as microseconds of UTC. A wall clock set forward is followed, never back."""
         epoch = wall_us - now_us
-        if self._epoch is None or epoch > self._epoch + IMPLAUSIBLE:
+        if self._epoch is None or epoch > self._epoch + IMPLAUSIBLE_US:
             self._epoch = epoch
         return ours + self._epoch

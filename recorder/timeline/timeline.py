@@ -1,11 +1,11 @@
 """Media times and sender reports of one producer's tracks -> one wall clock.
 
-Owns where each track stands on it. Never reads a clock: `now` comes in, in seconds of a monotonic clock, for all that
-is measured, and the wall time only to name the moment at which that clock stands.
+Owns the position of each track on it. Never reads a clock: `now` comes in, in seconds of a monotonic clock, for all
+measurements; the wall time only gives the monotonic clock its date.
 
-A media time becomes a time of the camera by the sender reports of its track (RFC 3550 section 6.4.1), and that a time
-of ours by what all tracks share. A track without reports is put where its packets arrive. Corrections are made little
-by little: what is recorded never jumps unless the media did.
+The sender reports of a track turn its media times into the camera's time (RFC 3550 section 6.4.1), and the offset that
+all tracks share turns that into our time. A track without reports is placed by the arrival of its packets. Corrections
+are made in small steps: recorded times never jump unless the media times did.
 """
 
 from __future__ import annotations
@@ -13,18 +13,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from recorder.timeline.clocks import DELAY_WINDOW_US, IMPLAUSIBLE, JUMP, US, CameraClock, MediaAxis, WallClock, slewed
+from recorder.timeline.clocks import (
+    DELAY_WINDOW_US,
+    IMPLAUSIBLE_US,
+    JUMP_US,
+    US,
+    CameraClock,
+    MediaAxis,
+    WallClock,
+    slewed,
+)
 from sfu.media.windowed_minimum import WindowedMinimum
 
-_NOISE: Final = US // 50
-"""Reports that differ by more than this need a second one that agrees."""
-_PACE: Final = 0.002
-"""Of small corrections, in us a us: clocks drift twenty times slower."""
-_RECENT: Final = US
+_NOISE_US: Final = US // 50
+"""A report that differs by more than this needs a second one that agrees."""
+_PACE_RATIO: Final = 0.002
+"""Small corrections, in microseconds for each microsecond that passes: clocks drift twenty times slower."""
+_RECENT_US: Final = US
+"""Window of the delays that count as recent."""
 
 
 class Timeline:
-    """One producer's time. Tracks may come at any moment; another producer needs another timeline."""
+    """The time of one producer. Tracks may be added at any time."""
 
     def __init__(self) -> None:
         self._tracks: list[TimelineTrack] = []
@@ -32,7 +42,7 @@ class Timeline:
         self._wall = WallClock()
 
     def track(self, clock_rate: int) -> TimelineTrack:
-        """One more track, its media times in ticks of `clock_rate`."""
+        """Adds a track with media times in ticks of `clock_rate`."""
         track = TimelineTrack(clock_rate, self._tracks, self._camera, self._wall)
         self._tracks.append(track)
         return track
@@ -43,46 +53,46 @@ class TimelineTrack:
 
     def __init__(self, clock_rate: int, tracks: list[TimelineTrack], camera: CameraClock, wall: WallClock) -> None:
         self.correction = 0.0
-        """What is added to the camera's clock, in us, because it was set while we watched."""
+        """Microseconds added to the camera's clock, because it was set meanwhile."""
         self._tracks = tracks
         self._camera = camera
         self._wall = wall
         self._clock_rate = clock_rate
         self._axis = MediaAxis(clock_rate)
         self._delays = WindowedMinimum(DELAY_WINDOW_US)
-        self._recent = WindowedMinimum(_RECENT)
+        self._recent = WindowedMinimum(_RECENT_US)
         self._usual: float | None = None
-        """The least delay of late when a report was last believed."""
+        """The least recent delay at the latest accepted report."""
         self._extra = 0.0
-        """By how much reports have put this track before its arrival."""
+        """Microseconds by which sender reports place this track earlier than its arrival does."""
         self._shift: float | None = None
-        """From the axis to our time."""
+        """Our time minus the axis position."""
         self._report: int | None = None
-        """From the axis to the camera's time; None without a report since the last jump."""
+        """The camera's time minus the axis position; None without a report since the last jump."""
         self._candidate: int | None = None
-        """The same by a report that nothing has confirmed yet."""
+        """The same by a report that no second one has confirmed yet."""
         self._early: tuple[int, int, int] | None = None
-        """A report that came before the media times it speaks of."""
+        """(NTP time in us, media time, arrival in us) of a report that came before the first packet."""
         self._foreseen: float | None = None
-        """The least delay of units that `at` will be asked for."""
+        """The least delay of the units announced by `foresee`."""
         self._last = 0
 
     @property
     def reported(self) -> bool:
-        """Whether a report tells where the track stands."""
+        """True if the track had a report since the last jump."""
         return self._report is not None or self._early is not None
 
     def restart(self) -> None:
-        """The next media time has nothing to do with the last one: a new SSRC."""
+        """Begins a new stream (SSRC): its media times are unrelated to the last one."""
         self._axis.restart()
         self._early = None
 
     def on_sender_report(self, ntp: int, media_time: int, *, now: float) -> None:
-        """At `ntp`, 64 bits by whatever clock the producer has, the track's media time was `media_time`."""
-        self._take(ntp * US >> 32, media_time, int(now * US))
+        """Uses a sender report: at `ntp` (64 bits, the producer's clock) the media time was `media_time`."""
+        self._use_report(ntp * US >> 32, media_time, int(now * US))
 
     def foresee(self, arrivals: Sequence[tuple[int, float]]) -> None:
-        """(media time, when it came) of units that `at` will be asked for: the least delayed of them tells for all."""
+        """Announces (media time, arrival) of the next units for `at`; the least delayed one places them all."""
         axis = MediaAxis(self._clock_rate)
         for number, (media_time, now) in enumerate(arrivals):
             now_us = int(now * US)
@@ -92,7 +102,7 @@ class TimelineTrack:
             self._foreseen = delay if self._foreseen is None else min(self._foreseen, delay)
 
     def at(self, media_time: int, *, now: float, wall_us: int) -> int:
-        """When `media_time`, which arrives now, was taken: us of UTC since 1970, never less than the last answer."""
+        """Returns the capture time of `media_time`, which arrives now: us of UTC since 1970, never less than before."""
         now_us = int(now * US)
         before = self._axis.position
         if not self._axis.advance(media_time, now_us):
@@ -102,23 +112,23 @@ class TimelineTrack:
         self._recent.add(now_us - position, now_us)
         self._follow(self._target(position, now_us), position - before)
         self._last = max(self._last, position + int(self._shift or 0))
-        return self._wall.name(self._last, now_us, wall_us)
+        return self._wall.wall_time(self._last, now_us, wall_us)
 
     def _jumped(self, now_us: int) -> None:
-        """Reports speak of media times that are gone; until the next one arrival tells, less what they had told."""
+        """Begins anew after a jump: until the next report the arrival counts, minus the earlier reports' correction."""
         if self._report is not None and self._shift is not None:
             self._extra = self._delays.least - self._shift
         least, self._foreseen = self._foreseen, None
-        self._delays, self._recent = WindowedMinimum(DELAY_WINDOW_US), WindowedMinimum(_RECENT)
+        self._delays, self._recent = WindowedMinimum(DELAY_WINDOW_US), WindowedMinimum(_RECENT_US)
         for delays in (self._delays, self._recent):
             delays.add(now_us - self._axis.position if least is None else least, now_us)
         self._report = self._candidate = None
         early, self._early = self._early, None
         if early is not None:
-            self._take(*early)
+            self._use_report(*early)
 
     def _target(self, position: int, now_us: int) -> float:
-        """Where the shift should be."""
+        """Returns the value that the shift should have."""
         if self._report is None:
             return self._delays.least - self._extra
         begin = None if self._shift is None else position + self._shift
@@ -126,12 +136,14 @@ class TimelineTrack:
         return self._camera.to_ours(taken, now_us, begin) - position
 
     def _follow(self, target: float, elapsed_us: int) -> None:
-        if self._shift is None or abs(target - self._shift) > JUMP:
+        """Moves the shift towards `target`."""
+        if self._shift is None or abs(target - self._shift) > JUMP_US:
             self._shift = target
         else:
-            self._shift = slewed(self._shift, target, max(0, elapsed_us), pace=_PACE, tolerance=_NOISE)
+            self._shift = slewed(self._shift, target, max(0, elapsed_us), pace=_PACE_RATIO, tolerance=_NOISE_US)
 
-    def _take(self, ntp_us: int, media_time: int, now_us: int) -> None:
+    def _use_report(self, ntp_us: int, media_time: int, now_us: int) -> None:
+        """Accepts a report, keeps it as a candidate, or keeps it for the first packet."""
         position = self._axis.locate(media_time)
         if position is None:
             self._early = ntp_us, media_time, now_us
@@ -142,8 +154,8 @@ class TimelineTrack:
             if not self._plausible(found + correction) and not self._confirmed(found):
                 return
             self.correction = correction
-        elif abs(change := found - self._report) > _NOISE:
-            if self._arrives_so(change):
+        elif abs(change := found - self._report) > _NOISE_US:
+            if self._arrival_moved(change):
                 self._shift = None if self._shift is None else self._shift + max(0, change)
             elif not self._confirmed(found):
                 return
@@ -154,15 +166,15 @@ class TimelineTrack:
         self._camera.reported(transit - self.correction, now_us)
 
     def _plausible(self, report: float) -> bool:
-        """Whether a first report puts the track somewhere near where its packets arrive."""
+        """True if a first report places the track near the arrival of its packets."""
         offset = self._camera.offset
-        return offset is None or self._shift is None or abs(report + offset - self._shift) < IMPLAUSIBLE
+        return offset is None or self._shift is None or abs(report + offset - self._shift) < IMPLAUSIBLE_US
 
-    def _arrives_so(self, change: float) -> bool:
-        """Whether packets come later or earlier by as much: media times left something out, or were set."""
-        return self._usual is not None and abs(self._recent.least - self._usual - change) <= _NOISE
+    def _arrival_moved(self, change: float) -> bool:
+        """True if packets come later or earlier by `change`: the media times skipped or were set."""
+        return self._usual is not None and abs(self._recent.least - self._usual - change) <= _NOISE_US
 
     def _confirmed(self, found: int) -> bool:
-        """Whether the report before said the same; it is remembered to be asked."""
+        """True if the report before agrees; keeps this one for the next comparison."""
         before, self._candidate = self._candidate, found
-        return before is not None and abs(found - before) <= _NOISE
+        return before is not None and abs(found - before) <= _NOISE_US

@@ -22,8 +22,7 @@ from recorder.capture.pipeline import Pipeline
 from recorder.capture.reorder import Arrival
 from recorder.rules import Rule
 from recorder.segments.muxer import Muxer
-from recorder.segments.segment_files import Disk
-from recorder.segments.writer import SegmentWriter
+from recorder.segments.writer import Disk, SegmentWriter
 from recorder.store.directory import Store
 from sfu.clients.frames import OPUS, Frame, h264
 from sfu.clients.outgoing import OutgoingStream

@@ -147,7 +147,6 @@ PURE = [
     "recorder/segments/fragments",
     "recorder/segments/opus",
     "recorder/segments/recording",
-    "recorder/segments/segment_files",
     "recorder/segments/writer",
     "recorder/store/file_layout",
     "recorder/store/mp4",

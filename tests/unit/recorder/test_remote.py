@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from recorder.remote import LEAST_WINDOWS, MOST_WINDOWS, Remote, Shown, Source
+from recorder.remote import MAX_WINDOWS, MIN_WINDOWS, Remote, Source, SourceMedia
 from sfu.clients.frames import OPUS, VP8
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Local, OfferSection
@@ -23,10 +23,10 @@ class Stage:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.told: list[tuple[Source, Shown | None]] = []
+        self.reported: list[tuple[Source, SourceMedia | None]] = []
         self.offered: list[int] = []
         self.sequence = dict.fromkeys(SSRC, 0)
-        self.remote = Remote(lambda: self.now, lambda *told: self.told.append(told), name="site")
+        self.remote = Remote(lambda: self.now, lambda *reported: self.reported.append(reported), name="site")
         self.remote.peer = self  # type: ignore[assignment]  # the two methods that are used
         sections = [
             OfferSection(mid, "video" if mid[0] == "v" else "audio", "sendonly", (_codec(mid),), ssrc=ssrc)
@@ -64,14 +64,14 @@ def test_a_producer_is_told_of_once_both_its_tracks_flow() -> None:
     stage = Stage()
     stage.shows(v0="site/gate/cam", a0="site/gate/cam", v1="site/yard/cam")
     stage.sends("a0")
-    assert not stage.told
+    assert not stage.reported
     stage.sends("v0")
-    ((source, shown),) = stage.told
+    ((source, shown),) = stage.reported
     assert source == ("site/gate", "cam")
     assert shown is not None
     assert (set(shown.tracks), shown.flowing) == ({"v0", "a0"}, {"v0", "a0"})
     stage.shows(v1="site/yard/cam")
-    assert stage.told[-1] == (("site/gate", "cam"), None)
+    assert stage.reported[-1] == (("site/gate", "cam"), None)
 
 
 def test_one_track_alone_is_waited_with_for_a_second_and_loses_nothing() -> None:
@@ -80,10 +80,10 @@ def test_one_track_alone_is_waited_with_for_a_second_and_loses_nothing() -> None
     stage.shows(v0="site/gate/cam")
     stage.now += 0.9
     stage.remote.tick()
-    assert not stage.told
+    assert not stage.reported
     stage.now += 0.1
     stage.remote.tick()
-    ((_, shown),) = stage.told
+    ((_, shown),) = stage.reported
     assert shown is not None
     assert len(shown.tracks["v0"].main.history.since_key()) == 1
 
@@ -96,10 +96,10 @@ def test_nothing_of_a_slots_last_producer_is_kept_for_the_next() -> None:
     stage.shows(v0="site/yard/cam", a0="site/yard/cam")
     stage.now += 5
     stage.remote.tick()
-    assert not stage.told
+    assert not stage.reported
     stage.sends("v0")
     stage.sends("a0")
-    ((source, shown),) = stage.told
+    ((source, shown),) = stage.reported
     assert source == ("site/yard", "cam")
     assert shown is not None
     assert len(shown.tracks["v0"].main.history.since_key()) == 1
@@ -111,7 +111,7 @@ def test_a_lost_session_ends_all() -> None:
     stage.sends("v0")
     stage.sends("a0")
     stage.remote.on_down("gone")
-    assert stage.told[-1] == (("site/gate", "cam"), None)
+    assert stage.reported[-1] == (("site/gate", "cam"), None)
 
 
 def test_one_window_more_than_cameras_is_offered_up_to_the_most() -> None:
@@ -120,16 +120,16 @@ def test_one_window_more_than_cameras_is_offered_up_to_the_most() -> None:
     assert stage.offered == []
     for _ in range(8):
         stage.shows(v0="site/gate/cam", a1="site/yard/cam")
-    assert stage.offered == [4 * LEAST_WINDOWS]
+    assert stage.offered == [4 * MIN_WINDOWS]
     remote = stage.remote
-    while len(remote.sections) < 2 * MOST_WINDOWS:
+    while len(remote.sections) < 2 * MAX_WINDOWS:
         slots = [SlotStatus(s.mid, s.kind, SourceStatus("site", s.mid, "0", "VP8")) for s in remote.sections]
         remote.on_tracks(Tracks(tuple(slots)))
-    assert stage.offered[-1] == 2 * MOST_WINDOWS
-    assert len({section.mid for section in remote.sections}) == 2 * MOST_WINDOWS
+    assert stage.offered[-1] == 2 * MAX_WINDOWS
+    assert len({section.mid for section in remote.sections}) == 2 * MAX_WINDOWS
 
 
-@pytest.mark.parametrize("windows", [MOST_WINDOWS])
+@pytest.mark.parametrize("windows", [MAX_WINDOWS])
 def test_the_largest_offer_fits_into_a_message(windows: int) -> None:
     stage = Stage()
     while len(stage.remote.sections) < 2 * windows:

@@ -15,7 +15,7 @@ from recorder.capture.reorder import Arrival
 from recorder.rules import Rule
 from recorder.segments.files import DiskFile
 from recorder.segments.recording import AskKeyFrame
-from recorder.segments.segment_files import Disk, Finished
+from recorder.segments.writer import Disk, Finished
 from recorder.store.directory import Store
 from sfu.clients.frames import OPUS
 from sfu.clients.packetize import PAYLOADS

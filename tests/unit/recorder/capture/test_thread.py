@@ -14,7 +14,7 @@ from recorder.capture.tap import Feed
 from recorder.capture.thread import RecorderThread
 from recorder.rules import Rule
 from recorder.segments.files import DiskFile
-from recorder.segments.segment_files import Disk
+from recorder.segments.writer import Disk
 from recorder.store.directory import Store
 from tests.helpers.recorded import complaints, probed
 from tests.unit.recorder.capture.test_pipeline import arrivals

@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.segments.fragments import with_lengths
+from recorder.segments.fragments import annex_b_to_length_prefixed
 from recorder.segments.muxer import Muxer
 from recorder.store import mp4
 from tests.helpers.recorded import muxed, tracks_of, units
@@ -18,7 +18,9 @@ NAL_UNIT = st.binary(min_size=1, max_size=60).filter(lambda unit: b"\0\0" not in
 @given(st.lists(st.tuples(st.sampled_from([b"\0\0\1", b"\0\0\0\1"]), NAL_UNIT), max_size=6))
 def test_start_codes_become_lengths(sent: list[tuple[bytes, bytes]]) -> None:
     annex_b = b"".join(code + unit for code, unit in sent)
-    assert b"".join(with_lengths(annex_b)) == b"".join(struct.pack(">I", len(unit)) + unit for _, unit in sent)
+    assert b"".join(annex_b_to_length_prefixed(annex_b)) == b"".join(
+        struct.pack(">I", len(unit)) + unit for _, unit in sent
+    )
 
 
 def test_the_index_leads_to_every_fragment() -> None:
