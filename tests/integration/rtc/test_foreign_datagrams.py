@@ -1,4 +1,4 @@
-"""What strangers send to the port changes nothing (OWASP ASVS 17.2.4 to 17.2.6), before and after connecting.
+"""Datagrams of strangers change nothing (OWASP ASVS 17.2.4 to 17.2.6), before and after connecting.
 
 aiortc 1.16 with aioice 0.13 by themselves fail here: one empty datagram from anywhere closes a connection, and one
 forged alert or handshake record before ICE completes fails it.
@@ -139,7 +139,7 @@ async def test_strangers_change_nothing_during_the_handshake(full):
 
 
 async def test_junk_from_the_peers_own_address_changes_nothing(full):
-    """Its address is no secret and can be forged by whoever shares its network."""
+    """A peer's address is no secret, and anybody on its network can forge it."""
     async with association(full=full) as (server, client):
         port, path = server.agent._port, client.agent.path
         for data in (

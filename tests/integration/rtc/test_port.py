@@ -1,4 +1,4 @@
-"""The port itself: one number for all families, nothing that arrives raises, tables give back what they took."""
+"""The port: one number for all families, no datagram makes it raise, its tables shrink again."""
 
 from __future__ import annotations
 

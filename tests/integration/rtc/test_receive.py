@@ -1,4 +1,4 @@
-"""The batched way in: what arrives is handed over whole, in order and with its sender, joined by the kernel or not."""
+"""Batched reading: datagrams are handed over whole, in order and with their sender, joined by the kernel or not."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sfu.rtc.net import receive as ingress
+from sfu.rtc.net import receive
 from sfu.rtc.net.receive import BATCH_MESSAGES, Datagrams, Ingress
 from sfu.rtc.net.srtp import PROFILES, SrtpContext
 from tests.helpers.waiting import PATIENCE_S
@@ -145,13 +145,13 @@ def test_each_message_tells_when_it_came_however_late_it_is_read(sockets: tuple[
     way_in = Ingress(into)
     out.send(media(b"first"))
     assert [datagrams.arrived() for datagrams in way_in.read()] == [[]]  # nobody had asked for it
-    deadline, stamping = time.monotonic() + PATIENCE_S, False
-    while not stamping:  # Linux turns stamps on when it finds the time, and says the time of reading until then
+    deadline, timestamping = time.monotonic() + PATIENCE_S, False
+    while not timestamping:  # Linux turns timestamps on with a delay, and gives the time of reading until then
         assert time.monotonic() < deadline
         out.send(media(b"second"))
         sent_at = time.monotonic()
-        time.sleep(0.01)  # late enough to be told from reading at once
-        stamping = all(moment < sent_at + 0.005 for each in way_in.read() for moment in each.arrived())
+        time.sleep(0.01)  # late enough to be distinguished from reading at once
+        timestamping = all(moment < sent_at + 0.005 for each in way_in.read() for moment in each.arrived())
     sent = []
     for number in range(3):
         before = time.monotonic()
@@ -161,7 +161,7 @@ def test_each_message_tells_when_it_came_however_late_it_is_read(sockets: tuple[
     out.setsockopt(SOL_UDP, UDP_SEGMENT, 100)
     sent += [(time.monotonic(), time.monotonic() + 0.01)] * 3
     out.send(bytes([129]) * 250)
-    time.sleep(0.05)  # late enough to be told from reading at once
+    time.sleep(0.05)  # late enough to be distinguished from reading at once
     (datagrams,) = way_in.read()
     assert len(datagrams.copies()) == 6
     for moment, (before, after) in zip(datagrams.arrived(), sent, strict=True):
@@ -198,7 +198,7 @@ def test_no_number_of_senders_fills_memory(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, into = sockets
-    monkeypatch.setattr(ingress, "_MAX_KNOWN_SENDERS", 4)
+    monkeypatch.setattr(receive, "_MAX_KNOWN_SENDERS", 4)
     way_in = Ingress(into)
     for _ in range(10):
         with socket.socket(out.family, socket.SOCK_DGRAM) as stranger:
@@ -212,4 +212,4 @@ def test_an_address_of_link_scope_keeps_its_zone() -> None:
     index = socket.if_nameindex()[0][0]
     name = socket.AF_INET6.to_bytes(2, sys.byteorder) + (5004).to_bytes(2, "big") + bytes(4)
     name += socket.inet_pton(socket.AF_INET6, "fe80::1") + index.to_bytes(4, sys.byteorder)
-    assert ingress._unpacked(name, ipv6=True) == (f"fe80::1%{socket.if_indextoname(index)}", 5004)
+    assert receive._unpacked(name, ipv6=True) == (f"fe80::1%{socket.if_indextoname(index)}", 5004)

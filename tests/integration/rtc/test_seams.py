@@ -1,4 +1,4 @@
-"""What rtc/ice.py, rtc/transport.py and rtc/srtp.py lean on inside aiortc 1.16, aioice 0.13 and pylibsrtp 1.0.
+"""The private parts of aiortc 1.16, aioice 0.13 and pylibsrtp 1.0 that `sfu.rtc` relies on.
 
 None of it is promised by those projects. A new release that changes it fails here, with its name.
 """
@@ -18,7 +18,7 @@ from tests.helpers.waiting import PATIENCE_S
 
 
 class Pipe:
-    """All that aiortc's DTLS is shown of an ICE transport."""
+    """The part of an ICE transport that aiortc's DTLS uses."""
 
     def __init__(self) -> None:
         self.records: asyncio.Queue[bytes] = asyncio.Queue()
@@ -36,7 +36,7 @@ class Pipe:
 
 @pytest.fixture
 async def pair():
-    """Two DTLS transports of aiortc that have shaken hands: (server, client)."""
+    """Two DTLS transports of aiortc after their handshake: (server, client)."""
     pipes = Pipe(), Pipe()
     pipes[0].other, pipes[1].other = pipes[1], pipes[0]
     server, client = (dtls.RTCDtlsTransport(p, [c.rtc]) for p, c in zip(pipes, (SERVER, CLIENT), strict=True))
@@ -89,7 +89,7 @@ async def test_close_notify_ends_the_reading_task_and_says_so(pair):
 
 
 async def test_a_connection_error_while_reading_is_the_end(pair):
-    """So `_recv_next` may raise it for what aiortc overlooks: a fatal alert."""
+    """`_recv_next` may raise it for a fatal alert, which aiortc overlooks."""
     server, _ = pair
 
     async def fail() -> None:
@@ -200,7 +200,7 @@ async def test_a_turn_transport_has_these_parts():
 
 
 async def test_early_checks_and_foreign_data_are_what_we_keep_from_aioice():
-    """The defect: aioice hands up what is not STUN without a look at its source, and aiortc indexes it."""
+    """The defect: aioice hands up datagrams that are not STUN from any source, and aiortc indexes them."""
     connection, protocol = Connection(ice_controlling=True), None
     protocol = ice.StunProtocol(connection)
     protocol.local_candidate = Candidate("1", 1, "udp", 1, "127.0.0.1", 9, "host")

@@ -1,4 +1,4 @@
-"""The batched way out: what is written arrives whole, in order and decryptable; a fault stays with its own packet."""
+"""Batched sending: packets arrive whole, in order and decryptable; a fault stays with its own packet."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sfu.rtc.net import send as egress_module
+from sfu.rtc.net import send
 from sfu.rtc.net.burst import Burst
 from sfu.rtc.net.paths import Path, Targets
 from sfu.rtc.net.send import Egress
@@ -38,8 +38,8 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 
 @pytest.fixture(params=[0, 32], ids=["all at once", "few one by one"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to how many packets are written one by one."""
-    monkeypatch.setattr(egress_module, "_FEW_PACKETS", request.param)
+    """The number of packets up to which they are written one by one."""
+    monkeypatch.setattr(send, "_FEW_PACKETS", request.param)
 
 
 def to(out: socket.socket, into: socket.socket, sender: SrtpContext) -> Targets:
@@ -93,7 +93,7 @@ def test_bursts_of_any_sizes_arrive_whole_and_in_order(
 def test_what_one_transport_refuses_the_others_get(
     sockets: tuple[socket.socket, socket.socket], segments: bool
 ) -> None:
-    """The one in the middle is far ahead: it takes no number from long before (RFC 3711 section 3.3.2)."""
+    """The target in the middle is far ahead: it refuses old sequence numbers (RFC 3711 section 3.3.2)."""
     out, _ = sockets
     egress, packets = Egress(out), [*burst([1200] * 3), *burst([1200, 1200, 60], first=5000)]
     egress.segmented = egress.segmented and segments
@@ -165,7 +165,7 @@ def test_more_than_the_arena_holds_goes_out_in_parts(sockets: tuple[socket.socke
 
 
 def test_an_address_that_the_kernel_refuses_costs_nobody_else(sockets: tuple[socket.socket, socket.socket]) -> None:
-    """Broadcast without permission fails at once and leaves the machine never: a stand-in for ENETUNREACH."""
+    """Broadcast without permission fails at once and never leaves the machine: a stand-in for ENETUNREACH."""
     out, into = sockets
     (sender, receiver), (lost, _) = keys(), keys()
     egress, packets = Egress(out), burst([1200] * 3)
@@ -200,7 +200,7 @@ def test_a_closed_socket_is_counted(sockets: tuple[socket.socket, socket.socket]
 
 
 def test_keys_and_path_may_die_between_write_and_flush(sockets: tuple[socket.socket, socket.socket]) -> None:
-    """A viewer that is closed and collected in the middle of a pass: its address is still the kernel's to read."""
+    """A viewer is closed and collected in the middle of a pass: the kernel can still read its address."""
     out, into = sockets
     egress = Egress(out)
     packets = burst([300] * 4)
@@ -246,8 +246,8 @@ def test_passes_like_and_unlike_the_one_before_reach_whom_they_should(
     passes: list[list[tuple[tuple[int, ...], list[int]]]],
     few: int,
 ) -> None:
-    """What the kernel was told last is only left standing where it is still right."""
-    monkeypatch.setattr(egress_module, "_FEW_PACKETS", few)
+    """The headers of the pass before are used again only where they still fit."""
+    monkeypatch.setattr(send, "_FEW_PACKETS", few)
     out, _ = sockets
     egress, ends, sequence = Egress(out), [keys() for _ in range(3)], 0
     with contextlib.ExitStack() as stack:

@@ -68,7 +68,7 @@ async def test_each_srtp_profile_carries_media(profile):
 
 
 async def test_dtls_without_an_srtp_profile_of_ours_fails():
-    """A handshake that is fine in itself: there would be no keys for media."""
+    """The handshake itself succeeds, but yields no keys for media."""
     async with ports() as (server_port, client_port):
         server, client = server_end(server_port), client_end(client_port)
         client.transport._dtls._srtp_profiles = [replace(PROFILES[2], openssl_profile=b"SRTP_AES128_CM_SHA1_32")]

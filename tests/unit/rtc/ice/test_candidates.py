@@ -1,4 +1,4 @@
-"""Which remote candidates a full agent sends checks to: a packet to each of the others is somebody's attack."""
+"""The remote candidates that a full agent sends checks to: packets to all others could be an attack."""
 
 from __future__ import annotations
 

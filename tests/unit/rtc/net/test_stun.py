@@ -1,4 +1,4 @@
-"""STUN frames and messages: what is told apart without parsing, and that no bytes raise."""
+"""STUN messages: recognised without parsing, and no bytes make it raise."""
 
 from __future__ import annotations
 

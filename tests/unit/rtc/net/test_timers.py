@@ -1,4 +1,4 @@
-"""Ticks: what is due runs when the loop is awake anyway, and by itself if nothing wakes it."""
+"""Ticks: callbacks run when the loop is awake anyway, and by a timer if nothing wakes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sfu.rtc.net.timers import Ticks
 
 
 class Loop:
-    """A loop that sleeps until somebody says what time it is."""
+    """A loop whose time is set by the test."""
 
     def __init__(self) -> None:
         self.now = 100.0

@@ -1,4 +1,4 @@
-"""Codecs: names, parameters, which stream fits which peer, which variant is preferred."""
+"""Codecs: names, parameters, streams that fit a peer, order of preference."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Negotiation: what is served, in which direction, with which codecs, in which windows."""
+"""Negotiation: the sections that are served, their direction, codecs and windows."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""SDP text: what is read from real peers, what is refused, what our own looks like to others."""
+"""SDP text: offers of real peers are read, others refused, and other parsers read ours."""
 
 import time
 
@@ -284,7 +284,7 @@ def test_hostile_text_takes_bounded_time(body):
 
 
 def outcome(text: str) -> str:
-    """What became of it; anything but SdpError fails the test by itself."""
+    """The outcome; any exception but SdpError fails the test."""
     try:
         parse_description(text)
     except SdpError as error:
