@@ -1,7 +1,7 @@
-"""Which version of a camera a viewer gets: the highest layer that its link carries, its window needs and it asked for.
+"""Layer choice: the highest layer that a viewer's link carries, its window needs and the viewer asked for.
 
-Owns the decision alone: down at once, up slowly, and nothing but key frames on a link too thin for the lowest layer.
-Never measures a link, never switches anything itself and never reads a clock: `now` comes in, in seconds.
+Owns the decision: down at once, up slowly, and only key frames on a link that does not carry the lowest layer. Never
+measures a link, never switches anything itself and never reads a clock: `now` comes in, in seconds.
 """
 
 from __future__ import annotations
@@ -10,41 +10,42 @@ from collections.abc import Sequence
 from typing import Final
 
 KEY_FRAMES: Final = -1
-"""In place of a layer's index: the link does not carry even the lowest, so send key frames alone, a slide show."""
+"""Stands for a layer's index if the link does not even carry the lowest: send key frames only, a slide show."""
 
-_HEAD_ROOM = 1.15
-_SHORTFALL = 0.9
-_SHORTFALL_OF_LOWEST = 0.75
-"""What the estimate may lack to the lowest layer: retransmission fills a hole better than a slide show does."""
+_HEAD_ROOM_FACTOR = 1.15
+_MIN_SHARE = 0.9
+"""A layer is kept while the estimate is at least this share of its bitrate."""
+_LOWEST_MIN_SHARE = 0.75
+"""The same for the lowest layer. With some retransmission it is still better than a slide show."""
 _PATIENCE_S = 1.5
-_PATIENCE_WITH_LOWEST_S = 3.0
-"""How long a layer is kept on a link that is congested although the estimate says that it carries it."""
+_LOWEST_PATIENCE_S = 3.0
+"""Time that a layer is kept on a congested link while the estimate is large enough for it."""
 
 _WAIT_S = 2.5
 _MAX_WAIT_S = 60.0
-_SHOWN_SHARE = 4
-_MAX_WAIT_SHOWN_S = 5.0
-"""An estimate that shows the head-room shortens the wait; not to nothing, as receivers' estimates lie."""
+_HEAD_ROOM_SPEEDUP = 4
+_HEAD_ROOM_MAX_WAIT_S = 5.0
+"""An estimate that shows head-room shortens the wait, but not to zero: receivers' estimates can be wrong."""
 _PROOF_S = 15.0
-"""A layer lost sooner than this after it was gained was a failed trial: slight overloads fill queues slowly."""
+"""A trial has failed if the layer is lost again within this time. Slight overloads fill queues slowly."""
 _GRACE_S = 3.5
-"""After a raise the estimate still tells of the layer below: nobody can have measured more than was sent."""
+"""After a raise the estimate still reflects the layer below, because it cannot exceed the sent bitrate by much."""
 _SETTLE_S = 1.5
-"""After a fall the queue still has to drain, and the lower layer's key frame to come."""
+"""After a fall the queue must drain first, and the lower layer's key frame must arrive."""
 
-_MAX_ENLARGEMENT = 1.2
+_MAX_ENLARGEMENT_FACTOR = 1.2
 
 
 class LayerChoice:
-    """Chooses one viewer's layer of one camera.
+    """The choice of one viewer's layer of one camera.
 
-    An estimate never shows much more than what is sent, so a higher layer is mostly gained by trial: once the link has
-    been clean for a while, doubling from 2.5 s to 60 s with each trial of that layer that fails, and 2.5 s again after
-    one that does not. Padding in place of a trial was tried: it makes a receiver's own estimate fall, and comes later.
+    An estimate never exceeds the sent bitrate by much, so a higher layer is mostly reached by trial, after the link has
+    been clean for a while: 2.5 s, doubled up to 60 s by each failed trial of that layer, and 2.5 s again after a
+    successful one. Sending padding first was tried: it makes a receiver's own estimate fall, and takes longer.
     """
 
     def __init__(self) -> None:
-        self._limit: int | None = None  # the highest layer the link is thought to carry; None before it was ever known
+        self._limit: int | None = None  # the highest layer that the link seems to carry; None while unknown
         self._waits: dict[int, float] = {}
         self._gained_at: dict[int, float] = {}
         self._quiet_since = 0.0
@@ -61,11 +62,11 @@ class LayerChoice:
         *,
         wanted: int | None = None,
     ) -> int:
-        """The index of the layer to aim for, or `KEY_FRAMES`.
+        """Returns the index of the layer to send, or `KEY_FRAMES`.
 
-        `estimate` is the share of the link, in bit/s, that is this camera's; `layers` are the bitrates of its layers,
-        lowest first, None or 0 for one that does not flow; `wanted` is the highest layer worth sending. To be called
-        several times a second, and whenever the estimate falls.
+        `estimate` is this camera's share of the link, in bit/s. `layers` are the bitrates of its layers, lowest first,
+        None or 0 for a layer that does not flow. `wanted` is the highest layer worth sending. To be called several
+        times a second, and whenever the estimate falls.
         """
         flowing = {index: bitrate for index, bitrate in enumerate(layers) if bitrate and bitrate > 0}
         if not flowing:
@@ -82,7 +83,7 @@ class LayerChoice:
         return self._present(flowing, top)
 
     def _start(self, estimate: int | None, flowing: dict[int, int], now: float) -> None:
-        """A new viewer gets the top layer, unless its link is known already; never a slide show untried."""
+        """Starts with the top layer, or the one that a known link carries; never with a slide show."""
         self._started = True
         self._quiet_since = now
         self._grace_until = now + _GRACE_S
@@ -112,11 +113,11 @@ class LayerChoice:
         if self._congested_since is not None and now >= self._settled_at:
             if not lowest and (estimate is None or _short(estimate, flowing[present], 1.0)):
                 return True
-            if now - self._congested_since >= (_PATIENCE_WITH_LOWEST_S if lowest else _PATIENCE_S):
+            if now - self._congested_since >= (_LOWEST_PATIENCE_S if lowest else _PATIENCE_S):
                 return True
         if now < self._grace_until and not congested:
             return False
-        return _short(estimate, flowing[present], _SHORTFALL_OF_LOWEST if lowest else _SHORTFALL)
+        return _short(estimate, flowing[present], _LOWEST_MIN_SHARE if lowest else _MIN_SHARE)
 
     def _lower(self, present: int, target: int, now: float) -> None:
         for layer in range(target + 1, present + 1):
@@ -130,8 +131,10 @@ class LayerChoice:
     def _raise(self, present: int, top: int, estimate: int | None, flowing: dict[int, int], now: float) -> None:
         above = [index for index in sorted(flowing) if present < index <= top]
         quiet = now - self._quiet_since
-        shown = [index for index in above if estimate is not None and estimate >= flowing[index] * _HEAD_ROOM]
-        ready = [index for index in shown if quiet >= min(self._wait(index) / _SHOWN_SHARE, _MAX_WAIT_SHOWN_S)]
+        fitting = [index for index in above if estimate is not None and estimate >= flowing[index] * _HEAD_ROOM_FACTOR]
+        ready = [
+            index for index in fitting if quiet >= min(self._wait(index) / _HEAD_ROOM_SPEEDUP, _HEAD_ROOM_MAX_WAIT_S)
+        ]
         target = max(ready, default=above[0] if quiet >= self._wait(above[0]) else present)
         if target == present:
             return
@@ -145,12 +148,12 @@ class LayerChoice:
         return self._waits.get(layer, _WAIT_S)
 
 
-def _short(estimate: int | None, bitrate: int, shortfall: float = _SHORTFALL) -> bool:
-    return estimate is not None and estimate < bitrate * shortfall
+def _short(estimate: int | None, bitrate: int, share: float = _MIN_SHARE) -> bool:
+    return estimate is not None and estimate < bitrate * share
 
 
 def _below(present: int, estimate: int | None, flowing: dict[int, int]) -> int:
-    """The highest layer under `present` that the link carries."""
+    """Returns the highest layer below `present` that the link carries."""
     lower = [index for index in sorted(flowing) if index < present]
     if not lower:
         return KEY_FRAMES
@@ -159,18 +162,18 @@ def _below(present: int, estimate: int | None, flowing: dict[int, int]) -> int:
     fitting = [index for index in lower if flowing[index] <= estimate]
     if fitting:
         return fitting[-1]
-    return KEY_FRAMES if _short(estimate, flowing[lower[0]], _SHORTFALL_OF_LOWEST) else lower[0]
+    return KEY_FRAMES if _short(estimate, flowing[lower[0]], _LOWEST_MIN_SHARE) else lower[0]
 
 
 def layer_for_window(window: tuple[int, int], sizes: Sequence[tuple[int, int] | None]) -> int | None:
-    """The lowest layer that fills a window without visible enlargement; None if no layer is known to, so no cap.
+    """Returns the lowest layer that fills a window without visible enlargement; None if there is no such layer.
 
-    `window` is its width and height in pixels of the screen, into which the picture is fitted whole; `sizes` are those
-    of the layers, lowest first, None where unknown. Long sides are compared with long ones: phones turn pictures.
+    `window` is its width and height in pixels of the screen; the whole picture is fitted into it. `sizes` are those of
+    the layers, lowest first, None where unknown. Long sides are compared with long sides, because phones turn pictures.
     """
     for index, size in enumerate(sizes):
         if size is None or min(size) <= 0:
             continue
-        if min(max(window) / max(size), min(window) / min(size)) <= _MAX_ENLARGEMENT:
+        if min(max(window) / max(size), min(window) / min(size)) <= _MAX_ENLARGEMENT_FACTOR:
             return index
     return None

@@ -1,6 +1,6 @@
-"""Which stream of which section an incoming packet belongs to (RFC 9143 section 9.2, RFC 8852, RFC 4588).
+"""Demultiplexing: incoming packets to streams and sections (RFC 9143 section 9.2, RFC 8852, RFC 4588).
 
-Owns the table of SSRCs of one transport. Never knows what a section is for.
+Owns the table of SSRCs of one transport. Never knows the purpose of a section.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ _MAX_SSRCS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What leads packets to one section that we receive; an extension id is None where no packet carries its value."""
+    """The identifiers that packets of one section carry. An extension id is None if it was not negotiated."""
 
     mid: str
     mid_extension: int | None
     payload_types: tuple[int, ...]
     ssrcs: tuple[int, ...] = ()
-    """The SSRCs signalled for it, if any."""
+    """The SSRCs in its description, if any."""
     rtx: tuple[int, ...] = ()
-    """The payload types of its retransmissions."""
+    """Payload types of its retransmissions."""
     rtx_ssrcs: tuple[int, ...] = ()
     rids: tuple[str, ...] = ()
-    """Its layers; other rids lead nowhere."""
+    """The rids of its layers. Packets with other rids are not routed."""
     rid_extension: int | None = None
     repaired_extension: int | None = None
 
     @classmethod
     def of(cls, mid: str, receive: Receive) -> Route:
-        """The route to a section as it was negotiated."""
+        """Returns the route to a section as it was negotiated."""
         return cls(
             mid=mid,
             mid_extension=receive.extensions.get(MID),
@@ -50,18 +50,18 @@ class Route:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Routed:
-    """Where packets go. From one `configure` to the next there is one object for all that go to the same place."""
+    """The destination of packets. Between two calls of `configure` there is one object for each destination."""
 
     mid: str
     rid: str | None
-    """The layer, or the layer repaired; None without simulcast, and while nothing has told it."""
+    """The layer, or the layer that is repaired; None without simulcast, and while it is unknown."""
     repairs: bool
-    """Whether these are retransmissions (RFC 4588)."""
+    """True for retransmissions (RFC 4588)."""
     payload_types: frozenset[int]
 
 
 class _Section:
-    """A route with all that it can lead to: for each rid, and for none, media first and retransmissions second."""
+    """A route and its destinations: for each rid, and for no rid, a pair of media and retransmissions."""
 
     def __init__(self, route: Route) -> None:
         self.mid = route.mid
@@ -76,8 +76,8 @@ class _Section:
         self.signalled = dict.fromkeys(route.ssrcs, self._media) | dict.fromkeys(route.rtx_ssrcs, self._rtx)
         self._rid_extensions = (route.rid_extension, route.repaired_extension)
 
-    def told(self, packet: Packet, known: Routed | None) -> Routed | None:
-        """By the packet's rid (RFC 8852), else by what is known of its SSRC; None for a rid that was not offered."""
+    def find(self, packet: Packet, known: Routed | None) -> Routed | None:
+        """Returns the destination by the packet's rid (RFC 8852), else by its SSRC; None for a rid not offered."""
         repairs = packet.payload_type in self._rtx.payload_types
         number = self._rid_extensions[repairs]
         value = None if number is None else packet.extensions.get(number)
@@ -90,10 +90,10 @@ class _Section:
 
 
 class Demux:
-    """Finds a packet's section by its mid, else by its SSRC, else by its payload type if one section alone has it.
+    """The demultiplexer of one transport: by mid, else by SSRC, else by a payload type that only one section has.
 
-    What a mid, a rid or a payload type has told is kept for the SSRC, since senders stop writing mids and rids. At most
-    64 SSRCs are kept; when one more comes, the one silent for longest is forgotten.
+    The result is kept for the SSRC, because senders stop writing mids and rids after a while. At most 64 SSRCs are
+    kept; one more replaces the SSRC that was silent for longest.
     """
 
     def __init__(self) -> None:
@@ -103,12 +103,12 @@ class Demux:
         self._by_ssrc: dict[int, Routed] = {}
         self._mid_extensions: frozenset[int] = frozenset()
         self.telling: frozenset[int] = frozenset()
-        """The header extensions that may say of a packet that it goes elsewhere than the one before."""
+        """Header extension ids (mid, rid) with which a packet may go to another place than the one before."""
         self.refused_rid = False
-        """Whether the latest packet that was routed nowhere named a section, and a layer that it does not have."""
+        """True if the latest packet without destination had a known section and a rid that this does not have."""
 
     def configure(self, routes: Sequence[Route]) -> None:
-        """Takes over what an offer and answer agreed on; SSRCs learnt before stay with their mids if these remain."""
+        """Takes over a negotiation. Known SSRCs keep their sections if these still exist."""
         sections = [_Section(route) for route in routes]
         self._sections = {section.mid: section for section in sections}
         self._by_mid = {mid.encode(errors="replace"): section for mid, section in self._sections.items()}
@@ -116,10 +116,10 @@ class Demux:
         rid_extensions = {number for route in routes for number in (route.rid_extension, route.repaired_extension)}
         self._mid_extensions = frozenset(route.mid_extension for route in routes if route.mid_extension is not None)
         self.telling = self._mid_extensions | {number for number in rid_extensions if number is not None}
-        self._by_ssrc = self._known_again()
+        self._by_ssrc = self._kept_ssrcs()
 
-    def _known_again(self) -> dict[int, Routed]:
-        """The table of SSRCs after a change: what was learnt and still exists, then what is signalled."""
+    def _kept_ssrcs(self) -> dict[int, Routed]:
+        """Returns the SSRCs after a change: the known ones that still have a section, then the signalled ones."""
         table: dict[int, Routed] = {}
         for ssrc, old in self._by_ssrc.items():
             section = self._sections.get(old.mid)
@@ -127,12 +127,12 @@ class Demux:
                 table[ssrc] = section.ends[old.rid][old.repairs]
         for section in self._sections.values():
             for ssrc, routed in section.signalled.items():
-                learnt = table.pop(ssrc, routed)  # of the same section it knows more: its rid
+                learnt = table.pop(ssrc, routed)  # in the same section it also has the rid
                 table[ssrc] = learnt if learnt.mid == routed.mid else routed
         return dict(list(table.items())[-_MAX_SSRCS:])
 
     def route(self, packet: Packet) -> Routed | None:
-        """Where the packet goes, or None if nothing tells it, or if its rid was never offered."""
+        """Returns the packet's destination; None if it has no known identifier or its rid was not offered."""
         ssrc = packet.ssrc
         known = self._by_ssrc.pop(ssrc, None)
         if (
@@ -140,9 +140,9 @@ class Demux:
             and packet.payload_type in known.payload_types
             and (not packet.extensions or self.telling.isdisjoint(packet.extensions))
         ):
-            self._by_ssrc[ssrc] = known  # at the end again: the table is in order of use
+            self._by_ssrc[ssrc] = known  # moves to the end: the table is in order of use
             return known
-        routed = self._told(packet, known)
+        routed = self._find(packet, known)
         learnt = routed or known
         if learnt is not None:
             self._by_ssrc[ssrc] = learnt
@@ -150,7 +150,7 @@ class Demux:
                 del self._by_ssrc[next(iter(self._by_ssrc))]
         return routed
 
-    def _told(self, packet: Packet, known: Routed | None) -> Routed | None:
+    def _find(self, packet: Packet, known: Routed | None) -> Routed | None:
         section = None
         for number in self._mid_extensions:
             mid = packet.extensions.get(number)
@@ -159,13 +159,13 @@ class Demux:
                 break
         if section is None:
             section = self._by_payload_type.get(packet.payload_type) if known is None else self._sections[known.mid]
-        routed = None if section is None else section.told(packet, known)
+        routed = None if section is None else section.find(packet, known)
         self.refused_rid = section is not None and routed is None
         return routed
 
 
 def _unique(sections: Sequence[_Section]) -> dict[int, _Section]:
-    """The sections by the payload types that no other section has."""
+    """Returns the sections by the payload types that no other section has."""
     found: dict[int, _Section] = {}
     shared: set[int] = set()
     for section in sections:

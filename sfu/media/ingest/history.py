@@ -1,7 +1,7 @@
-"""A history: the latest packets of one producer, to send again and to start a new viewer with.
+"""A history: the latest packets of one producer, for retransmission and for starting new viewers.
 
-Owns what is kept and for how long. Never decides who gets a packet, never rewrites one, and never reads a clock: `now`
-comes in, in seconds.
+Owns the choice of packets to keep, and for how long. Never decides who gets a packet, never rewrites one, and never
+reads a clock: `now` comes in, in seconds.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Final
 
 from sfu.media.formats.rtp import Packet
 
-_STRIDE: Final = 128
-"""Packets between two looks at what has become too old: no fewer than are ever held back to leave in one burst."""
-_OVERHEAD: Final = 640
-"""Bytes that a packet takes beside its payload, measured with the four header extensions that Chromium sends."""
-_SLACK: Final = 16
-"""The share of the bound, 1/16, freed beyond what must be, lest every further packet has to move all others."""
+_TIDY_PACKETS: Final = 128
+"""Packets between two removals of old ones. At least as many as the fan-out ever holds back for one burst."""
+_OVERHEAD_BYTES: Final = 640
+"""Memory of a packet besides its payload, measured with the four header extensions that Chromium sends."""
+_SLACK_PARTS: Final = 16
+"""Over the bound, an extra 1/16 of it is freed. Otherwise each further packet would have to move all others."""
 
 
 class History:
-    """The packets of one producer by index: a second and 512 of them at least, and all since the latest key frame.
+    """The packets of one producer by index: at least one second and 512 packets, and all since the latest key frame.
 
-    All of that as far as `max_bytes` goes; beyond, the oldest leave first, whereupon `since_key` has nothing to give
-    until the next key frame. `Packet.blocks` may be filled by whoever rewrites a packet, now or when it is taken out
-    again, and belongs to nobody: it is emptied a while later, so that the history holds one copy of each payload.
+    If they exceed `max_bytes`, the oldest are removed first, and `since_key` returns nothing until the next key frame.
+    Anybody who rewrites a packet may fill `Packet.blocks`. The history clears that a while later, so that it holds one
+    copy of each payload.
     """
 
     def __init__(self, *, seconds: float = 1.0, packets: int = 512, max_bytes: int = 8 << 20) -> None:
@@ -36,25 +36,25 @@ class History:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets everything: the stream that it knew has ended, or nobody may watch."""
+        """Removes all packets: the stream has ended, or nobody may watch it."""
         self._indexes: list[int] = []
         self._packets: list[Packet] = []
         self._highest = -1
         self._bytes = 0
         self._key: Packet | None = None
-        self._several = False  # whether key frames of this stream begin with parameter sets in packets of their own
-        self._floor = 0  # all below this index have left
-        self._written = 0  # no packet below this index has blocks
-        self._look_at = 0
-        self._reached: deque[tuple[float, int]] = deque()  # highest indexes at some moments
+        self._several = False  # True if key frames begin with separate packets of parameter sets
+        self._floor = 0  # packets below this index have been removed
+        self._written = 0  # packets below this index have no blocks
+        self._tidy_at = 0
+        self._reached: deque[tuple[float, int]] = deque()  # (time, highest index), by rising time
 
     @property
     def bytes(self) -> int:
-        """What is kept takes this much memory: payloads, and an estimate for all else of each packet."""
+        """Returns the memory in use, in bytes: payloads, and an estimate of the rest of each packet."""
         return self._bytes
 
     def add(self, packet: Packet, now: float) -> bool:
-        """Keeps `packet`, in its place if it is late; False if it is a duplicate, or older than what is kept."""
+        """Adds `packet` in the order of its index. Returns False if it is a duplicate or older than all kept ones."""
         index = packet.index
         if index > self._highest:
             self._highest = index
@@ -62,28 +62,28 @@ class History:
             self._packets.append(packet)
         elif not self._insert(packet):
             return False
-        self._bytes += len(packet.payload) + _OVERHEAD
+        self._bytes += len(packet.payload) + _OVERHEAD_BYTES
         if packet.key:
             self._note_key(packet)
-        if index >= self._look_at or self._bytes > self._max_bytes:
+        if index >= self._tidy_at or self._bytes > self._max_bytes:
             self._tidy(now)
         return True
 
     def extend(self, packets: Sequence[Packet], octets: int, now: float) -> None:
-        """Keeps `packets`, which follow each other and come after all that it has seen; `octets` is their payload."""
+        """Adds consecutive packets that come after all others. `octets` is the size of their payloads, in bytes."""
         last = packets[-1].index
         self._highest = last
         self._indexes += range(packets[0].index, last + 1)
         self._packets += packets
-        self._bytes += octets + len(packets) * _OVERHEAD
+        self._bytes += octets + len(packets) * _OVERHEAD_BYTES
         for packet in packets:
             if packet.key:
                 self._note_key(packet)
-        if last >= self._look_at or self._bytes > self._max_bytes:
+        if last >= self._tidy_at or self._bytes > self._max_bytes:
             self._tidy(now)
 
     def get(self, index: int) -> Packet | None:
-        """The packet of this index, to be sent again; None if it was never received, or has left."""
+        """Returns the packet of this index; None if it was never received or has been removed."""
         position = bisect_left(self._indexes, index)
         if position == len(self._indexes) or self._indexes[position] != index:
             return None
@@ -91,16 +91,16 @@ class History:
         return self._packets[position]
 
     def start(self) -> Packet | None:
-        """The packet that a new viewer can start with: the first of the latest key frame, parameter sets included.
+        """Returns the packet that a new viewer can start with: the first of the latest key frame or parameter sets.
 
-        None if none is known, it has left, or a packet of that frame is missing (so far). The frame may still be
+        None if there is none, it has been removed, or a packet of that frame is missing so far. The frame may still be
         arriving.
         """
         position = self._start()
         return None if position is None else self._packets[position]
 
     def since_key(self) -> list[Packet]:
-        """All packets from `start` on, by rising index; empty where that is None. Holes after the key frame remain."""
+        """Returns all packets from `start` on, by rising index; empty if that is None. There may be gaps later on."""
         position = self._start()
         if position is None:
             return []
@@ -108,7 +108,7 @@ class History:
         return self._packets[position:]
 
     def key_frame(self) -> list[Packet]:
-        """The packets of the latest key frame, once all of them have come; empty until then."""
+        """Returns the packets of the latest key frame; empty until all of them have arrived."""
         position = self._start()
         if position is None:
             return []
@@ -122,7 +122,7 @@ class History:
         return []
 
     def since(self, index: int) -> list[Packet]:
-        """All packets from this index on, by rising index."""
+        """Returns all packets from this index on, by rising index."""
         self._written = min(self._written, index)
         return self._packets[bisect_left(self._indexes, index) :]
 
@@ -137,7 +137,7 @@ class History:
         return True
 
     def _note_key(self, packet: Packet) -> None:
-        """Of the packets of one media time that a decoder can start with, the first is the key frame's start."""
+        """Notes a packet that a decoder can start with. The first one of a media time is the key frame's start."""
         key = self._key
         if key is None:
             self._key = packet
@@ -149,7 +149,7 @@ class History:
             self._key = packet
 
     def _start(self) -> int | None:
-        """The position of the latest key frame's first packet, if nothing of the frame is missing up to now."""
+        """Returns the position of the latest key frame's first packet; None if one of its packets is missing so far."""
         if self._key is None or self._key.index < self._floor:
             return None
         position = bisect_left(self._indexes, self._key.index)
@@ -157,12 +157,12 @@ class History:
         return position if whole else None
 
     def _gap_before(self, position: int) -> bool:
-        """Whether a packet is missing right before this one: it may have been a parameter set."""
+        """Returns True if the packet before this one is missing: it may have been a parameter set."""
         before = self._indexes[position - 1] + 1 if position else self._floor
         return before not in (0, self._indexes[position])
 
     def _unbroken(self, position: int) -> bool:
-        """Whether no packet is missing between this one and the end of its frame, as far as that has arrived."""
+        """Returns True if no packet is missing from this one to the end of its frame, or to the latest packet."""
         last = self._packets[position]
         for at in range(position + 1, len(self._packets)):
             packet = self._packets[at]
@@ -175,7 +175,7 @@ class History:
         return True
 
     def _tidy(self, now: float) -> None:
-        self._look_at = self._highest + _STRIDE
+        self._tidy_at = self._highest + _TIDY_PACKETS
         self._reached.append((now, self._highest))
         self._remove(self._outdated(now))
         if self._bytes > self._max_bytes:
@@ -183,7 +183,7 @@ class History:
         self._empty_blocks()
 
     def _outdated(self, now: float) -> int:
-        """How many of the packets nobody needs any more."""
+        """Returns the number of packets at the front that are no longer needed."""
         reached = self._reached
         while len(reached) > 1 and reached[1][0] <= now - self._seconds:
             reached.popleft()
@@ -195,24 +195,24 @@ class History:
         return max(0, min(bisect_left(self._indexes, floor), len(self._indexes) - self._least))
 
     def _excess(self) -> int:
-        """How many of the packets must leave for the rest to fit."""
-        freed, needed = 0, self._bytes - self._max_bytes + self._max_bytes // _SLACK
+        """Returns the number of packets to remove from the front so that the rest fits."""
+        freed, needed = 0, self._bytes - self._max_bytes + self._max_bytes // _SLACK_PARTS
         for count, packet in enumerate(self._packets):
             if freed >= needed:
                 return count
-            freed += len(packet.payload) + _OVERHEAD
+            freed += len(packet.payload) + _OVERHEAD_BYTES
         return len(self._packets)
 
     def _remove(self, count: int) -> None:
         if not count:
             return
         self._floor = self._indexes[count - 1] + 1
-        self._bytes -= sum([len(packet.payload) for packet in self._packets[:count]]) + count * _OVERHEAD
+        self._bytes -= sum([len(packet.payload) for packet in self._packets[:count]]) + count * _OVERHEAD_BYTES
         del self._indexes[:count], self._packets[:count]
 
     def _empty_blocks(self) -> None:
-        """Except for the latest packets: those may be on their way to their first consumers."""
-        end = max(0, len(self._packets) - _STRIDE)
+        """Clears the blocks of all but the latest packets, which may still be on their way to consumers."""
+        end = max(0, len(self._packets) - _TIDY_PACKETS)
         for packet in self._packets[bisect_left(self._indexes, self._written) : end]:
             packet.blocks = None
         if end:

@@ -1,4 +1,4 @@
-"""What a producer hears back: how its packets arrive, and how much it may send.
+"""Feedback for a producer: reception statistics, and the bitrate that it may send.
 
 Owns the statistics of RFC 3550 appendix A and the bitrate ceiling derived from them. Never sends anything itself and
 never reads a clock: `now` comes in, in seconds.
@@ -11,29 +11,29 @@ from typing import NamedTuple
 from sfu.media.formats.rtcp import ReportBlock
 from sfu.media.formats.rtp import time_delta
 
-_MAX_DROPOUT = 3000
-_MAX_MISORDER = 100
+_MAX_DROPOUT_PACKETS = 3000
+_MAX_MISORDER_PACKETS = 100
 _MAX_TRANSIT_STEP_S = 5.0
-"""A media time that steps further against the clock is a new timeline, not jitter."""
+"""A media time that moves further than this against the clock starts a new timeline; it is not jitter."""
 
-_HEAVY_LOSS = 0.10
-_LIGHT_LOSS = 0.02
-_GROWTH_PER_S = 1.08
+_HEAVY_LOSS_SHARE = 0.10
+_LIGHT_LOSS_SHARE = 0.02
+_GROWTH_FACTOR = 1.08
 _MAX_GROWTH_S = 10.0
 
 
 class BitrateBounds(NamedTuple):
-    """The bounds, in bit/s, of what one camera is asked to send, all its video tracks together."""
+    """The bounds, in bit/s, of the bitrate that a camera is asked to send in all its video tracks together."""
 
     least: int
-    """However many packets get lost."""
+    """Applies however many packets are lost."""
     most: int
 
 
 class Reception:
-    """How one stream arrives (RFC 3550 A.1, A.3, A.8).
+    """Reception statistics of one stream (RFC 3550 A.1, A.3, A.8).
 
-    Without A.1's probation of new sources: SRTP has authenticated each packet, so none of them is noise.
+    Without A.1's probation of new sources, because SRTP has authenticated each packet.
     """
 
     def __init__(self, clock_rate: int) -> None:
@@ -44,12 +44,12 @@ class Reception:
         self._sender_report_at = 0.0
         self._received = 0
         self._next_after_jump: int | None = None
-        self._told: tuple[float, int, int] | None = None  # by a sender report: when, NTP time, media time
+        self._clock: tuple[float, int, int] | None = None  # from a sender report: its arrival, NTP time, media time
 
     def received(self, sequence: int, media_time: int, now: float, count: int = 1) -> None:
-        """Counts packets, `count` in a row from `sequence` on and of one media time.
+        """Counts `count` consecutive packets of one media time, from `sequence` on.
 
-        A jump of the sequence counts as a restart once a second packet follows it.
+        A jump of the sequence number counts as a restart when a second packet follows it.
         """
         ahead = (sequence - self._highest) & 0xFFFF if self._received else 0
         if count > 1 and ahead != 1:
@@ -59,11 +59,11 @@ class Reception:
         if not self._received:
             self._restart(sequence, media_time, now)
             return
-        if 0 < ahead < _MAX_DROPOUT:
+        if 0 < ahead < _MAX_DROPOUT_PACKETS:
             self._highest += ahead + count - 1
             if media_time != self._media_time:
                 self._update_jitter(media_time, now)
-        elif 0 < ahead <= 0x10000 - _MAX_MISORDER:
+        elif 0 < ahead <= 0x10000 - _MAX_MISORDER_PACKETS:
             if sequence != self._next_after_jump:
                 self._next_after_jump = (sequence + 1) & 0xFFFF
                 return
@@ -73,17 +73,17 @@ class Reception:
 
     @property
     def packets(self) -> int:
-        """How many came, since the first one or the latest restart."""
+        """Returns the number of packets received since the latest restart."""
         return self._received
 
     @property
     def lost(self) -> int:
-        """How many of these are missing; less than none when some came twice (RFC 3550 section 6.4.1)."""
+        """Returns the number of missing packets; negative if duplicates outnumber them (RFC 3550 section 6.4.1)."""
         return self._highest - self._base + 1 - self._received if self._received else 0
 
     @property
     def jitter(self) -> float:
-        """Seconds (RFC 3550 A.8)."""
+        """Returns the interarrival jitter in seconds (RFC 3550 A.8)."""
         return self._jitter / self._clock_rate
 
     def _restart(self, sequence: int, media_time: int, now: float) -> None:
@@ -96,7 +96,7 @@ class Reception:
         self._transit = int(now * self._clock_rate) - media_time
 
     def _update_jitter(self, media_time: int, now: float) -> None:
-        """Once per media time: the later packets of a frame wait for the pacer, which says nothing about the path."""
+        """Updates once per media time. Later packets of a frame are delayed by the sender's pacer, not by the path."""
         transit = int(now * self._clock_rate) - media_time
         step = abs(time_delta(transit, self._transit))
         self._media_time = media_time
@@ -105,24 +105,24 @@ class Reception:
             self._jitter += (step - self._jitter) / 16
 
     def sender_report(self, ntp: int, now: float) -> None:
-        """Remembers the producer's sender report, from which it will measure the round trip."""
+        """Notes a sender report, from which the producer will measure the round trip."""
         self._lsr = ntp >> 16 & 0xFFFF_FFFF
         self._sender_report_at = now
 
     def clock_told(self, ntp: int, media_time: int, now: float) -> None:
-        """At `ntp` (64-bit NTP, on our wall clock) the media time was `media_time`."""
-        self._told = (now, ntp, media_time)
+        """Notes that the media time was `media_time` at `ntp` (64-bit NTP, on our wall clock)."""
+        self._clock = (now, ntp, media_time)
 
     def moment(self, now: float) -> tuple[int, int] | None:
-        """The present as (64-bit NTP, media time); None while no clock was told."""
-        if self._told is None:
+        """Returns the present as (64-bit NTP, media time); None before the first `clock_told`."""
+        if self._clock is None:
             return None
-        at, ntp, media_time = self._told
+        at, ntp, media_time = self._clock
         elapsed = now - at
         return ntp + int(elapsed * (1 << 32)), (media_time + int(elapsed * self._clock_rate)) & 0xFFFF_FFFF
 
     def report(self, ssrc: int, now: float) -> ReportBlock:
-        """The block on `ssrc` for the next receiver report; `fraction_lost` covers the time since the previous call."""
+        """Returns the block on `ssrc` for the next receiver report; `fraction_lost` counts from the previous call."""
         delay = int((now - self._sender_report_at) * 65536) if self._lsr else 0
         delay = max(0, min(delay, 0xFFFF_FFFF))
         if not self._received:
@@ -141,10 +141,10 @@ class Reception:
 
 
 class BitrateCeiling:
-    """The bitrate, in bit/s, that a producer is told it may send at most: high until its packets get lost.
+    """The highest bitrate, in bit/s, that a producer may send: high until its packets are lost.
 
-    Falls by half the loss when more than 10 % are lost, grows by 8 % a second when less than 2 % are, else stays: the
-    loss-based controller of draft-ietf-rmcat-gcc-02 section 6.
+    The loss-based controller of draft-ietf-rmcat-gcc-02 section 6: falls by half the loss if more than 10 % are lost,
+    grows by 8 % a second if less than 2 % are, else stays.
     """
 
     def __init__(self, bounds: BitrateBounds) -> None:
@@ -153,13 +153,16 @@ class BitrateCeiling:
         self._updated_at: float | None = None
 
     def update(self, loss: float, now: float) -> int:
-        """The new ceiling, given the share of packets (0 to 1) lost since the last call, a second ago or so."""
+        """Returns the new ceiling, in bit/s. `loss` is the share of packets (0 to 1) lost since the last call.
+
+        To be called about once a second.
+        """
         elapsed = 0.0 if self._updated_at is None else min(max(0.0, now - self._updated_at), _MAX_GROWTH_S)
         self._updated_at = now
         bitrate = float(self.bitrate)
-        if loss > _HEAVY_LOSS:
+        if loss > _HEAVY_LOSS_SHARE:
             bitrate *= 1 - loss / 2
-        elif loss < _LIGHT_LOSS:
-            bitrate *= _GROWTH_PER_S**elapsed
+        elif loss < _LIGHT_LOSS_SHARE:
+            bitrate *= _GROWTH_FACTOR**elapsed
         self.bitrate = min(max(int(bitrate), self._bounds.least), self._bounds.most)
         return self.bitrate

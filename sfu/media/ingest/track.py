@@ -1,6 +1,6 @@
 """An incoming track: one section in which a client sends, and the producers of its layers.
 
-Owns which layer is which: without simulcast there is one, under no rid (RFC 8852). Never sees a packet.
+Owns the table of layers by rid (RFC 8852): without simulcast there is one, without a rid. Never handles a packet.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Receive
 
 Layer = tuple[Producer, str | None, int | None]
-"""With rid, and bitrate in bit/s: 1 until measured, None while nothing comes."""
+"""A producer, its rid, and its bitrate in bit/s: 1 until measured, None while no packets arrive."""
 
 
 class IncomingTrack:
-    """What one section brings."""
+    """One incoming section and its producers."""
 
     def __init__(self, mid: str, receive: Receive, new_producer: Callable[[str, Receive], Producer]) -> None:
         self.mid = mid
         self._new_producer = new_producer
         self._producers: dict[str | None, Producer] = {}
         self.rtx: Mapping[int, int] = {}
-        """Payload type of retransmissions -> the payload type they repair."""
+        """Payload types of retransmissions, with the payload types that they repair."""
         self.negotiated(receive)
 
     def negotiated(self, receive: Receive) -> list[Producer]:
-        """Takes over a (re-)offer; returns the producers of layers that it does not have any more."""
+        """Takes over a (re-)offer. Returns the producers of the layers that were removed."""
         rids: tuple[str | None, ...] = receive.rids or (None,)
         self.rtx = receive.rtx
         before, self._producers = self._producers, {}
@@ -42,38 +42,38 @@ class IncomingTrack:
         return list(before.values())
 
     def layer(self, rid: str | None) -> Producer | None:
-        """The producer of a layer; None for a rid that was not offered, or not told yet."""
+        """Returns the producer of a layer; None for a rid that was not offered or is not known yet."""
         return self._producers.get(rid)
 
     @property
     def producers(self) -> Collection[Producer]:
-        """Of all layers."""
+        """Returns the producers of all layers."""
         return self._producers.values()
 
     @property
     def codec(self) -> Codec:
-        """What it is coded in now."""
+        """Returns the codec in use now."""
         return self.main.codec
 
     @property
     def main(self) -> Producer:
-        """The layer with the most bits, or the first one."""
+        """Returns the layer with the highest bitrate, or the first one."""
         return max(self._producers.values(), key=lambda producer: producer.bitrate)
 
     @property
     def rids(self) -> Mapping[str | None, Producer]:
-        """The layers by rid."""
+        """Returns the layers by rid."""
         return self._producers
 
     def layers(self, now: float) -> Sequence[Layer]:
-        """All layers, the lowest first.
+        """Returns all layers, the lowest bitrate first.
 
-        Those that never came are last: browsers start with the lowest.
+        Layers that never sent are last, because browsers start with the lowest layer.
         """
         ordered = sorted(self._producers.items(), key=lambda item: item[1].bitrate or inf)
         return [(each, rid, None if each.stalled(now) else max(each.bitrate, 1)) for rid, each in ordered]
 
     @property
     def heard_at(self) -> float:
-        """When the latest packet of any layer came, in seconds of the loop's clock."""
+        """Returns the arrival time of the latest packet of any layer, in seconds of the loop's clock."""
         return max(producer.heard_at for producer in self._producers.values())
