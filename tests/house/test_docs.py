@@ -50,3 +50,22 @@ def test_every_module_run_by_a_command_exists(page: Path) -> None:
 def test_the_settings_page_is_what_the_model_says() -> None:
     written = settings_page.PAGE.read_text(encoding="utf-8")
     assert written == settings_page.page(), "run `python -m tests.house.settings_page`"
+
+
+def test_every_class_that_the_architecture_names_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`((?:[A-Z][a-z]+)+)`", text))
+    files = [path for package in ("sfu", "recorder") for path in (ROOT / package).rglob("*.py")]
+    code = "\n".join(path.read_text(encoding="utf-8") for path in files)
+    known = set(re.findall(r"^class (\w+)", code, re.MULTILINE))
+    assert "Participant" in named
+    assert named <= known, f"docs/architecture.md names {sorted(named - known)}, which are no classes"
+
+
+def test_every_folder_of_code_has_a_line_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^\| `((?:sfu|recorder)/[\w/]*)` \|", text, re.MULTILINE))
+    folders = {path.parent for package in ("sfu", "recorder") for path in (ROOT / package).rglob("*.py")}
+    known = {f"{path.relative_to(ROOT)}/" for path in folders} | {"sfu/http/page/"}
+    small = {name for name in known if re.match(r"sfu/media/$|sfu/loadtest/.", name)}  # a line would say nothing
+    assert listed == known - small
