@@ -81,7 +81,7 @@ def _progressive(boxes: list[Box], header: bytes) -> FileLayout:
 def _fragmented(
     read: ReadBytes, boxes: list[Box], moov: Box, tracks: dict[int, _Track], known: FileLayout
 ) -> FileLayout:
-    """Every `moof` that its own `mdat` follows; the file is whole up to the first that is not so."""
+    """Returns the layout up to the first `moof` that is damaged or not followed by its own `mdat`."""
     parts = list(known.parts)
     end = known.end or moov.end
     following = iter(box for box in boxes if box.offset >= moov.end)

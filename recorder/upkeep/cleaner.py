@@ -33,7 +33,7 @@ class DeletionReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StorageLimits:
-    """How much to keep: `age` in seconds since a segment's end, `size` in bytes; None for no limit."""
+    """The most to keep: `age` in seconds since a segment's end, `size` in bytes; None for no limit."""
 
     age: float | None = None
     size: int | None = None

@@ -32,15 +32,17 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return store
 
 
-def test_list_tells_people_and_programs(library: Store) -> None:
+def test_list_prints_for_people_and_for_programs(library: Store) -> None:
     rows = run("list", store=library.directory).stdout.splitlines()
     assert [row.split()[:2] for row in rows[1:]] == [["site/gate", "cam"], ["yard", "a"], ["yard", "b"]]
     spans = run(
         "list", "site", "--from", "2026-03-04T05:06:00Z", "--to", "2026-03-04T05:08:00Z", store=library.directory
     )
     assert [("gap" in row) for row in spans.stdout.splitlines()[1:]] == [True, False, True, False, True]
-    told = json.loads(run("list", "site", "--json", "--from", "2026-03-04T05:06:00Z", store=library.directory).stdout)
-    (listing,) = told["recordings"]
+    printed = json.loads(
+        run("list", "site", "--json", "--from", "2026-03-04T05:06:00Z", store=library.directory).stdout
+    )
+    (listing,) = printed["recordings"]
     assert [Path(segment["path"]).is_file() for segment in listing["segments"]] == [True, True]
     assert listing["segments"][0]["start"] == "2026-03-04T05:06:07.891Z"
     nothing = run("list", "nowhere", store=library.directory)
@@ -74,7 +76,7 @@ def test_export_says_why_not(library: Store, tmp_path: Path, arguments: tuple[st
     assert not (tmp_path / "clip.mp4").exists()
 
 
-def test_repair_cuts_what_is_torn(tmp_path: Path) -> None:
+def test_repair_cuts_torn_files(tmp_path: Path) -> None:
     store = Store(tmp_path)
     torn, broken = record(store), record(store, peer="broken")
     os.truncate(torn.path, torn.path.stat().st_size - 100)
@@ -88,7 +90,7 @@ def test_repair_cuts_what_is_torn(tmp_path: Path) -> None:
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_a_directory_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+def test_a_missing_directory_is_a_failure(tmp_path: Path) -> None:
     done = run("list", store=tmp_path / "nowhere")
     assert done.returncode == 1
     assert "no directory" in done.stderr

@@ -87,14 +87,14 @@ async def client() -> AsyncIterator[ClientSession]:
         yield session
 
 
-async def told(client: ClientSession, url: str, **query: str) -> tuple[int, Any]:
+async def get_json(client: ClientSession, url: str, **query: str) -> tuple[int, Any]:
     async with client.get(url, params=query) as response:
         return response.status, await response.json()
 
 
-async def test_lists_say_what_there_is_and_what_is_not(start: Start, client: ClientSession, library: Store) -> None:
+async def test_lists_have_the_segments_and_the_gaps(start: Start, client: ClientSession, library: Store) -> None:
     url = await start(library)
-    status, body = await told(client, url + "api/recordings")
+    status, body = await get_json(client, url + "api/recordings")
     assert status == 200
     sizes = {segment.path.name: segment.path.stat().st_size for segment in library.walk() if segment.peer == "cam"}
     assert body["recordings"][1] == {
@@ -107,10 +107,10 @@ async def test_lists_say_what_there_is_and_what_is_not(start: Start, client: Cli
         "recording": False,
     }
     assert body["recordings"][0]["peer"] == "web"
-    status, body = await told(client, url + "api/recordings", room="site/gate")
+    status, body = await get_json(client, url + "api/recordings", room="site/gate")
     assert [entry["peer"] for entry in body["recordings"]] == ["cam"]
     wanted = {"room": "site/gate", "peer": "cam", "start": at(2), "end": at(30)}
-    status, body = await told(client, url + "api/recordings", **wanted)
+    status, body = await get_json(client, url + "api/recordings", **wanted)
     assert status == 200
     assert {name: body[name] for name in wanted} == wanted
     assert body["segments"][0] == {
@@ -124,7 +124,7 @@ async def test_lists_say_what_there_is_and_what_is_not(start: Start, client: Cli
     }
     assert [segment["start"] for segment in body["segments"]] == [at(0), at(4), at(20)]
     assert body["gaps"] == [{"start": at(8.0135), "end": at(20)}, {"start": at(24.0135), "end": at(30)}]
-    status, body = await told(client, url + "api/recordings", room="site", peer="web")
+    status, body = await get_json(client, url + "api/recordings", room="site", peer="web")
     assert [segment["type"] for segment in body["segments"]] == ["video/webm"]
     assert body["gaps"] == []
 
@@ -149,11 +149,11 @@ async def test_lists_say_what_there_is_and_what_is_not(start: Start, client: Cli
         ("/export", {"room": "site/gate", "peer": "cam", "start": at(9), "end": at(10)}, 404, "not_found"),
     ],
 )
-async def test_what_cannot_be_is_said_in_json(
+async def test_refusals_are_json_with_a_code(
     start: Start, client: ClientSession, library: Store, path: str, query: dict[str, str], status: int, code: str
 ) -> None:
     url = await start(library)
-    found, body = await told(client, f"{url}api/recordings{path}", **query)
+    found, body = await get_json(client, f"{url}api/recordings{path}", **query)
     assert (found, body["error"]["code"]) == (status, code)
     assert body["error"]["message"]
 
@@ -189,7 +189,7 @@ def written(tmp_path: Path) -> tuple[Segment, Callable[[int], None], Store]:
     return segment, write, store
 
 
-async def test_what_is_being_written_comes_up_to_its_whole_parts(
+async def test_a_growing_file_is_sent_up_to_its_last_whole_part(
     start: Start, client: ClientSession, written: tuple[Segment, Callable[[int], None], Store]
 ) -> None:
     segment, write, store = written
@@ -214,13 +214,13 @@ async def test_what_is_being_written_comes_up_to_its_whole_parts(
         assert response.status == 416
     async with client.head(address) as response:
         assert response.content_length == len(whole)
-    _, body = await told(client, url + "api/recordings", room="yard", peer="cam")
+    _, body = await get_json(client, url + "api/recordings", room="yard", peer="cam")
     assert [entry["writing"] for entry in body["segments"]] == [True]
-    _, body = await told(client, url + "api/recordings")
+    _, body = await get_json(client, url + "api/recordings")
     assert [entry["recording"] for entry in body["recordings"]] == [True]
 
 
-async def test_a_playlist_of_what_is_being_written_grows(
+async def test_the_playlist_of_a_growing_file_grows(
     start: Start, client: ClientSession, written: tuple[Segment, Callable[[int], None], Store]
 ) -> None:
     _, write, store = written
@@ -319,7 +319,7 @@ async def test_protection_is_set_and_lifted(start: Start, client: ClientSession,
         "x" * 5000,
     ],
 )
-async def test_nothing_but_recordings_is_reached(start: Start, tmp_path: Path, name: str) -> None:
+async def test_only_recordings_can_be_reached(start: Start, tmp_path: Path, name: str) -> None:
     store = Store(tmp_path / "store")
     segment = record(store)
     (tmp_path / "secret.mp4").write_bytes(b"secret")
@@ -342,7 +342,7 @@ async def test_nothing_but_recordings_is_reached(start: Start, tmp_path: Path, n
     assert not segment.protected
 
 
-async def test_who_comes_when_clips_enough_are_made_is_told_to_come_back(
+async def test_a_third_clip_at_once_is_refused_and_may_come_back(
     start: Start, client: ClientSession, library: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     go_on = asyncio.Event()
@@ -369,12 +369,12 @@ async def test_who_comes_when_clips_enough_are_made_is_told_to_come_back(
         assert response.status == 503
         assert response.headers["Retry-After"]
         assert (await response.json())["error"]["code"] == "busy"
-    assert (await told(client, url + "api/recordings"))[0] == 200
+    assert (await get_json(client, url + "api/recordings"))[0] == 200
     go_on.set()
     assert await asyncio.gather(*running) == [200, 200]
 
 
-async def test_so_much_looking_at_once_and_no_more() -> None:
+async def test_the_executor_refuses_more_calls_than_may_wait() -> None:
     executor, go_on = BoundedExecutor("test", threads=1, waiting=1), threading.Event()
     running = [asyncio.ensure_future(executor.run(go_on.wait, PATIENCE_S)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -415,12 +415,14 @@ async def test_a_client_who_leaves_ends_the_making_of_its_clip(
         assert response.status == 200
 
 
-async def test_what_no_clip_can_be_made_of_is_a_conflict(start: Start, client: ClientSession, tmp_path: Path) -> None:
+async def test_a_clip_that_one_file_cannot_hold_is_a_conflict(
+    start: Start, client: ClientSession, tmp_path: Path
+) -> None:
     store = Store(tmp_path)
     record(store)
     record(store, start_us=START_US + 10 * SECOND, codec="VP8")
     query = {"room": "yard", "peer": "cam", "start": at(0), "end": at(20)}
-    status, body = await told(client, await start(store) + "api/recordings/export", **query)
+    status, body = await get_json(client, await start(store) + "api/recordings/export", **query)
     assert (status, body["error"]["code"]) == (409, "conflict")
     assert "vp8 with 05-06-17.891Z.webm" in body["error"]["message"]
     assert list((tmp_path / SCRATCH).iterdir()) == []

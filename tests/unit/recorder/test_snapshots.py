@@ -61,7 +61,7 @@ async def test_a_key_frame_of_any_codec_becomes_a_picture(way: Way) -> None:
     assert camera.asked == 0
 
 
-async def test_however_many_ask_a_picture_is_taken_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_picture_is_taken_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "_REUSE_S", 0.2)
     camera = Filmed(VP8)
     camera.send(0)
@@ -97,7 +97,7 @@ async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pyt
     assert (await task).full != young.full
 
 
-async def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_only_eight_cameras_are_served_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "_WAIT_S", 0.2)
     snaps = taking(*(Camera() for _ in range(9)))
     tasks = [asyncio.create_task(snaps.take(str(number))) for number in range(8)]
@@ -110,16 +110,16 @@ async def test_so_many_at_once_and_no_more(monkeypatch: pytest.MonkeyPatch) -> N
         await snaps.take("9")
 
 
-async def test_a_button_that_is_held_down_is_pressed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeated_requests_take_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     camera = Filmed(VP8)
     camera.send(0)
     snaps = taking(camera)
-    told: list[tuple[str, bytes]] = []
+    sent: list[tuple[str, bytes]] = []
     for _ in range(5):
-        snaps.request("0", lambda room, jpeg: told.append((room, jpeg)))
-    snaps.request("7", lambda room, jpeg: told.append((room, jpeg)))
-    await until(lambda: told)
-    assert [room for room, _ in told] == ["0"]
+        snaps.request("0", lambda room, jpeg: sent.append((room, jpeg)))
+    snaps.request("7", lambda room, jpeg: sent.append((room, jpeg)))
+    await until(lambda: sent)
+    assert [room for room, _ in sent] == ["0"]
     await snaps.close()
 
 

@@ -22,13 +22,13 @@ SECOND = 1_000_000
 
 
 def _export(store: Store, since: float, until: float, target: Path) -> Clip:
-    """Of seconds after START_US."""
+    """Exports a span, in seconds after START_US."""
     edges = {"since_us": START_US + round(since * SECOND), "until_us": START_US + round(until * SECOND)}
     return export(Index(store), "yard", "cam", target=target, **edges)
 
 
 def _frames(path: Path) -> list[bytes]:
-    """What each picture looks like."""
+    """Returns the luminance of each picture."""
     with av.open(str(path)) as container:
         return [bytes(frame.reformat(format="gray").planes[0]) for frame in container.decode(video=0)]
 
@@ -127,7 +127,7 @@ def test_a_recording_that_runs_can_be_exported(tmp_path: Path) -> None:
     writer.close()
 
 
-def test_what_no_clip_can_be_made_of_is_told(tmp_path: Path) -> None:
+def test_an_impossible_clip_is_reported(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     with pytest.raises(ExportError, match="nothing"):
         _export(store, 0, 10, tmp_path / "clip")
@@ -139,7 +139,7 @@ def test_what_no_clip_can_be_made_of_is_told(tmp_path: Path) -> None:
     assert _export(store, 10, 20, tmp_path / "clip").path.suffix == ".webm"
 
 
-def test_a_target_that_refuses_is_told(tmp_path: Path) -> None:
+def test_a_target_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     record(store)
     with pytest.raises(MuxError):
@@ -165,11 +165,11 @@ def test_a_clip_names_its_time(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     segment: Segment = record(store)
     clip = _export(store, 0, 10, tmp_path / "clip")
-    told = subprocess.run(
+    tags = subprocess.run(
         ["ffprobe", "-v", "error", "-show_entries", "format_tags", "-of", "csv", clip.path],
         capture_output=True,
         text=True,
         check=True,
     )
-    assert "2026-03-04T05:06:07.891000Z" in told.stdout
-    assert f"{segment.room}/{segment.peer}" in told.stdout
+    assert "2026-03-04T05:06:07.891000Z" in tags.stdout
+    assert f"{segment.room}/{segment.peer}" in tags.stdout

@@ -1,4 +1,4 @@
-"""What playback says of a time against a model of what was recorded."""
+"""The answers of playback, compared with a model of the recordings."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from sfu.units import parse_rfc3339
 from tests.helpers.recorded import START_US, record
 
 SECOND = 1_000_000
-LASTS = 4_000_000
-"""Of the picture; the sound of a segment goes on for some milliseconds more."""
+DURATION_US = 4_000_000
+"""The duration of the video of a segment, in microseconds; its sound lasts some milliseconds longer."""
 RATE = 25
 
 
 class Fetched(NamedTuple):
-    """A media segment of a playlist: its file, the bytes asked for, and what the playlist says of its time."""
+    """A media segment of a playlist: its file, its bytes, and its start and duration as the playlist has them."""
 
     name: str
     header: bytes
@@ -42,7 +42,7 @@ class Fetched(NamedTuple):
 
 
 def fetched(playlist: str, store: Store) -> Iterator[Fetched]:
-    """What a player would fetch, by RFC 8216 section 4.3 alone."""
+    """Yields the pieces that a player fetches, by the rules of RFC 8216 section 4.3."""
     header, at_us, lasts_us, extent, discontinuity = b"", 0, 0, (0, 0), True
     for line in playlist.splitlines():
         tag, _, value = line.partition(":")
@@ -123,7 +123,7 @@ def _check_listing(
         frame
         for frame in range(first, last)
         for entry in listing.entries
-        if entry.span.start_us <= START_US + frame * SECOND // RATE < entry.span.start_us + LASTS
+        if entry.span.start_us <= START_US + frame * SECOND // RATE < entry.span.start_us + DURATION_US
     }
     assert covered == model & set(range(first, last))
     for entry in listing.entries:
@@ -139,7 +139,7 @@ def _check_listing(
     }
     assert not missing & model
     left = set(range(first, last)) - model - missing
-    # What is in neither: stretches of less than a second, and what sound adds at a segment's end.
+    # Neither lists stretches of less than a second, or the longer sound at a segment's end.
     assert all(not set(range(frame, frame + RATE + 1)) <= left for frame in left)
 
 
@@ -187,7 +187,7 @@ def _check_clip(playback: Playback, model: set[int], first: int, last: int, sinc
 
 
 def test_a_playlist_that_grows_only_adds(tmp_path: Path) -> None:
-    """What it said once stays, whatever parts come: each state of a file is a beginning of the next."""
+    """Each state of the playlist is the beginning of the next, whatever parts the file gets."""
     segment = record(Store(tmp_path))
     data = segment.path.read_bytes()
     ends = [part.offset + part.size for part in layout_of(segment.path).parts]
@@ -233,7 +233,7 @@ def test_key_frames_are_where_playlists_are_cut(tmp_path: Path) -> None:
     assert re.findall(r"EXTINF:(\d+)", text) == ["3", "3", "10", "10", "4"]
     assert "INDEPENDENT" not in text
     assert "TARGETDURATION:10\n" in text
-    # Who begins within what no key frame begins gets what comes before, too.
+    # A span that starts in a chunk without a key frame gets the chunks before it, too.
     text = playlist(
         [HlsFile("a", START_US, FileLayout.of(100, parts, 400))], START_US + 28 * SECOND, 1 << 62, growing=False
     )

@@ -140,7 +140,7 @@ def test_a_file_that_grows_byte_by_byte_is_known_as_well_as_one_read_at_once(seg
         assert found.of(segment.path) == layout_of(segment.path), size
 
 
-def test_only_what_came_is_read(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_added_bytes_are_read(segment: Segment, monkeypatch: pytest.MonkeyPatch) -> None:
     data = segment.path.read_bytes()
     third = layout_of(segment.path).parts[2]
     os.truncate(segment.path, third.offset)
@@ -170,7 +170,7 @@ def test_another_file_in_its_place_is_read_anew(segment: Segment, tmp_path: Path
     assert found.of(segment.path) == LOST
 
 
-def test_few_are_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_layout_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(indexes, "_MAX_LAYOUTS", 2)
     store = Store(tmp_path)
     paths = [record(store, peer=peer).path for peer in "abc"]

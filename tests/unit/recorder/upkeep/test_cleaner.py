@@ -147,7 +147,7 @@ def _recorded(store: Store, count: int) -> list[Segment]:
     return made
 
 
-def test_files_go_and_their_deletion_is_told(tmp_path: Path) -> None:
+def test_clean_deletes_old_files_and_reports_each(tmp_path: Path) -> None:
     store = Store(tmp_path)
     segments = _recorded(store, 4)
     size = segments[0].path.stat().st_size
@@ -189,7 +189,7 @@ def test_a_full_disk_frees_the_oldest_or_pauses(policy: OnFull, tmp_path: Path) 
     assert cleaner.has_room(left + size + 1) == (policy is OnFull.FREE)
 
 
-def test_a_refused_deletion_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_deletion_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store(tmp_path)
     segments = _recorded(store, 2)
     real = Path.unlink

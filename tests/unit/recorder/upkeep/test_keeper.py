@@ -15,8 +15,10 @@ from tests.helpers.recorded import START_US, complaints, record
 
 
 @contextmanager
-def keeping(store: Store, cleaner: Cleaner, told: list[Deletion], *, progressive: bool = False) -> Iterator[Keeper]:
-    keeper = Keeper(store, cleaner, progressive=progressive, on_deletion=told.append, clean_interval_s=0.01)
+def keeping(
+    store: Store, cleaner: Cleaner, deletions: list[Deletion], *, progressive: bool = False
+) -> Iterator[Keeper]:
+    keeper = Keeper(store, cleaner, progressive=progressive, on_deletion=deletions.append, clean_interval_s=0.01)
     keeper.start()
     try:
         yield keeper
@@ -36,13 +38,13 @@ def test_it_begins_with_the_repair_and_goes_on_with_the_clean_up(tmp_path: Path)
     old, torn = record(store), record(store, start_us=time.time_ns() // 1000 - 60_000_000)
     with torn.path.open("ab") as file:
         file.write(b"\0\0\1\0moof" + bytes(20))
-    told: list[Deletion] = []
+    deletions: list[Deletion] = []
     cleaner = Cleaner(store, Policy(StorageLimits(age=86_400)))
     deadline = time.monotonic() + 10
-    with keeping(store, cleaner, told) as keeper:
-        wait(deadline, lambda: told)
+    with keeping(store, cleaner, deletions) as keeper:
+        wait(deadline, lambda: deletions)
         wait(deadline, lambda: complaints(torn.path) == "")
-        assert [one.segment.path for one in told] == [old.path]
+        assert [one.segment.path for one in deletions] == [old.path]
         assert keeper.deleted["age"] == 1
     assert not old.path.exists()
 
@@ -51,11 +53,11 @@ def test_a_full_disk_takes_the_oldest(tmp_path: Path) -> None:
     store = Store(tmp_path)
     first, second = record(store), record(store, start_us=START_US + 60_000_000)
     free = [first.path.stat().st_size]
-    told: list[Deletion] = []
-    with keeping(store, Cleaner(store, Policy(), free_bytes=lambda _: 10_000_000 - free[0]), told) as keeper:
+    deletions: list[Deletion] = []
+    with keeping(store, Cleaner(store, Policy(), free_bytes=lambda _: 10_000_000 - free[0]), deletions) as keeper:
         keeper.make_room()
-        wait(time.monotonic() + 10, lambda: told)
-    assert [one.segment.path for one in told] == [first.path]
+        wait(time.monotonic() + 10, lambda: deletions)
+    assert [one.segment.path for one in deletions] == [first.path]
     assert second.path.exists()
 
 

@@ -52,7 +52,7 @@ def test_the_second_time_nothing_is_done(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("left", [0, 1, 700, 5000])
 @pytest.mark.parametrize("codec", ["H264", "VP8"])
-def test_what_cannot_be_saved_is_moved_aside(codec: str, left: int, tmp_path: Path) -> None:
+def test_unplayable_files_are_moved_aside(codec: str, left: int, tmp_path: Path) -> None:
     store = Store(tmp_path)
     segment = record(store, codec=codec)
     _cut(segment, left)
