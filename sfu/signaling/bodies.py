@@ -1,6 +1,6 @@
-"""What a signalling message says: one class for each `type`, with its JSON shape, its bounds and the error codes.
+"""Bodies of signalling messages: one class for each `type`, with its JSON shape and bounds, and the error codes.
 
-Pure: knows neither the envelope around it, nor SDP, nor who is allowed what.
+Owns the `data` field of a message. Pure: never knows the envelope around it, SDP, or the rights of a peer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar, Self
 
 from sfu.signaling.topics import valid_peer, valid_room
 
-MAX_PAYLOAD = 64 * 1024
+MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_NAME = 64
 _MAX_WORDS = 1024
 _MAX_SLOTS = 64
@@ -21,7 +21,7 @@ _MAX_RETRY_S = 86_400
 
 
 class ErrorCode(StrEnum):
-    """Every code that an `error` message can carry."""
+    """The codes of an `error` message."""
 
     BAD_REQUEST = "bad_request"
     TOO_LARGE = "too_large"
@@ -40,10 +40,10 @@ _ERROR_CODES = frozenset(ErrorCode)
 
 
 class SignalError(Exception):
-    """A fault in what a remote sent or asked, with its code on the wire.
+    """A fault in a message or request of a remote, with its code on the wire.
 
-    `session` is the session of the faulty message as far as it could be read; `answerable` says whether its sender
-    should be told: never about an error, an answer or a candidate, or two sides could keep each other busy.
+    `session`: the session of the faulty message, if it could be read. `answerable`: True if an `error` message should
+    answer it; errors, answers and candidates get none, or two sides could keep each other busy.
     """
 
     def __init__(
@@ -69,31 +69,31 @@ class _Description:
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From the message's `data`; SignalError when it is not a text."""
-        return cls(read_text(data, "data", MAX_PAYLOAD))
+        """Reads the message's `data`. Raises SignalError if it is not a text."""
+        return cls(read_text(data, "data", MAX_PAYLOAD_BYTES))
 
     def write(self) -> object:
-        """The message's `data`."""
+        """Returns the message's `data`."""
         return self.sdp
 
 
 @dataclass(frozen=True, slots=True)
 class Offer(_Description):
-    """An SDP offer (RFC 8866), unparsed."""
+    """An SDP offer (RFC 8866), not parsed."""
 
     type: ClassVar[str] = "offer"
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(_Description):
-    """An SDP answer, unparsed, complete with all candidates."""
+    """An SDP answer with all its candidates, not parsed."""
 
     type: ClassVar[str] = "answer"
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One trickled ICE candidate (RFC 8840); `candidate` None means that no more will come."""
+    """One trickled ICE candidate (RFC 8840); `candidate` None: the last one has been sent."""
 
     type: ClassVar[str] = "candidate"
     candidate: str | None
@@ -102,7 +102,7 @@ class Candidate:
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From the message's `data`, null or an object; an empty candidate is the W3C's other end-of-candidates."""
+        """Reads the message's `data`: null or an object. In W3C's words an empty candidate also ends the candidates."""
         if data is None:
             return cls(None)
         fields = read_object(data, "data")
@@ -113,7 +113,7 @@ class Candidate:
         return cls(candidate or None, read_optional(fields, "sdpMid", MAX_NAME), index)
 
     def write(self) -> object:
-        """The message's `data`."""
+        """Returns the message's `data`."""
         if self == Candidate(None):
             return None
         return {"candidate": self.candidate or "", "sdpMid": self.mid, "sdpMLineIndex": self.index}
@@ -121,25 +121,25 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Bye:
-    """The sender ends the session."""
+    """The end of a session, sent by either side."""
 
     type: ClassVar[str] = "bye"
     reason: str = ""
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From the message's `data`; whoever says bye has gone, however badly put."""
+        """Reads the message's `data`. Never raises: the sender has gone, even if its reason cannot be read."""
         reason = data.get("reason") if isinstance(data, dict) else None
         return cls(reason[:_MAX_WORDS] if isinstance(reason, str) and _encodable(reason) else "")
 
     def write(self) -> object:
-        """The message's `data`."""
+        """Returns the message's `data`."""
         return {"reason": self.reason}
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorNotice:
-    """What went wrong with something the receiver asked; `retry_after` in seconds."""
+    """The reason why a request of the receiver failed; `retry_after` in seconds."""
 
     type: ClassVar[str] = "error"
     code: ErrorCode
@@ -148,7 +148,7 @@ class ErrorNotice:
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From the message's `data`; a code of a newer server reads as `internal`."""
+        """Reads the message's `data`. An unknown code, of a newer server, reads as `internal`."""
         fields = read_object(data, "data")
         code = read_text(fields.get("code"), "code", MAX_NAME)
         retry_after = fields.get("retry_after")
@@ -161,14 +161,14 @@ class ErrorNotice:
         )
 
     def write(self) -> object:
-        """The message's `data`."""
+        """Returns the message's `data`."""
         data: dict[str, object] = {"code": self.code, "message": self.message}
         return data if self.retry_after is None else data | {"retry_after": self.retry_after}
 
 
 @dataclass(frozen=True, slots=True)
 class SourceStatus:
-    """The track that a slot shows: whose, in which room, and its codec's name."""
+    """The track in a slot: its room, peer and id, and the name of its codec."""
 
     room: str
     peer: str
@@ -177,18 +177,18 @@ class SourceStatus:
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From a slot's `source`; SignalError when a field is missing."""
+        """Reads a slot's `source`. Raises SignalError if a field is missing."""
         fields = read_object(data, "source")
         return cls(*(read_text(fields.get(name), name, _MAX_WORDS) for name in cls.__slots__))
 
     def write(self) -> object:
-        """The slot's `source`."""
+        """Returns the slot's `source`."""
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 @dataclass(frozen=True, slots=True)
 class SlotStatus:
-    """One slot of a viewer: what it shows, or why nothing."""
+    """One slot of a viewer: the track in it, or the reason why there is none."""
 
     mid: str
     kind: str
@@ -197,7 +197,7 @@ class SlotStatus:
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From one item of `slots`."""
+        """Reads one item of `slots`."""
         fields = read_object(data, "slot")
         source = fields.get("source")
         return cls(
@@ -208,7 +208,7 @@ class SlotStatus:
         )
 
     def write(self) -> object:
-        """One item of `slots`."""
+        """Returns one item of `slots`."""
         source = None if self.source is None else self.source.write()
         data: dict[str, object] = {"mid": self.mid, "kind": self.kind, "source": source}
         return data if self.reason is None else data | {"reason": self.reason}
@@ -216,27 +216,27 @@ class SlotStatus:
 
 @dataclass(frozen=True, slots=True)
 class Tracks:
-    """Server to a v2 peer, on each change: what each of its slots shows."""
+    """The contents of a v2 peer's slots, sent by the server on each change."""
 
     type: ClassVar[str] = "tracks"
     slots: tuple[SlotStatus, ...]
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From the message's `data`."""
+        """Reads the message's `data`."""
         slots = read_object(data, "data").get("slots")
         if not isinstance(slots, list) or len(slots) > _MAX_SLOTS:
             raise bad_request(f"slots must be a list of at most {_MAX_SLOTS}")
         return cls(tuple(SlotStatus.read(slot) for slot in slots))
 
     def write(self) -> object:
-        """The message's `data`."""
+        """Returns the message's `data`."""
         return {"slots": [slot.write() for slot in self.slots]}
 
 
 @dataclass(frozen=True, slots=True)
 class Select:
-    """Peer to server: put this producer in that slot; `peer` None empties it."""
+    """A peer's wish to have a producer in a slot; `peer` None empties the slot."""
 
     type: ClassVar[str] = "select"
     mid: str
@@ -247,7 +247,7 @@ class Select:
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From the message's `data`; `peer` must be said, if only as null: emptying a slot by a slip is no service."""
+        """Reads the message's `data`. `peer` is required, null included, so that no slot is emptied by mistake."""
         fields = read_object(data, "data")
         if "peer" not in fields:
             raise bad_request("peer is missing")
@@ -266,22 +266,22 @@ class Select:
         )
 
     def write(self) -> object:
-        """The message's `data`."""
+        """Returns the message's `data`."""
         optional = {"room": self.room, "track": self.track, "layer": self.layer}
         return {"mid": self.mid, "peer": self.peer} | {name: value for name, value in optional.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Peer to server: how large some of its windows are, in pixels of its screen; 0 for one out of sight."""
+    """The sizes of some of a peer's windows, in pixels of its screen; 0 for a window out of sight."""
 
     type: ClassVar[str] = "sizes"
     windows: Mapping[str, tuple[int, int]]
-    """Width and height by mid."""
+    """Width and height, by mid."""
 
     @classmethod
     def read(cls, data: object) -> Self:
-        """From the message's `data`."""
+        """Reads the message's `data`."""
         slots = read_object(data, "data").get("slots")
         if not isinstance(slots, list) or len(slots) > _MAX_SLOTS:
             raise bad_request(f"slots must be a list of at most {_MAX_SLOTS}")
@@ -294,7 +294,7 @@ class Sizes:
         )
 
     def write(self) -> object:
-        """The message's `data`."""
+        """Returns the message's `data`."""
         return {"slots": [{"mid": mid, "width": size[0], "height": size[1]} for mid, size in self.windows.items()]}
 
 
@@ -302,7 +302,7 @@ Body = Offer | Answer | Candidate | Bye | ErrorNotice | Tracks | Select | Sizes
 
 
 def read_object(value: object, name: str) -> dict[str, object]:
-    """SignalError unless `value`, called `name` in its words, is a JSON object."""
+    """Returns `value`. Raises SignalError, which calls it `name`, unless it is a JSON object."""
     if not isinstance(value, dict):
         raise bad_request(f"{name} must be an object")
     return value
@@ -315,20 +315,20 @@ def _pixels(value: object) -> int:
 
 
 def read_text(value: object, name: str, limit: int) -> str:
-    """SignalError unless `value` is a text of 1 to `limit` characters that can be written as UTF-8."""
+    """Returns `value`. Raises SignalError unless it is a text of 1 to `limit` characters that UTF-8 can encode."""
     if not isinstance(value, str) or not 0 < len(value) <= limit or not _encodable(value):
         raise bad_request(f"{name} must be a text of 1 to {limit} characters")
     return value
 
 
 def read_optional(fields: Mapping[str, object], name: str, limit: int) -> str | None:
-    """The text under `name`; None when it is absent, null or empty."""
+    """Returns the text under `name`; None if it is absent, null or empty."""
     value = fields.get(name)
     return None if value in (None, "") else read_text(value, name, limit)
 
 
 def _encodable(text: str) -> bool:
-    """False for lone surrogates: JSON can spell them, nothing behind us can write them."""
+    """Returns False for lone surrogates, which JSON can contain and UTF-8 cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -337,5 +337,5 @@ def _encodable(text: str) -> bool:
 
 
 def bad_request(message: str) -> SignalError:
-    """To be raised: the remote's message is malformed, in these words."""
+    """Returns the error of a malformed message, to be raised."""
     return SignalError(ErrorCode.BAD_REQUEST, message)

@@ -1,4 +1,7 @@
-"""Where the broker is: its URL and the TLS files to reach it with. Opens no connection."""
+"""The broker's address: its URL, and the TLS files for the connection.
+
+Owns their syntax and how they are shown, always without the password. Never opens a connection.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 @dataclass(frozen=True, slots=True)
 class BrokerUrl:
-    """Where the broker is and who we are there. Its text masks the password."""
+    """A broker's URL with our login. Its text hides the password."""
 
     scheme: str
     host: str
@@ -23,18 +26,20 @@ class BrokerUrl:
 
     @classmethod
     def parse(cls, text: str) -> BrokerUrl:
-        """From `mqtt|mqtts|ws|wss://[user[:password]@]host[:port][/path]`; ValueError (which never shows the text)."""
+        """Reads `mqtt|mqtts|ws|wss://[user[:password]@]host[:port][/path]`. Raises ValueError without the text."""
         try:
             parts = urlsplit(text)
             host, port = parts.hostname or "", parts.port
             host.encode("idna")
         except ValueError:
-            raise ValueError("the broker's URL has an impossible host or port") from None
+            raise ValueError("the broker's URL has an invalid host or port") from None
         if parts.scheme not in _DEFAULT_PORTS:
             raise ValueError("the broker's URL must begin with mqtt://, mqtts://, ws:// or wss://")
         websocket = parts.scheme.startswith("ws")
         if not host or parts.query or parts.fragment or (parts.path.strip("/") and not websocket):
-            raise ValueError("the broker's URL is scheme://user:password@host:port, with a path for ws and wss alone")
+            raise ValueError(
+                "the broker's URL looks like scheme://user:password@host:port; only ws and wss take a path"
+            )
         return cls(
             scheme=parts.scheme,
             host=host,
@@ -46,12 +51,12 @@ class BrokerUrl:
 
     @property
     def tls(self) -> bool:
-        """Whether the connection is encrypted."""
+        """True if the connection is encrypted."""
         return self.scheme in ("mqtts", "wss")
 
     @property
     def websocket(self) -> bool:
-        """Whether MQTT travels inside a WebSocket."""
+        """True if MQTT goes through a WebSocket."""
         return self.scheme in ("ws", "wss")
 
     def for_browsers(self) -> str | None:
@@ -69,14 +74,14 @@ class BrokerUrl:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """PEM files: the CA to trust instead of the system's, and our certificate where the broker asks for one."""
+    """PEM files: the CA certificates to trust instead of the system's, and our certificate if the broker wants one."""
 
     ca: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """OSError (ssl.SSLError is one) when a file cannot be used."""
+        """Makes a TLS context. Raises OSError (ssl.SSLError is one) if a file cannot be used."""
         context = ssl.create_default_context(cafile=self.ca)
         if self.certificate is not None:
             context.load_cert_chain(self.certificate, self.key)

@@ -1,6 +1,6 @@
-"""Signalling messages: bytes to envelopes and back (CONTRACT, "Signalling messages").
+"""Signalling messages: bytes to envelopes and back.
 
-Owns the JSON around what is said in `bodies`. Pure: knows neither SDP nor who is allowed what.
+Owns the JSON around the `bodies`. Pure: never knows SDP or the rights of a peer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from sfu.signaling.bodies import (
     MAX_NAME,
-    MAX_PAYLOAD,
+    MAX_PAYLOAD_BYTES,
     Answer,
     Body,
     Bye,
@@ -38,13 +38,13 @@ _MAX_TOKEN = 4096
 _BODIES: Mapping[str, type[Body]] = {
     body.type: body for body in (Offer, Answer, Candidate, Bye, ErrorNotice, Tracks, Select, Sizes)
 }
-# What asks for something; the rest tells, and gets no error back.
+# These ask for something; the others get no error back.
 _ANSWERABLE = frozenset((Offer.type, Select.type))
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """One message: who speaks, in which session (None: a legacy peer), and what is said."""
+    """One message: its sender, its session (None: a legacy peer) and its body."""
 
     clientid: str
     body: Body
@@ -54,13 +54,13 @@ class Envelope:
 
 
 def parse(payload: bytes) -> Envelope | None:
-    """A message from its bytes: JSON in UTF-8, else Latin-1.
+    """Reads a message from bytes: JSON in UTF-8, else in Latin-1.
 
-    None: to be ignored, since it is not signalling or of a type from the future. SignalError `too_large` over 64 KiB,
-    `bad_request` for everything that is not a well-formed message; nothing else is ever raised.
+    Returns None if the message is to be ignored: it is not signalling, or of a type that a newer version has. Raises
+    SignalError, `too_large` over 64 KiB, else `bad_request`, and nothing else.
     """
-    if len(payload) > MAX_PAYLOAD:
-        raise SignalError(ErrorCode.TOO_LARGE, f"a message has at most {MAX_PAYLOAD} bytes")
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise SignalError(ErrorCode.TOO_LARGE, f"a message has at most {MAX_PAYLOAD_BYTES} bytes")
     message = read_object(_json(payload), "the message")
     kind = message.get("type")
     if message.get("command") != "signal" or not isinstance(kind, str) or kind not in _BODIES:
@@ -75,9 +75,9 @@ def parse(payload: bytes) -> Envelope | None:
 
 
 def dump(envelope: Envelope) -> bytes:
-    """The bytes of a message, ASCII only: the original app reads one byte per character.
+    """Returns the bytes of a message, in ASCII: the original app reads one byte per character.
 
-    SignalError `too_large` when it would not fit into 64 KiB.
+    Raises SignalError `too_large` over 64 KiB.
     """
     message: dict[str, object] = {
         "command": "signal",
@@ -92,8 +92,10 @@ def dump(envelope: Envelope) -> bytes:
     if envelope.opts:
         message["opts"] = dict(envelope.opts)
     payload = json.dumps(message, separators=(",", ":"), allow_nan=False).encode("ascii")
-    if len(payload) > MAX_PAYLOAD:
-        raise SignalError(ErrorCode.TOO_LARGE, f"the {envelope.body.type} has {len(payload)} of {MAX_PAYLOAD} bytes")
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise SignalError(
+            ErrorCode.TOO_LARGE, f"the {envelope.body.type} has {len(payload)} of {MAX_PAYLOAD_BYTES} bytes"
+        )
     return payload
 
 
@@ -125,7 +127,7 @@ def _json(payload: bytes) -> object:
 
 
 def _finite(text: str) -> float:
-    """JSON has no NaN and no infinity, though Python's parser takes both, and `1e999` as well."""
+    """Returns the number. Raises ValueError for NaN, infinity and `1e999`: JSON lacks them."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)

@@ -1,7 +1,8 @@
-"""What TCP would otherwise wait for between us and the broker: 40 ms here and there, most of what a join takes.
+"""TCP options against delays of 40 ms on the way to the broker, most of the time that a join would take.
 
 Nagle's algorithm holds a small segment back until the one before is acknowledged, and the other side delays that
-acknowledgement (RFC 9293 sections 3.7.4 and 3.8.6.3). We can switch off ours, and not delay the broker's.
+acknowledgement (RFC 9293 sections 3.7.4 and 3.8.6.3). Owns both remedies: no Nagle on our side, and acknowledgements
+without delay for the broker's.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ import socket
 from typing import Any, Final
 
 OPTIONS: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
-"""For the socket of a connection, as (level, option, value)."""
+"""Socket options for a connection, as (level, option, value)."""
 _QUICKACK: Final = getattr(socket, "TCP_QUICKACK", None)
 
 
 def acknowledge(sock: Any) -> None:
-    """Acknowledges what has come, now: Mosquitto as it is shipped sends nothing more before.
+    """Acknowledges the received data now: Mosquitto in its default configuration sends nothing more before that.
 
-    `sock`: a TCP socket, plain or TLS, or what a transport shows of it; of others, and elsewhere than on Linux, nothing
-    is asked.
+    `sock`: a TCP socket, plain or TLS, or a transport's view of one. Does nothing with any other object, and on systems
+    other than Linux.
     """
     setsockopt = getattr(sock, "setsockopt", None)
     if _QUICKACK is not None and setsockopt is not None:

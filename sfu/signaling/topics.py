@@ -1,6 +1,6 @@
-"""Topic grammar: which topic names which leaf of which room, and back.
+"""Topic grammar: from a topic to its meaning, and from rooms and leaves to their topics.
 
-Owns the shape of every topic below `<base>` (CONTRACT, "Rooms and topics"). Pure: knows neither payloads nor brokers.
+Owns the shape of every topic below `<base>`. Pure: never knows payloads or brokers.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ RESERVED = frozenset(
 _LEVEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 _PEER = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _COMMAND = re.compile(r"[A-Za-z0-9_-]{1,64}(?:/[A-Za-z0-9_-]{1,64}){0,3}")
-# MQTT 5 section 4.7: no wildcards, no NUL, and `$...` belongs to the broker. Spaces and controls are nobody's wish.
+# MQTT 5 section 4.7: no wildcards, no NUL, and `$...` belongs to the broker. Spaces and controls are always mistakes.
 _PLAIN_LEVEL = re.compile(r"[^\x00-\x20\x7f+#/$][^\x00-\x20\x7f+#/]*")
 
 
 class TopicError(ValueError):
-    """A base, room, leaf or legacy topic in the settings or on the command line does not fit the grammar."""
+    """A base, room, leaf or legacy topic, in settings or on the command line, that does not fit the grammar."""
 
 
 class Role(StrEnum):
-    """What a peer may do in a room; the level before its id in the leaf's topic."""
+    """A peer's part in a room: to send, to watch, or both. It is the level before the id in the leaf's topic."""
 
     PUB = "pub"
     VIEW = "view"
@@ -40,7 +40,7 @@ _ROLES = frozenset(Role)
 
 @dataclass(frozen=True, slots=True, order=True)
 class Leaf:
-    """One peer's place in a room: the topic on which both it and the server speak."""
+    """One peer's place in a room: the topic on which the peer and the server talk to each other."""
 
     room: str
     role: Role
@@ -48,7 +48,7 @@ class Leaf:
 
     @classmethod
     def parse(cls, text: str) -> Leaf:
-        """The leaf written as `<room>/<role>/<peer>`; TopicError when it is not one."""
+        """Reads a leaf from `<room>/<role>/<peer>`. Raises TopicError if it is not one."""
         room, _, peer = text.rpartition("/")
         room, _, role = room.rpartition("/")
         if role not in _ROLES or not valid_room(room) or not valid_peer(peer):
@@ -61,27 +61,27 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class BridgeRequest:
-    """A command to the server: what follows `<base>/bridge/request/`."""
+    """A command to the server: the levels after `<base>/bridge/request/`."""
 
     command: str
 
 
 @dataclass(frozen=True, slots=True)
 class RecordingSwitch:
-    """Whether a room is to be recorded: `<base>/<room>/recordings/set`."""
+    """The switch of a room's recording: `<base>/<room>/recordings/set`."""
 
     room: str
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotButton:
-    """A picture of a room is wanted: `<base>/<room>/snapshot/set`."""
+    """The button for a picture of a room: `<base>/<room>/snapshot/set`."""
 
     room: str
 
 
 def valid_room(text: str) -> bool:
-    """Whether `text` is a room: a path of 1 to 4 levels, none of them a reserved word."""
+    """Returns True if `text` is a room: a path of 1 to 4 levels, none of them a reserved word."""
     levels = text.split("/")
     return len(levels) <= MAX_ROOM_LEVELS and all(
         _LEVEL.fullmatch(level) is not None and level not in RESERVED for level in levels
@@ -89,19 +89,19 @@ def valid_room(text: str) -> bool:
 
 
 def valid_peer(text: str) -> bool:
-    """Whether `text` can be a peer's id."""
+    """Returns True if `text` can be a peer's id."""
     return _PEER.fullmatch(text) is not None
 
 
 def contains(room: str, other: str) -> bool:
-    """Whether who views `room` may be shown the producers of `other`: the room itself and its sub-rooms."""
+    """Returns True if `other` is `room` or one of its sub-rooms: viewers of `room` see the producers of `other`."""
     return other == room or other.startswith(room + "/")
 
 
 def parse_legacy(setting: Mapping[str, str]) -> Mapping[str, Leaf]:
-    """Flat topics of apps that cannot change theirs, e.g. `{"webrtcphone": "lobby/join/phone"}`.
+    """Reads flat topics of apps that cannot change theirs, e.g. `{"webrtcphone": "lobby/join/phone"}`.
 
-    TopicError when a topic is not a plain one, a leaf is not a leaf, or two topics mean the same leaf.
+    Raises TopicError if a topic is not plain, a leaf is not one, or two topics mean the same leaf.
     """
     legacy: dict[str, Leaf] = {}
     for topic, text in setting.items():
@@ -122,9 +122,9 @@ _ROOM_COMMANDS: Final[Mapping[str, type[RecordingSwitch | SnapshotButton]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """All topics of one server: `base` (one or more levels) and the legacy topics it also serves.
+    """All topics of one server: those below `base` (one or more levels) and the legacy topics.
 
-    TopicError when the base is not plain levels, or a legacy topic lies below it.
+    Raises TopicError if a level of the base is not plain, or a legacy topic lies below the base.
     """
 
     base: str
@@ -138,25 +138,25 @@ class Topics:
                 raise TopicError(f"legacy topic {topic!r} lies below the base {self.base!r}, which has its own grammar")
 
     def subscriptions(self) -> tuple[str, ...]:
-        """Every filter the server subscribes; no signalling topic is matched by two of them."""
+        """Returns all filters that the server subscribes to. No two of them match the same topic."""
         depths = ["/".join("+" * levels) for levels in range(1, MAX_ROOM_LEVELS + 1)]
         leaves = (f"{self.base}/{depth}/{role}/+" for depth in depths for role in Role)
         commands = (f"{self.base}/{depth}/{word}" for depth in depths for word in _ROOM_COMMANDS)
         return (*leaves, *commands, f"{self.base}/bridge/request/#", *self.legacy)
 
     def states(self) -> tuple[str, ...]:
-        """Filters that match the state of every room, and whether it is recorded, which is two levels deeper."""
+        """Returns filters for the state of every room. They also match `recordings/state`, one level deeper."""
         return tuple(self.state("/".join("+" * levels)) for levels in range(1, MAX_ROOM_LEVELS + 3))
 
     def room_of_state(self, topic: str) -> str | None:
-        """The room whose state, of recording too, `topic` holds; None for every other topic, `bridge/state` say."""
+        """Returns the room whose state or recording state `topic` is for; None for others, such as `bridge/state`."""
         room = topic.removeprefix(self.base + "/").removesuffix("/state").removesuffix("/recordings")
         return room if topic in (self.state(room), self.recordings(room)) and valid_room(room) else None
 
     def parse(self, topic: str) -> Leaf | BridgeRequest | RecordingSwitch | SnapshotButton | None:
-        """What an incoming topic means; None for everything outside the grammar.
+        """Returns the meaning of an incoming topic; None for a topic outside the grammar.
 
-        A leaf with a legacy topic lives there alone: on its ordinary topic nobody would see the answers.
+        A leaf with a legacy topic has only that one: nobody would see the answers on its ordinary topic.
         """
         if topic in self.legacy:
             return self.legacy[topic]
@@ -177,52 +177,52 @@ class Topics:
         return None if leaf in self.legacy.values() else leaf
 
     def leaf(self, leaf: Leaf) -> str:
-        """The topic of a leaf: its legacy topic if it has one."""
+        """Returns the topic of a leaf: its legacy topic if it has one."""
         for topic, legacy in self.legacy.items():
             if legacy == leaf:
                 return topic
         return f"{self.base}/{leaf}"
 
     def state(self, room: str) -> str:
-        """Retained JSON: producers, viewers, whether it is live."""
+        """Returns the topic of the room's state: retained JSON."""
         return f"{self.base}/{room}/state"
 
     def availability(self, room: str) -> str:
-        """Retained `online` while media flows, else `offline`."""
+        """Returns the topic of its availability: retained `online` while media flows, else `offline`."""
         return f"{self.base}/{room}/availability"
 
     def viewers(self, room: str) -> str:
-        """Retained integer."""
+        """Returns the topic of its number of viewers: a retained integer."""
         return f"{self.base}/{room}/viewers"
 
     def recordings(self, room: str) -> str:
-        """Retained `ON` while anything in the room is being recorded, else `OFF`."""
+        """Returns the topic of its recording state: retained `ON` while a producer in it is recorded, else `OFF`."""
         return f"{self.base}/{room}/recordings/state"
 
     def snapshot(self, room: str) -> str:
-        """JPEG, never retained."""
+        """Returns the topic of its snapshots: JPEG, never retained."""
         return f"{self.base}/{room}/snapshot"
 
     def snapshot_url(self, room: str) -> str:
-        """Retained URL of the latest one."""
+        """Returns the topic of the latest snapshot's URL, retained."""
         return f"{self.base}/{room}/snapshot/url"
 
     def event(self, room: str) -> str:
-        """JSON events, never retained."""
+        """Returns the topic of its events: JSON, never retained."""
         return f"{self.base}/{room}/event"
 
     @property
     def bridge_state(self) -> str:
-        """Retained `online`/`offline`: the server itself, also its last will."""
+        """Topic of the server's own state: retained `online` or `offline`, which is also its will."""
         return f"{self.base}/bridge/state"
 
     @property
     def bridge_info(self) -> str:
-        """Retained JSON: who the server is."""
+        """Topic of the server's description: retained JSON."""
         return f"{self.base}/bridge/info"
 
     def response(self, command: str) -> str:
-        """Where the answer to `bridge/request/<command>` goes when the request names no place of its own."""
+        """Returns the topic of the answer to `bridge/request/<command>`."""
         return f"{self.base}/bridge/response/{command}"
 
 

@@ -16,7 +16,7 @@ import pytest_asyncio
 
 from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.service import Service
-from sfu.signaling.bodies import MAX_PAYLOAD, ErrorCode
+from sfu.signaling.bodies import MAX_PAYLOAD_BYTES, ErrorCode
 from tests.helpers.brokers import Mosquitto, Proxy
 from tests.helpers.cast import Caller, Lens, Screen, Wire, calling, filming, kept, watching, wire
 from tests.helpers.offers import NAMES, offer
@@ -250,7 +250,7 @@ async def test_descriptions_that_make_no_sense_are_refused(scene: Scene) -> None
 async def test_real_offers_with_a_line_gone_wrong_get_an_answer_or_a_code(mosquitto: StartMosquitto) -> None:
     """Each from its own leaf and in its own session; those that are answered time out, as nobody connects."""
     url = mosquitto().url
-    texts = [text for name in NAMES[:2] for text in mangled(offer(name)) if len(text) < MAX_PAYLOAD // 2]
+    texts = [text for name in NAMES[:2] for text in mangled(offer(name)) if len(text) < MAX_PAYLOAD_BYTES // 2]
     async with unharmed(url, limits__producers_per_room=1000, limits__viewers_per_room=1000) as scene:
         for number, text in enumerate(texts):
             leaf = f"mangled/{('pub', 'view', 'join')[number % 3]}/eve-{number}"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sfu.signaling.bodies import MAX_PAYLOAD, Bye, ErrorCode, ErrorNotice
+from sfu.signaling.bodies import MAX_PAYLOAD_BYTES, Bye, ErrorCode, ErrorNotice
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.cast import Caller, Lens, Screen, calling, filming, watching, window, wire
 from tests.helpers.serving import serving
@@ -203,8 +203,8 @@ async def test_a_message_of_64_KiB_is_read_and_one_byte_more_refused(mosquitto: 
     async with serving(url) as service, wire(url) as home, calling(home, "front/view/anna") as anna:
         offer = {"command": "signal", "clientid": "anna", "type": "offer", "session": anna.session, "v": 2}
         text = json.dumps(offer | {"data": await anna.make_offer()})
-        home.publish(anna.topic, text.ljust(MAX_PAYLOAD))
+        home.publish(anna.topic, text.ljust(MAX_PAYLOAD_BYTES))
         await until(lambda: anna.answers)
-        home.publish(anna.topic, text.ljust(MAX_PAYLOAD + 1))
+        home.publish(anna.topic, text.ljust(MAX_PAYLOAD_BYTES + 1))
         await until(lambda: anna.errors == [ErrorCode.TOO_LARGE])
         assert len(service.server.participants) == 1

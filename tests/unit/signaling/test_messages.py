@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sfu.signaling.bodies import (
-    MAX_PAYLOAD,
+    MAX_PAYLOAD_BYTES,
     Answer,
     Body,
     Bye,
@@ -177,13 +177,13 @@ def test_malformed_messages_are_bad_requests(payload: bytes) -> None:
 
 
 def test_64_kib_pass_and_a_byte_more_is_too_large() -> None:
-    padding = MAX_PAYLOAD - len(message(data="x"))
+    padding = MAX_PAYLOAD_BYTES - len(message(data="x"))
     assert parse(message(data="x" * (padding + 1))) is not None
     with pytest.raises(SignalError) as caught:
         parse(message(data="x" * (padding + 2)))
     assert caught.value.code is ErrorCode.TOO_LARGE
     with pytest.raises(SignalError) as caught:
-        dump(Envelope("peer", Offer("x" * MAX_PAYLOAD)))
+        dump(Envelope("peer", Offer("x" * MAX_PAYLOAD_BYTES)))
     assert caught.value.code is ErrorCode.TOO_LARGE
 
 
