@@ -1,6 +1,6 @@
-"""How the API says no: JSON with a code, whatever went wrong.
+"""Error answers of the API: JSON with a code.
 
-Owns `Refusal` and the way from what handlers raise to what clients read.
+Owns `Refusal` and the conversion of exceptions of handlers into responses. Never decides what is refused.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from sfu.http import headers
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 FRESH: Final = {"Cache-Control": "no-store"}
-"""Headers of what may be different the next time."""
+"""Headers of a response that must not be cached."""
 
 
 class Refusal(Exception):  # noqa: N818 - it is an answer
-    """What a request is answered with instead."""
+    """An error answer to a request: HTTP status, code, text, and the seconds after which to try again."""
 
     def __init__(self, status: int, code: str, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -28,14 +28,14 @@ class Refusal(Exception):  # noqa: N818 - it is an answer
         self.retry_after = retry_after
 
     def response(self) -> web.Response:
-        """`{"error":{"code","message"}}`."""
+        """Returns the response, with the body `{"error":{"code","message"}}`."""
         extra = {} if self.retry_after is None else {"Retry-After": str(self.retry_after)}
         body = {"error": {"code": self.code, "message": str(self)}}
         return web.json_response(body, status=self.status, headers={**FRESH, **extra})
 
 
 def answered(handler: Handler) -> Handler:
-    """The handler, whose refusals and trouble with the disk (503) become answers."""
+    """Returns the handler with its refusals, and its errors of the disk (503), turned into responses."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         try:

@@ -1,6 +1,6 @@
-"""The bundled page in `static/`: documents with their addresses filled in, every other file as it is.
+"""The bundled page in `static/`: HTML documents with their links filled in, and every other file unchanged.
 
-Knows which files exist and how long they may be kept; never decides who may see them.
+Owns which files exist and their content types. Never decides who may see them.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _TYPES = {
 
 
 class AssetsMissing(RuntimeError):  # noqa: N818 - it names a state of the installation
-    """The page was never bundled: the package was put in place without being built."""
+    """The package was installed without a build, which bundles the page."""
 
 
 class Assets:
     """The bundled page in one folder, read once."""
 
     def __init__(self, folder: Path = STATIC) -> None:
-        """AssetsMissing when `folder` holds no bundle."""
+        """Reads the bundle. Raises AssetsMissing if `folder` holds none."""
         if not (folder / "app.js").is_file():
             raise AssetsMissing(f"no bundled page in {folder}: install the package with pip, which builds it")
         self._files = {path.name: path for path in folder.iterdir() if path.suffix in _TYPES}
@@ -37,10 +37,10 @@ class Assets:
         self.version = hashlib.sha256(contents).hexdigest()[:12]
 
     def document(self, name: str, *, root: str) -> str:
-        """The HTML document `name`; `root` is the way from the document's own address to the page's root."""
+        """Returns the HTML document `name`; `root`: relative URL from the document to the root of the page."""
         return self._documents[name].replace("{root}", root).replace("{version}", self.version)
 
     def file(self, name: str) -> tuple[Path, str] | None:
-        """The file called `name` and its content type, or None: only what was there at the start is ever served."""
+        """Returns the file called `name` and its content type; None if it was not there at the start."""
         path = self._files.get(name)
         return (path, _TYPES[path.suffix]) if path else None

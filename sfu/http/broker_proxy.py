@@ -1,7 +1,7 @@
-"""The broker's WebSocket door: bytes of one MQTT connection, carried between a WebSocket and the broker's TCP port.
+"""The WebSocket proxy to the broker: copies an MQTT connection between a WebSocket and the broker's TCP port.
 
-With it a phone needs only the HTTP port, and a broker without a WebSocket listener serves pages all the same.
-Owns both ends of each connection it carries; never reads MQTT, so the broker alone decides who may do what.
+With it a phone needs only the HTTP port, and a page can use a broker that has no WebSocket listener. Owns both ends of
+each connection. Never reads MQTT: the broker alone decides about rights.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from sfu.signaling import tcp_options as tcp
 from sfu.signaling.broker_url import BrokerUrl, Tls
 
 Connector = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
-"""Opens a byte stream to the broker, with TLS where it wants that; OSError (ssl.SSLError is one) when it cannot."""
+"""Opens a byte stream to the broker, with TLS if needed. Raises OSError (ssl.SSLError is one) if it cannot."""
 
 _log = logging.getLogger(__name__)
 
-_CHUNK = 64 * 1024
-# A client may put any number of MQTT packets in one message (MQTT 5 section 6); the broker bounds the packets.
-_MAX_MESSAGE = 256 * 1024
-# Seconds that a side gets to take the last bytes and to answer a close.
-_FAREWELL = 1.0
+_CHUNK_BYTES = 64 * 1024
+_MAX_MESSAGE_BYTES = 256 * 1024
+"""A client may put any number of MQTT packets into one message (MQTT 5 section 6); the broker limits the packets."""
+_CLOSE_TIMEOUT_S = 1.0
+"""For each side to take the last bytes and to answer a close."""
 
 
 def broker_connector(url: BrokerUrl, *, ca: Path | None = None) -> Connector:
@@ -44,7 +44,7 @@ def broker_connector(url: BrokerUrl, *, ca: Path | None = None) -> Connector:
 
 
 class BrokerProxy:
-    """Carries up to `limit` connections; each ends as a whole when either side ends."""
+    """The proxy of up to `limit` connections. When one side of a connection ends, the other is closed."""
 
     def __init__(
         self,
@@ -54,41 +54,45 @@ class BrokerProxy:
         connect_timeout: float = 5.0,
         stall_timeout: float = 30.0,
     ) -> None:
-        """`connect_timeout` bounds reaching the broker, `stall_timeout` a side that takes no bytes; both in seconds."""
+        """`connect_timeout`: seconds to reach the broker. `stall_timeout`: seconds for a side to take data."""
         self._connect = connect
         self._limit = limit
         self._connect_timeout = connect_timeout
         self._stall_timeout = stall_timeout
         self._sockets: set[web.WebSocketResponse] = set()
-        self._carried = 0
+        self._open = 0
         self.counters: Counter[str] = Counter()
 
     @property
     def connections(self) -> int:
-        """How many connections are carried or being opened now."""
-        return self._carried
+        """Number of connections that are open or being opened."""
+        return self._open
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        """Serves one upgrade request: 400 no MQTT WebSocket, 502 broker unreachable, 503 full, 504 broker too slow."""
+        """Serves one upgrade request. Answers 400 (not MQTT), 502 (broker unreachable), 503 (full), 504 (slow)."""
         socket = web.WebSocketResponse(
-            protocols=("mqtt",), heartbeat=30.0, compress=False, max_msg_size=_MAX_MESSAGE, timeout=_FAREWELL
+            protocols=("mqtt",),
+            heartbeat=30.0,
+            compress=False,
+            max_msg_size=_MAX_MESSAGE_BYTES,
+            timeout=_CLOSE_TIMEOUT_S,
         )
         offer = socket.can_prepare(request)
         if not offer.ok or offer.protocol != "mqtt":
-            raise web.HTTPBadRequest(text="this is the broker's door: a WebSocket with subprotocol mqtt\n")
-        if self._carried >= self._limit:
+            raise web.HTTPBadRequest(text="only WebSockets with subprotocol mqtt are served here\n")
+        if self._open >= self._limit:
             self.counters["full"] += 1
             raise web.HTTPServiceUnavailable(text="too many connections\n", headers={"Retry-After": "10"})
-        self._carried += 1
+        self._open += 1
         try:
             reader, writer = await self._reach_broker()
-            await self._carry(request, socket, reader, writer)
+            await self._copy(request, socket, reader, writer)
         finally:
-            self._carried -= 1
+            self._open -= 1
         return socket
 
     async def close(self) -> None:
-        """Tells every client that the server goes away; their handlers then end by themselves."""
+        """Closes every WebSocket with code 1001 (going away); the handlers then end by themselves."""
         await asyncio.gather(
             *(socket.close(code=WSCloseCode.GOING_AWAY) for socket in tuple(self._sockets)), return_exceptions=True
         )
@@ -102,10 +106,10 @@ class BrokerProxy:
             raise web.HTTPGatewayTimeout(text="the broker does not answer\n") from None
         except OSError as error:
             self.counters["broker_unreachable"] += 1
-            _log.debug("a page could not reach the broker: %s", error)
+            _log.debug("cannot connect a page to the broker: %s", error)
             raise web.HTTPBadGateway(text="the broker cannot be reached\n") from None
 
-    async def _carry(
+    async def _copy(
         self,
         request: web.Request,
         socket: web.WebSocketResponse,
@@ -121,9 +125,9 @@ class BrokerProxy:
             self._sockets.discard(socket)
             await asyncio.gather(_close_stream(writer), _close_socket(request, socket))
 
-    async def _until_first_ends(self, *ways: Awaitable[None]) -> None:
-        """Runs both ways; the first to end, by a fault of either remote or in peace, ends the other."""
-        tasks = [asyncio.ensure_future(way) for way in ways]
+    async def _until_first_ends(self, *directions: Awaitable[None]) -> None:
+        """Runs both directions until the first of them ends, with or without an error, and cancels the other."""
+        tasks = [asyncio.ensure_future(direction) for direction in directions]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -139,7 +143,7 @@ class BrokerProxy:
     async def _to_broker(self, socket: web.WebSocketResponse, writer: asyncio.StreamWriter) -> None:
         async for message in socket:
             if message.type is not WSMsgType.BINARY:
-                # MQTT 5 section 6: control packets travel in binary messages, anything else closes the connection.
+                # MQTT 5 section 6: control packets are in binary messages; any other message closes the connection.
                 self.counters["not_binary"] += 1
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                 return
@@ -148,17 +152,17 @@ class BrokerProxy:
                 await writer.drain()
 
     async def _to_client(self, reader: asyncio.StreamReader, broker: object, socket: web.WebSocketResponse) -> None:
-        while data := await reader.read(_CHUNK):
-            tcp.acknowledge(broker)  # a page mostly listens: nothing of its own would carry the acknowledgement
+        while data := await reader.read(_CHUNK_BYTES):
+            tcp.acknowledge(broker)  # a page sends little data, which would carry the acknowledgement
             async with asyncio.timeout(self._stall_timeout):
                 await socket.send_bytes(data)
 
 
 async def _close_stream(writer: asyncio.StreamWriter) -> None:
-    """Lets the last bytes out, then closes; a broker that does not take them loses them, not we the socket."""
+    """Sends the last bytes, then closes. After _CLOSE_TIMEOUT_S it aborts: they are lost, the socket is freed."""
     writer.close()
     try:
-        async with asyncio.timeout(_FAREWELL):
+        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
             await writer.wait_closed()
     except TimeoutError:
         writer.transport.abort()
@@ -169,7 +173,7 @@ async def _close_stream(writer: asyncio.StreamWriter) -> None:
 async def _close_socket(request: web.Request, socket: web.WebSocketResponse) -> None:
     with contextlib.suppress(OSError):
         try:
-            async with asyncio.timeout(_FAREWELL):
+            async with asyncio.timeout(_CLOSE_TIMEOUT_S):
                 await socket.close()
         except TimeoutError:
             if request.transport:

@@ -1,4 +1,7 @@
-"""Security headers and the origin rule: what a browser may do with our pages, whose pages may use the broker. Pure."""
+"""Security headers, and the rule for origins whose pages may use the broker.
+
+Owns Content-Security-Policy and the comparison of origins. Pure: never knows a request.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,13 @@ PERMISSIONS = "camera=(self), microphone=(self), fullscreen=(self), display-capt
 
 
 def content_policy(*, host: str, websocket: str | None, frame_ancestors: Sequence[str]) -> str:
-    """The Content-Security-Policy of a document served as `host` whose page talks to `websocket` (None: to us)."""
+    """Returns the Content-Security-Policy of a document.
+
+    `host`: the host it is served as. `websocket`: URL of the broker's WebSocket; None for our own proxy.
+    """
     connect = ["'self'"]
     if _HOST.fullmatch(host):
-        # Safari before 15.4 does not count a WebSocket to the same host as 'self'.
+        # Safari before 15.4: 'self' does not include WebSockets to the same host.
         connect += [f"ws://{host}", f"wss://{host}"]
     if websocket:
         target = urlsplit(websocket)
@@ -33,7 +39,7 @@ def content_policy(*, host: str, websocket: str | None, frame_ancestors: Sequenc
         "img-src": ["'self'"],
         "media-src": ["'self'", "blob:", "mediastream:"],
         "connect-src": connect,
-        # The MQTT library keeps time in a worker, so that keep-alives go out from tabs in the background too.
+        # The MQTT library has its timer in a worker, so that tabs in the background send keep-alives too.
         "worker-src": ["blob:"],
         "manifest-src": ["'self'"],
         "base-uri": ["'self'"],
@@ -44,10 +50,11 @@ def content_policy(*, host: str, websocket: str | None, frame_ancestors: Sequenc
 
 
 def origin_allowed(origin: str | None, *, host: str, allowed: Collection[str]) -> bool:
-    """Whether a page of `origin` may open the broker's door at `host`.
+    """Returns True if a page of `origin` may connect to the broker through `host`.
 
-    Only browsers send an origin, and only browsers carry someone else's page: a request without one is a program,
-    which could speak to the broker anyway. `null` (sandboxed frames, files) is nobody's origin.
+    A request without an origin is allowed: it comes from a program, which could connect to the broker directly. Only
+    browsers can be made to send requests by the pages of others, and browsers send an origin. `null` (sandboxed frames,
+    files) is not allowed.
     """
     if origin is None:
         return True

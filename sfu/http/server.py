@@ -1,6 +1,6 @@
-"""The HTTP server: the wall, the embedded player, the broker's door, health, metrics and the list of rooms.
+"""The HTTP server: the wall, the embedded player, the proxy to the broker, health, metrics and the list of rooms.
 
-Owns the listening socket and the routes; what it shows comes in as callables. Never touches media, rooms or MQTT.
+Owns the listening socket and the routes. Never touches media, rooms or MQTT: callables give it the values to show.
 """
 
 from __future__ import annotations
@@ -25,36 +25,36 @@ _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class HttpError(OSError):
-    """The server cannot listen where it was told to; the text says why in a user's words."""
+    """The server cannot listen at the address of the settings; the text has the reason and a remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """What the page must know before it speaks to the broker; served as `/config.json`."""
+    """The page's configuration, which it reads before it connects to the broker; served as `/config.json`."""
 
     base: str
     version: str
     name: str = "sfu"
     websocket: str | None = None
-    """A `ws(s)://` URL of the broker's own WebSocket listener; None: through our `/mqtt`."""
+    """A `ws(s)://` URL of the broker's own WebSocket listener; None for our `/mqtt`."""
     ice_servers: Sequence[Mapping[str, object]] = ()
     """RTCIceServer dictionaries (W3C webrtc-pc section 4.2.3)."""
     recordings: bool = False
-    """Whether there is an API of recordings, so that the page offers to show them."""
+    """True if the server has the API of recordings: the page then offers to show them."""
 
 
 class Routes(Protocol):
-    """A part of the server that lives in a file of its own."""
+    """A group of routes from another file."""
 
     def routes(self) -> Sequence[web.AbstractRouteDef]:
-        """What it answers."""
+        """Returns the routes with their handlers."""
 
     async def close(self) -> None:
-        """The server stops."""
+        """Ends the requests that are being answered: the server stops."""
 
 
 class HttpServer:
-    """Serves one page and its resources on one address, from `start` to `stop`."""
+    """A server of the page and its resources on one address, from `start` to `stop`."""
 
     def __init__(
         self,
@@ -70,10 +70,10 @@ class HttpServer:
         frame_ancestors: Sequence[str] = ("*",),
         parts: Sequence[Routes] = (),
     ) -> None:
-        """`port` 0 takes a free one. `ready`: the broker is connected. `metrics`: Prometheus text. `rooms`: JSON-ready.
+        """`port`: 0 takes a free one. `ready`: returns True if the broker is connected. `metrics`: Prometheus text.
 
-        `origins` are pages of others that may use `/mqtt`; `frame_ancestors` are CSP sources that may frame `/embed`.
-        `parts` bring more routes; without a part its addresses are not found.
+        `rooms`: returns a JSON value. `origins`: origins of other sites whose pages may use `/mqtt`. `frame_ancestors`:
+        CSP sources that may frame `/embed`. `parts`: more routes.
         """
         self._host = host
         self._port = port
@@ -90,19 +90,19 @@ class HttpServer:
 
     @property
     def port(self) -> int:
-        """The port listened on; the wanted one before `start`."""
+        """The port of the listening socket; before `start`, the port of the settings."""
         if self._runner and self._runner.addresses:
             return int(self._runner.addresses[0][1])
         return self._port
 
     @property
     def url(self) -> str:
-        """The wall's address as a person on this machine would open it."""
+        """URL of the wall, for a browser on this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}/"
 
     async def start(self) -> None:
-        """Listens; HttpError when the address cannot be had."""
+        """Starts to listen. Raises HttpError if it cannot."""
         runner = web.AppRunner(self._application(), handle_signals=False, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -113,7 +113,7 @@ class HttpServer:
         self._runner = runner
 
     async def stop(self) -> None:
-        """Ends every connection, those to the broker included; may be called twice."""
+        """Ends every connection, including those to the broker. Idempotent."""
         runner, self._runner = self._runner, None
         if runner:
             await runner.cleanup()
@@ -136,10 +136,10 @@ class HttpServer:
         for part in self._parts:
             application.add_routes(part.routes())
         application.on_response_prepare.append(_seal)
-        application.on_shutdown.append(self._shut_door)
+        application.on_shutdown.append(self._close_parts)
         return application
 
-    async def _shut_door(self, _application: web.Application) -> None:
+    async def _close_parts(self, _application: web.Application) -> None:
         await self.proxy.close()
         for part in self._parts:
             await part.close()
@@ -151,7 +151,7 @@ class HttpServer:
         room = request.match_info["room"]
         if not valid_room(room):
             raise web.HTTPNotFound(text="no such room\n")
-        # Relative, so that the page also works below a path of somebody's reverse proxy.
+        # Relative, so that the page also works below a path of a reverse proxy.
         return self._document(
             request, "embed", root="../" * (room.count("/") + 1), frame_ancestors=self._frame_ancestors
         )
@@ -190,14 +190,14 @@ class HttpServer:
         if not self._assets or not found:
             raise web.HTTPNotFound(text="not found\n")
         path, content_type = found
-        # The documents ask with the bundle's version: that address never changes its content.
+        # The documents add the bundle's version: the content at such a URL never changes.
         cache = _YEAR if request.query.get("v") == self._assets.version else "no-cache"
         return web.FileResponse(path, headers={"Cache-Control": cache, "Content-Type": content_type})
 
     async def _mqtt(self, request: web.Request) -> web.StreamResponse:
         if not headers.origin_allowed(request.headers.get("Origin"), host=request.host, allowed=self._origins):
             self.proxy.counters["foreign_origin"] += 1
-            raise web.HTTPForbidden(text="pages of this origin may not use the broker\n")
+            raise web.HTTPForbidden(text="pages of this origin may not use the broker: see SFU_ORIGINS\n")
         return await self.proxy.handle(request)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -219,7 +219,7 @@ class HttpServer:
 
 
 async def _seal(_request: web.Request, response: web.StreamResponse) -> None:
-    """Puts on what every response carries, and takes off the versions of Python and aiohttp."""
+    """Adds the headers of every response, and removes the versions of Python and aiohttp."""
     for name, value in headers.COMMON.items():
         response.headers.setdefault(name, value)
     response.headers.popall("Server", None)
@@ -241,8 +241,8 @@ def _find_assets() -> Assets | None:
 def _listen_problem(host: str, port: int, error: OSError) -> str:
     where = f"{host or '*'}:{port}"
     reasons = {
-        errno.EADDRINUSE: f"{where} is taken by another program: end it, or choose another port with SFU_HTTP",
+        errno.EADDRINUSE: f"{where} is used by another program: end that, or choose another port with SFU_HTTP",
         errno.EADDRNOTAVAIL: f"{host} is not an address of this machine",
-        errno.EACCES: f"this user may not listen on {where} (ports below 1024 need rights)",
+        errno.EACCES: f"this user may not listen on {where}: use a port from 1024 on, or give the process the right",
     }
     return reasons.get(error.errno or 0, f"cannot listen on {where}: {error.strerror or error}")

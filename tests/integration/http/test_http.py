@@ -1,4 +1,4 @@
-"""The HTTP server as clients see it: documents, files, health, and the broker's door on a real Mosquitto."""
+"""The HTTP server as clients see it: documents, files, health, and the broker proxy with a real Mosquitto."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class TestResources:
 
     async def test_a_taken_port_is_said_in_words(self, start: Start) -> None:
         first = await start()
-        with pytest.raises(HttpError, match=f"127.0.0.1:{first.port} is taken by another program"):
+        with pytest.raises(HttpError, match=f"127.0.0.1:{first.port} is used by another program"):
             await start(port=first.port)
 
     async def test_a_foreign_address_is_said_in_words(self, start: Start) -> None:
