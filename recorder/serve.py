@@ -16,7 +16,8 @@ from recorder.manager import Recordings
 from recorder.remote import Remote, Source, SourceMedia
 from recorder.rules import RecordingConfig, Rules
 from sfu.clients.attempt import Host
-from sfu.clients.peer import Peer, PeerError, until_first
+from sfu.clients.peer import Peer, PeerError
+from sfu.runner import until_first
 from sfu.settings import RecordingMode
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import Leaf, Role, TopicError, contains

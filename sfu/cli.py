@@ -124,14 +124,14 @@ def demo(
 def publish(
     room: Annotated[str, typer.Argument(help="room, e.g. frontdoor or site/gate")],
     source: Annotated[str, typer.Argument(help="anything FFmpeg opens: file, rtsp://camera, device")],
-    peer: Annotated[str | None, typer.Option("--id", help="the camera's id in the room")] = None,
+    peer: Annotated[str | None, typer.Option("--id", help="the camera's id in the room; random by default")] = None,
     *,
-    loop: Annotated[bool, typer.Option("--loop", help="start a file again at its end")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="start the file again at its end")] = False,
     broker: Broker = DEFAULT_BROKER,
     base: Base = "sfu",
     token: Token = None,
 ) -> None:
-    """Makes a file, RTSP camera or device a camera in ROOM; H.264 and Opus go through without re-encoding."""
+    """Publishes a file, RTSP camera or device as a camera in ROOM; H.264 and Opus are not re-encoded."""
     from sfu.clients.publish import publish as run_publish
 
     async def run(stop: asyncio.Event) -> int:
@@ -145,15 +145,15 @@ def publish(
 @app.command()
 def view(
     room: Annotated[str, typer.Argument(help="room, e.g. frontdoor or site")],
-    seconds: Annotated[float | None, typer.Option(min=1, help="end after so many seconds")] = None,
+    seconds: Annotated[float | None, typer.Option(min=1, help="end after this many seconds")] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="figures as one JSON object at the end")] = False,
-    windows: Annotated[int, typer.Option(min=1, max=16, help="how many cameras at once")] = 4,
+    as_json: Annotated[bool, typer.Option("--json", help="print the figures as one JSON object at the end")] = False,
+    windows: Annotated[int, typer.Option(min=1, max=16, help="number of cameras to watch at the same time")] = 4,
     broker: Broker = DEFAULT_BROKER,
     base: Base = "sfu",
     token: Token = None,
 ) -> None:
-    """Watches ROOM without a screen: what arrives, how fast, how late."""
+    """Views ROOM without a screen, and prints loss, rates and latency at the end."""
     from sfu.clients.view import view as run_view
 
     async def run(stop: asyncio.Event) -> int:
@@ -174,28 +174,32 @@ def view(
 
 @app.command()
 def load(
-    publishers: Annotated[int, typer.Option(min=0, help="cameras; 0 for those that are in the room")] = 1,
-    viewers: Annotated[int, typer.Option(min=1, help="viewers; with --find-limit, how many to begin with")] = 10,
+    publishers: Annotated[
+        int, typer.Option(min=0, help="number of cameras; 0 to watch the cameras that are in the room")
+    ] = 1,
+    viewers: Annotated[int, typer.Option(min=1, help="number of viewers; with --find-limit, of the first step")] = 10,
     *,
-    rooms: Annotated[int, typer.Option(min=1, help="rooms, which cameras and viewers go round")] = 1,
-    room: Annotated[str, typer.Option(help="the room, or with several the one above them")] = "load",
-    ramp: Annotated[float, typer.Option(help="joins a second")] = 50.0,
-    bitrate: Annotated[str, typer.Option(help="of each camera in bit/s, e.g. 800k or 2.5M")] = "2.5M",
-    source: Annotated[str | None, typer.Option(help="a file's picture instead, at its own bitrate")] = None,
-    seconds: Annotated[float, typer.Option(help="how long to measure")] = 10.0,
-    json_file: Annotated[Path | None, typer.Option("--json", help="figures into this file")] = None,
-    report: Annotated[Path | None, typer.Option(help="a page with plots into this HTML file")] = None,
-    pid: Annotated[int | None, typer.Option(help="the server's process, to account for its CPU and memory")] = None,
-    find_limit: Annotated[bool, typer.Option("--find-limit", help="how many viewers does this machine carry?")] = False,
+    rooms: Annotated[int, typer.Option(min=1, help="number of rooms to distribute cameras and viewers over")] = 1,
+    room: Annotated[str, typer.Option(help="the room; with several, their common parent")] = "load",
+    ramp: Annotated[float, typer.Option(help="cameras and viewers that join per second")] = 50.0,
+    bitrate: Annotated[str, typer.Option(help="bit/s of each camera, e.g. 800k or 2.5M")] = "2.5M",
+    source: Annotated[str | None, typer.Option(help="send this file's video instead, at its own bitrate")] = None,
+    seconds: Annotated[float, typer.Option(help="length of the measurement")] = 10.0,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the figures to this file")] = None,
+    report: Annotated[Path | None, typer.Option(help="write a page with plots to this HTML file")] = None,
+    pid: Annotated[int | None, typer.Option(help="the server's process id, to measure its CPU and memory")] = None,
+    find_limit: Annotated[
+        bool, typer.Option("--find-limit", help="search for the most viewers that this machine serves well")
+    ] = False,
     require: Annotated[
-        str | None, typer.Option(help="exit 1 when missed, e.g. delivered>=0.995,p99<50ms,join_p95<100ms")
+        str | None, typer.Option(help="exit with 1 if not met, e.g. delivered>=0.995,p99<50ms,join_p95<100ms")
     ] = None,
-    mqtt_each: Annotated[bool, typer.Option("--mqtt-each", help="a broker connection for each peer")] = False,
+    mqtt_each: Annotated[bool, typer.Option("--mqtt-each", help="open one broker connection for each peer")] = False,
     broker: Broker = DEFAULT_BROKER,
     base: Base = "sfu",
     token: Token = None,
 ) -> None:
-    """Load test: synthetic cameras and viewers against any server on the broker, and what came of it."""
+    """Load-tests any server on the broker with synthetic cameras and viewers, and prints the figures."""
     from sfu.loadtest.measure.requirements import parse
     from sfu.loadtest.run import LoadOptions
     from sfu.loadtest.run import load as run_load

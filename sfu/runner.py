@@ -1,6 +1,6 @@
-"""The event loop of a process: how it begins, and how SIGTERM and Ctrl-C end it.
+"""The event loop of a process: its start, its end by SIGTERM or Ctrl-C, and waiting for that end.
 
-Owns these two. Never knows what runs.
+Owns these. Never knows the work that runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Final
 
 _AT_ONCE: Final = 1
@@ -58,3 +58,16 @@ async def wait_for_stop(stop: asyncio.Event, seconds: float | None) -> bool:
     except TimeoutError:
         return False
     return True
+
+
+async def until_first(*coroutines: Coroutine[None, None, object]) -> None:
+    """Runs all coroutines until one returns or raises, cancels the others, then raises its exception, if any."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+    for task in done:
+        task.result()

@@ -18,7 +18,8 @@ from sfu.clients.frames import AUDIO_CLOCK, VIDEO_CLOCK
 MAX_WIDTH, MAX_HEIGHT = 1920, 1080
 OPUS_SAMPLES = 960
 """20 ms at 48 kHz: the packet length that every WebRTC endpoint expects."""
-_BITS_PER_PIXEL = 0.1
+BITS_PER_PIXEL_FACTOR = 0.1
+"""Bit rate of a good picture: bits for each pixel of each frame."""
 
 
 def fitted(width: int, height: int) -> tuple[int, int]:
@@ -56,7 +57,7 @@ class VideoEncoder:
         context.pix_fmt = "yuv420p"
         context.time_base = Fraction(1, VIDEO_CLOCK)
         context.framerate = Fraction(rate).limit_denominator(1001)
-        bit_rate = bit_rate or int(context.width * context.height * rate * _BITS_PER_PIXEL)
+        bit_rate = bit_rate or int(context.width * context.height * rate * BITS_PER_PIXEL_FACTOR)
         context.bit_rate = bit_rate
         context.options = {
             "preset": preset,

@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sfu.clients.attempt import Attempt, AttemptEnd, Host, PeerListener
@@ -221,16 +221,3 @@ class Peer:
         self._server_appeared.set()
         if known is not None and self._attempt is not None:
             self._attempt.end(AttemptEnd("the server has restarted"))
-
-
-async def until_first(*coroutines: Coroutine[None, None, object]) -> None:
-    """Runs all coroutines until one returns or raises, cancels the others, then raises its exception, if any."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    for task in done:
-        task.result()

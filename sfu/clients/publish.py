@@ -13,11 +13,12 @@ from collections.abc import Callable
 from sfu.clients.attempt import Host
 from sfu.clients.frames import MediaSource, SourceError
 from sfu.clients.outgoing import MediaClock, OutgoingStream
-from sfu.clients.peer import Peer, PeerError, until_first
+from sfu.clients.peer import Peer, PeerError
 from sfu.clients.source import open_source
 from sfu.media.formats import rtcp
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.runner import until_first
 from sfu.signaling.bodies import Tracks
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError

@@ -14,14 +14,14 @@ from dataclasses import asdict, dataclass
 
 from sfu.clients.attempt import Host
 from sfu.clients.frames import AUDIO_CLOCK, OPUS, VIDEO_CLOCK, VP8, VP9, h264
-from sfu.clients.peer import Peer, PeerError, until_first
+from sfu.clients.peer import Peer, PeerError
 from sfu.clients.slot_stats import SlotFigures, SlotMeter
 from sfu.media.formats import rtcp, rtp
 from sfu.media.ingest.demux import Demux, Route
 from sfu.media.ingest.reception import Reception
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
-from sfu.runner import wait_for_stop
+from sfu.runner import until_first, wait_for_stop
 from sfu.signaling.bodies import Tracks
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError

@@ -52,6 +52,7 @@ MAY: dict[str, set[str]] = {
         "sfu.clients",
         "sfu.media.formats",
         "sfu.rtc",
+        "sfu.runner",
         "sfu.signaling",
     },
     "sfu.loadtest": {"sfu.clients", "sfu.runner", "sfu.signaling"},

@@ -18,8 +18,6 @@ Points = Sequence[tuple[float, float | None]]
 _SERIES = ("var(--first)", "var(--second)", "var(--third)")
 _SCRIPT = re.compile(r"<script.*?</script>", re.DOTALL)
 """Settings for pygal's own script, which is left out: the page must work as a mail attachment."""
-_SMALLEST_RANGE = 0.01
-"""Smallest range of an axis, in the axis's own unit."""
 _STYLE = Style(
     background="transparent",
     plot_background="transparent",
@@ -189,7 +187,7 @@ def _all_figures(result: Result) -> str:
 
 def ticks(low: float, high: float) -> list[float]:
     """Returns four to eight round numbers at equal distances, from `low` or less to `high` or more."""
-    high = max(high, low + _SMALLEST_RANGE)
+    high = max(high, low + 0.01)  # a plot of equal values has an axis too
     rough = (high - low) / 5
     power = 10 ** math.floor(math.log10(rough))
     step = next(step for step in (power, 2 * power, 5 * power, 10 * power) if step >= rough)

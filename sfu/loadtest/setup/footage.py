@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import av
 
-from sfu.clients.encode import VideoEncoder
+from sfu.clients.encode import BITS_PER_PIXEL_FACTOR, VideoEncoder
 from sfu.clients.frames import Frame, SourceError, h264
 from sfu.clients.packetize import PAYLOADS, ParameterSets
 from sfu.clients.source import Input
@@ -26,7 +26,6 @@ _KEY_INTERVAL_S = 2.0
 _BUFFER_S = 0.15
 """A key frame is at most as large as five other frames, as cameras on a call limit it, so that it is not late."""
 _FROM_FILE_S = 60.0
-_BITS_PER_PIXEL = 0.1
 _MACROBLOCK = 16
 """Width and height are multiples of this, so that nothing is cropped."""
 
@@ -136,6 +135,6 @@ def _footage(codec: Codec, frames: Iterable[Frame], about: str) -> Footage:
 
 def _size(bitrate: int) -> tuple[int, int]:
     """Returns (width, height), 16:9 at 0.1 bit per pixel, from 320x176 to 1888x1056."""
-    pixels = bitrate / _FRAMES_PER_S / _BITS_PER_PIXEL
+    pixels = bitrate / _FRAMES_PER_S / BITS_PER_PIXEL_FACTOR
     width = min(max((pixels * 16 / 9) ** 0.5, 320), 1888)
     return round(width / _MACROBLOCK) * _MACROBLOCK, round(width * 9 / 16 / _MACROBLOCK) * _MACROBLOCK

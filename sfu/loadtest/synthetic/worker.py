@@ -11,11 +11,12 @@ import logging
 import multiprocessing
 import resource
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, cast
 
 from sfu.loadtest.setup.worker_messages import Reply, Request, WorkerSetup
+from sfu.runner import until_first
 
 _REPLY_S = 20.0
 _END_S = 20.0
@@ -96,15 +97,4 @@ async def _serve(pipe: Connection, create: Callable[[WorkerSetup], Worker], setu
             over.set()
 
     loop.add_reader(pipe.fileno(), on_request)
-    await _until(over.wait(), worker.run())
-
-
-async def _until(over: Awaitable[object], work: Awaitable[None]) -> None:
-    """Runs `work` until `over`, then cancels it and waits for its end. Raises the exception of `work`, if any."""
-    ending, working = asyncio.ensure_future(over), asyncio.ensure_future(work)
-    await asyncio.wait({ending, working}, return_when=asyncio.FIRST_COMPLETED)
-    for task in (ending, working):
-        task.cancel()
-    await asyncio.wait({ending, working})
-    if not working.cancelled():
-        working.result()
+    await until_first(over.wait(), worker.run())

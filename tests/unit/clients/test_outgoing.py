@@ -1,11 +1,13 @@
-"""Frames become RTP packets that say when they were sent and which section they belong to."""
+"""Frames become RTP packets with their send time and their section."""
 
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sfu.clients.frames import OPUS, Frame, h264
-from sfu.clients.outgoing import MediaClock, OutgoingStream, abs_send_time
+from sfu.clients.outgoing import MediaClock, OutgoingStream, abs_send_time, latency_us, send_time_delta
 from sfu.clients.packetize import byte_stream
 from sfu.media.formats import rtcp, rtp
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
@@ -86,3 +88,13 @@ def test_a_live_source_is_sent_at_once_and_its_jitter_does_not_shake_the_clock()
         now = 10 + number / 25 + (0.08 if number % 2 else 0.0)
         assert clock.due(number / 25, now) == now
     assert clock.seconds(20.0) == pytest.approx(10.0, abs=0.02)
+
+
+@given(st.integers(0, 2**33), st.floats(-30, 30))
+def test_latency_is_the_time_from_stamp_to_arrival(second: int, late: float) -> None:
+    assert latency_us(abs_send_time(float(second)), second + late) == pytest.approx(late * 1e6, abs=10)
+
+
+@given(st.integers(0, (1 << 24) - 1), st.integers(-(1 << 23), (1 << 23) - 1))
+def test_send_times_wrap(start: int, ticks: int) -> None:
+    assert send_time_delta(start, (start + ticks) % (1 << 24)) == ticks

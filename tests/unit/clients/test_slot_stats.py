@@ -1,18 +1,17 @@
-"""A viewer's figures tell loss, disorder, repetition, pictures and lateness apart."""
+"""Statistics of a slot: frames, key frames, latency and key frame requests."""
 
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sfu.clients.outgoing import abs_send_time
-from sfu.clients.sequence_counter import SequenceCounter
 from sfu.clients.slot_stats import SlotMeter
 from sfu.media.formats.rtp import Packet
 from sfu.signaling.bodies import SourceStatus
 
 KEY, DELTA = b"\x65\x88", b"\x41\x9a"
+
+
 CAMERA = SourceStatus("yard", "camera", "0", "H264")
 
 
@@ -23,28 +22,6 @@ def packet(sequence: int, media_time: int = 0, payload: bytes = DELTA) -> Packet
 def receive(meter: SlotMeter, item: Packet, now: float, *, late: float | None = None) -> None:
     sent = None if late is None else abs_send_time(now - late).to_bytes(3, "big")
     meter.received(item, "H264", sent=sent, now=now, wall=now)
-
-
-@given(st.integers(0, 65535), st.sets(st.integers(0, 300), min_size=2), st.randoms(use_true_random=False))
-def test_loss_is_what_is_missing_in_any_order_and_across_the_wrap(start, offsets, random) -> None:
-    arrivals = sorted(offsets)
-    random.shuffle(arrivals)
-    sequences = SequenceCounter()
-    for offset in [*arrivals, *arrivals]:
-        sequences.add((start + offset) & 0xFFFF)
-    assert sequences.received == len(offsets)
-    assert sequences.duplicated == len(offsets)
-    assert sequences.lost == max(offsets) - min(offsets) + 1 - len(offsets)
-
-
-def test_a_new_session_keeps_the_counts_and_forgets_the_numbers() -> None:
-    sequences = SequenceCounter()
-    for number in (1, 2, 4):
-        sequences.add(number)
-    sequences.restart()
-    for number in (40000, 40001):
-        sequences.add(number)
-    assert (sequences.received, sequences.lost, sequences.reordered, sequences.duplicated) == (5, 1, 0, 0)
 
 
 def test_lateness_survives_the_wrap_of_the_extension_every_64_seconds() -> None:
