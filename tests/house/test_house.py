@@ -98,7 +98,7 @@ MAY: dict[str, set[str]] = {
         "sfu.signaling",
         "sfu.units",
     },
-    "recorder.serve": {"recorder", "sfu.clients", "sfu.settings", "sfu.signaling"},
+    "recorder.serve": {"recorder", "sfu.clients", "sfu.runner", "sfu.settings", "sfu.signaling"},
     "recorder.cli": {"recorder", "sfu.runner", "sfu.settings", "sfu.signaling", "sfu.units"},
 }
 
