@@ -76,7 +76,7 @@ class Remote:
             secrets.randbits(32) or 1,
             bitrates=_UNLIMITED,
             history_bytes=HISTORY_BYTES,
-            on_tracks=self._report_changes,
+            listener=self,
         )
 
     def _send(self, compound: bytes) -> None:
@@ -121,6 +121,10 @@ class Remote:
         for message in rtcp.parse(data):
             if isinstance(message, rtcp.SenderReport):
                 self._uplink.on_sender_report(message, ntp_time(time.time()), self._clock())
+
+    def on_flowing(self) -> None:
+        """See `UplinkListener`."""
+        self._report_changes()
 
     def on_tracks(self, tracks: Tracks) -> None:
         """See `PeerListener`: learns which producer each slot shows."""

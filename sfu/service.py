@@ -33,9 +33,10 @@ from sfu.rooms.participant import RoomConfig, slot_ssrcs
 from sfu.rooms.publication import Publication
 from sfu.rooms.room import RoomLimits, Rooms
 from sfu.rooms.server import TICK_S, RoomServer
+from sfu.rtc.dtls import Certificate
 from sfu.rtc.ice.factory import AgentFactory, ice_credentials
 from sfu.rtc.net.port import UdpPort
-from sfu.rtc.transport import Certificate, Transport
+from sfu.rtc.transport import MediaReceiver, Transport, TransportListener
 from sfu.settings import EMBEDDED, Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.embedded_broker import EmbeddedBroker
@@ -174,9 +175,9 @@ class Service:
         certificate = Certificate.generate()
         agents = self._make_agents(loop)
 
-        def new_transport(*, fresh_certificate: bool) -> Transport:
+        def new_transport(listener: TransportListener, media: MediaReceiver, *, fresh_certificate: bool) -> Transport:
             shown = Certificate.generate() if fresh_certificate else certificate
-            return Transport(agents.make(), shown, role="server")
+            return Transport(agents.make, shown, role="server", listener=listener, media=media)
 
         config = RoomConfig(
             preference=tuple(name.lower() for name in media.codecs),

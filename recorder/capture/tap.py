@@ -14,8 +14,7 @@ from typing import Final
 from recorder.capture.assembly import Report
 from recorder.capture.reorder import Arrival
 from sfu.media.formats.rtp import Packet, time_delta
-from sfu.media.ingest.producer import Producer
-from sfu.media.ingest.tap import Tap
+from sfu.media.ingest.producer import Producer, Tap
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.sdp.codec import Kind
 

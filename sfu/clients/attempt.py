@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sfu.rtc.dtls import Certificate
+from sfu.rtc.ice.agent import AgentListener
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.net.port import UdpPort, host_addresses
 from sfu.rtc.net.receive import Arrived
 from sfu.rtc.sdp.description import Description, Local, OfferSection, SdpError
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_offer
-from sfu.rtc.transport import Certificate, Transport, TransportState
+from sfu.rtc.transport import Transport, TransportState
 from sfu.signaling.bodies import Answer, Body, Bye, ErrorCode, ErrorNotice, Offer, Tracks
+
+_log = logging.getLogger(__name__)
 
 _PERMANENT = frozenset(
     (ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS, ErrorCode.CODEC, ErrorCode.TOO_LARGE)
@@ -99,23 +104,41 @@ class Attempt:
         self._port = port
         self._sections = sections
         self._listener = listener
-        agent = FullAgent(
-            port,
-            ufrag=secrets.token_hex(4),
-            pwd=secrets.token_hex(16),
-            announce=host.announce,
-            controlling=True,
-            clock=loop.time,
-        )
-        self.transport = Transport(agent, host.certificate, role="client")
-        self.transport.on_connected = self._on_connected
-        self.transport.on_closed = self._on_closed
-        self.transport.on_rtp = self._on_rtp
-        self.transport.on_rtcp = listener.on_rtcp
 
-    def _on_rtp(self, packets: Sequence[bytes], _: Arrived) -> None:
+        def make_agent(transport: AgentListener) -> FullAgent:
+            return FullAgent(
+                port,
+                transport,
+                ufrag=secrets.token_hex(4),
+                pwd=secrets.token_hex(16),
+                announce=host.announce,
+                controlling=True,
+                clock=loop.time,
+            )
+
+        self.transport = Transport(make_agent, host.certificate, role="client", listener=self, media=self)
+
+    # --- what the transport tells
+
+    def receive(self, packets: Sequence[bytes], now: float, arrived: Arrived) -> None:  # noqa: ARG002
+        """See `MediaReceiver`."""
         for packet in packets:
             self._listener.on_rtp(packet)
+
+    def on_rtcp(self, data: bytes) -> None:
+        """See `TransportListener`."""
+        self._listener.on_rtcp(data)
+
+    def on_route(self) -> None:
+        """See `TransportListener`: nothing is batched here."""
+
+    def on_moved(self) -> None:
+        """See `TransportListener`."""
+
+    def on_bug(self) -> None:
+        """See `TransportListener`: ends this attempt."""
+        _log.exception("internal error while media was handled, the session ends")
+        self.end(AttemptEnd("internal"))
 
     @classmethod
     async def open(cls, host: Host, sections: Sequence[OfferSection], listener: PeerListener) -> Attempt:
@@ -210,11 +233,12 @@ class Attempt:
         if answer.end_of_candidates:
             self.transport.agent.add_candidate(None)
 
-    def _on_closed(self, reason: str) -> None:
-        """Ends the attempt a little later: the server's own reason comes by the broker, often after DTLS's end."""
+    def on_closed(self, reason: str) -> None:
+        """See `TransportListener`: waits a moment, since the server's own reason may come later, by the broker."""
         end = AttemptEnd(f"transport closed: {reason}")
         asyncio.get_running_loop().call_later(_REASON_WAIT_S, self.end, end)
 
-    def _on_connected(self) -> None:
+    def on_connected(self) -> None:
+        """See `TransportListener`."""
         self.up_since = asyncio.get_running_loop().time()
         self._listener.on_up()

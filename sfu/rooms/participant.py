@@ -1,7 +1,8 @@
 """A participant: one client's session on one leaf, from its offer to its end.
 
-Owns the client's transport and, around it, what the client sends and is sent (`Uplink`, `Downlink`). Knows neither the
-broker nor other participants: `server` brings messages in, carries messages out, and says what each slot shows.
+Owns the client's transport, the tracks that the client sends (`Uplink`) and the slots that it is sent (`Downlink`).
+RTP packets do not pass here: the transport gives them to the uplink. Never knows the broker or other participants:
+`server` brings messages in, carries messages out, and decides what each slot shows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 from sfu.media.adapt.downlink import Downlink
 from sfu.media.formats import rtcp
@@ -21,102 +22,133 @@ from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.bitrates import RoomBitrates
 from sfu.rooms.room import SlotSource, SlotSpec, SlotState, Track
-from sfu.rtc.net.receive import Arrived
 from sfu.rtc.sdp.description import CNAME, Description, Local, Negotiated, TransportParameters
 from sfu.rtc.sdp.negotiate import negotiate
 from sfu.rtc.sdp.write import write_answer
-from sfu.rtc.transport import Transport, TransportState
+from sfu.rtc.transport import MediaReceiver, Transport, TransportListener, TransportState
 from sfu.signaling.bodies import SlotStatus, SourceStatus, Tracks
 from sfu.signaling.topics import Leaf
 
 _log = logging.getLogger(__name__)
 
-_REPORT: Final = 1.0  # seconds between reports in both directions (RFC 3550 section 6.2, reduced minimum)
-_EARLY_REPORT: Final = 0.2  # the same during the first seconds: browsers raise their bitrate fastest then
-_EARLY: Final = 3.0
-_SETTLED: Final = 1.0  # seconds after which a client that uses another path has moved: before, it was choosing
-_QUIET: Final = 0.25  # seconds without a packet after which a camera's viewers hear something from us instead
+_REPORT_S: Final = 1.0
+"""Time between reports in both directions (RFC 3550 section 6.2, reduced minimum)."""
+_EARLY_REPORT_S: Final = 0.2
+"""Time between reports during the first seconds, when browsers raise their bitrate fastest."""
+_EARLY_S: Final = 3.0
+_SETTLED_S: Final = 1.0
+"""Time after which a client that uses another path has moved to another network: before, it was choosing a path."""
+_QUIET_S: Final = 0.25
+"""Time without a packet from a camera after which its viewers are sent an empty report instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomConfig:
-    """What all participants of one server have in common."""
+    """Values that all participants of one server share."""
 
     preference: tuple[str, ...]
     bitrates: RoomBitrates
     history_bytes: int
-    """Most memory that the latest packets of one producer take."""
+    """Memory for the latest packets of one producer."""
     session_id: Callable[[], int]
     ssrc: Callable[[int], int]
-    """The SSRC of every participant's n-th slot, 0 for its reports. One for all: equal streams are rewritten once."""
+    """Returns the SSRC of the n-th slot (0: of reports), equal for all participants so that streams share a rewrite."""
     ice_credentials: Callable[[], tuple[str, str]]
-    """A fresh (ufrag, pwd)."""
+    """Returns a fresh (ufrag, pwd)."""
     clock: Callable[[], float]
     ntp: Callable[[], int]
-    """Wall time as 64-bit NTP (RFC 3550 section 4)."""
+    """Returns the wall time as 64-bit NTP (RFC 3550 section 4)."""
+
+
+class NewTransport(Protocol):
+    """Makes the transports of new sessions."""
+
+    def __call__(self, listener: TransportListener, media: MediaReceiver, *, fresh_certificate: bool) -> Transport:
+        """Returns a transport that shows a certificate of its own, or the one that all share."""
+        ...
+
+
+class ParticipantListener(Protocol):
+    """The server of rooms, as its participants see it."""
+
+    def on_tracks(self, participant: Participant) -> None:
+        """Notes that other tracks flow from a participant, or other codecs."""
+
+    def on_sparse(self, participant: Participant) -> None:
+        """Notes that one of its slots has become a slide show, or is none any more."""
+
+    def on_connected(self, participant: Participant) -> None:
+        """Notes that media can flow."""
+
+    def on_closed(self, participant: Participant, reason: str) -> None:
+        """Notes that its transport has ended, or that the handling of its media failed ("internal")."""
 
 
 class Participant:
-    """One client's session. `on_tracks`: what it produces has changed; `on_closed`: its transport ended, and why."""
+    """One client's session; the listener of its transport and its uplink."""
 
     def __init__(
-        self, leaf: Leaf, client: tuple[str, str | None], transport: Transport, fanout: Fanout, terms: RoomConfig
-    ):
+        self,
+        leaf: Leaf,
+        client: tuple[str, str | None],
+        new_transport: NewTransport,
+        fanout: Fanout,
+        config: RoomConfig,
+        *,
+        listener: ParticipantListener,
+    ) -> None:
+        """`client` is its client id and session; a legacy peer has no session."""
         self.leaf = leaf
         self.clientid, self.session = client
-        self.transport = transport
         self.offer_text = ""
         self.answer_text: str | None = None
-        self.on_tracks: Callable[[Participant], None] = lambda _: None
-        self.on_sparse: Callable[[Participant], None] = lambda _: None
-        self.on_connected: Callable[[Participant], None] = lambda _: None
-        self.on_closed: Callable[[Participant, str], None] = lambda _, __: None
         self._fanout = fanout
-        self._terms = terms
+        self._config = config
+        self._listener = listener
         self._remote: TransportParameters | None = None
         self._remote_ufrag: str | None = None
         self._ssrcs: dict[str, int] = {}
-        self._session_id = terms.session_id()
+        self._session_id = config.session_id()
         self._version = 0
         self.connected_after: float | None = None
-        """Seconds from the first offer to a connected transport; None until then."""
-        self._offered_at = terms.clock()
+        """Seconds from the first offer to a connected transport; None before."""
+        self._offered_at = config.clock()
         self._connected_at = 0.0
         self._report_at = 0.0
         self._drops: Counter[str] = Counter()
         self.uplink = Uplink(
-            transport.send_rtcp,
-            terms.ssrc(0),
-            bitrates=terms.bitrates.of(leaf.room),
-            history_bytes=terms.history_bytes,
-            on_tracks=lambda: self.on_tracks(self),
+            self._send_rtcp,
+            config.ssrc(0),
+            bitrates=config.bitrates.of(leaf.room),
+            history_bytes=config.history_bytes,
+            listener=self,
+            open_output=fanout.open,
         )
-        self.downlink = Downlink(transport, fanout, on_sparse=lambda: self.on_sparse(self))
-        transport.on_connected = self._on_transport_connected
-        transport.agent.on_moved = self._on_moved
-        transport.on_route = self.downlink.rerouted
-        transport.on_rtp = self._on_rtp
-        transport.on_rtcp = self._on_rtcp
-        transport.on_closed = lambda reason: self.on_closed(self, reason)
+        # A legacy peer calls again with its old connection, long after its session here was lost, and libwebrtc starts
+        # DTLS anew in that connection only if it is shown another certificate than before.
+        self.transport = new_transport(self, self.uplink, fresh_certificate=self.session is None)
+        self.downlink = Downlink(self.transport, fanout, listener=self)
 
     # --- negotiation
 
     def negotiate(self, text: str, description: Description) -> Negotiated:
-        """Takes in an offer: `text`, and `description` as `parse_description` read it. `answer` follows gathering.
+        """Takes in an offer, parsed from `text`; `answer` follows once local candidates are gathered.
 
         Raises SdpError.
         """
-        negotiated = negotiate(description, self.leaf.role.value, preference=self._terms.preference, ssrc=self._ssrc_of)
+        negotiated = negotiate(
+            description, self.leaf.role.value, preference=self._config.preference, ssrc=self._ssrc_of
+        )
         self.offer_text, self.answer_text, self._remote = text, None, description.transport
-        now = self._terms.clock()
+        now = self._config.clock()
         self._end(self.uplink.negotiated(negotiated.sections), now)
         self.downlink.negotiated(negotiated.sections, now)
         return negotiated
 
     def renegotiates(self, client: tuple[str, str | None], description: Description) -> bool:
-        """Whether an offer is a re-offer of this session: the same certificate speaks (RFC 8842 section 5.1).
+        """True if an offer is a re-offer of this session: it has the same certificate (RFC 8842 section 5.1).
 
-        A v2 peer says so by its session besides, a legacy peer only by its ICE credentials.
+        A v2 peer also sends the same session; a legacy peer only the same ICE credentials.
         """
         remote = self._remote
         if client != (self.clientid, self.session) or remote is None:
@@ -125,15 +157,15 @@ class Participant:
         return remote.fingerprints == description.fingerprints and (self.session is not None or same_ice)
 
     async def gather(self, negotiated: Negotiated) -> None:
-        """Local candidates for the answer; for an ICE restart new credentials first (RFC 8839 section 4.4.1.1.1)."""
+        """Gathers local candidates; for an ICE restart with new credentials (RFC 8839 section 4.4.1.1.1)."""
         agent = self.transport.agent
         if self._remote_ufrag not in (None, negotiated.ufrag):
-            ufrag, pwd = self._terms.ice_credentials()
+            ufrag, pwd = self._config.ice_credentials()
             agent.restart(ufrag=ufrag, pwd=pwd)
         await agent.gather()
 
     def answer(self, negotiated: Negotiated) -> str:
-        """The answer's SDP, complete with all candidates; it also starts the transport, or restarts its ICE."""
+        """Returns the answer's SDP with all candidates; also starts the transport, or restarts its ICE."""
         agent = self.transport.agent
         local = Local(agent.ufrag, agent.pwd, self.transport.fingerprint, agent.candidates(), agent.lite)
         self._version += 1
@@ -152,79 +184,98 @@ class Participant:
         return self.answer_text
 
     def _ssrc_of(self, mid: str) -> int:
-        """Stable for each section over re-offers: a slot keeps its SSRC."""
-        return self._ssrcs.setdefault(mid, self._terms.ssrc(len(self._ssrcs) + 1))
+        """Returns the SSRC of a section, which stays the same over re-offers."""
+        return self._ssrcs.setdefault(mid, self._config.ssrc(len(self._ssrcs) + 1))
 
     def slot_specs(self) -> list[SlotSpec]:
-        """This participant's slots, as room state wants them."""
+        """Returns the slots for the room state."""
         return [SlotSpec(consumer.mid, consumer.kind, consumer.codecs) for consumer in self.downlink.consumers]
 
     def tracks(self) -> list[Track]:
-        """What this participant produces right now."""
+        """Returns the tracks that flow from this participant."""
         uplink = self.uplink
         return [Track(mid, track.codec) for mid, track in uplink.tracks.items() if mid in uplink.flowing]
 
     # --- what the slots show
 
     def show(self, slots: Sequence[SlotState], find: Callable[[SlotSource], IncomingTrack | None]) -> None:
-        """Puts in each slot the track that it shows now; nothing before the transport is connected."""
+        """Makes each slot show its track; does nothing before the transport is connected."""
         if self.transport.state is not TransportState.CONNECTED:
             return
-        now = self._terms.clock()
+        now = self._config.clock()
         for slot in slots:
             self.downlink.show(slot.mid, None if slot.source is None else find(slot.source), now)
 
-    def told(self, slots: Sequence[SlotState]) -> Tracks:
-        """What the client is told of its slots."""
+    def tracks_message(self, slots: Sequence[SlotState]) -> Tracks:
+        """Returns the message that tells the client what its slots show."""
         sparse = self.downlink.sparse
         return Tracks(tuple(_status(slot, sparse=slot.mid in sparse) for slot in slots))
 
-    # --- media
+    # --- what the transport and the tracks tell
 
-    def _on_rtp(self, datagrams: Sequence[bytes], arrived: Arrived) -> None:
-        try:
-            for producer, packets in self.uplink.receive(datagrams, self._terms.clock(), arrived):
-                self._fanout.push(producer, packets)
-        except Exception:  # noqa: BLE001  # as in `tick`
-            self._on_bug()
-
-    def _on_rtcp(self, data: bytes) -> None:
-        try:
-            self._read_rtcp(data)
-        except Exception:  # noqa: BLE001  # as in `tick`
-            self._on_bug()
-
-    def _on_bug(self) -> None:
-        """In our handling of this participant: it ends this participant, not the server."""
-        _log.exception("%s: internal error", self.leaf)
-        self.on_closed(self, "internal")
-
-    def _read_rtcp(self, data: bytes) -> None:
-        now = self._terms.clock()
-        said = rtcp.parse_requests(data, self._drops)
-        for message in said:
+    def on_rtcp(self, data: bytes) -> None:
+        """See `TransportListener`."""
+        now = self._config.clock()
+        requests = rtcp.parse_requests(data, self._drops)
+        for message in requests:
             if isinstance(message, rtcp.SenderReport):
-                self.uplink.on_sender_report(message, self._terms.ntp(), now)
-        if self.downlink.windows:
-            self.downlink.on_rtcp(data, said, now)
+                self.uplink.on_sender_report(message, self._config.ntp(), now)
+        if self.downlink.slots:
+            self.downlink.on_rtcp(data, requests, now)
+
+    def on_bug(self) -> None:
+        """See `TransportListener`: ends this participant, not the server."""
+        _log.exception("%s: internal error, the session ends", self.leaf)
+        self._listener.on_closed(self, "internal")
+
+    def on_route(self) -> None:
+        """See `TransportListener`."""
+        self.downlink.rerouted()
+
+    def on_closed(self, reason: str) -> None:
+        """See `TransportListener`."""
+        self._listener.on_closed(self, reason)
+
+    def on_connected(self) -> None:
+        """See `TransportListener`."""
+        self._connected_at = self._report_at = self._config.clock()
+        self.connected_after = self._connected_at - self._offered_at
+        self._listener.on_connected(self)
+
+    def on_moved(self) -> None:
+        """See `TransportListener`."""
+        now = self._config.clock()
+        if self.connected_after is not None and now - self._connected_at > _SETTLED_S:
+            self.downlink.moved(now)
+
+    def on_flowing(self) -> None:
+        """See `UplinkListener`."""
+        self._listener.on_tracks(self)
+
+    def on_sparse(self) -> None:
+        """See `DownlinkListener`."""
+        self._listener.on_sparse(self)
+
+    def _send_rtcp(self, compound: bytes) -> None:
+        self.transport.send_rtcp(compound)
 
     # --- time
 
     def tick(self, now: float) -> None:
-        """Called some times a second: reports, repeated requests, tracks that fell silent, what the link carries."""
+        """Sends reports and repeated requests, finds silent tracks, adapts layers; called some times a second."""
         if self.transport.state is TransportState.CONNECTED:
             try:
                 self._tick(now)
             except Exception:  # noqa: BLE001  # the task boundary of a participant's media
-                self._on_bug()
+                self.on_bug()
 
     def _tick(self, now: float) -> None:
         due = now >= self._report_at
         if due:
-            early = now - self._connected_at < _EARLY
-            self._report_at = now + (_EARLY_REPORT if early and self.uplink.tracks else _REPORT)
+            early = now - self._connected_at < _EARLY_S
+            self._report_at = now + (_EARLY_REPORT_S if early and self.uplink.tracks else _REPORT_S)
         for consumer in self.downlink.consumers:
-            if due or not consumer.reported:
+            if due or not consumer.reports.current:
                 report = consumer.sender_report(now)
                 if report is not None:
                     self.transport.send_rtcp(report)
@@ -237,19 +288,22 @@ class Participant:
         if due:
             self.uplink.report(now)
         for producer in self.uplink.producers:
-            for consumer in tuple(producer.waiting):
-                self._fanout.start(consumer)  # it may have been late to learn that the camera heeds no request
-        if now - self.uplink.heard_at > _QUIET:
+            self._fanout.start_waiting(producer)  # by now it may be known that the camera heeds no requests
+        if now - self.uplink.heard_at > _QUIET_S:
             self._reassure_viewers()
 
     def _reassure_viewers(self) -> None:
-        """To whom nothing at all comes for a while, the way to us is dead; not so if only the camera paused."""
-        viewers = {c.transport: c.ssrc for producer in self.uplink.producers for c in producer.consumers}
+        """Sends viewers an empty receiver report.
+
+        A viewer that gets no packet at all assumes that its link is dead, also if only the camera is silent.
+        """
+        branches = [self._fanout.branch(producer) for producer in self.uplink.producers]
+        viewers = {consumer.transport: consumer.ssrc for branch in branches for consumer in branch.consumers}
         for transport, ssrc in viewers.items():
             transport.send_rtcp(rtcp.compound(rtcp.receiver_report(ssrc, (), CNAME)))
 
     def drop_counts(self) -> Counter[str]:
-        """Packets dropped so far, by reason, in both directions."""
+        """Returns the number of dropped packets, by reason, in both directions."""
         total = self._drops + Counter(self.uplink.drops) + Counter(self.downlink.drops) + self.transport.drops
         total["no_path"] += self.transport.agent.drops["no_path"]
         for producer in self.uplink.producers:
@@ -259,7 +313,7 @@ class Participant:
         return total
 
     def repair_counts(self) -> Counter[str]:
-        """What became of lost packets so far, by what happened, from cameras (`camera_`) and to viewers (`viewer_`)."""
+        """Returns counters of lost and repaired packets, from cameras (`camera_`) and to viewers (`viewer_`)."""
         total: Counter[str] = Counter()
         for producer in self.uplink.producers:
             gaps = producer.gaps
@@ -280,28 +334,13 @@ class Participant:
 
     # --- ends
 
-    def _on_transport_connected(self) -> None:
-        self._connected_at = self._report_at = self._terms.clock()
-        self.connected_after = self._connected_at - self._offered_at
-        self.on_connected(self)
-
-    def _on_moved(self) -> None:
-        now = self._terms.clock()
-        if self.connected_after is not None and now - self._connected_at > _SETTLED:
-            self.downlink.moved(now)
-
     def _end(self, producers: Iterable[Producer], now: float) -> None:
         for producer in producers:
-            producer.history.clear()  # viewers remember for a while whom they were shown
-            for consumer in (*producer.consumers,):
-                if consumer.following is producer:
-                    consumer.follow(None, now)
-                else:
-                    consumer.attach(None, now)
+            self._fanout.close(producer, now)
 
     def detach(self) -> None:
-        """Takes every producer and consumer out of the fan-out: must come before the transport closes."""
-        now = self._terms.clock()
+        """Takes all producers and consumers out of the fan-out; must be called before the transport closes."""
+        now = self._config.clock()
         self._end(self.uplink.negotiated(()), now)
         self.downlink.negotiated((), now)
 

@@ -28,12 +28,11 @@ from sfu.media.forward.fanout import Fanout
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
-from sfu.rooms.participant import Participant, RoomConfig
+from sfu.rooms.participant import NewTransport, Participant, RoomConfig
 from sfu.rooms.publication import Publication, RoomEvents
 from sfu.rooms.room import Change, RoomError, Rooms, SlotSource, SlotState
 from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.sdp.parse import parse_description
-from sfu.rtc.transport import Transport
 from sfu.signaling import messages
 from sfu.signaling.bodies import Answer, Body, Bye, Candidate, ErrorCode, ErrorNotice, Offer, Select, SignalError, Sizes
 from sfu.signaling.messages import Envelope
@@ -44,15 +43,8 @@ _log = logging.getLogger(__name__)
 TICK_S: Final = 0.2
 
 
-class NewTransport(Protocol):
-    """Makes the transports of new sessions."""
-
-    def __call__(self, *, fresh_certificate: bool) -> Transport:
-        """A transport that shows a certificate of its own, or the one that all share."""
-
-
-class UplinkListener(Protocol):
-    """A listener for what participants send."""
+class RoomServerListener(Protocol):
+    """The recordings, which follow what participants send."""
 
     def uplink(self, room: str, peer: str, uplink: Uplink | None) -> None:
         """Called when the tracks that a peer sends have changed; None if its session has ended."""
@@ -70,7 +62,7 @@ class RoomServer:
         terms: RoomConfig,
         *,
         publication: Publication,
-        listener: UplinkListener,
+        listener: RoomServerListener,
         new_transport: NewTransport,
         messages_per_window: int,
     ) -> None:
@@ -191,29 +183,22 @@ class RoomServer:
             participant = current
             negotiated = participant.negotiate(text, description)
         else:
-            # A legacy peer calls again with the connection it has, long after its session here was lost, and libwebrtc
-            # starts DTLS anew in there only when it is shown another certificate than before.
-            transport = self._new_transport(fresh_certificate=client[1] is None)
-            participant = Participant(leaf, client, transport, self._fanout, self._terms)
+            participant = Participant(leaf, client, self._new_transport, self._fanout, self._terms, listener=self)
             try:
                 negotiated = participant.negotiate(text, description)  # before anybody is replaced by a bad offer
                 self._admit(participant)
             except Exception:
-                self._spawn(transport.close(), f"refuse {leaf}")
+                self._spawn(participant.transport.close(), f"refuse {leaf}")
                 raise
         change = self._rooms.set_slots(leaf, participant.slot_specs())
         self._spawn(self._answer(participant, negotiated), f"answer {leaf}")
         self._apply(change)
-        self._on_tracks(participant)
+        self.on_tracks(participant)
 
     def _admit(self, participant: Participant) -> None:
         leaf = participant.leaf
         for replaced in self._rooms.admit(leaf):
             self._end(replaced, "replaced")
-        participant.on_tracks = self._on_tracks
-        participant.on_sparse = self._on_sparse
-        participant.on_connected = self._on_connected
-        participant.on_closed = self._on_closed
         self.participants[leaf] = participant
         self.counters["sessions"] += 1
         since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -242,19 +227,23 @@ class RoomServer:
 
     # --- what changes
 
-    def _on_tracks(self, participant: Participant) -> None:
+    def on_tracks(self, participant: Participant) -> None:
+        """See `ParticipantListener`."""
         if self.participants.get(participant.leaf) is participant:
             self._apply(self._rooms.set_tracks(participant.leaf, participant.tracks()))
             self._listener.uplink(participant.leaf.room, participant.leaf.peer, participant.uplink)
 
-    def _on_sparse(self, participant: Participant) -> None:
+    def on_sparse(self, participant: Participant) -> None:
+        """See `ParticipantListener`."""
         self._send_tracks(participant, self._rooms.slots(participant.leaf))
 
-    def _on_connected(self, participant: Participant) -> None:
+    def on_connected(self, participant: Participant) -> None:
+        """See `ParticipantListener`."""
         self.counters["connected"] += 1
         participant.show(self._rooms.slots(participant.leaf), self._find)
 
-    def _on_closed(self, participant: Participant, reason: str) -> None:
+    def on_closed(self, participant: Participant, reason: str) -> None:
+        """See `ParticipantListener`."""
         if self.participants.get(participant.leaf) is participant:
             self._end(participant.leaf, reason)
 
@@ -304,7 +293,7 @@ class RoomServer:
 
     def _send_tracks(self, participant: Participant, slots: tuple[SlotState, ...]) -> None:
         if participant.session is not None and slots:
-            self._send(participant.leaf, participant.session, participant.told(slots))
+            self._send(participant.leaf, participant.session, participant.tracks_message(slots))
 
     # --- running
 

@@ -44,7 +44,7 @@ def _session(participant: Participant, slots: tuple[SlotState, ...], now: float)
         ],
         "receives": [_slot(participant, slot) for slot in slots],
     }
-    if downlink.windows:
+    if downlink.slots:
         session |= {"loss": downlink.loss, "round_trip": downlink.round_trip, "estimate": downlink.carries}
     return session
 
@@ -61,20 +61,20 @@ def _producer(producer: Producer, now: float) -> dict[str, Any]:
         "reordered": gaps.reordered,
         "abandoned": gaps.abandoned,
         "key_frames_heeded": producer.key_frames.heeded if producer.codec.kind == "video" else None,
-        "shown_in": len(producer.consumers),
+        "shown_in": producer.output.consumer_count,
     }
 
 
 def _slot(participant: Participant, slot: SlotState) -> dict[str, Any]:
     source = slot.source
     told = None if source is None else {"room": source.room, "peer": source.peer, "track": source.track}
-    window = participant.downlink.windows.get(slot.mid)
+    view = participant.downlink.slots.get(slot.mid)
     shown: dict[str, Any] = {"mid": slot.mid, "kind": slot.kind, "source": told, "reason": slot.reason}
-    if window is None or window.track is None:
+    if view is None or view.track is None:
         return shown
-    layers = {producer: rid for rid, producer in window.track.rids.items()}
-    producer = window.consumer.producer
-    return shown | {"layer": None if producer is None else layers.get(producer), **_consumer(window.consumer)}
+    layers = {producer: rid for rid, producer in view.track.rids.items()}
+    producer = view.consumer.producer
+    return shown | {"layer": None if producer is None else layers.get(producer), **_consumer(view.consumer)}
 
 
 def _consumer(consumer: Consumer) -> dict[str, Any]:

@@ -111,7 +111,7 @@ class Tap:
         self._receptions: dict[int, Reception] = {}
         self._transport = call.end.transport
         self._told_at = 0.0
-        self._transport.on_rtp = lambda packets, _: [self.take(packet) for packet in packets]
+        call.end.take_rtp = self.take
 
     def take(self, data: bytes) -> None:
         packet = rtp.parse(data)
@@ -211,7 +211,7 @@ async def test_chromium_asks_for_what_it_missed_and_takes_it_from_the_rtx_stream
                 if sequence in kept
             )
 
-        call.end.transport.on_rtcp = on_rtcp
+        call.end.take_rtcp = on_rtcp
         sent = 0
         async with asyncio.timeout(20):
             async for frame in Painted().frames():

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import secrets
 import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentTimeouts, IceAgent
+from sfu.rtc.dtls import Certificate
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentListener, AgentTimeouts, IceAgent
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.ice.lite import LiteAgent
 from sfu.rtc.net.port import UdpPort
-from sfu.rtc.transport import Certificate, Transport, TransportState
+from sfu.rtc.net.receive import Arrived
+from sfu.rtc.transport import Transport, TransportState
 from tests.helpers.waiting import until
 
 _sequences = itertools.count(100)
@@ -34,24 +36,47 @@ def rtcp(ssrc: int = 0x1234) -> bytes:
     return struct.pack("!BBHI", 0x80, 201, 1, ssrc)
 
 
-@dataclass
 class End:
-    """A transport and all that it said."""
+    """A transport with all packets and notices that it gave."""
 
-    transport: Transport
-    connected: int = 0
-    rtp: list[bytes] = field(default_factory=list)
-    rtcp: list[bytes] = field(default_factory=list)
-    closed: list[str] = field(default_factory=list)
+    def __init__(
+        self,
+        make_agent: Callable[[AgentListener], IceAgent],
+        certificate: Certificate,
+        role: Literal["server", "client"],
+    ) -> None:
+        self.transport = Transport(make_agent, certificate, role=role, listener=self, media=self)
+        self.connected = 0
+        self.bugs = 0
+        self.rtp: list[bytes] = []
+        self.rtcp: list[bytes] = []
+        self.closed: list[str] = []
+        self.when_connected: Callable[[], object] = lambda: None
+        self.take_rtp: Callable[[bytes], object] = self.rtp.append
+        self.take_rtcp: Callable[[bytes], object] = self.rtcp.append
 
-    def __post_init__(self) -> None:
-        self.transport.on_connected = self._count
-        self.transport.on_rtp = lambda packets, _: self.rtp.extend(packets)
-        self.transport.on_rtcp = self.rtcp.append
-        self.transport.on_closed = self.closed.append
+    def receive(self, packets: Sequence[bytes], now: float, arrived: Arrived) -> None:
+        for packet in packets:
+            self.take_rtp(packet)
 
-    def _count(self) -> None:
+    def on_rtcp(self, data: bytes) -> None:
+        self.take_rtcp(data)
+
+    def on_connected(self) -> None:
         self.connected += 1
+        self.when_connected()
+
+    def on_route(self) -> None:
+        """Batches nothing."""
+
+    def on_moved(self) -> None:
+        """Does not mind."""
+
+    def on_closed(self, reason: str) -> None:
+        self.closed.append(reason)
+
+    def on_bug(self) -> None:
+        self.bugs += 1
 
     @property
     def agent(self) -> Any:
@@ -84,14 +109,14 @@ def server_end(
 ) -> End:
     ufrag, pwd = credentials()
     kind: Callable[..., IceAgent] = FullAgent if full else LiteAgent
-    agent = kind(port, ufrag=ufrag, pwd=pwd, announce=(host,), limits=limits, **options)
-    return End(Transport(agent, SERVER, role="server"))
+    make = functools.partial(kind, port, ufrag=ufrag, pwd=pwd, announce=(host,), limits=limits, **options)
+    return End(make, SERVER, "server")
 
 
 def client_end(port: UdpPort, *, host: str = "127.0.0.1", limits: AgentTimeouts = DEFAULT_LIMITS, **agent: Any) -> End:
     ufrag, pwd = credentials()
-    full = FullAgent(port, ufrag=ufrag, pwd=pwd, announce=(host,), controlling=True, limits=limits, **agent)
-    return End(Transport(full, CLIENT, role="client"))
+    options = {"announce": (host,), "controlling": True, "limits": limits, **agent}
+    return End(functools.partial(FullAgent, port, ufrag=ufrag, pwd=pwd, **options), CLIENT, "client")
 
 
 async def introduce(server: End, client: End, *, server_fingerprint: str = SERVER.fingerprint) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import json
 import secrets
@@ -20,6 +21,7 @@ from sfu.clients.peer import Peer, PeerError
 from sfu.media.formats import rtp
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.net.port import UdpPort
+from sfu.rtc.net.receive import Arrived
 from sfu.rtc.sdp.description import Description, Local, OfferSection
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_offer
@@ -317,7 +319,10 @@ class Caller:
         self._port = port
         self._listener = listener or Screen()
         self.sections = list(getattr(self._listener, "sections", ()) if sections is None else sections)
-        agent = FullAgent(
+        self._fingerprint = HOST.certificate.fingerprint
+        self._sdp_session = secrets.randbits(62)
+        make_agent = functools.partial(
+            FullAgent,
             port,
             ufrag=secrets.token_hex(4),
             pwd=secrets.token_hex(16),
@@ -325,13 +330,8 @@ class Caller:
             controlling=True,
             clock=asyncio.get_running_loop().time,
         )
-        self._fingerprint = HOST.certificate.fingerprint
-        self._sdp_session = secrets.randbits(62)
-        self.transport = Transport(agent, HOST.certificate, role="client")
-        self.transport.on_rtp = lambda packets, _: [self._listener.on_rtp(packet) for packet in packets]
-        self.transport.on_rtcp = self._listener.on_rtcp
+        self.transport = Transport(make_agent, HOST.certificate, role="client", listener=self, media=self)
         self.closed: list[str] = []
-        self.transport.on_closed = self.closed.append
         on.listeners[self.topic] = self._take
 
     @property
@@ -341,6 +341,28 @@ class Caller:
     @property
     def errors(self) -> list[ErrorCode]:
         return [body.code for body in self.heard if isinstance(body, ErrorNotice)]
+
+    def receive(self, packets: Sequence[bytes], now: float, arrived: Arrived) -> None:
+        for packet in packets:
+            self._listener.on_rtp(packet)
+
+    def on_rtcp(self, data: bytes) -> None:
+        self._listener.on_rtcp(data)
+
+    def on_connected(self) -> None:
+        """`call` waits for `up`."""
+
+    def on_route(self) -> None:
+        """Batches nothing."""
+
+    def on_moved(self) -> None:
+        """Does not mind."""
+
+    def on_closed(self, reason: str) -> None:
+        self.closed.append(reason)
+
+    def on_bug(self) -> None:
+        raise AssertionError("an exception in a fake peer's media handling")
 
     def send_rtp(self, packet: bytes) -> None:
         self.transport.send_rtp(packet)

@@ -1,13 +1,13 @@
-"""The downlink: what one client is sent, and what it says of that.
+"""The downlink: the slots that one client is sent, and the feedback that comes from it.
 
-Owns the client's slots, the answers to its requests, and the choice of what its link carries. Never forwards: `fanout`
+Owns the client's slots, the answers to its requests, and the choice of layers for its link. Never forwards: `fanout`
 does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple, Protocol
 
 from sfu.media.adapt.layers import KEY_FRAMES, LayerChoice, layer_for_window
 from sfu.media.adapt.link_estimate import LinkEstimate
@@ -21,38 +21,45 @@ from sfu.media.ingest.track import IncomingTrack, Layer
 from sfu.rtc.sdp.description import Agreed
 from sfu.rtc.transport import Transport
 
-_ROUND_TRIP: Final = 0.1  # seconds, until the client's first report tells better
-_VIDEO_CLOCK: Final = 90_000
-_SHARE: Final = 0.8  # of what a thin link is thought to carry: the rest is for what is sent again
-_LEAST_BITRATE: Final = 100_000
-_SLIDE_PAUSE: Final = 1.0  # seconds between two requests for a slide
-_MEASURED_OVER: Final = 1.0  # seconds
-_MAX_EXPECTED: Final = 100_000  # packets between two reports; more is a new stream
-_HEAVY_LOSS: Final = 0.1
-_LOSING: Final = 3.0  # seconds for which heavy loss proves that a link is too thin, whatever made it look so
-_DRAINED: Final = 1.2  # seconds after which a queue that was too much for a link has left it
-_OLD_NEWS: Final = 1.5  # seconds for which a client that has moved still tells of what it lost on its way
-_REPLAY_PAUSE: Final = 1.0  # seconds between two replays for a viewer that cannot decode what it gets
+_ROUND_TRIP_S: Final = 0.1  # until the client's first report
+_VIDEO_CLOCK_HZ: Final = 90_000
+_USED_SHARE: Final = 0.8  # of the estimate of a thin link; the rest is for packets that are sent again
+_MIN_BITRATE_BPS: Final = 100_000
+_SLIDE_PAUSE_S: Final = 1.0  # between two key frame requests for a slide show
+_MEASURED_OVER_S: Final = 1.0
+_MAX_EXPECTED_PACKETS: Final = 100_000  # between two reports; more means another stream
+_HEAVY_LOSS_SHARE: Final = 0.1
+_LOSING_S: Final = 3.0  # for this long heavy loss is a proof that the link is too thin
+_DRAINED_S: Final = 1.2  # after this time a queue that was too long for the link has left it
+_OLD_REPORTS_S: Final = 1.5  # for this long the reports of a client that has moved are about its old network
+_REPLAY_PAUSE_S: Final = 1.0  # between two replays for a viewer that cannot decode
+
+
+class DownlinkListener(Protocol):
+    """The participant to which a downlink belongs."""
+
+    def on_sparse(self) -> None:
+        """Notes that a slot has become a slide show, or is none any more."""
 
 
 class SlotView:
-    """What one slot shows: a track, in one of its layers."""
+    """The track that one slot shows, in one of its layers."""
 
     def __init__(self, consumer: Consumer) -> None:
         self.consumer = consumer
         self.track: IncomingTrack | None = None
         self.wanted: str | None = None
-        """The highest layer that the viewer asked for, by rid; None for the best."""
+        """The rid of the highest layer that the viewer asked for; None for the best."""
         self.size: Size | None = None
-        """Its width and height in pixels of the viewer's screen; None while untold."""
+        """Width and height of its window, in pixels of the viewer's screen; None while unknown."""
         self.choice = LayerChoice()
-        self.wishes = KeyFrameBudget()
-        """How many of the viewer's requests for key frames are heeded."""
+        self.requests = KeyFrameBudget()
+        """Limits the viewer's key frame requests."""
         self.repeat_at: float | None = None
-        """When to ask for one more key frame of a lower layer, in seconds of the loop's clock."""
+        """Time of one more key frame request for a lower layer, in seconds of the loop's clock."""
 
     def most(self, layers: Sequence[Layer]) -> int | None:
-        """The highest of these layers that the viewer wants and that its window can show; None for no bound."""
+        """Returns the index of the highest layer that the viewer wants and its window can show; None for no bound."""
         asked = next((at for at, (_, rid, _) in enumerate(layers) if rid == self.wanted), None)
         bounds = [] if self.wanted is None or asked is None else [asked]
         if self.size is not None and len(layers) > 1:
@@ -62,7 +69,7 @@ class SlotView:
 
     @property
     def undecided(self) -> bool:
-        """Whether time alone may change what is shown."""
+        """True if the choice of a layer may change with time alone."""
         return self.consumer.sparse or (self.track is not None and len(self.track.rids) > 1)
 
 
@@ -71,28 +78,28 @@ class _Aim(NamedTuple):
 
     producer: Producer
     thin: bool
-    """Whether its key frames are all that the link carries."""
+    """True if the link carries its key frames only."""
     enough: bool
-    """Whether it is as much as the viewer wants, whatever its link carries."""
+    """True if it is the highest layer that the viewer wants."""
 
 
 class Downlink:
-    """One client's slots. `on_sparse`: some slot has become a slide show, or is none any more."""
+    """One client's slots."""
 
-    def __init__(self, transport: Transport, fanout: Fanout, *, on_sparse: Callable[[], None]) -> None:
-        self.windows: dict[str, SlotView] = {}
+    def __init__(self, transport: Transport, fanout: Fanout, *, listener: DownlinkListener) -> None:
+        self.slots: dict[str, SlotView] = {}
         self.estimate = LinkEstimate()
-        self.round_trip = _ROUND_TRIP
-        """Seconds to the client and back."""
+        self.round_trip = _ROUND_TRIP_S
+        """Round trip to the client, in seconds."""
         self.carries: int | None = None
-        """bit/s that the link was estimated to carry when this last mattered; None while nothing is known."""
+        """The latest estimate that a layer was chosen by, in bit/s; None while nothing is known."""
         self.drops = {"key_frame_requests": 0}
         self.loss = 0.0
-        """Share of packets that did not reach the client, by its latest report."""
+        """Share of packets (0 to 1) that did not reach the client, by its latest report."""
         self._transport = transport
         self._fanout = fanout
-        self._on_sparse = on_sparse
-        self._report: tuple[bytes, float] | None = None  # and when it came
+        self._listener = listener
+        self._report: tuple[bytes, float] | None = None  # the latest one, and when it came
         self._news = False
         self._sent = 0
         self._replayed_at = self._slide_at = self._losing_until = float("-inf")
@@ -101,85 +108,86 @@ class Downlink:
 
     @property
     def consumers(self) -> list[Consumer]:
-        """Of all slots, in the order of the sections."""
-        return [window.consumer for window in self.windows.values()]
+        """Returns the consumers of all slots, in the order of the sections."""
+        return [slot.consumer for slot in self.slots.values()]
 
     @property
     def sparse(self) -> frozenset[str]:
-        """The mids of slots that are slide shows."""
-        return frozenset(mid for mid, window in self.windows.items() if window.consumer.sparse)
+        """Returns the mids of slots that are slide shows."""
+        return frozenset(mid for mid, slot in self.slots.items() if slot.consumer.sparse)
 
-    # --- what is shown
+    # --- slots
 
     def negotiated(self, sections: Iterable[Agreed], now: float) -> None:
         """Takes over the slots of a (re-)offer."""
-        before, self.windows = self.windows, {}
+        before, self.slots = self.slots, {}
         for section in sections:
             if section.send is None:
                 continue
-            window = before.pop(section.mid, None)
-            if window is None:
-                window = SlotView(Consumer(section.mid, section.send, self._transport))
+            slot = before.pop(section.mid, None)
+            if slot is None:
+                slot = SlotView(Consumer(section.mid, section.send, self._transport))
             else:
-                window.consumer.negotiated(section.send)
-                self._fanout.start(window.consumer)
-            self.windows[section.mid] = window
-        for window in before.values():
-            window.consumer.attach(None, now)
+                slot.consumer.negotiated(section.send)
+                self._fanout.start(slot.consumer)
+            self.slots[section.mid] = slot
+        for slot in before.values():
+            slot.consumer.attach(None, now)
 
     def want(self, mid: str, rid: str | None) -> None:
-        """The viewer wants no layer above `rid` in this slot; None: the best that its link carries."""
-        if (window := self.windows.get(mid)) is not None:
-            window.wanted = rid
+        """Bounds the layers of a slot: none above `rid`; None: the best that the link carries."""
+        if (slot := self.slots.get(mid)) is not None:
+            slot.wanted = rid
             self._news = True
 
     def resize(self, sizes: Mapping[str, Size]) -> None:
-        """The viewer's windows of these slots have these sizes now: no layer is sent that one cannot show."""
-        for mid in sizes.keys() & self.windows.keys():
-            self.windows[mid].size = sizes[mid]
+        """Takes the sizes of the viewer's windows: no slot gets a larger layer than its window can show."""
+        for mid in sizes.keys() & self.slots.keys():
+            self.slots[mid].size = sizes[mid]
             self._news = True
 
     def show(self, mid: str, track: IncomingTrack | None, now: float) -> None:
-        """Puts a track in a slot, or nothing: at once from its latest packets where these are kept."""
-        window = self.windows.get(mid)
-        if window is None:
+        """Makes a slot show a track, or None; from the latest packets at once, if these are kept."""
+        slot = self.slots.get(mid)
+        if slot is None:
             return
-        if window.track is track and (track is None or window.consumer.producer in track.producers):
+        if slot.track is track and (track is None or slot.consumer.producer in track.producers):
             return
-        window.track, window.choice = track, LayerChoice()
-        window.consumer.set_sparse(False)
-        window.consumer.attach(None if track is None else self._aim(window, track, now).producer, now)
-        self._fanout.start(window.consumer)
+        slot.track, slot.choice = track, LayerChoice()
+        slot.consumer.set_sparse(False)
+        producer = None if track is None else self._aim(slot, track, now).producer
+        slot.consumer.attach(None if producer is None else self._fanout.branch(producer), now)
+        self._fanout.start(slot.consumer)
 
     def rerouted(self) -> None:
-        """The transport leads elsewhere, or has other keys."""
-        for window in self.windows.values():
-            if window.consumer.group is not None:
-                window.consumer.group.rerouted()
+        """Sorts the consumers' groups again: the transport has another path or other keys."""
+        for slot in self.slots.values():
+            if slot.consumer.group is not None:
+                slot.consumer.group.rerouted()
 
     def moved(self, now: float) -> None:
-        """The client has come to another network: nothing is known of it, and what the old one swallowed is past."""
+        """Forgets all estimates and starts video anew: the client is in another network."""
         if now < self._deaf_until:
-            return  # it went on to a better path of the new network
+            return  # it has only found a better path of the new network
         self.estimate = LinkEstimate()
         self._news = True
-        self._counted, self._deaf_until = None, now + _OLD_NEWS
+        self._counted, self._deaf_until = None, now + _OLD_REPORTS_S
         self._losing_until = float("-inf")
-        for window in self.windows.values():
-            window.choice = LayerChoice()
-            consumer = window.consumer
+        for slot in self.slots.values():
+            slot.choice = LayerChoice()
+            consumer = slot.consumer
             if consumer.kind == "video" and consumer.producer is not None and not consumer.sparse:
                 self._replayed_at = now
                 consumer.restart()
-                consumer.forget()  # or all that was lost would be sent again before anything new
+                consumer.forget()  # otherwise all lost packets would be sent again before new ones
                 self._fanout.start(consumer)
 
-    def _aim(self, window: SlotView, track: IncomingTrack, now: float) -> _Aim:
+    def _aim(self, slot: SlotView, track: IncomingTrack, now: float) -> _Aim:
         layers = track.layers(now)
-        wanted = window.most(layers)
+        wanted = slot.most(layers)
         estimate = self.carries = self.estimate.bitrate(now)
-        videos = sum(1 for other in self.windows.values() if other.track is not None and other.consumer.kind == "video")
-        index = window.choice.update(
+        videos = sum(1 for other in self.slots.values() if other.track is not None and other.consumer.kind == "video")
+        index = slot.choice.update(
             None if estimate is None else estimate // max(videos, 1),
             self.estimate.congested,
             [bitrate for _, _, bitrate in layers],
@@ -214,16 +222,16 @@ class Downlink:
 
     def _on_key_frame_request(self, ssrc: int, now: float) -> None:
         """A camera that does not heed requests is replayed: it is the only key frame to be had."""
-        for window in self.windows.values():
-            consumer = window.consumer
+        for slot in self.slots.values():
+            consumer = slot.consumer
             producer = consumer.producer
             if consumer.ssrc != ssrc or producer is None or consumer.sparse:
                 continue
-            if not window.wishes.allow(now):
+            if not slot.requests.allow(now):
                 self.drops["key_frame_requests"] += 1
                 continue
             producer.request_key_frame(now)
-            if not producer.key_frames.heeded and now - self._replayed_at > _REPLAY_PAUSE and producer.replayable():
+            if not producer.key_frames.heeded and now - self._replayed_at > _REPLAY_PAUSE_S and producer.replayable():
                 self._replayed_at = now
                 consumer.restart()
                 self._fanout.start(consumer)
@@ -231,51 +239,51 @@ class Downlink:
     # --- time
 
     def tick(self, now: float) -> None:
-        """Called some times a second."""
-        videos = [w for w in self.windows.values() if w.track is not None and w.consumer.kind == "video"]
+        """Reads the latest report and adapts the layers; called some times a second."""
+        videos = [w for w in self.slots.values() if w.track is not None and w.consumer.kind == "video"]
         if not videos or not (self._news or self._report or any(w.undecided for w in videos)):
-            return  # most viewers, most of the time
+            return  # true for most viewers most of the time
         self._news = False
         self._read_report(now)
-        sent = sum(window.consumer.octets for window in self.windows.values())
+        sent = sum(slot.consumer.octets for slot in self.slots.values())
         self.estimate.on_sent(max(0, sent - self._sent), now)
         self._sent = sent
-        for window in videos:
-            self._adapt(window, now)
+        for slot in videos:
+            self._adapt(slot, now)
 
-    def _adapt(self, window: SlotView, now: float) -> None:
-        track, consumer = window.track, window.consumer
+    def _adapt(self, slot: SlotView, now: float) -> None:
+        track, consumer = slot.track, slot.consumer
         if track is None:
             return
-        producer, thin, enough = self._aim(window, track, now)
+        producer, thin, enough = self._aim(slot, track, now)
         present, estimate = consumer.producer, self.carries
-        # The slides, sent ever faster, show what the link carries: no need to try.
-        thinner = estimate is not None and estimate < producer.bitrate * _SHARE
+        # The slides are sent faster and faster and so measure the link: no need to try the whole stream.
+        thinner = estimate is not None and estimate < producer.bitrate * _USED_SHARE
         sparse = thinner if consumer.sparse else thin and now < self._losing_until
-        consumer.pace = None if estimate is None else max(estimate * _SHARE, _LEAST_BITRATE) / 8
+        consumer.pace = None if estimate is None else max(estimate * _USED_SHARE, _MIN_BITRATE_BPS) / 8
         if present is producer:
             consumer.follow(None, now)
-            if window.repeat_at is not None and now >= window.repeat_at:
-                window.repeat_at = None
-                producer.request_key_frame(now)  # the first one met a full queue
+            if slot.repeat_at is not None and now >= slot.repeat_at:
+                slot.repeat_at = None
+                producer.request_key_frame(now)  # the first key frame met a full queue
         elif present is not None and (enough or present.bitrate < producer.bitrate):
-            consumer.follow(producer, now)  # the present picture goes on until the other one is there
+            consumer.follow(self._fanout.branch(producer), now)  # shows the present layer until the other one starts
         else:
-            consumer.attach(producer, now)  # what the link does not carry is in the way of what it does
+            consumer.attach(self._fanout.branch(producer), now)  # packets that are too many delay all others
             consumer.forget()
             self._fanout.start(consumer)
-            window.repeat_at = now + _DRAINED
+            slot.repeat_at = now + _DRAINED_S
         self._set_sparse(consumer, sparse, now)
 
     def _set_sparse(self, consumer: Consumer, sparse: bool, now: float) -> None:
         if sparse is not consumer.sparse:
             consumer.set_sparse(sparse)
-            self._on_sparse()
+            self._listener.on_sparse()
             if consumer.producer is not None:
                 consumer.producer.request_key_frame(now)
         producer = consumer.producer
         if sparse and producer is not None and not self._fanout.slide(consumer) and now >= self._slide_at:
-            self._slide_at = now + _SLIDE_PAUSE
+            self._slide_at = now + _SLIDE_PAUSE_S
             producer.request_key_frame(now)
 
     def _read_report(self, now: float) -> None:
@@ -293,22 +301,23 @@ class Downlink:
         ]
         if not blocks:
             return
-        trips = [trip for block in blocks if (trip := consumers[block.ssrc].round_trip(block, came_at)) is not None]
+        found = [consumers[block.ssrc].reports.round_trip(block, came_at) for block in blocks]
+        trips = [trip for trip in found if trip is not None]
         if trips:
             self.round_trip = min(trips)
         self._measure_loss(sum(block.highest for block in blocks), sum(block.lost for block in blocks), now)
-        jitter = max(block.jitter / (consumers[block.ssrc].clock_rate or _VIDEO_CLOCK) for block in blocks)
+        jitter = max(block.jitter / (consumers[block.ssrc].clock_rate or _VIDEO_CLOCK_HZ) for block in blocks)
         self.estimate.on_report(self.loss, min(trips, default=None), jitter, now)
 
     def _measure_loss(self, highest: int, lost: int, now: float) -> None:
-        """Over a second or more: the share that a report tells itself may be that of a handful of packets."""
+        """Measures loss over a second or more: the share in one report may be that of a few packets only."""
         if self._counted is None:
             self._counted = now, highest, lost
         at, highest_before, lost_before = self._counted
-        if now - at < _MEASURED_OVER:
+        if now - at < _MEASURED_OVER_S:
             return
         self._counted = now, highest, lost
         expected = highest - highest_before
-        self.loss = min(max(0.0, (lost - lost_before) / expected), 1.0) if 0 < expected < _MAX_EXPECTED else 0.0
-        if self.loss > _HEAVY_LOSS:
-            self._losing_until = now + _LOSING
+        self.loss = min(max(0.0, (lost - lost_before) / expected), 1.0) if 0 < expected < _MAX_EXPECTED_PACKETS else 0.0
+        if self.loss > _HEAVY_LOSS_SHARE:
+            self._losing_until = now + _LOSING_S

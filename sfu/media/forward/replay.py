@@ -1,7 +1,7 @@
 """Instant start: consumers on their way from the latest key frame to live.
 
-Owns the pace: the key frame at once, what followed it several times faster than it came, and no more in one step than
-leaves time for everybody else. Never rewrites and never sends a packet itself: it is given the callable that does.
+Owns the pace: the key frame at once, the packets behind it several times faster than they came, and in one step no more
+than leaves time for everybody else. Never rewrites and never sends a packet itself: it is given a callable for that.
 """
 
 from __future__ import annotations
@@ -10,28 +10,44 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from sfu.media.formats.rtp import Packet
-from sfu.media.forward.consumer import Consumer
-from sfu.media.ingest.producer import Producer
+from sfu.media.forward.consumer import Consumer, Source
 
-STEP: Final = 0.005
-"""Seconds between two steps."""
+STEP_S: Final = 0.005
+"""Time between two steps."""
 _BYTES_PER_S: Final = 4_000_000.0
-_SLOWEST: Final = 0.4  # seconds that a replay takes at most: a second later the picture must be as live as others'
-_BACKLOG: Final = 0.5  # seconds that a replay may take on a link whose pace is known: else a key frame comes sooner
-_AT_ONCE: Final = 48  # packets of a key frame that leave in one go: a socket's usual buffer holds three times as many
-_STEP_PACKETS: Final = 600  # of all replays together: about 2 ms of work
-_TAIL: Final = 16  # packets that leave at once at the end: left to the next step, they would have successors by then
+"""Usual pace of a replay."""
+_MAX_DURATION_S: Final = 0.4
+"""Longest time that a replay takes: after one second the picture must be as live as that of other viewers."""
+_MAX_BACKLOG_S: Final = 0.5
+"""Longest time that a replay may take on a link of known pace: otherwise a fresh key frame comes sooner."""
+_AT_ONCE_PACKETS: Final = 48
+"""Packets of a key frame that leave in one go: a usual socket buffer holds three times as many."""
+_STEP_PACKETS: Final = 600
+"""Packets of all replays together in one step: about 2 ms of work."""
+_TAIL_PACKETS: Final = 16
+"""Packets that leave at once at the end: by the next step new ones would have come behind them."""
+
+
+class Handle(Protocol):
+    """A call that is scheduled."""
+
+    def cancel(self) -> None:
+        """Cancels the call."""
 
 
 class Scheduler(Protocol):
-    """What a replay needs of an event loop."""
+    """An event loop, as far as the way out needs it."""
 
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> object:
+    def call_soon(self, callback: Callable[[], None], /) -> object:
+        """Runs `callback` at the end of this turn."""
+
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> Handle:
         """Runs `callback` in `delay` seconds."""
+        ...
 
 
 class _Replay:
-    """One consumer's way."""
+    """One consumer on its way."""
 
     __slots__ = (
         "_sent",
@@ -41,23 +57,23 @@ class _Replay:
         "group",
         "packets",
         "position",
-        "producer",
         "rate",
         "slide",
+        "source",
         "stepped_at",
     )
 
     def __init__(
-        self, consumer: Consumer, producer: Producer, packets: Sequence[Packet], now: float, *, slide: bool
+        self, consumer: Consumer, source: Source, packets: Sequence[Packet], now: float, *, slide: bool
     ) -> None:
         size = _size(packets)
         self.consumer = consumer
-        self.producer = producer
+        self.source = source
         self.slide = slide
-        """Whether it ends with its key frame."""
+        """True if it ends with its key frame."""
         self.packets = packets
         self.position = 0
-        fast = max(_BYTES_PER_S, size / _SLOWEST)
+        fast = max(_BYTES_PER_S, size / _MAX_DURATION_S)
         self.rate = fast if consumer.pace is None else min(fast, consumer.pace)
         self.end = 0
         """Index after the last packet that it sent."""
@@ -68,19 +84,19 @@ class _Replay:
 
     @property
     def alive(self) -> bool:
-        """Whether the consumer has not begun anew, elsewhere or not at all, since."""
+        """True until the consumer starts anew, shows another producer or ends."""
         return self.group is not None and self.consumer.group is self.group
 
     def first(self) -> Sequence[Packet]:
-        """The key frame, or its beginning; nothing yet of a slide, whose link takes no burst."""
+        """Returns the key frame or its beginning; nothing for a slide, whose link takes no burst."""
         if self.slide:
             return ()
         key = self.packets[0].media_time
         size = next((n for n, packet in enumerate(self.packets) if packet.media_time != key), len(self.packets))
-        return self._next(min(size, _AT_ONCE))
+        return self._next(min(size, _AT_ONCE_PACKETS))
 
     def due(self, now: float, most: int) -> Sequence[Packet]:
-        """What may leave now, `most` packets at most."""
+        """Returns the packets that may leave now, `most` of them at most."""
         self.credit += (now - self.stepped_at) * self.rate
         self.stepped_at = now
         count = 0
@@ -92,12 +108,12 @@ class _Replay:
         return self._next(count)
 
     def rest(self) -> Sequence[Packet]:
-        """All that it has, at once."""
+        """Returns all packets that it still has."""
         return self._next(len(self.packets) - self.position)
 
     def left(self) -> Sequence[Packet]:
-        """What came since the packets were taken from the history: later ones, and late ones."""
-        history = self.producer.history
+        """Returns packets that came after the history was read: later ones, or else late ones."""
+        history = self.source.producer.history
         later = history.since(self.end)
         sent = self._sent
         return later or [packet for packet in history.since(self.consumer.start) if packet.index not in sent]
@@ -123,9 +139,9 @@ class Replays:
         scheduler: Scheduler,
         clock: Callable[[], float],
         send: Callable[[Consumer, Sequence[Packet], float], None],
-        settle: Callable[[Producer], None],
+        settle: Callable[[Source], None],
     ) -> None:
-        """`send` sends to one consumer in its own group; `settle` sends to groups at once what waits for them."""
+        """`send` sends to one consumer in its own group; `settle` sends all queued packets of a source."""
         self._scheduler = scheduler
         self._clock = clock
         self._send = send
@@ -134,36 +150,40 @@ class Replays:
         self._stepping = False
 
     def start(self, consumer: Consumer) -> None:
-        """Starts a consumer that waits for a key frame from its producer's latest one, if that is kept and near.
+        """Starts a waiting consumer from its producer's latest key frame, if that is kept and recent enough.
 
-        Not on a link known to be too thin for that.
+        On a link that is known to be too thin for that, and for other producers, it requests a key frame.
         """
-        producer = consumer.producer
-        if producer is None or consumer.group is not None or consumer.sparse:
+        source = consumer.source
+        if source is None or consumer.group is not None or consumer.sparse:
             return
-        packets = producer.replayable()
-        if packets and (consumer.pace is None or _size(packets) <= consumer.pace * _BACKLOG):
-            self._begin(consumer, producer, packets, slide=False)
+        packets = source.producer.replayable()
+        if packets and (consumer.pace is None or _size(packets) <= consumer.pace * _MAX_BACKLOG_S):
+            self._begin(consumer, source, packets, slide=False)
         else:
-            producer.request_key_frame(self._clock())
+            source.producer.request_key_frame(self._clock())
 
     def slide(self, consumer: Consumer) -> bool:
-        """Shows a sparse consumer its producer's latest key frame; False if it has had it, or none is there.
+        """Shows a sparse consumer its producer's latest key frame; False if it has had that one, or there is none.
 
-        True, too, while the one before is still on its way.
+        Returns True, too, while the one before is still on its way.
         """
-        producer = consumer.producer
-        if producer is None or any(replay.consumer is consumer for replay in self._running):
+        source = consumer.source
+        if source is None or self.running(consumer):
             return True
-        packets = producer.history.key_frame()
+        packets = source.producer.history.key_frame()
         if not packets or packets[0].index <= consumer.start:
             return False
-        self._begin(consumer, producer, packets, slide=True)
+        self._begin(consumer, source, packets, slide=True)
         return True
 
-    def _begin(self, consumer: Consumer, producer: Producer, packets: Sequence[Packet], *, slide: bool) -> None:
+    def running(self, consumer: Consumer) -> bool:
+        """True while a consumer is on its way."""
+        return any(replay.consumer is consumer for replay in self._running)
+
+    def _begin(self, consumer: Consumer, source: Source, packets: Sequence[Packet], *, slide: bool) -> None:
         now = self._clock()
-        replay = _Replay(consumer, producer, packets, now, slide=slide)
+        replay = _Replay(consumer, source, packets, now, slide=slide)
         if replay.group is None:
             return
         if packets := replay.first():
@@ -174,7 +194,7 @@ class Replays:
     def _schedule(self) -> None:
         if self._running and not self._stepping:
             self._stepping = True
-            self._scheduler.call_later(STEP, self._step)
+            self._scheduler.call_later(STEP_S, self._step)
 
     def _step(self) -> None:
         self._stepping = False
@@ -182,29 +202,29 @@ class Replays:
         running, self._running = self._running, []
         for number, replay in enumerate(running):
             if left <= 0:
-                self._running = running[number:] + self._running  # they are first next time
+                self._running = running[number:] + self._running  # these are first next time
                 break
             if replay.alive:
                 packets = replay.due(now, left)
                 left -= len(packets)
                 if packets:
                     self._send(replay.consumer, packets, now)
-                if not self._caught_up(replay, now):
+                if not self._finish(replay, now):
                     self._running.append(replay)
         self._schedule()
 
-    def _caught_up(self, replay: _Replay, now: float) -> bool:
-        """Whether nothing is left that groups will not get; the consumer is then one of a group, or shows its slide."""
+    def _finish(self, replay: _Replay, now: float) -> bool:
+        """Ends a replay whose packets are all sent: the consumer joins its group. False if there are more to send."""
         if replay.position < len(replay.packets):
             return False
         if replay.slide:
             return True
-        self._settle(replay.producer)
+        self._settle(replay.source)
         if not replay.alive:
             return True
         while left := replay.left():
             replay.packets, replay.position = left, 0
-            if len(left) > _TAIL:
+            if len(left) > _TAIL_PACKETS:
                 return False
             self._send(replay.consumer, replay.rest(), now)
         replay.consumer.join(replay.end)

@@ -1,30 +1,39 @@
-"""The uplink: what one client sends, how it arrives, and what the client is told of that.
+"""The uplink: the tracks that one client sends, and the feedback that the client gets.
 
-Owns the way of each incoming packet to its producer, the repair of what got lost on it, and the feedback that makes a
-camera send as well as its link allows. Never knows who watches.
+Owns the way of each incoming packet to its producer, the repair of lost packets, and the feedback that lets a camera
+send as well as its link allows. Never knows who watches.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from sfu.media.formats import rtcp, rtp, rtx
 from sfu.media.formats.rtp import Packet
 from sfu.media.ingest.arrivals import Arrivals
 from sfu.media.ingest.demux import Demux, Route
-from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.producer import NoOutput, Output, Producer
 from sfu.media.ingest.reception import BitrateBounds, BitrateCeiling
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.net.receive import Arrived, unknown_arrival
 from sfu.rtc.sdp.description import CNAME, TRANSPORT_CC, Agreed, Receive
 
-_STALLED: Final = 10.0  # seconds without a packet until a track counts as gone (Opus DTX still sends each 0.4 s)
-_FEEDBACK: Final = 0.05  # seconds between two of transport-wide congestion control, as libwebrtc has it at most
+_STALLED_S: Final = 10.0
+"""Time without a packet after which a track counts as gone (Opus DTX still sends each 0.4 s)."""
+_FEEDBACK_S: Final = 0.05
+"""Shortest time between two transport-wide feedbacks, as in libwebrtc."""
+
+
+class UplinkListener(Protocol):
+    """The owner of an uplink: a participant, or a recorder's view of a remote room."""
+
+    def on_flowing(self) -> None:
+        """Notes that other tracks flow than before, or that a codec has changed."""
 
 
 class Uplink:
-    """One client's tracks. `on_tracks`: those that flow, or their codecs, have changed."""
+    """One client's tracks; the `MediaReceiver` of its transport."""
 
     def __init__(
         self,
@@ -33,17 +42,19 @@ class Uplink:
         *,
         bitrates: BitrateBounds,
         history_bytes: int,
-        on_tracks: Callable[[], None],
+        listener: UplinkListener,
+        open_output: Callable[[Producer], Output] = NoOutput,
     ) -> None:
-        """`send` takes RTCP compounds, which come from `ssrc`."""
+        """`send` takes RTCP compounds, which come from `ssrc`; `open_output` is as in `Producer`."""
         self.tracks: dict[str, IncomingTrack] = {}
         self.flowing: set[str] = set()
-        """The mids of the tracks from which packets come."""
+        """The mids of tracks that packets come from."""
         self.drops = {"malformed_rtp": 0, "no_section": 0, "unknown_rid": 0, "rtx": 0}
         self._send = send
         self._ssrc = ssrc
         self._history_bytes = history_bytes
-        self._on_tracks = on_tracks
+        self._listener = listener
+        self._open_output = open_output
         self._demux = Demux()
         self._most = bitrates.most
         self._ceiling = BitrateCeiling(bitrates)
@@ -55,18 +66,18 @@ class Uplink:
 
     @property
     def producers(self) -> Iterator[Producer]:
-        """Of all layers of all tracks."""
+        """Returns the producers of all layers of all tracks."""
         return (producer for track in self.tracks.values() for producer in track.producers)
 
     @property
     def heard_at(self) -> float:
-        """When the latest packet of any track came, in seconds of the loop's clock."""
+        """Returns the time of the latest packet of any track, in seconds of the loop's clock."""
         return max((track.heard_at for track in self.tracks.values()), default=float("-inf"))
 
     # --- negotiation
 
     def negotiated(self, sections: Iterable[Agreed]) -> list[Producer]:
-        """Takes over what may come now; returns the producers that ended."""
+        """Takes over the sections of a (re-)offer; returns the producers that ended."""
         before, self.tracks = self.tracks, {}
         ended: list[Producer] = []
         routes = []
@@ -95,22 +106,15 @@ class Uplink:
             receive.codecs,
             receive.extensions,
             history_bytes=self._history_bytes,
-            ask_key_frame=self._ask_key_frame,
-            ask_again=self._ask_again,
-            on_codec=lambda _: self._on_tracks(),
+            listener=self,
+            open_output=self._open_output,
         )
 
-    # --- media, called for packets that came together
+    # --- media
 
-    def receive(
-        self, datagrams: Sequence[bytes], now: float, arrived: Arrived = unknown_arrival
-    ) -> list[tuple[Producer, Sequence[Packet]]]:
-        """RTP packets that were read `now` (seconds of the loop's clock) and came when `arrived` says.
-
-        Returns those that are to be forwarded.
-        """
-        received = []
-        for run in self._runs(datagrams, now, arrived):
+    def receive(self, packets: Sequence[bytes], now: float, arrived: Arrived = unknown_arrival) -> None:
+        """See `MediaReceiver`: gives each packet to its producer, which decides about forwarding."""
+        for run in self._runs(packets, now, arrived):
             routed = self._demux.route(run[0])
             track = None if routed is None else self.tracks.get(routed.mid)
             producer = None if track is None or routed is None else track.layer(routed.rid)
@@ -119,14 +123,13 @@ class Uplink:
                 continue
             taken = self._repair(run, track, producer, now) if routed.repairs else producer.receive_run(run, now)
             if taken:
-                received.append((producer, taken))
+                producer.output.push(taken)
                 if track.mid not in self.flowing:
                     self.flowing.add(track.mid)
-                    self._on_tracks()
-        return received
+                    self._listener.on_flowing()
 
     def _runs(self, datagrams: Sequence[bytes], now: float, arrived: Arrived) -> list[list[Packet]]:
-        """The packets, parted where one does not follow the one before, or may go elsewhere."""
+        """Returns the packets in runs: one ends where the next packet does not follow or may belong elsewhere."""
         runs: list[list[Packet]] = []
         telling, before, wide = self._demux.telling, None, self._transport_wide is not None
         moments = arrived() if wide else ()
@@ -145,7 +148,7 @@ class Uplink:
         return runs
 
     def _repair(self, run: Sequence[Packet], track: IncomingTrack, producer: Producer, now: float) -> list[Packet]:
-        """What retransmissions have brought."""
+        """Returns the packets that a run of retransmissions brought back."""
         taken = []
         for packet in run:
             original = _original(packet, track, producer)
@@ -161,16 +164,16 @@ class Uplink:
             return
         self._arrivals.received(number[0] << 8 | number[1], at)
         if now >= self._feedback_at:
-            self._feedback_at = now + _FEEDBACK
+            self._feedback_at = now + _FEEDBACK_S
             for feedback in self._arrivals.feedback(packet.ssrc, now):
-                self._say(rtcp.transport_feedback(self._ssrc, feedback))
+                self._send_rtcp(rtcp.transport_feedback(self._ssrc, feedback))
 
-    # --- what the client says and hears
+    # --- feedback
 
     def on_sender_report(self, report: rtcp.SenderReport, ntp: int, now: float) -> None:
-        """`ntp` is the present on our wall clock (64-bit NTP).
+        """Takes a sender report, at `ntp` on our wall clock (64-bit NTP).
 
-        Audio and video of one client share its NTP clock; one offset puts both on ours without parting them.
+        Audio and video of one client share its NTP clock: one offset moves both to our clock and keeps them in sync.
         """
         producer = next((p for p in self.producers if p.ssrc == report.ssrc), None)
         if producer is None:
@@ -180,49 +183,55 @@ class Uplink:
             self._clock_offset = ntp - report.ntp
         producer.clock_told(report.ntp + self._clock_offset, report.media_time, now)
 
-    def _say(self, *parts: bytes) -> None:
+    def _send_rtcp(self, *parts: bytes) -> None:
         self._send(rtcp.compound(rtcp.receiver_report(self._ssrc, (), CNAME), *parts))
 
-    def _ask_key_frame(self, producer: Producer) -> None:
+    def on_key_frame_wanted(self, producer: Producer) -> None:
+        """See `ProducerListener`: sends PLI (RFC 4585 section 6.3.1), or FIR (RFC 5104 section 4.3.1)."""
         if producer.ssrc is None:
             return
         if "nack pli" in producer.codec.feedback:
-            self._say(rtcp.pli(self._ssrc, producer.ssrc))
+            self._send_rtcp(rtcp.pli(self._ssrc, producer.ssrc))
         else:
             self._firs = (self._firs + 1) & 0xFF
-            self._say(rtcp.fir(self._ssrc, producer.ssrc, self._firs))
+            self._send_rtcp(rtcp.fir(self._ssrc, producer.ssrc, self._firs))
 
-    def _ask_again(self, producer: Producer, sequences: Sequence[int]) -> None:
+    def on_codec(self, producer: Producer) -> None:  # noqa: ARG002  # the listener's signature
+        """See `ProducerListener`."""
+        self._listener.on_flowing()
+
+    def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
+        """See `ProducerListener`: sends a NACK (RFC 4585 section 6.2.1)."""
         if producer.ssrc is not None:
-            self._say(rtcp.nack(self._ssrc, producer.ssrc, sequences))
+            self._send_rtcp(rtcp.nack(self._ssrc, producer.ssrc, sequences))
 
     # --- time
 
     def tick(self, now: float) -> None:
-        """Called some times a second: repeated requests, tracks that fell silent."""
+        """Repeats requests and finds tracks that went silent; called some times a second."""
         for producer in self.producers:
             producer.tick(now)
-        stalled = {mid for mid in self.flowing if now - self.tracks[mid].heard_at > _STALLED}
+        stalled = {mid for mid in self.flowing if now - self.tracks[mid].heard_at > _STALLED_S}
         if stalled:
             self.flowing -= stalled
-            self._on_tracks()
+            self._listener.on_flowing()
 
     def report(self, now: float) -> None:
-        """RFC 3550 section 6.4.2 for every stream, and how much video may come (REMB, draft-alvestrand-rmcat-remb)."""
+        """Sends a receiver report (RFC 3550 section 6.4.2) and the wanted bitrate (draft-alvestrand-rmcat-remb)."""
         received = [(p.ssrc, p) for p in self.producers if p.ssrc is not None]
         blocks = [producer.reception.report(ssrc, now) for ssrc, producer in received]
         parts = [rtcp.receiver_report(self._ssrc, blocks, CNAME)]
         video = [ssrc for ssrc, producer in received if "goog-remb" in producer.codec.feedback]
         if video:
             worst = max((block.fraction_lost / 256 for block in blocks if block.ssrc in video), default=0.0)
-            # a camera with transport-wide feedback finds out itself what its link carries
+            # a camera with transport-wide feedback estimates its link itself
             ceiling = self._most if self._transport_wide is not None else self._ceiling.update(worst, now)
             parts.append(rtcp.remb(self._ssrc, ceiling, video))
         self._send(rtcp.compound(*parts))
 
 
 def _original(packet: Packet, track: IncomingTrack, producer: Producer) -> Packet | None:
-    """What an RTX packet (RFC 4588) repairs; None before the stream itself is known, and for mere padding."""
+    """Returns the packet that an RTX packet repairs (RFC 4588); None before the stream is known, and for padding."""
     if producer.ssrc is None:
         return None
     return rtx.unwrap(packet, track.rtx[packet.payload_type], producer.ssrc)

@@ -1,7 +1,7 @@
-"""What every ICE agent here is to its transport.
+"""An ICE agent as its transport sees it.
 
-Owns the agent's life: which local credentials count, when it was last heard, when it ends by itself. How a pair gets
-selected is `lite`'s and `full`'s business.
+Owns the agent's life: which local credentials are valid, when its peer was last heard, when it ends by itself. How a
+pair is selected is decided in `lite` and `full`.
 """
 
 from __future__ import annotations
@@ -12,31 +12,30 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from sfu.rtc.ice.candidates import host_candidates
 from sfu.rtc.net.paths import Path
-from sfu.rtc.net.port import UdpPort
-from sfu.rtc.net.receive import Datagrams
+from sfu.rtc.net.port import MediaHandler, UdpPort
 from sfu.rtc.net.stun import Address
 
 
 @dataclass(frozen=True, slots=True)
 class AgentTimeouts:
-    """Seconds after which an agent that hears nothing ends itself."""
+    """Seconds without a sign of the peer after which an agent ends itself."""
 
     half_open: float = 15.0
     """From the remote parameters to the first selected pair, and to the end of the DTLS handshake. A libwebrtc that
-    gives up an old way after 6 s may send its next ClientHello after 12.8 s (RFC 6347 section 4.2.4.1, 50 ms at first).
+    gives up an old path after 6 s may send its next ClientHello after 12.8 s (RFC 6347 section 4.2.4.1, 50 ms first).
     """
     silence: float = 14.0
     """Without an authenticated check and without media: two checks in a row have failed (RFC 7675 asks for one each 6 s
-    at least, and gives consent up after 30 s), and nobody is to be sent media in vain for more than 15 s.
+    at least, and ends consent after 30 s), and nobody may be sent media for more than 15 s that does not arrive.
     """
 
 
 MAX_ADDRESSES: Final = 16
-"""Proven remote addresses of one peer; beyond them the one proven longest ago is forgotten."""
+"""Validated remote addresses of one peer; beyond them the one that was validated first is forgotten."""
 DEFAULT_LIMITS: Final = AgentTimeouts()
 
 
@@ -52,8 +51,23 @@ class TurnServer:
     tls: bool = False
 
 
-def _ignore(_: Any = None) -> None:
-    """What a callback is until somebody sets it."""
+class AgentListener(MediaHandler, Protocol):
+    """The transport that owns an agent. An agent calls nothing of it after `on_ice_closed`, or after `close`."""
+
+    def on_ice_connected(self) -> None:
+        """Notes that the first pair is selected."""
+
+    def on_path(self) -> None:
+        """Notes that `path` has changed: it is the first one, another one or None."""
+
+    def on_moved(self) -> None:
+        """Notes that the peer is reached by another path than before."""
+
+    def on_datagram(self, data: bytes) -> None:
+        """Takes one datagram from a validated address: DTLS, SRTCP, or SRTP that came alone or by a relay."""
+
+    def on_ice_closed(self, reason: str) -> None:
+        """Notes that the agent has ended by itself."""
 
 
 class IceAgent(ABC):
@@ -66,31 +80,31 @@ class IceAgent(ABC):
     lite: ClassVar[bool]
 
     def __init__(
-        self, port: UdpPort, *, ufrag: str, pwd: str, clock: Callable[[], float] = time.monotonic, limits: AgentTimeouts
+        self,
+        port: UdpPort,
+        listener: AgentListener,
+        *,
+        ufrag: str,
+        pwd: str,
+        clock: Callable[[], float] = time.monotonic,
+        limits: AgentTimeouts,
     ) -> None:
+        self.media: MediaHandler = listener
         self.ufrag = ufrag
         self.pwd = pwd
         self.limits = limits
         self.path: Path | None = None
-        """The selected way out, None until there is one or while it leads through a TURN server."""
+        """The selected path; None before there is one and while it leads through a TURN server."""
         self.connected = False
         self.heard_at = 0.0
-        """`clock()` of the last authenticated check or datagram from a proven address."""
+        """`clock()` of the last authenticated check, or datagram from a validated address."""
         self.drops: Counter[str] = Counter()
-        self.on_connected: Callable[[], None] = _ignore
-        self.on_path: Callable[[], None] = _ignore
-        """`path` is another one, the first one or none."""
-        self.on_moved: Callable[[], None] = _ignore
-        """The peer is reached by another path than before."""
-        self.on_datagram: Callable[[bytes], None] = _ignore
-        self.on_srtp: Callable[[Datagrams], None] = _ignore
-        """SRTP packets, good until this returns."""
-        self.on_closed: Callable[[str], None] = _ignore
         self._port = port
+        self._listener = listener
         self._clock = clock
         self._started_at: float | None = None
         self._over = False
-        self._addresses: dict[Address, None] = {}  # in the order of their proof
+        self._addresses: dict[Address, None] = {}  # in the order of their validation
         port.register(ufrag, self)
 
     @abstractmethod
@@ -99,44 +113,40 @@ class IceAgent(ABC):
 
     @abstractmethod
     def candidates(self) -> tuple[str, ...]:
-        """The local candidates as in SDP behind `a=candidate:` (RFC 8839 section 5.1)."""
+        """Returns the local candidates as in SDP after `a=candidate:` (RFC 8839 section 5.1)."""
 
     @abstractmethod
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:
-        """The peer's parameters, which may come again with others (ICE restart)."""
+        """Takes the peer's parameters, at first and again for an ICE restart."""
 
     @abstractmethod
     def restart(self, *, ufrag: str, pwd: str) -> None:
-        """New local credentials beside those in use, for the answer to an ICE restart (RFC 8839 section 4.4.1.1.1)."""
+        """Adds new local credentials, for the answer to an ICE restart (RFC 8839 section 4.4.1.1.1)."""
 
     @abstractmethod
     def add_candidate(self, candidate: str | None) -> None:
-        """A remote candidate, with or without `candidate:` in front; None for their end. Never raises."""
+        """Takes a remote candidate, with or without `candidate:` in front; None ends them. Never raises."""
 
     @abstractmethod
     def send(self, data: bytes) -> None:
-        """Sends by the selected pair, relayed or not; counted and gone when there is none."""
+        """Sends by the selected pair, relayed or not; counts a drop when there is none."""
 
     @abstractmethod
     async def close(self) -> None:
-        """Leaves the port and releases everything. `on_closed` is not called."""
+        """Leaves the port and releases everything. `on_ice_closed` is not called."""
 
     @abstractmethod
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
-        """A STUN request for one of our ufrags (called by the port)."""
+        """Handles a STUN request for one of our ufrags (called by the port)."""
 
     def on_data(self, data: bytes) -> None:
-        """A datagram from a proven address (called by the port)."""
+        """Takes a datagram from a validated address (called by the port)."""
         self.heard_at = self._clock()
-        self.on_datagram(data)
-
-    def on_media(self, datagrams: Datagrams) -> None:
-        """SRTP packets from a proven address (called by the port)."""
-        self.heard_at = self._clock()
-        self.on_srtp(datagrams)
+        if not self._over:
+            self._listener.on_datagram(data)
 
     def on_tick(self) -> None:
-        """Ends the agent when its peer did not connect in time or fell silent (called by the port)."""
+        """Ends the agent if its peer did not connect in time or is silent (called by the port)."""
         now = self._clock()
         if self._started_at is None:
             return
@@ -150,11 +160,11 @@ class IceAgent(ABC):
         return host_candidates([host for host in announce if self._port.serves(host)], self._port.port)
 
     def on_heard(self) -> None:
-        """The peer has just proven that it is there."""
+        """Notes that the peer has just been heard."""
         self.heard_at = self._clock()
 
     def prove(self, address: Address) -> bool:
-        """After an authenticated check from `address`: lets its datagrams in. False when it is another agent's."""
+        """Accepts datagrams from `address`, after an authenticated check; False if the address is another agent's."""
         self.on_heard()
         if self._over or not self._port.validate(address, self):
             return False
@@ -174,26 +184,25 @@ class IceAgent(ABC):
     def _selected(self, path: Path | None) -> None:
         moved = path != self.path
         self.path = path
-        self.on_path()
+        self._listener.on_path()
         if not self.connected:
             self.connected = True
-            self.on_connected()
+            self._listener.on_ice_connected()
         elif moved:
-            self.on_moved()
+            self._listener.on_moved()
 
     def _end(self, reason: str) -> None:
-        """It happened: off the port at once, so that nothing more is heard, then the owner is told, once."""
+        """Leaves the port at once, so that nothing more is heard, then tells the owner, once."""
         if not self._over:
             self._detach()
-            self.on_closed(reason)
+            self._listener.on_ice_closed(reason)
 
     def _detach(self) -> None:
-        """Off the port: nothing is heard any more."""
+        """Leaves the port: nothing is heard any more."""
         self._over = True
         self.connected = False
         self.path = None
-        self.on_path()
-        self.on_datagram = self.on_srtp = _ignore
+        self._listener.on_path()
         for address in self._addresses:
             self._port.invalidate(address, self)
         self._addresses.clear()

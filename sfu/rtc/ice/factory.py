@@ -11,7 +11,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sfu.rtc.ice.agent import IceAgent, TurnServer
+from sfu.rtc.ice.agent import AgentListener, IceAgent, TurnServer
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.ice.lite import LiteAgent
 from sfu.rtc.net.port import UdpPort, host_addresses
@@ -73,13 +73,14 @@ class AgentFactory:
         self._allow_private = allow_private
         self._clock = clock
 
-    def make(self) -> IceAgent:
+    def make(self, listener: AgentListener) -> IceAgent:
         """Returns a full agent if there is a STUN or TURN server to gather from, else a lite one."""
         ufrag, pwd = ice_credentials()
         if self._stun is None and self._turn is None:
-            return LiteAgent(self._port, ufrag=ufrag, pwd=pwd, announce=self._announce, clock=self._clock)
+            return LiteAgent(self._port, listener, ufrag=ufrag, pwd=pwd, announce=self._announce, clock=self._clock)
         return FullAgent(
             self._port,
+            listener,
             ufrag=ufrag,
             pwd=pwd,
             announce=self._announce,

@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Final
 
 from sfu.rtc.ice import candidates
-from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentTimeouts, IceAgent, TurnServer
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentListener, AgentTimeouts, IceAgent, TurnServer
 from sfu.rtc.ice.aioice_agent import Base, SharedConnection
 from sfu.rtc.net import stun
 from sfu.rtc.net.port import UdpPort
@@ -37,6 +37,7 @@ class FullAgent(IceAgent):
     def __init__(
         self,
         port: UdpPort,
+        listener: AgentListener,
         *,
         ufrag: str,
         pwd: str,
@@ -49,7 +50,7 @@ class FullAgent(IceAgent):
         clock: Callable[[], float] = time.monotonic,
         limits: AgentTimeouts = DEFAULT_LIMITS,
     ) -> None:
-        super().__init__(port, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
+        super().__init__(port, listener, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
         self._announce = () if relay_only else tuple(announce)
         self._controlling = controlling
         self._stun = None if relay_only else stun

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentTimeouts, IceAgent
+from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentListener, AgentTimeouts, IceAgent
 from sfu.rtc.net import stun
 from sfu.rtc.net.paths import Path
 from sfu.rtc.net.port import UdpPort
@@ -33,6 +33,7 @@ class LiteAgent(IceAgent):
     def __init__(
         self,
         port: UdpPort,
+        listener: AgentListener,
         *,
         ufrag: str,
         pwd: str,
@@ -40,7 +41,7 @@ class LiteAgent(IceAgent):
         clock: Callable[[], float] = time.monotonic,
         limits: AgentTimeouts = DEFAULT_LIMITS,
     ) -> None:
-        super().__init__(port, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
+        super().__init__(port, listener, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
         self._announce = tuple(announce)
         self._pwds = {ufrag: pwd}
         self._remote_ufrags: list[str] = []

@@ -1,8 +1,8 @@
 """The one UDP port that all transports share (RFC 7983 demultiplexing).
 
-Owns the sockets and the two tables that say whose a datagram is: STUN requests go by the ufrag they address, all else
-only by a source address that an authenticated check has validated. Never decides what a check means, never looks
-into DTLS or SRTP, and never raises for anything that came from the network: it counts.
+Owns the sockets and the two tables that tell to which agent a datagram belongs: STUN requests by the ufrag that they
+address, everything else by a source address that an authenticated check has validated. Never decides what a check
+means, never reads DTLS or SRTP, and never raises for anything that came from the network: it counts.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from sfu.rtc.net.stun import Address
 from sfu.rtc.net.timers import Ticks
 
 BURST: Final = 128
-"""Messages read from one socket before other work of the loop gets its turn."""
-ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # media comes from anywhere; what counts is proven by ICE and DTLS
+"""Messages that are read from one socket before the loop does other work."""
+ANY: Final = ("0.0.0.0", "::")  # noqa: S104  # media comes from anywhere; ICE and DTLS authenticate it
 _BUFFER_BYTES: Final = 4 * 1024 * 1024
 _FORCE: Final = {socket.SO_RCVBUF: 33, socket.SO_SNDBUF: 32}  # SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux
 _MAX_EXPECTED: Final = 4096
@@ -36,29 +36,35 @@ _PORT_ATTEMPTS: Final = 16
 _NO_IPV6: Final = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT)
 
 
+class MediaHandler(Protocol):
+    """The transport behind an agent: it gets SRTP packets straight from the port."""
+
+    def on_srtp(self, datagrams: Datagrams, now: float) -> None:
+        """Takes SRTP packets read at `now` (seconds of the loop's clock), valid until this returns."""
+
+
 class Listener(Protocol):
-    """What the port hands datagrams to: an ICE agent."""
+    """The ICE agent to which the port gives an address's datagrams."""
 
     heard_at: float
+    """Time of the last datagram from a validated address, in seconds of the loop's clock; the port sets it, too."""
+    media: MediaHandler
 
     def on_request(self, data: bytes, sock: socket.socket, address: Address) -> None:
-        """A STUN request that addresses the listener's ufrag. Nothing in it is proven yet."""
+        """Handles a STUN request that addresses the listener's ufrag. Nothing in it is authenticated yet."""
 
     def on_data(self, data: bytes) -> None:
-        """A non-empty datagram, not STUN, from an address that the listener validated."""
-
-    def on_media(self, datagrams: Datagrams) -> None:
-        """SRTP packets from an address that the listener validated, good until this returns."""
+        """Takes a non-empty datagram, not STUN, from an address that the listener validated."""
 
     def on_tick(self) -> None:
-        """About once a second: the time to notice what did not happen."""
+        """Checks time-outs, about once a second."""
 
 
 ResponseHandler = Callable[[bytes, Address], None]
 
 
 def host_addresses() -> tuple[str, ...]:
-    """This machine's addresses to put in candidates, IPv4 first, loopback last; no IPv6 ones of link scope."""
+    """Returns this machine's addresses for candidates, IPv4 first, loopback last, without link-local IPv6."""
     found = {
         ip.ip if isinstance(ip.ip, str) else ip.ip[0]
         for adapter in ifaddr.get_adapters()
@@ -71,7 +77,7 @@ def host_addresses() -> tuple[str, ...]:
 
 
 class UdpPort:
-    """One port number on the given addresses of both families, and who hears what arrives there."""
+    """One port number on addresses of both families, and the listeners for the datagrams that arrive there."""
 
     def __init__(self, sockets: Sequence[socket.socket], *, sweep_interval: float = 1.0) -> None:
         self.sockets: tuple[socket.socket, ...] = tuple(sockets)
@@ -86,7 +92,7 @@ class UdpPort:
         self._after: list[Callable[[], None]] = []
         self._loop = asyncio.get_running_loop()
         self.ticks = Ticks(self._loop)
-        """Called when something came, for one: what wants to be done some times a second is cheapest then."""
+        """Periodic work, done right after a read where possible: that saves wake-ups."""
         self.ticks.every(sweep_interval, self._sweep)
         self._closed = False
         for sock in self.sockets:
@@ -94,29 +100,29 @@ class UdpPort:
 
     @classmethod
     async def open(cls, *, bind: Sequence[str] = ANY, port: int = 0, sweep_interval: float = 1.0) -> Self:
-        """Binds every address of `bind` to one port number, a free one for 0.
+        """Binds every address of `bind` to one port number, to a free one for 0.
 
-        IPv6 addresses are left out where the machine has no IPv6. OSError if another address or the port cannot be had.
+        Leaves out IPv6 addresses where the machine has no IPv6. Raises OSError if another address cannot be bound.
         """
         return cls(_bind_all(bind, port), sweep_interval=sweep_interval)
 
     def serves(self, host: str) -> bool:
-        """Whether there is a socket of `host`'s address family."""
+        """True if there is a socket of the address family of `host`."""
         return any(sock.family == _family(host) for sock in self.sockets)
 
     def path(self, address: Address) -> Path:
-        """The way to a remote address; ValueError when no socket has its family."""
+        """Returns the path to a remote address. Raises ValueError if no socket has its family."""
         for sock in self.sockets:
             if sock.family == _family(address[0]):
                 return Path(sock, address)
         raise ValueError(f"no socket for {address[0]}")
 
     def send(self, data: bytes, path: Path) -> bool:
-        """Sends at once; False, and counted, when the kernel does not take it."""
+        """Sends at once; counts a drop and returns False if the kernel does not take it."""
         return self.send_from(path.socket, data, path.address)
 
     def send_from(self, sock: socket.socket, data: bytes, address: Address) -> bool:
-        """As `send`, from the socket on which something came: its answer must leave there."""
+        """Sends from the socket on which a request came: its answer must leave there. Returns as `send`."""
         try:
             sock.sendto(data, address)
         except OSError:
@@ -125,19 +131,19 @@ class UdpPort:
         return True
 
     def register(self, ufrag: str, listener: Listener) -> None:
-        """Requests that address `ufrag` go to `listener` from now on. ValueError if the ufrag is taken."""
+        """Gives requests that address `ufrag` to `listener`. Raises ValueError if the ufrag is taken."""
         if self._listeners.setdefault(ufrag, listener) is not listener:
             raise ValueError(f"ufrag {ufrag} is taken")
 
     def unregister(self, ufrag: str) -> None:
-        """Requests for `ufrag` are nobody's."""
+        """Drops requests for `ufrag` from now on."""
         self._listeners.pop(ufrag, None)
 
     def validate(self, address: Address, listener: Listener) -> bool:
-        """Datagrams from `address` go to `listener`, which has just heard an authenticated check from there.
+        """Gives datagrams from `address` to `listener`, which has just got an authenticated check from there.
 
-        False while the address is another's who heard from it lately: a participant who can forge source addresses
-        must not be able to take over somebody else's media.
+        Returns False while the address belongs to another listener that heard it in the last seconds: a participant
+        that can forge source addresses must not be able to take over somebody else's media.
         """
         owner = self._validated.get(address)
         if owner is not None and owner is not listener and listener.heard_at - owner.heard_at < _TAKEOVER_S:
@@ -147,12 +153,12 @@ class UdpPort:
         return True
 
     def invalidate(self, address: Address, listener: Listener) -> None:
-        """Undoes `validate`, unless the address is another listener's by now."""
+        """Undoes `validate`, unless the address belongs to another listener by now."""
         if self._validated.get(address) is listener:
             del self._validated[address]
 
     def expect(self, transaction_id: bytes, handler: ResponseHandler) -> bool:
-        """The response to a STUN request we send goes to `handler`; False when too many are awaited already."""
+        """Gives the response to a STUN request of ours to `handler`; False if too many responses are awaited."""
         if len(self._expected) >= _MAX_EXPECTED:
             self.drops["expected_full"] += 1
             return False
@@ -160,13 +166,13 @@ class UdpPort:
         return True
 
     def forget(self, transaction_id: bytes) -> None:
-        """The response is no longer awaited."""
+        """Drops a response that is no longer awaited."""
         self._expected.pop(transaction_id, None)
 
     def after_read(self, callback: Callable[[], None]) -> None:
-        """Runs `callback` once all that this read brings is handed out; outside of a read, later in the loop's turn.
+        """Runs `callback` once all datagrams of this read are handed out; outside of a read, by `call_soon`.
 
-        Not by the loop in both cases: one turn more is dear in a process that sleeps most of the time.
+        One more turn of the loop is expensive in a process that sleeps most of the time.
         """
         if self._reading:
             self._after.append(callback)
@@ -174,7 +180,7 @@ class UdpPort:
             self._loop.call_soon(callback)
 
     def close(self) -> None:
-        """Releases the port. Its users are closed before it."""
+        """Closes the sockets. All agents must be closed before."""
         self._closed = True
         self.ticks.close()
         for sock in self.sockets:
@@ -194,13 +200,14 @@ class UdpPort:
             self.ticks.look()
 
     def _hand_out(self, sock: socket.socket, ingress: Ingress) -> None:
-        validated = self._validated
+        validated, clock = self._validated, self._loop.time
         for _ in range(BURST // BATCH_MESSAGES):
             for datagrams in ingress.read():
                 self.received += len(datagrams.places)
                 listener = validated.get(datagrams.sender)
                 if listener is not None and datagrams.is_media():
-                    listener.on_media(datagrams)
+                    listener.heard_at = now = clock()
+                    listener.media.on_srtp(datagrams, now)
                 else:
                     self._sort_out(datagrams.copies(), sock, datagrams.sender)
                 if self._closed:  # by a handler
@@ -236,7 +243,7 @@ class UdpPort:
                     self.drops["unexpected_response"] += 1
                 else:
                     handler(data, address)
-            case _:  # an indication: libnice keeps its mapping open with them, and nothing is owed for one
+            case _:  # an indication: libnice keeps NAT mappings open with them; they get no answer
                 self.drops["indication"] += 1
 
     def _sweep(self) -> None:
@@ -249,7 +256,7 @@ def _family(host: str) -> socket.AddressFamily:
 
 
 def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
-    """Sockets of one port number. A number free in one family may be taken in the other: then the next is tried."""
+    """Returns sockets of one port number. A number may be free in one family only: then it tries the next one."""
     for attempt in range(_PORT_ATTEMPTS):
         sockets: list[socket.socket] = []
         try:
@@ -268,7 +275,7 @@ def _bind_all(hosts: Sequence[str], port: int) -> list[socket.socket]:
 
 
 def _bind(host: str, port: int) -> list[socket.socket]:
-    """The bound socket, or none for an IPv6 address on a machine without IPv6."""
+    """Returns the bound socket, or none for an IPv6 address on a machine without IPv6."""
     family = _family(host)
     sock: socket.socket | None = None
     try:
@@ -288,7 +295,7 @@ def _bind(host: str, port: int) -> list[socket.socket]:
 
 
 def _enlarge_buffers(sock: socket.socket) -> None:
-    """Room for what comes while Python is busy. Beyond the system's limit (`net.core.rmem_max`) if we may go there."""
+    """Makes room for datagrams that come while Python is busy; beyond `net.core.rmem_max` if permitted."""
     for option, force in _FORCE.items():
         sock.setsockopt(socket.SOL_SOCKET, option, _BUFFER_BYTES)
         if sys.platform == "linux":

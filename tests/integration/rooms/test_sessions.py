@@ -92,7 +92,9 @@ async def test_the_same_offer_again_gets_the_same_answer_again(mosquitto: StartM
         assert service.server.counters["sessions"] == 1
 
 
-async def test_viewers_of_a_camera_that_stands_still_hear_that_the_way_to_us_lives(mosquitto: StartMosquitto) -> None:
+async def test_viewers_of_a_camera_that_stands_still_hear_that_the_way_to_us_lives(
+    mosquitto: StartMosquitto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By which the page tells a dead way, after 0.6 s, from a quiet one."""
     url = mosquitto().url
     lens, screen, heard = Lens("video"), Screen(), list[float]()
@@ -111,7 +113,7 @@ async def test_viewers_of_a_camera_that_stands_still_hear_that_the_way_to_us_liv
             return bool(screen.received["v0"])
 
         await until(seen)
-        anna.transport.on_rtcp = lambda _: heard.append(clock())
+        monkeypatch.setattr(screen, "on_rtcp", lambda _: heard.append(clock()))
         since = clock()
         await until(lambda: len(heard) >= 4)
     assert max(later - earlier for earlier, later in itertools.pairwise([since, *heard[:4]])) < 1.0

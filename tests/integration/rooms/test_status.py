@@ -69,7 +69,7 @@ async def test_what_was_repaired_is_remembered_when_its_session_is_over(mosquitt
     async with serving(url) as service:
         async with filming(url, "front/pub/cam1") as lens, watching(url, "front/view/anna") as (screen, _):
             await screen.missed_nothing(lens, "v0")
-            viewer = next(it for it in service.server.participants.values() if it.downlink.windows)
+            viewer = next(it for it in service.server.participants.values() if it.downlink.slots)
             consumer = viewer.downlink.consumers[0]
             consumer.repairs.admit(range(7), 0.0)
             assert (await rooms(service))["front"]["sessions"][1]["receives"][0]["requests"] == 7

@@ -27,7 +27,12 @@ class Ear:
     def on_data(self, data):
         self.data.append(data)
 
-    def on_media(self, datagrams):
+    @property
+    def media(self):
+        return self
+
+    def on_srtp(self, datagrams, now):
+        assert self.heard_at == now
         self.data += datagrams.copies()
 
     def on_tick(self):

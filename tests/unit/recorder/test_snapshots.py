@@ -10,12 +10,12 @@ from recorder import snapshots
 from recorder.playback import picture
 from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError, Snapshots
 from sfu.media.ingest.producer import Producer
+from tests.helpers.forwarding import FakeCamera
 from tests.helpers.waiting import until
-from tests.unit.media.forward.test_consumer import Camera
 from tests.unit.recorder.depacketize.test_depacketize import WAYS, Way, codec
 
 
-class Filmed(Camera):
+class Filmed(FakeCamera):
     """A camera that sends really encoded frames, the first of them a key frame."""
 
     def __init__(self, way: Way) -> None:
@@ -33,7 +33,7 @@ class Filmed(Camera):
             self.packet(payloads[number], marker=number == len(payloads) - 1)
 
 
-def taking(*cameras: Camera) -> Snapshots:
+def taking(*cameras: FakeCamera) -> Snapshots:
     """The room is the camera's number."""
 
     def find(room: str, _: str | None) -> Producer | None:
@@ -99,7 +99,7 @@ async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pyt
 
 async def test_only_eight_cameras_are_served_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshots, "_WAIT_S", 0.2)
-    snaps = taking(*(Camera() for _ in range(9)))
+    snaps = taking(*(FakeCamera() for _ in range(9)))
     tasks = [asyncio.create_task(snaps.take(str(number))) for number in range(8)]
     await asyncio.sleep(0)
     with pytest.raises(Busy):
@@ -139,7 +139,7 @@ def _key_frame() -> bytes:
 
 
 async def test_closing_ends_what_waits() -> None:
-    snaps = taking(Camera())
+    snaps = taking(FakeCamera())
     task: asyncio.Task[Snapshot] = asyncio.create_task(snaps.take("0"))
     await asyncio.sleep(0)
     await snaps.close()

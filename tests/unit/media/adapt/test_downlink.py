@@ -7,27 +7,23 @@ from typing import Any, cast
 
 from sfu.media.adapt.downlink import Downlink
 from sfu.media.formats import rtcp
-from sfu.media.forward.fanout import Fanout
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.sdp.description import Agreed, Receive, Send
-from tests.unit.media.forward.test_consumer import DELTA, KEY, VP8, VP8_THERE, Camera, Viewer, Wire, deliver
-from tests.unit.media.forward.test_consumer_machine import Time
-
-SSRC = 0xABCD
+from tests.helpers.forwarding import DELTA, KEY, SSRC, VP8, VP8_THERE, FakeCamera, FakeViewer
 
 
 class Watching:
     """One viewer of one camera, through its downlink."""
 
     def __init__(self) -> None:
-        self.time, self.camera, self.end = Time(), Camera(), Viewer()
+        self.camera, self.end = FakeCamera(), FakeViewer()
+        self.time, self.fanout = self.camera.time, self.camera.fanout
+        self.time.now = 100.0
         self.resent: list[bytes] = []
         transport = self.end.consumer.transport
         cast("Any", transport).send_rtp = self.resent.append
-        self.fanout = Fanout(cast("Any", self.time), clock=lambda: self.time.now)
-        self.fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
         self.turned_sparse = 0
-        self.downlink = Downlink(transport, self.fanout, on_sparse=self._sparse)
+        self.downlink = Downlink(transport, self.fanout, listener=self)
         send = Send((VP8_THERE,), {}, SSRC, "window-1", "window-1-video")
         section = Agreed(0, "v", True, "video", "UDP/TLS/RTP/SAVPF", ("120",), "sendonly", send=send)
         self.downlink.negotiated([section], self.time.now)
@@ -37,13 +33,12 @@ class Watching:
         self.film(KEY)
         self.downlink.show("v", self.track, self.time.now)
 
-    def _sparse(self) -> None:
+    def on_sparse(self) -> None:
         self.turned_sparse += 1
 
     def film(self, payload: bytes = DELTA) -> None:
         """One packet, sent to whom it concerns."""
-        packet = self.camera.packet(payload, now=self.time.now)
-        deliver(self.camera, [packet], self.time.now)
+        self.camera.branch.push([self.camera.packet(payload, now=self.time.now)])
         self.time.advance(0.01)
 
     def say(self, *parts: bytes) -> None:

@@ -1,72 +1,38 @@
-"""Any sequence of losses, switches, replays, slide shows and NACKs, against a model that knows what a viewer may see.
+"""Any sequence of losses, switches, replays, slide shows and NACKs, against a model of what a viewer may see.
 
-The model knows which packet each number stood for when it was first seen, and nothing of how numbers are made.
+The model remembers which packet each sequence number had when it was first seen, and not how numbers are made.
+Its invariants, checked after each step:
+
+- a number stands for one packet, also when it is sent again, and then with the same bytes but for the time of sending;
+- a stretch of numbers differs from its camera's by one offset, and media time never goes back at a switch;
+- each hole in the numbers is explained: by a loss, by a switch, or by packets that were still held;
+- sender reports count exactly the packets and bytes that were sent;
+- after a quiet second each started viewer has its camera's latest packet.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from pylibsrtp import _binding
 
 from sfu.media.formats import rtx
 from sfu.media.formats.rtp import Packet, parse
 from sfu.media.forward.consumer import Consumer
-from sfu.media.forward.fanout import HOLD, Fanout
+from sfu.media.forward.fanout import HOLD_S, Fanout
 from sfu.media.ingest.producer import Producer
 from sfu.rtc.sdp.description import ABS_SEND_TIME, Send
-from tests.unit.media.forward.test_consumer import DELTA, KEY, VP8, VP8_THERE, Wire
+from tests.helpers.forwarding import DELTA, KEY, SSRC, VP8, VP8_THERE, FakeTime, fake_fanout, fake_transport
 
-SSRC, RTX_SSRC, RTX = 0xABCD, 0xABCE, 121
+RTX_SSRC, RTX = 0xABCE, 121
 CAMERAS = VIEWERS = 3
 ROUND_TRIP = 0.1
 
 Source = tuple[int, int, int]  # camera, run of numbers of that camera, number in it (not wrapped)
-
-
-class Time:
-    """A clock and what is to happen on it."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self._soon: list[Callable[[], None]] = []
-        self._later: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = itertools.count()
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self._soon.append(callback)
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
-        entry = (self.now + delay, next(self._count), callback)
-        heapq.heappush(self._later, entry)
-
-        def cancel() -> None:
-            self._later.remove(entry)
-            heapq.heapify(self._later)
-
-        return SimpleNamespace(cancel=cancel)
-
-    def turn(self) -> None:
-        callbacks, self._soon = self._soon, []
-        for callback in callbacks:
-            callback()
-
-    def advance(self, seconds: float) -> None:
-        end = self.now + seconds
-        self.turn()
-        while self._later and self._later[0][0] <= end:
-            self.now, _, callback = heapq.heappop(self._later)
-            callback()
-            self.turn()
-        self.now = end
 
 
 @dataclass
@@ -82,7 +48,9 @@ class Shot:
 class Camera:
     """Sends frames, over a network that may do anything to them."""
 
-    def __init__(self, number: int, sequence: int, media_time: int, shots: dict[bytes, Shot]) -> None:
+    def __init__(
+        self, number: int, sequence: int, media_time: int, *, shots: dict[bytes, Shot], fanout: Fanout
+    ) -> None:
         self.number = number
         self.shots = shots
         self.ssrc, self.run, self.index, self.media_time = 10 * number, 0, sequence, media_time
@@ -91,14 +59,17 @@ class Camera:
         """Of the present run, the last in order that was taken in."""
         self.anew_after = -1 << 20
         """The index before a jump of media time."""
-        self.producer = Producer(
-            str(number),
-            (VP8,),
-            {ABS_SEND_TIME: 5},
-            ask_key_frame=lambda _: None,
-            ask_again=lambda *_: None,
-            on_codec=lambda _: None,
-        )
+        self.producer = Producer(str(number), (VP8,), {ABS_SEND_TIME: 5}, listener=self, open_output=fanout.open)
+        self.branch = fanout.branch(self.producer)
+
+    def on_key_frame_wanted(self, producer: Producer) -> None:
+        """Heeds no request."""
+
+    def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
+        """Sends nothing again."""
+
+    def on_codec(self, producer: Producer) -> None:
+        """Has one codec."""
 
     def frame(self, key: bool, count: int) -> list[Shot]:
         made = []
@@ -155,9 +126,7 @@ class Viewer:
     def __init__(self, number: int, world: ConsumerMachine, rtx_payload_type: int | None) -> None:
         self.world = world
         self.inbox: list[tuple[bytes, float]] = []
-        path = SimpleNamespace(socket="wire", name=bytes(16), inbox=SimpleNamespace(extend=self._arrive))
-        keys = SimpleNamespace(handle=_binding.ffi.NULL, overhead=16)
-        transport = cast("Any", SimpleNamespace(sender=keys, agent=SimpleNamespace(path=path)))
+        transport = fake_transport(SimpleNamespace(extend=self._arrive))
         self.has_rtx = rtx_payload_type is not None
         send = Send((VP8_THERE,), {ABS_SEND_TIME: 3}, SSRC, "window-1", "window-1-video")
         if rtx_payload_type is not None:
@@ -261,7 +230,7 @@ class Viewer:
             order = self.world.taken.get(source)
             if order is None or source in self.excused or source in pending:
                 continue
-            if self.world.taken_at[source] >= stretch.ended_at - HOLD:
+            if self.world.taken_at[source] >= stretch.ended_at - HOLD_S:
                 continue
             if stretch.replayed or order > stretch.order:
                 found.append(source)
@@ -277,26 +246,25 @@ SECONDS = st.sampled_from([0.0, 0.0004, 0.005, 0.02, 0.1, 0.6])
 class ConsumerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.time = Time()
+        self.time = FakeTime()
         self.shots: dict[bytes, Shot] = {}
         self.taken_at: dict[Source, float] = {}
         self.taken: dict[Source, int] = {}
         """What producers have taken in: the how manieth of all that was."""
-        self.fanout = Fanout(cast("Any", self.time), clock=lambda: self.time.now)
-        self.fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+        self.fanout = fake_fanout(self.time)
         self.viewers = [Viewer(n, self, RTX if n % 2 else None) for n in range(VIEWERS)]
         self.cameras: list[Camera] = []
 
     @initialize(starts=st.tuples(*[st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))] * CAMERAS))
     def begin(self, starts: Sequence[tuple[int, int]]) -> None:
-        self.cameras = [Camera(n, *start, self.shots) for n, start in enumerate(starts)]
-        self.cameras[0].producer._spacing = 0.0  # one that sends its frames in one go, so that packets are held back
+        self.cameras = [Camera(n, *start, shots=self.shots, fanout=self.fanout) for n, start in enumerate(starts)]
         for camera in self.cameras:
-            for shot in camera.frame(True, 2):
+            # the first camera sends its frames in one go, so that its packets are held
+            for shot in camera.frame(True, 100 if camera.number == 0 else 2):
                 self.arrives(camera, shot)
         self.time.advance(0.01)
         for viewer in self.viewers:
-            viewer.consumer.attach(self.cameras[0].producer, self.time.now)
+            viewer.consumer.attach(self.cameras[0].branch, self.time.now)
             self.start(viewer)
         self.time.advance(0.2)
 
@@ -316,7 +284,7 @@ class ConsumerMachine(RuleBasedStateMachine):
             self.taken_at[shot.source] = self.time.now
             if camera.highest is None or shot.source > camera.highest.source:
                 camera.highest = shot
-            self.fanout.push(camera.producer, [copy])
+            camera.branch.push([copy])
 
     @rule(number=some_camera, key=st.booleans(), fates=FATES, turns=st.booleans(), late_first=st.booleans())
     def film(self, number: int, key: bool, fates: Sequence[str], turns: bool, late_first: bool) -> None:
@@ -389,8 +357,8 @@ class ConsumerMachine(RuleBasedStateMachine):
 
     def pending(self) -> set[Source]:
         """What waits in the fan-out for the rest of its frame."""
-        held = [*self.fanout._held.values(), *self.fanout._due.values()]
-        return {self.shots[packet.payload[-4:]].source for packets in held for packet in packets}
+        queued = [packet for camera in self.cameras for packet in (*camera.branch.held, *camera.branch.due)]
+        return {self.shots[packet.payload[-4:]].source for packet in queued}
 
     def leaves(self, viewer: Viewer) -> None:
         """What waits in the fan-out now, it need not get any more."""
@@ -405,7 +373,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         if number is None or chosen.consumer.producer is not self.cameras[number].producer:
             self.leaves(chosen)
         chosen.consumer.set_sparse(False)
-        chosen.consumer.attach(None if number is None else self.cameras[number].producer, self.time.now)
+        chosen.consumer.attach(None if number is None else self.cameras[number].branch, self.time.now)
         self.start(chosen)
 
     def start(self, viewer: Viewer) -> None:
@@ -422,8 +390,8 @@ class ConsumerMachine(RuleBasedStateMachine):
     @rule(viewer=some_viewer, number=st.one_of(st.none(), some_camera))
     def follow(self, viewer: int, number: int | None) -> None:
         consumer = self.viewers[viewer].consumer
-        following = None if number is None else self.cameras[number].producer
-        if consumer.producer is not None and following is not consumer.producer:
+        following = None if number is None else self.cameras[number].branch
+        if consumer.source is not None and following is not consumer.source:
             consumer.follow(following, self.time.now)
 
     @rule(viewer=some_viewer)
@@ -451,7 +419,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         chosen = self.viewers[viewer]
         if chosen.consumer.producer is not self.cameras[number].producer:
             self.leaves(chosen)
-            chosen.consumer.attach(self.cameras[number].producer, self.time.now)
+            chosen.consumer.attach(self.cameras[number].branch, self.time.now)
             self.forgets(chosen)
             chosen.consumer.forget()
             self.start(chosen)
@@ -514,7 +482,7 @@ class ConsumerMachine(RuleBasedStateMachine):
 
     def replaying(self, viewer: Viewer) -> bool:
         """On its way to live: what comes late meanwhile it gets at the end of that."""
-        return any(replay.consumer is viewer.consumer and replay.alive for replay in self.fanout._replays._running)
+        return viewer.consumer.group is not None and self.fanout.replays.running(viewer.consumer)
 
     @invariant()
     def reports_count_what_was_sent(self) -> None:
@@ -532,7 +500,7 @@ class ConsumerMachine(RuleBasedStateMachine):
             camera = next((c for c in self.cameras if c.producer is consumer.producer), None)
             if camera is None or camera.highest is None or consumer.group is None:
                 continue
-            if consumer.sparse or consumer in camera.producer.waiting:
+            if consumer.sparse or consumer in camera.branch.waiting:
                 continue
             assert viewer.seen[viewer.highest].shot is camera.highest, "behind"
 

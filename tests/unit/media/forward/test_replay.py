@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
-
-from sfu.media.forward.fanout import Fanout
-from tests.unit.media.forward.test_consumer import DELTA, KEY, Camera, Viewer, Wire, numbers
-from tests.unit.media.forward.test_consumer_machine import Time
+from tests.helpers.forwarding import DELTA, KEY, FakeCamera, FakeViewer, numbers
 
 BODY = DELTA + bytes(1000)
 
 
-def fanned(time: Time) -> Fanout:
-    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
-    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
-    return fanout
-
-
-def filmed(packets: int, *, start: float = 0.0) -> Camera:
+def filmed(packets: int, *, start: float = 0.0) -> FakeCamera:
     """A camera that has sent a key frame and so many packets less one since, 10 ms apart, and heeds no request."""
-    camera = Camera()
+    camera = FakeCamera()
     for number in range(packets):
         camera.packet(KEY if number == 0 else BODY, now=start + number / 100)
     return camera
 
 
 def test_a_viewer_has_the_key_frame_at_once_and_everything_within_half_a_second() -> None:
-    time, camera, viewer = Time(), filmed(400), Viewer()
-    fanout = fanned(time)
+    camera, viewer = filmed(400), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     viewer.attach(camera, time.now)
     fanout.start(viewer.consumer)
     assert viewer.inbox
@@ -35,16 +25,16 @@ def test_a_viewer_has_the_key_frame_at_once_and_everything_within_half_a_second(
     time.advance(0.5)
     got = viewer.take()
     assert numbers(got) == list(range(got[0].sequence, got[0].sequence + 400))
-    assert viewer.consumer.group in camera.producer.groups.values()
+    assert viewer.consumer.group in camera.branch.groups.values()
     times = [packet.media_time for packet in got]
     assert times == sorted(times)
     assert times[-1] - times[0] < 0.5 * 90_000  # four seconds, told as the time they took
 
 
 def test_a_hundred_at_once_all_have_a_first_picture_at_once_and_none_waits_for_ever() -> None:
-    time, camera = Time(), filmed(200)
-    fanout = fanned(time)
-    viewers = [Viewer() for _ in range(100)]
+    camera = filmed(200)
+    time, fanout = camera.time, camera.fanout
+    viewers = [FakeViewer() for _ in range(100)]
     for viewer in viewers:
         viewer.attach(camera, time.now)
         fanout.start(viewer.consumer)
@@ -56,8 +46,8 @@ def test_a_hundred_at_once_all_have_a_first_picture_at_once_and_none_waits_for_e
 
 
 def test_who_leaves_in_the_middle_gets_nothing_more() -> None:
-    time, camera, viewer = Time(), filmed(400), Viewer()
-    fanout = fanned(time)
+    camera, viewer = filmed(400), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     viewer.attach(camera, time.now)
     fanout.start(viewer.consumer)
     time.advance(0.02)
@@ -65,12 +55,12 @@ def test_who_leaves_in_the_middle_gets_nothing_more() -> None:
     had = len(viewer.inbox)
     time.advance(1.0)
     assert len(viewer.inbox) == had < 400
-    assert not camera.producer.groups
+    assert not camera.branch.groups
 
 
 def test_a_link_known_to_be_thin_waits_for_a_key_frame_instead() -> None:
-    time, camera, viewer = Time(), filmed(400), Viewer()
-    fanout = fanned(time)
+    camera, viewer = filmed(400), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     viewer.consumer.pace = 30_000.0
     viewer.attach(camera, time.now)
     fanout.start(viewer.consumer)
@@ -79,8 +69,8 @@ def test_a_link_known_to_be_thin_waits_for_a_key_frame_instead() -> None:
 
 
 def test_slides_come_one_by_one_at_the_pace_of_the_link() -> None:
-    time, camera, viewer = Time(), Camera(), Viewer()
-    fanout = fanned(time)
+    camera, viewer = FakeCamera(), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     for _ in range(2):
         camera.packet(KEY + bytes(1000), now=time.now)
     viewer.attach(camera, time.now)
@@ -98,14 +88,14 @@ def test_slides_come_one_by_one_at_the_pace_of_the_link() -> None:
 
 
 def test_a_viewer_is_soon_one_of_the_group_though_packets_come_faster_than_steps() -> None:
-    time, camera, viewer = Time(), filmed(100), Viewer()
-    fanout = fanned(time)
+    camera, viewer = filmed(100), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     viewer.attach(camera, time.now)
     fanout.start(viewer.consumer)
     for _ in range(150):
         time.advance(0.003)
-        fanout.push(camera.producer, [camera.packet(BODY, now=time.now)])
-    assert viewer.consumer.group in camera.producer.groups.values()
+        camera.branch.push([camera.packet(BODY, now=time.now)])
+    assert viewer.consumer.group in camera.branch.groups.values()
     time.advance(0.01)
     got = numbers(viewer.take())
     assert got == list(range(got[0], got[0] + 250))

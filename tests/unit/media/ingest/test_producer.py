@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, cast
 
 import pytest
 
 from sfu.media.formats.rtp import Packet
-from sfu.media.forward.fanout import Fanout
 from sfu.rtc.sdp.description import ABS_SEND_TIME, Send
-from tests.unit.media.forward.test_consumer import DELTA, KEY, VP8, VP8_THERE, Camera, Viewer, Wire, deliver, numbers
-from tests.unit.media.forward.test_consumer_machine import RTX, RTX_SSRC, SSRC, Time
+from tests.helpers.forwarding import DELTA, KEY, SSRC, VP8, VP8_THERE, FakeCamera, FakeViewer, deliver, numbers
 
 
-def sent(camera: Camera, sequence: int, now: float, *, ssrc: int = 7, payload: bytes = DELTA) -> bool:
+def sent(camera: FakeCamera, sequence: int, now: float, *, ssrc: int = 7, payload: bytes = DELTA) -> bool:
     """Whether the producer takes this packet in."""
     return camera.producer.receive(Packet(True, 96, sequence, 9000, ssrc, payload), now)
 
 
 @pytest.mark.parametrize("jump", [3500, 20_000, -3500, -20_000])
 def test_numbers_that_jump_begin_anew_with_the_second_one_and_a_stray_changes_nothing(jump: int) -> None:
-    camera, viewer = Camera(), Viewer()
+    camera, viewer = FakeCamera(), FakeViewer()
     viewer.attach(camera, 0.0)
     deliver(camera, [camera.packet(KEY)])
     (first,) = viewer.take()
@@ -39,7 +36,7 @@ def test_numbers_that_jump_begin_anew_with_the_second_one_and_a_stray_changes_no
 
 @pytest.mark.parametrize("step", [3600 * 90_000, -60 * 90_000, 1 << 31])
 def test_a_media_time_that_jumps_begins_anew_and_leaves_no_trace_in_what_a_viewer_gets(step: int) -> None:
-    camera, viewer = Camera(), Viewer()
+    camera, viewer = FakeCamera(), FakeViewer()
     viewer.attach(camera, 0.0)
     deliver(camera, [camera.packet(KEY)])
     (first,) = viewer.take()
@@ -56,7 +53,7 @@ def test_a_media_time_that_jumps_begins_anew_and_leaves_no_trace_in_what_a_viewe
 
 @pytest.mark.parametrize(("pause", "step"), [(600.0, 600.0), (60.0, 0.03), (0.01, 9.0)])
 def test_a_pause_and_a_line_that_was_cut_are_no_jump(pause: float, step: float) -> None:
-    camera = Camera()
+    camera = FakeCamera()
     camera.packet(KEY, now=1.0)
     camera.media_time = camera.media_time + int(step * 90_000) & 0xFFFFFFFF
     camera.packet(now=1.0 + pause)
@@ -64,7 +61,7 @@ def test_a_pause_and_a_line_that_was_cut_are_no_jump(pause: float, step: float) 
 
 
 def test_a_packet_of_nothing_but_header_extensions_is_kept_without_them() -> None:
-    camera = Camera()
+    camera = FakeCamera()
     camera.packet(KEY)
     packet = Packet(True, 96, camera.sequence + 1 & 0xFFFF, 9000, 7, DELTA, dict.fromkeys(range(1, 200), b"x"))
     assert camera.producer.receive(packet, 1.0)
@@ -72,7 +69,7 @@ def test_a_packet_of_nothing_but_header_extensions_is_kept_without_them() -> Non
 
 
 def test_ssrcs_that_alternate_restart_viewers_twice_a_second_at_most() -> None:
-    camera = Camera()
+    camera = FakeCamera()
     camera.packet(KEY)
     taken = [sent(camera, 500 + at // 3, at / 1000, ssrc=100 + at % 3) for at in range(1000)]
     assert 300 < sum(taken) < 400
@@ -80,10 +77,10 @@ def test_ssrcs_that_alternate_restart_viewers_twice_a_second_at_most() -> None:
 
 
 def test_a_layer_that_restarts_leaves_alone_who_only_waits_for_it() -> None:
-    present, better, viewer = Camera(), Camera(ssrc=8), Viewer()
+    present, better, viewer = FakeCamera(), FakeCamera(ssrc=8), FakeViewer()
     viewer.attach(present, 0.0)
     deliver(present, [present.packet(KEY)])
-    viewer.consumer.follow(better.producer, 0.0)
+    viewer.consumer.follow(better.branch, 0.0)
     better.packet()
     viewer.take()
     deliver(present, [present.packet()])
@@ -93,7 +90,7 @@ def test_a_layer_that_restarts_leaves_alone_who_only_waits_for_it() -> None:
 
 
 def test_a_re_offer_with_the_same_codecs_goes_unnoticed() -> None:
-    camera, viewer = Camera(), Viewer()
+    camera, viewer = FakeCamera(), FakeViewer()
     viewer.attach(camera, 0.0)
     deliver(camera, [camera.packet(KEY)])
     camera.producer.negotiated((replace(VP8),), {})
@@ -102,7 +99,7 @@ def test_a_re_offer_with_the_same_codecs_goes_unnoticed() -> None:
 
 
 def test_a_key_frame_that_comes_twice_answers_no_request() -> None:
-    camera = Camera()
+    camera = FakeCamera()
     packet = camera.packet(KEY)
     camera.producer.request_key_frame(1.0)
     assert not sent(camera, packet.sequence, 1.1, payload=KEY)
@@ -111,9 +108,8 @@ def test_a_key_frame_that_comes_twice_answers_no_request() -> None:
 
 
 def test_a_slide_that_was_never_begun_leaves_no_trace_in_the_numbering() -> None:
-    camera, other, viewer, time = Camera(), Camera(ssrc=8), Viewer(), Time()
-    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
-    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    camera, other, viewer = FakeCamera(), FakeCamera(ssrc=8), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     viewer.attach(camera, time.now)
     deliver(camera, [camera.packet(KEY)], time.now)
     (first,) = viewer.take()
@@ -127,7 +123,7 @@ def test_a_slide_that_was_never_begun_leaves_no_trace_in_the_numbering() -> None
 
 
 def test_what_overtook_the_key_frame_in_its_burst_comes_after_it() -> None:
-    camera, viewer = Camera(), Viewer()
+    camera, viewer = FakeCamera(), FakeViewer()
     camera.packet()
     viewer.attach(camera, 0.0)
     key, rest = camera.packet(KEY), camera.packet()
@@ -137,8 +133,8 @@ def test_what_overtook_the_key_frame_in_its_burst_comes_after_it() -> None:
 
 def test_nothing_from_before_a_re_offer_is_sent_again_in_another_form() -> None:
     """Under one number and one key, two different packets would give the key stream away."""
-    camera, viewer = Camera(extensions={ABS_SEND_TIME: 3}), Viewer()
-    with_rtx = Send((VP8_THERE,), {ABS_SEND_TIME: 3}, SSRC, "w", "w-v", rtx={120: RTX}, rtx_ssrc=RTX_SSRC)
+    camera, viewer = FakeCamera(extensions={ABS_SEND_TIME: 3}), FakeViewer()
+    with_rtx = Send((VP8_THERE,), {ABS_SEND_TIME: 3}, SSRC, "w", "w-v", rtx={120: 121}, rtx_ssrc=0xABCE)
     viewer.consumer.negotiated(with_rtx)
     viewer.attach(camera, 0.0)
     deliver(camera, [camera.packet(KEY)])
@@ -149,14 +145,13 @@ def test_nothing_from_before_a_re_offer_is_sent_again_in_another_form() -> None:
 
 
 def test_a_late_packet_that_waits_does_not_hide_later_ones_from_who_starts() -> None:
-    camera, viewer, time = Camera(), Viewer(), Time()
-    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
-    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    camera, viewer = FakeCamera(), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     key = camera.packet(KEY)
     late = camera.sequence + 1
     camera.sequence = late
     later = [camera.packet(), camera.packet()]
-    fanout.push(camera.producer, [camera.packet(sequence=late)])
+    camera.branch.push([camera.packet(sequence=late)])
     viewer.attach(camera, time.now)
     fanout.start(viewer.consumer)
     time.advance(1.0)
@@ -165,9 +160,8 @@ def test_a_late_packet_that_waits_does_not_hide_later_ones_from_who_starts() -> 
 
 @pytest.mark.parametrize("wait", [0.006, 1.0])
 def test_a_late_packet_reaches_who_was_replayed_past_its_place_with_the_time_of_its_frame(wait: float) -> None:
-    camera, viewer, time = Camera(), Viewer(), Time()
-    fanout = Fanout(cast("Any", time), clock=lambda: time.now)
-    fanout._egresses[cast("Any", "wire")] = cast("Any", Wire())
+    camera, viewer = FakeCamera(), FakeViewer()
+    time, fanout = camera.time, camera.fanout
     made = [camera.packet(KEY if at == 0 else DELTA + bytes(1000)) for at in range(100)]
     missing = camera.sequence = camera.sequence + 1
     camera.media_time = made[-1].media_time
@@ -176,7 +170,7 @@ def test_a_late_packet_reaches_who_was_replayed_past_its_place_with_the_time_of_
     fanout.start(viewer.consumer)
     time.advance(wait)
     camera.media_time = made[99].media_time
-    fanout.push(camera.producer, [camera.packet(sequence=missing)])
+    camera.branch.push([camera.packet(sequence=missing)])
     time.advance(1.0)
     got = {packet.sequence: packet.media_time for packet in viewer.take()}
     place = min(got) + 100

@@ -37,14 +37,16 @@ class Heard:
     def __init__(self) -> None:
         self.said: list[object] = []
         self.taken: list[int] = []
-        self.producer = Producer(
-            "0",
-            (VP8, H264),
-            {},
-            ask_key_frame=lambda _: self.said.append("key frame"),
-            ask_again=lambda _, sequences: self.said.append(tuple(sequences)),
-            on_codec=lambda producer: self.said.append(producer.codec.name),
-        )
+        self.producer = Producer("0", (VP8, H264), {}, listener=self)
+
+    def on_key_frame_wanted(self, producer: Producer) -> None:
+        self.said.append("key frame")
+
+    def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
+        self.said.append(tuple(sequences))
+
+    def on_codec(self, producer: Producer) -> None:
+        self.said.append(producer.codec.name)
 
     def state(self) -> dict[str, Any]:
         """Whatever it and its parts remember."""

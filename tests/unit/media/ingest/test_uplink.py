@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import pytest
 
 from sfu.media.formats import rtcp
 from sfu.media.formats.rtp import Packet, extension_block
-from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.producer import NoOutput, Producer
 from sfu.media.ingest.reception import BitrateBounds
 from sfu.media.ingest.uplink import Uplink
 from sfu.rtc.sdp.codec import Codec
@@ -18,14 +19,30 @@ VP8 = Codec("VP8", 90_000, 1, 96, feedback=("nack", "nack pli", "transport-cc"))
 WIDE, LAYER, REPAIRED = 3, 4, 5
 
 
+class Taken(NoOutput):
+    """An output that keeps each packet with its producer."""
+
+    def __init__(self, producer: Producer, taken: list[tuple[Producer, Packet]]) -> None:
+        self._producer, self._taken = producer, taken
+
+    def push(self, packets: Sequence[Packet]) -> None:
+        self._taken += [(self._producer, packet) for packet in packets]
+
+
 class Wire:
     """What the camera is told."""
 
     def __init__(self, rids: tuple[str, ...] = ()) -> None:
         self.said: list[rtcp.Message] = []
         self.changes = 0
+        self.taken: list[tuple[Producer, Packet]] = []
         self.uplink = Uplink(
-            self._hear, 1, bitrates=BitrateBounds(150_000, 2_000_000), history_bytes=1 << 20, on_tracks=self._changed
+            self._hear,
+            1,
+            bitrates=BitrateBounds(150_000, 2_000_000),
+            history_bytes=1 << 20,
+            listener=self,
+            open_output=lambda producer: Taken(producer, self.taken),
         )
         extensions = {TRANSPORT_CC: WIDE, RID: LAYER}
         receive = Receive((VP8,), extensions, (), None, None, rtx={97: 96}, repairs={70: 7}, rids=rids)
@@ -34,13 +51,14 @@ class Wire:
 
     def take(self, data: bytes, now: float) -> tuple[Producer, Packet] | None:
         """One packet, and where it went."""
-        received = self.uplink.receive([data], now)
-        return (received[0][0], received[0][1][0]) if received else None
+        self.taken.clear()
+        self.uplink.receive([data], now)
+        return self.taken[0] if self.taken else None
 
     def _hear(self, compound: bytes) -> None:
         self.said += rtcp.parse(compound)
 
-    def _changed(self) -> None:
+    def on_flowing(self) -> None:
         self.changes += 1
 
     def of(self, kind: type) -> list[rtcp.Message]:

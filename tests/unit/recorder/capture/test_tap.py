@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from recorder.capture.assembly import Report
@@ -12,7 +14,7 @@ from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Receive
-from tests.unit.media.forward.test_consumer import DELTA, KEY
+from tests.helpers.forwarding import DELTA, KEY
 
 VP8 = Codec("VP8", 90_000, 1, 96, (), ("nack", "nack pli"))
 OPUS = Codec("opus", 48_000, 2, 111)
@@ -29,17 +31,16 @@ class Camera:
         self._sequence = 0
 
     def _producer(self, mid: str, receive: Receive) -> Producer:
-        def ask(_: Producer) -> None:
-            self.asked += 1
+        return Producer(mid, receive.codecs, receive.extensions, listener=self)
 
-        return Producer(
-            mid,
-            receive.codecs,
-            receive.extensions,
-            ask_key_frame=ask,
-            ask_again=lambda _, __: None,
-            on_codec=lambda _: None,
-        )
+    def on_key_frame_wanted(self, producer: Producer) -> None:
+        self.asked += 1
+
+    def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
+        """Sends nothing again."""
+
+    def on_codec(self, producer: Producer) -> None:
+        """Has one codec."""
 
     def send(self, now: float, payload: bytes = DELTA, *, rid: str | None = None, size: int = 0) -> None:
         self._sequence += 1
