@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from sfu.media.forward.fanout import Fanout
 from sfu.rooms.server import RoomServer
+from sfu.rooms.status import drop_counts, repair_counts
 from sfu.rtc.net.port import UdpPort
 from sfu.signaling.link import BrokerLink
 from sfu.signaling.topics import Role
@@ -93,7 +94,7 @@ class Metrics(Collector):
         """Those of sessions that have ended are kept by the server."""
         total: Counter[str] = Counter(self._server.repairs)
         for participant in self._server.participants.values():
-            total.update(participant.repair_counts())
+            total.update(repair_counts(participant))
         return total
 
     def _rooms(self) -> tuple[Counter[str], Counter[str]]:
@@ -108,7 +109,7 @@ class Metrics(Collector):
         """Those of sessions that have ended are kept by the server."""
         total: Counter[str] = Counter(self._server.drops)
         for participant in self._server.participants.values():
-            total.update(participant.drop_counts())
+            total.update(drop_counts(participant))
         return total
 
 

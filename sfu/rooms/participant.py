@@ -115,7 +115,8 @@ class Participant:
         self._offered_at = config.clock()
         self._connected_at = 0.0
         self._report_at = 0.0
-        self._drops: Counter[str] = Counter()
+        self.drops: Counter[str] = Counter()
+        """Malformed RTCP, by reason; see `status.drop_counts` for all drops."""
         self.uplink = Uplink(
             self._send_rtcp,
             config.ssrc(0),
@@ -216,7 +217,7 @@ class Participant:
     def on_rtcp(self, data: bytes) -> None:
         """See `TransportListener`."""
         now = self._config.clock()
-        requests = rtcp.parse_requests(data, self._drops)
+        requests = rtcp.parse_requests(data, self.drops)
         for message in requests:
             if isinstance(message, rtcp.SenderReport):
                 self.uplink.on_sender_report(message, self._config.ntp(), now)
@@ -301,36 +302,6 @@ class Participant:
         viewers = {consumer.transport: consumer.ssrc for branch in branches for consumer in branch.consumers}
         for transport, ssrc in viewers.items():
             transport.send_rtcp(rtcp.compound(rtcp.receiver_report(ssrc, (), CNAME)))
-
-    def drop_counts(self) -> Counter[str]:
-        """Returns the number of dropped packets, by reason, in both directions."""
-        total = self._drops + Counter(self.uplink.drops) + Counter(self.downlink.drops) + self.transport.drops
-        total["no_path"] += self.transport.agent.drops["no_path"]
-        for producer in self.uplink.producers:
-            total.update(producer.drops)
-        for consumer in self.downlink.consumers:
-            total.update({reason.value: count for reason, count in consumer.drops.items()})
-        return total
-
-    def repair_counts(self) -> Counter[str]:
-        """Returns counters of lost and repaired packets, from cameras (`camera_`) and to viewers (`viewer_`)."""
-        total: Counter[str] = Counter()
-        for producer in self.uplink.producers:
-            gaps = producer.gaps
-            total["camera_nacked"] += gaps.nacked
-            total["camera_recovered"] += gaps.recovered
-            total["camera_reordered"] += gaps.reordered
-            total["camera_abandoned"] += gaps.abandoned
-            total["camera_restarts"] += producer.restarts
-            total["camera_padding"] += producer.padding
-        for consumer in self.downlink.consumers:
-            repairs = consumer.repairs
-            total["viewer_requests"] += repairs.requests
-            total["viewer_resent"] += repairs.resent
-            total["viewer_repeated"] += repairs.repeated
-            total["viewer_over_budget"] += repairs.over_budget
-            total["viewer_unknown"] += repairs.unknown
-        return total
 
     # --- ends
 

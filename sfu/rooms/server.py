@@ -31,6 +31,7 @@ from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
 from sfu.rooms.participant import NewTransport, Participant, RoomConfig
 from sfu.rooms.publication import Publication, RoomEvents
 from sfu.rooms.room import Change, RoomError, Rooms, SlotSource, SlotState
+from sfu.rooms.status import drop_counts, repair_counts
 from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.sdp.parse import parse_description
 from sfu.signaling import messages
@@ -272,8 +273,8 @@ class RoomServer:
             return
         _log.info("%s: session ends: %s", leaf, reason or "bye")
         self.counters[f"ended_{reason or 'bye'}"] += 1
-        self.drops.update(participant.drop_counts())
-        self.repairs.update(participant.repair_counts())
+        self.drops.update(drop_counts(participant))
+        self.repairs.update(repair_counts(participant))
         self._listener.uplink(leaf.room, leaf.peer, None)
         participant.detach()
         if reason is not None and participant.session is not None:

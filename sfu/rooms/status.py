@@ -5,6 +5,7 @@ Owns the shape of that JSON. Only reads what participants and rooms count anyway
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -102,3 +103,40 @@ def first_camera(participants: Iterable[Participant], room: str, peer: str | Non
                     flowing = [producer for producer, _, bitrate in track.layers(now) if bitrate is not None]
                     return flowing[-1] if flowing else track.main
     return None
+
+
+def drop_counts(participant: Participant) -> Counter[str]:
+    """Returns the number of dropped packets, by reason, in both directions."""
+    total = (
+        participant.drops
+        + Counter(participant.uplink.drops)
+        + Counter(participant.downlink.drops)
+        + participant.transport.drops
+    )
+    total["no_path"] += participant.transport.agent.drops["no_path"]
+    for producer in participant.uplink.producers:
+        total.update(producer.drops)
+    for consumer in participant.downlink.consumers:
+        total.update({reason.value: count for reason, count in consumer.drops.items()})
+    return total
+
+
+def repair_counts(participant: Participant) -> Counter[str]:
+    """Returns counters of lost and repaired packets, from cameras (`camera_`) and to viewers (`viewer_`)."""
+    total: Counter[str] = Counter()
+    for producer in participant.uplink.producers:
+        gaps = producer.gaps
+        total["camera_nacked"] += gaps.nacked
+        total["camera_recovered"] += gaps.recovered
+        total["camera_reordered"] += gaps.reordered
+        total["camera_abandoned"] += gaps.abandoned
+        total["camera_restarts"] += producer.restarts
+        total["camera_padding"] += producer.padding
+    for consumer in participant.downlink.consumers:
+        repairs = consumer.repairs
+        total["viewer_requests"] += repairs.requests
+        total["viewer_resent"] += repairs.resent
+        total["viewer_repeated"] += repairs.repeated
+        total["viewer_over_budget"] += repairs.over_budget
+        total["viewer_unknown"] += repairs.unknown
+    return total

@@ -7,7 +7,6 @@ viewers cost one rewrite. Never sends and never encrypts.
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Sequence
 from enum import StrEnum
 from struct import Struct
@@ -143,7 +142,7 @@ class Audience:
         """Members without SRTP keys."""
         self.batches: list[tuple[Targets, list[Member]]] = []
         """All others: the targets of one batch and, in the same order, their members."""
-        alike: dict[tuple[socket.socket, int], list[tuple[Path, SrtpContext, Member]]] = {}
+        alike: dict[tuple[object, int], list[tuple[Path, SrtpContext, Member]]] = {}
         for member in members:
             path, keys = member.transport.agent.path, member.transport.sender
             if keys is None:
