@@ -1,4 +1,4 @@
-"""Signalling messages: bytes to envelopes and back.
+"""Signalling messages: bytes to envelopes and back (docs/protocol.md sections 3 to 5).
 
 Owns the JSON around the `bodies`. Pure: never knows SDP or the rights of a peer.
 """

@@ -1,6 +1,6 @@
 """Topic grammar: from a topic to its meaning, and from rooms and leaves to their topics.
 
-Owns the shape of every topic below `<base>`. Pure: never knows payloads or brokers.
+Owns the shape of every topic below `<base>` (docs/protocol.md section 2). Pure: never knows payloads or brokers.
 """
 
 from __future__ import annotations

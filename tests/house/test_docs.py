@@ -69,3 +69,18 @@ def test_every_folder_of_code_has_a_line_in_the_architecture() -> None:
     known = {f"{path.relative_to(ROOT)}/" for path in folders} | {"sfu/http/page/"}
     small = {name for name in known if re.match(r"sfu/media/$|sfu/loadtest/.", name)}  # a line would say nothing
     assert listed == known - small
+
+
+def test_every_section_of_the_protocol_that_code_cites_exists() -> None:
+    headings = re.findall(r"^#{2,3} (\d+(?:\.\d+)?)\.? ", (ROOT / "docs" / "protocol.md").read_text(), re.MULTILINE)
+    files = [
+        path
+        for folder in ("sfu", "recorder", "tests")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".ts"} and "node_modules" not in path.parts
+    ]
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        assert "CONTRACT" not in text or path == Path(__file__), f"{path}: cite docs/protocol.md and its section"
+        for number in re.findall(r"protocol\.md sections? (\d+(?:\.\d+)?)", text):
+            assert number in headings, f"{path}: section {number}"

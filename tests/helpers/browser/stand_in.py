@@ -1,7 +1,7 @@
 """A stand-in for the server: it says what a test wants said, so that each state of the page can be looked at.
 
-Speaks the contract over a real broker and answers with aiortc, which encodes a moving pattern for each camera. The
-page's tests against the real server are elsewhere.
+Speaks the protocol (docs/protocol.md) over a real broker and answers with aiortc, which encodes a moving pattern for
+each camera. The page's tests against the real server are elsewhere.
 """
 
 from __future__ import annotations

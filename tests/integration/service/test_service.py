@@ -19,7 +19,7 @@ from tests.helpers.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
 
-# ecosystem notes 1.6 on our topics: a camera's account has its room and leaf, a viewer's account is its peer id
+# as in docs/deployment.md: a camera's account has its room and leaf, a viewer's account is its peer id
 ACL = """
 user sfu
 topic readwrite sfu/#

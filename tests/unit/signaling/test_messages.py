@@ -1,4 +1,4 @@
-"""Signalling messages: the CONTRACT's and the original app's examples, their bounds, and arbitrary bytes."""
+"""Signalling messages: the examples of docs/protocol.md and of the original app, their bounds, and arbitrary bytes."""
 
 import json
 from typing import Any

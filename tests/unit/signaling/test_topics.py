@@ -1,4 +1,4 @@
-"""Topic grammar: every row of the CONTRACT's table, and what must not pass."""
+"""Topic grammar: every row of the table in docs/protocol.md section 2, and what must not pass."""
 
 import pytest
 from hypothesis import given

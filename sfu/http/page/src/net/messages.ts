@@ -1,4 +1,4 @@
-// The signalling messages of the contract: JSON in, JSON out, nothing remembered. Pure.
+// The signalling messages (docs/protocol.md section 3): JSON in, JSON out, nothing remembered. Pure.
 
 export type SignalType = "offer" | "answer" | "candidate" | "bye" | "error" | "tracks" | "select" | "sizes";
 

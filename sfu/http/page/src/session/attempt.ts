@@ -1,4 +1,5 @@
-// One session of the contract: one RTCPeerConnection, one session id, offers out and answers in. Never starts another.
+// One session (docs/protocol.md section 3): one RTCPeerConnection, one session id, offers out and answers in.
+// Never starts another.
 
 import { randomId } from "../net/broker.js";
 import type { Envelope, SignalType } from "../net/messages.js";
