@@ -1,7 +1,7 @@
 """The directory as the database: which file holds which time of which producer.
 
-Owns file names (docs/recordings.md), the search by room and time, the `protected` marks, and the scratch files beside
-the recordings. Never opens a recording, never writes one. A mark is an empty file `<name>.protected` next to the
+Owns file names (docs/protocol.md section 9), the search by room and time, the `protected` marks, and the scratch files
+beside the recordings. Never opens a recording, never writes one. A mark is an empty file `<name>.protected` next to the
 recording: unlike extended attributes it survives every copy and file system, and `touch` and `rm` can change it.
 """
 

@@ -1,6 +1,7 @@
 """Bodies of signalling messages: one class for each `type`, with its JSON shape and bounds, and the error codes.
 
-Owns the `data` field of a message. Pure: never knows the envelope around it, SDP, or the rights of a peer.
+Owns the `data` field of a message (docs/protocol.md sections 3 to 5). Pure: never knows the envelope around it, SDP, or
+the rights of a peer.
 """
 
 from __future__ import annotations
