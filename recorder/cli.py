@@ -19,7 +19,7 @@ from rich.table import Table
 
 from recorder.playback.listing import ListedSegment, Listing, Overview
 from recorder.store.directory import Store
-from sfu.runner import run_until_told
+from sfu.runner import run_until_signal
 from sfu.units import parse_moment, rfc3339
 
 FAILED: Final = 1
@@ -170,7 +170,7 @@ def serve(
     except (settings.SettingsError, ValueError) as error:
         _fail(str(error), WRONG_USAGE)
     try:
-        code = run_until_told(lambda stop: serving.serve(rooms, where, recording, stop=stop), loaded.log_level)
+        code = run_until_signal(lambda stop: serving.serve(rooms, where, recording, stop=stop), loaded.log_level)
     except OSError as error:
         _fail(str(error), FAILED)
     raise typer.Exit(code)

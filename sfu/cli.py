@@ -1,6 +1,6 @@
-"""The command line: arguments in, exit codes out (0 done, 1 failed, 2 wrong usage or settings).
+"""The command line of `sfu`.
 
-SIGTERM and Ctrl-C end gracefully; a second one ends at once.
+Owns the options, their help and the exit codes: 0 done, 1 failed, 2 wrong usage or settings. Never does the work.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, NoReturn
 import typer
 
 from sfu import settings as settings_module
-from sfu.runner import run_until_told
+from sfu.runner import run_until_signal
 from sfu.settings import Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.units import parse_bit_rate
@@ -50,36 +50,45 @@ def _top(
 
 Broker = Annotated[
     str,
-    typer.Option("--broker", envvar="SFU_BROKER", help="mqtt://, mqtts://, ws:// or wss:// URL, with login if needed"),
+    typer.Option(
+        "--broker",
+        envvar="SFU_BROKER",
+        help="URL of the broker: mqtt://, mqtts://, ws:// or wss://, with login if needed",
+    ),
 ]
-Base = Annotated[str, typer.Option("--base", envvar="SFU_BASE", help="topics start with it")]
+Base = Annotated[str, typer.Option("--base", envvar="SFU_BASE", help="first level or levels of all topics")]
 Token = Annotated[str | None, typer.Option("--token", help="access token (JWT)")]
 DEFAULT_BROKER: Final = "mqtt://127.0.0.1:1883"
 
 
 def _settings_help() -> str:
     rows = (
-        "  ".join((name, f"[{default}]" if default else "", text)) for name, default, text in settings_module.describe()
+        "  ".join((name, f"(default {default})" if default else "", text))
+        for name, default, text in settings_module.describe()
     )
-    return "Settings, as environment variables (in TOML: lower case, `__` a table):\n\n" + "\n\n".join(rows)
+    return "Settings, as environment variables (in TOML: lower case, with a table for each `__`):\n\n" + "\n\n".join(
+        rows
+    )
 
 
 @app.command(epilog=_settings_help())
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
-    broker: Annotated[str | None, typer.Option(help="SFU_BROKER")] = None,
-    base: Annotated[str | None, typer.Option(help="SFU_BASE")] = None,
-    http: Annotated[str | None, typer.Option(help="SFU_HTTP")] = None,
-    option: Annotated[list[str] | None, typer.Option("--set", help="any setting: --set media.port=7000")] = None,
+    broker: Annotated[str | None, typer.Option(help="URL of the broker, or embedded; overrides SFU_BROKER")] = None,
+    base: Annotated[str | None, typer.Option(help="first level or levels of all topics; overrides SFU_BASE")] = None,
+    http: Annotated[str | None, typer.Option(help="host:port of the page and the API; overrides SFU_HTTP")] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--set", help="any other setting, e.g. --set media.port=7000; may be repeated")
+    ] = None,
 ) -> None:
-    """Runs the server: rooms on a broker, media on one UDP port, a page on HTTP."""
+    """Runs the server: signalling on the broker, media on one UDP port, the page on HTTP."""
     from sfu.service import Service
 
     chosen: dict[str, Any] = {"broker": broker, "base": base, "http": http}
     for text in option or []:
         name, equals, value = text.partition("=")
         if not equals:
-            _fail(f"--set {text}: looks like --set media.port=7000", WRONG_USAGE)
+            _fail(f"--set {text}: write name=value, e.g. --set media.port=7000", WRONG_USAGE)
         chosen[name] = value
     loaded = _load(config, {name: value for name, value in chosen.items() if value is not None})
 
@@ -89,7 +98,7 @@ def serve(
             logging.getLogger("sfu").info(
                 "serving %s on %s, media on UDP %d, page %s", loaded.base, service.broker_url, service.port.port, page
             )
-            # The 80,000 objects there are by now stay: left out, a full collection takes a viewer's time, not 50 ms.
+            # Frozen, the 80,000 objects made so far are left out of full collections, which would take 50 ms with them.
             gc.collect()
             gc.freeze()
             await service.wait(stop)
@@ -100,16 +109,16 @@ def serve(
 
 @app.command()
 def demo(
-    source: Annotated[str | None, typer.Option(help="file or URL to show instead of test patterns")] = None,
-    cameras: Annotated[int, typer.Option(min=1, max=16, help="how many cameras")] = 3,
-    seconds: Annotated[float | None, typer.Option(min=1, help="end after so many seconds")] = None,
-    http: Annotated[str, typer.Option(envvar="SFU_HTTP", help="host:port of the page; port 0 takes a free one")] = (
+    source: Annotated[str | None, typer.Option(help="file or URL to publish instead of test patterns")] = None,
+    cameras: Annotated[int, typer.Option(min=1, max=16, help="number of cameras")] = 3,
+    seconds: Annotated[float | None, typer.Option(min=1, help="end after this many seconds")] = None,
+    http: Annotated[str, typer.Option(envvar="SFU_HTTP", help="host:port of the page; port 0 takes a free port")] = (
         "127.0.0.1:8080"
     ),
     *,
-    record: Annotated[bool, typer.Option("--record", help="record all of them, into SFU_RECORDING__DIR")] = False,
+    record: Annotated[bool, typer.Option("--record", help="record all cameras into SFU_RECORDING__DIR")] = False,
 ) -> None:
-    """Everything on this machine: broker, server, cameras, web page; prints the page's address when pictures flow."""
+    """Runs broker, server, cameras and page on this machine, and prints the page's URL when the cameras are live."""
     from sfu.demo import run_demo
 
     async def run(stop: asyncio.Event) -> int:
@@ -214,7 +223,14 @@ def load(
 
     async def run(stop: asyncio.Event) -> int:
         return await run_load(
-            plan, options, broker=_url(broker), base=base, token=token, mqtt_each=mqtt_each, stop=stop, say=_complain
+            plan,
+            options,
+            broker=_url(broker),
+            base=base,
+            token=token,
+            mqtt_each=mqtt_each,
+            stop=stop,
+            say=_say_on_stderr,
         )
 
     _run(run, "warning")
@@ -224,7 +240,7 @@ def _say(text: str) -> None:
     typer.echo(text)
 
 
-def _complain(text: str) -> None:
+def _say_on_stderr(text: str) -> None:
     typer.echo(text, err=True)
 
 
@@ -256,7 +272,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def _run(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> None:
     try:
-        code = run_until_told(work, log_level)
+        code = run_until_signal(work, log_level)
     except SettingsError as error:
         _fail(str(error), WRONG_USAGE)
     except OSError as error:
@@ -265,5 +281,5 @@ def _run(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> Non
 
 
 def main() -> None:
-    """The console script."""
+    """Runs the console script `sfu`."""
     app()

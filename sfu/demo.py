@@ -1,6 +1,6 @@
 """`sfu demo`: a broker, a server, cameras and a page on this machine, from one command.
 
-Owns nothing of its own: it starts what anybody could start by hand, and the cameras come in over MQTT and WebRTC.
+Owns the order of their start. Never takes a short cut: its cameras use MQTT and WebRTC like any other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from sfu.service import Service
 
 ROOM: Final = "demo"
 PATTERN: Final = "pattern"
-_PATIENCE: Final = 30.0  # seconds until the cameras must be live
+_LIVE_TIMEOUT_S: Final = 30.0
+"""For all cameras to send their first picture."""
 
 
 async def run_demo(
@@ -29,7 +30,7 @@ async def run_demo(
     stop: asyncio.Event,
     say: Callable[[str], None],
 ) -> int:
-    """Runs until `stop` or for `seconds`; exit code 0, or 1 when no picture flows within 30 s."""
+    """Runs until `stop` is set, or for `seconds`. Returns exit code 0, or 1 if a camera is not live within 30 s."""
     chosen = {"http": http, "embedded_port": 0, "media.port": 0, "log_level": "warning", "broker": settings.EMBEDDED}
     if record:
         chosen["recording.mode"] = "always"
@@ -49,7 +50,7 @@ async def run_demo(
             group.create_task(camera, name=f"camera {number}")
         try:
             if not await _live(service, cameras):
-                say("no picture within 30 s")
+                say(f"not all cameras are live after {_LIVE_TIMEOUT_S:.0f} s")
                 return 1
             say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {service.http.url if service.http else ''}")
             say(f"room {ROOM} on {service.broker_url}")
@@ -66,8 +67,8 @@ async def _live(service: Service, cameras: int) -> bool:
         return len(service.rooms.state(ROOM)["producers"]) < cameras
 
     try:
-        async with asyncio.timeout(_PATIENCE):
-            while missing():  # noqa: ASYNC110  # rooms tell the broker what changed, not us
+        async with asyncio.timeout(_LIVE_TIMEOUT_S):
+            while missing():  # noqa: ASYNC110  # rooms publish changes on the broker only
                 await asyncio.sleep(0.05)
     except TimeoutError:
         return False

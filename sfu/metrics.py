@@ -1,6 +1,6 @@
-"""Prometheus metrics: the counters that the parts keep anyway, read when somebody asks.
+"""Prometheus metrics: the counters of all parts, read at each request.
 
-Rooms are bounded and may be labels; peers are not.
+Owns their names and labels. Rooms are limited in number and may be labels; peers never are. Never counts anything.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ _ROLES: Final = tuple(role.value for role in Role)
 
 
 class RecordingCounters(Protocol):
-    """What the recorder counts."""
+    """The counters of the recorder."""
 
     @property
     def active(self) -> int:
-        """Producers that are recorded now."""
+        """Number of producers that are being recorded."""
 
     @property
     def octets(self) -> int:
-        """Bytes written."""
+        """Bytes written to segments."""
 
     def drops(self) -> Mapping[str, int]:
-        """Packets and units not recorded, by reason."""
+        """Returns the packets and units that were not recorded, by reason."""
 
     def failures(self) -> Mapping[str, int]:
-        """Recordings that failed, by reason."""
+        """Returns the number of failed recordings, by reason."""
 
     def deletions(self) -> Mapping[str, int]:
-        """Segments deleted, by reason."""
+        """Returns the number of deleted segments, by reason."""
 
 
 class Metrics(Collector):
-    """What `/metrics` shows."""
+    """The metrics of one server."""
 
     def __init__(
         self, server: RoomServer, fanout: Fanout, port: UdpPort, link: BrokerLink, recordings: RecordingCounters
@@ -59,39 +59,43 @@ class Metrics(Collector):
         self._registry.register(self)
 
     def text(self) -> bytes:
-        """The Prometheus text format."""
+        """Returns all metrics in Prometheus' text format."""
         return generate_latest(self._registry)
 
     def collect(self) -> Iterable[Metric]:
-        """One family for each thing counted."""
+        """Yields one family for each metric."""
         participants = self._server.participants
         roles = Counter(leaf.role.value for leaf in participants)
-        yield _gauge("sfu_participants", "sessions now", {role: roles[role] for role in _ROLES}, "role")
+        yield _gauge("sfu_participants", "present sessions", {role: roles[role] for role in _ROLES}, "role")
         yield GaugeMetricFamily("sfu_mqtt_connected", "1 while the broker is connected", value=self._link.connected)
-        yield _counter("sfu_mqtt_events", "what the broker link went through", self._link.counters, "event")
-        yield _counter("sfu_signalling", "sessions, refusals and strays", self._server.counters, "event")
-        yield CounterMetricFamily("sfu_udp_received", "datagrams read", value=self._port.received)
-        yield _counter("sfu_udp_dropped", "datagrams not handled", self._port.drops, "reason")
-        yield CounterMetricFamily("sfu_rtp_forwarded", "packets handed to the kernel", value=self._fanout.forwarded)
-        yield _counter("sfu_rtp_refused", "packets the kernel did not take", self._fanout.refused(), "errno")
-        yield _counter("sfu_rtp_dropped", "packets a consumer did not get", self._drops(), "reason")
-        yield _counter("sfu_rtp_repairs", "what became of packets lost on the way", self._repairs(), "event")
+        yield _counter("sfu_mqtt_events", "events of the broker link", self._link.counters, "event")
+        yield _counter(
+            "sfu_signalling", "signalling events: sessions, refusals, ignored messages", self._server.counters, "event"
+        )
+        yield CounterMetricFamily("sfu_udp_received", "datagrams received", value=self._port.received)
+        yield _counter("sfu_udp_dropped", "received datagrams that were dropped", self._port.drops, "reason")
+        yield CounterMetricFamily("sfu_rtp_forwarded", "packets passed to the kernel", value=self._fanout.forwarded)
+        yield _counter("sfu_rtp_refused", "packets that the kernel refused", self._fanout.refused(), "errno")
+        yield _counter("sfu_rtp_dropped", "packets that were not forwarded to a consumer", self._drops(), "reason")
+        yield _counter("sfu_rtp_repairs", "loss recovery: requests and retransmissions", self._repairs(), "event")
         bitrates, sparse = self._rooms()
-        yield _gauge("sfu_room_bitrate", "bit/s that cameras of a room send, of late", bitrates, "room")
-        yield _gauge("sfu_room_slide_shows", "windows that get key frames alone, by the room watched", sparse, "room")
+        yield _gauge("sfu_room_bitrate", "bit/s that the producers of a room send now", bitrates, "room")
+        yield _gauge(
+            "sfu_room_slide_shows", "slots that get key frames only, by the room of the viewer", sparse, "room"
+        )
 
         yield from self._of_recordings()
 
     def _of_recordings(self) -> Iterable[Metric]:
         recordings = self._recordings
-        yield GaugeMetricFamily("sfu_recordings", "producers being recorded now", value=recordings.active)
+        yield GaugeMetricFamily("sfu_recordings", "producers that are being recorded", value=recordings.active)
         yield CounterMetricFamily("sfu_recordings_written_bytes", "bytes written to segments", value=recordings.octets)
         yield _counter("sfu_recordings_dropped", "packets and units not recorded", recordings.drops(), "reason")
         yield _counter("sfu_recordings_failures", "recordings that failed", recordings.failures(), "reason")
         yield _counter("sfu_recordings_deleted", "segments deleted", recordings.deletions(), "reason")
 
     def _repairs(self) -> Mapping[str, int]:
-        """Those of sessions that have ended are kept by the server."""
+        """Adds up all sessions; the room server keeps the sums of those that have ended."""
         total: Counter[str] = Counter(self._server.repairs)
         for participant in self._server.participants.values():
             total.update(repair_counts(participant))
@@ -106,7 +110,7 @@ class Metrics(Collector):
         return bitrates, sparse
 
     def _drops(self) -> Mapping[str, int]:
-        """Those of sessions that have ended are kept by the server."""
+        """Adds up all sessions; the room server keeps the sums of those that have ended."""
         total: Counter[str] = Counter(self._server.drops)
         for participant in self._server.participants.values():
             total.update(drop_counts(participant))

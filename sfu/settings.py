@@ -1,7 +1,8 @@
-"""Settings: one frozen value, validated once, passed down in parts; nothing below the service reads the environment.
+"""Settings: one frozen value, validated once. The service passes its parts on; no other part reads the environment.
 
-Precedence: command line > environment (`SFU_`, nested with `__`) > `/run/secrets` > TOML file > defaults. A key that
-does not exist is an error at every level: a typo must not silently mean the default.
+Owns all names, defaults and limits, and the order of sources: command line > environment (`SFU_`, nested with `__`) >
+`/run/secrets` > TOML file > defaults. An unknown key is an error everywhere: a typing error must not mean the default.
+Never checks values against the world, such as addresses or directories.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ class OnFull(StrEnum):
 
 
 class SettingsError(Exception):
-    """One line for each setting that is wrong, with where it came from."""
+    """Wrong settings; the text has one line for each."""
 
 
 def _split(value: object) -> object:
-    """`a, b` and `["a", "b"]` mean the same."""
+    """Returns a list: `a, b` and `["a", "b"]` mean the same."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -78,7 +79,7 @@ def _split(value: object) -> object:
 
 
 def _table(value: object) -> object:
-    """A table in the environment: JSON, or `topic=leaf,topic=leaf`."""
+    """Returns a table, which in the environment is JSON or `key=value,key=value`."""
     if not isinstance(value, str):
         return value
     text = value.strip()
@@ -102,7 +103,7 @@ def _bit_rates(value: object) -> object:
 
 def _in_order(rates: tuple[int, int]) -> tuple[int, int]:
     if rates[0] > rates[1]:
-        raise ValueError("the least bit rate is above the most")
+        raise ValueError("the lower bit rate comes first, e.g. 300k-2M")
     return rates
 
 
@@ -118,8 +119,8 @@ RoomBitrateRanges = Annotated[dict[str, BitrateRange], NoDecode, BeforeValidator
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 
 
-def _said(text: str) -> Any:
-    """A default as a person would write it; it is validated like any other value."""
+def _default(text: str) -> Any:
+    """Returns a default in readable form; it is validated like any other value."""
     return text
 
 
@@ -128,47 +129,51 @@ class _Part(BaseModel):
 
 
 class TlsSettings(_Part):
-    """Certificates towards the broker, for `mqtts://` and `wss://`."""
+    """TLS files for `mqtts://` and `wss://` brokers."""
 
-    ca: Path | None = Field(None, description="file with the CA certificates that the broker's must come from")
+    ca: Path | None = Field(None, description="file with CA certificates to trust instead of the system's")
     certificate: Path | None = Field(None, description="client certificate file")
-    key: Path | None = Field(None, description="its private key file")
+    key: Path | None = Field(None, description="private key file of the client certificate")
 
 
 class MediaSettings(_Part):
-    """The one UDP port and what is negotiated on it."""
+    """The UDP port, and the codecs, bit rates and ICE servers to negotiate."""
 
     port: int = Field(7882, ge=0, le=65535, description="UDP port for all media; 0 takes a free one")
     bind: Words = Field(("0.0.0.0", "::"), description="addresses to listen on")  # noqa: S104  # cameras come from outside
-    announce: Words = Field((), description="addresses put in candidates; empty: the machine's own, loopback included")
-    codecs: Words = Field(("h264", "vp8", "vp9", "av1"), description="what producers are asked to send, best first")
-    max_bitrate: Bitrate = Field(4_000_000, gt=0, description="bit/s that one camera is asked to stay below")
+    announce: Words = Field((), description="addresses in ICE candidates; empty: those of this machine, with loopback")
+    codecs: Words = Field(
+        ("h264", "vp8", "vp9", "av1"), description="codecs that producers are asked for, preferred first"
+    )
+    max_bitrate: Bitrate = Field(4_000_000, gt=0, description="bit/s that one camera is asked not to exceed")
     room_bitrates: RoomBitrateRanges = Field(
         {},
-        description="the same for rooms with their sub-rooms, and what to ask for at least: site/gate=1M,hall=300k-2M",
+        description="the same for rooms and their sub-rooms, with an optional lower limit: site/gate=1M,hall=300k-2M",
     )
     history: ByteSize = Field(
-        ByteSize(8_000_000), ge=100_000, description="most memory for a producer's latest packets"
+        ByteSize(8_000_000), ge=100_000, description="maximum bytes of a producer's latest packets in memory"
     )
-    stun: str = Field("", description="stun:host:port when the server itself is behind NAT (then a full ICE agent)")
-    turn: str = Field("", description="turn:host:port for the same")
-    turn_username: str = Field("", description="user at the TURN server")
+    stun: str = Field("", description="stun:host:port if the server is behind NAT; it is then a full ICE agent")
+    turn: str = Field("", description="turn:host:port if the server is behind NAT and needs a relay")
+    turn_username: str = Field("", description="user name at the TURN server")
     turn_password: SecretStr = Field(SecretStr(""), description="password at the TURN server")
-    private_candidates: bool = Field(True, description="as a full agent: check clients' private addresses (LAN)")
-    ice_servers: Words = Field((), description="stun: and turn: URLs that clients are told in bridge/info")
+    private_candidates: bool = Field(
+        True, description="as a full ICE agent: check clients' private addresses too (LAN)"
+    )
+    ice_servers: Words = Field((), description="stun: and turn: URLs for clients, published in bridge/info")
 
 
 class LimitSettings(_Part):
-    """How much of everything."""
+    """Limits of one server."""
 
-    rooms: int = Field(1000, ge=1, description="rooms with somebody in them")
-    viewers_per_room: int = Field(5000, ge=1, description="viewers and members of one room")
-    producers_per_room: int = Field(100, ge=1, description="producers of one room")
-    messages: int = Field(100, ge=10, description="signalling messages per leaf in 10 s")
+    rooms: int = Field(1000, ge=1, description="maximum number of rooms with participants")
+    viewers_per_room: int = Field(5000, ge=1, description="maximum number of viewers and members of one room")
+    producers_per_room: int = Field(100, ge=1, description="maximum number of producers of one room")
+    messages: int = Field(100, ge=10, description="maximum number of signalling messages per leaf in 10 s")
 
 
 class RoomRecordingSettings(_Part):
-    """What one room, with its sub-rooms, has otherwise: `always segment=5m keep=90d keep_bytes=50GB preroll=10s`."""
+    """Other values for one room and its sub-rooms: `always segment=5m keep=90d keep_bytes=50GB preroll=10s`."""
 
     mode: RecordingMode | None = None
     segment: Annotated[Seconds, Field(ge=1)] | None = None
@@ -179,58 +184,67 @@ class RoomRecordingSettings(_Part):
     @model_validator(mode="before")
     @classmethod
     def _read(cls, value: object) -> object:
-        """Words: the mode by itself, the others with their names."""
+        """Reads words: the mode, and `name=value` for the others."""
         if not isinstance(value, str):
             return value
         pairs = (word.partition("=") for word in value.split())
-        return {name if equals else "mode": said if equals else name for name, equals, said in pairs}
+        return {name if equals else "mode": text if equals else name for name, equals, text in pairs}
 
 
 Rooms = Annotated[dict[str, RoomRecordingSettings], NoDecode, BeforeValidator(_table)]
 
 
 class RecordingSettings(_Part):
-    """Which producers are recorded, where to, and what is kept."""
+    """The producers to record, the directory, and how long to keep recordings."""
 
     dir: Path = Field(Path("recordings"), description="directory of all recordings")
     mode: RecordingMode = Field(
-        RecordingMode.ON_DEMAND, description="when: always; on_demand and event wait for ON on recordings/set"
+        RecordingMode.ON_DEMAND, description="when to record: always; on_demand and event wait for ON on recordings/set"
     )
-    segment: Seconds = Field(_said("10m"), ge=1, description="length of a file, which ends with the next key frame")
-    preroll: Seconds = Field(_said("0s"), ge=0, le=300, description="with mode event: what came so long before ON")
-    sync: Seconds = Field(_said("5s"), ge=0, description="how much a loss of power may cost")
+    segment: Seconds = Field(_default("10m"), ge=1, description="length of a file; it ends at the next key frame")
+    preroll: Seconds = Field(
+        _default("0s"), ge=0, le=300, description="in mode event: how long before ON a recording begins"
+    )
+    sync: Seconds = Field(_default("5s"), ge=0, description="maximum length that a power failure may cost")
     keep: Annotated[Seconds, Field(gt=0)] | None = Field(None, description="age at which a file is deleted, e.g. 30d")
-    keep_bytes: Annotated[ByteSize, Field(gt=0)] | None = Field(None, description="most bytes of all files, e.g. 500GB")
-    keep_free: ByteSize = Field(_said("1GB"), ge=0, description="space to leave free, a tenth of a small disk at most")
-    on_full: OnFull = Field(OnFull.FREE, description="on a full disk: oldest files go, or recording waits")
+    keep_bytes: Annotated[ByteSize, Field(gt=0)] | None = Field(
+        None, description="maximum size of all files, e.g. 500GB"
+    )
+    keep_free: ByteSize = Field(
+        _default("1GB"), ge=0, description="disk space to leave free; on a small disk a tenth of it at most"
+    )
+    on_full: OnFull = Field(OnFull.FREE, description="on a full disk: delete the oldest files, or pause recording")
     rooms: Rooms = Field(
-        {}, description="rooms that differ, with their sub-rooms: site/gate=always keep=90d,lobby=off (in TOML a table)"
+        {},
+        description="other values for rooms and their sub-rooms: site/gate=always keep=90d,lobby=off (in TOML a table)",
     )
     progressive: bool = Field(
-        False, description="make finished files plain MP4, as some players want: HLS and the timeline leave them out"
+        False, description="convert finished files to plain MP4 for old players; HLS and the timeline then lack them"
     )
 
 
 class Settings(BaseSettings):
-    """Everything that can be set."""
+    """All settings."""
 
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
     )
 
     broker: str = Field(EMBEDDED, description="mqtt://, mqtts://, ws:// or wss:// URL with login; or embedded")
-    base: str = Field("sfu", description="topics start with it; one or more levels")
-    http: str = Field("127.0.0.1:8080", description="host:port of page and API; empty: none")
+    base: str = Field("sfu", description="first level or levels of all topics")
+    http: str = Field("127.0.0.1:8080", description="host:port of the page and the API; empty: neither")
     embedded_port: int = Field(1883, ge=0, le=65535, description="TCP port of the embedded broker, on loopback")
     same_peer: Literal["replace", "reject"] = Field(
-        "replace", description="a second session under one peer id: newest wins, or is refused"
+        "replace", description="a second session with the same peer id: replaces the first, or is refused"
     )
     legacy_topics: Annotated[dict[str, str], NoDecode, BeforeValidator(_table)] = Field(
         {}, description='flat topics of apps that cannot change theirs: { "webrtcphone" = "lobby/join/phone" }'
     )
     frame_ancestors: Words = Field(("'self'",), description="sites that may frame /embed (Content-Security-Policy)")
-    origins: Words = Field((), description="further web origins that may use the broker's WebSocket door")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="what is logged to stderr")
+    origins: Words = Field((), description="other web origins whose pages may use the broker through /mqtt")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="least severe messages logged to stderr"
+    )
     tls: TlsSettings = Field(default_factory=lambda: TlsSettings.model_validate({}), description="")
     media: MediaSettings = Field(default_factory=lambda: MediaSettings.model_validate({}), description="")
     limits: LimitSettings = Field(default_factory=lambda: LimitSettings.model_validate({}), description="")
@@ -240,7 +254,7 @@ class Settings(BaseSettings):
 def load(
     *, command_line: Mapping[str, Any] | None = None, config: Path | None = None, secrets: Path = SECRETS
 ) -> Settings:
-    """The settings from all sources; keys on the command line are dotted (`media.port`). Raises SettingsError."""
+    """Returns the settings of all sources. Keys on the command line have dots (`media.port`). Raises SettingsError."""
 
     class Sourced(Settings):
         @classmethod
@@ -262,7 +276,7 @@ def load(
     try:
         _refuse_unknown_variables()
         if config is not None:
-            config.read_bytes()  # the library takes a missing file for an empty one
+            config.read_bytes()  # the library treats a missing file as an empty one
         return Sourced(**_nest(command_line or {}))
     except OSError as error:
         raise SettingsError(f"{config}: {error.strerror}") from error
@@ -273,13 +287,13 @@ def load(
 
 
 def _refuse_unknown_variables() -> None:
-    """The library looks up the variables it knows and never sees a misspelt one."""
+    """Raises SettingsError for an unknown `SFU_` variable: the library only looks up those that it knows."""
     known = {name for name, _, _ in describe()}
     parents = {name.rsplit("__", 1)[0] for name in known if "__" in name}
     for name in os.environ:
         upper = name.upper()
         if upper.startswith(PREFIX) and upper not in known | parents and upper.split("__")[0] not in parents:
-            raise SettingsError(f"{name}: there is no such setting")
+            raise SettingsError(f"{name}: unknown setting")
 
 
 def _nest(flat: Mapping[str, Any]) -> dict[str, Any]:
@@ -300,12 +314,12 @@ def _explain(error: Exception) -> str:
     for item in error.errors(include_url=False, include_input=False):  # inputs may be passwords
         name = ".".join(str(part) for part in item["loc"])
         unknown = item["type"] == "extra_forbidden"
-        lines.append(f"{name}: {'there is no such setting' if unknown else item['msg']}")
+        lines.append(f"{name}: {'unknown setting' if unknown else item['msg']}")
     return "\n".join(lines)
 
 
 def describe() -> Iterator[tuple[str, str, str]]:
-    """(environment variable, default, meaning with its unit) of every setting, in order."""
+    """Yields (environment variable, default, meaning with its unit) of every setting, in order."""
     yield from _describe(Settings, PREFIX)
 
 

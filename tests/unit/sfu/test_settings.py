@@ -37,7 +37,7 @@ def test_sources_are_asked_in_the_order_of_the_contract(tmp_path: Path, monkeypa
 @pytest.mark.parametrize("name", ["SFU_BROKR", "SFU_MEDIA__PRT", "SFU_LIMITS__ROOM"])
 def test_an_unknown_variable_is_an_error(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "1")
-    with pytest.raises(SettingsError, match="no such setting"):
+    with pytest.raises(SettingsError, match="unknown setting"):
         load()
 
 
@@ -52,7 +52,7 @@ def test_a_wrong_file_is_an_error(text: str, tmp_path: Path) -> None:
 def test_a_missing_file_and_an_unknown_option_are_errors(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="No such file"):
         load(config=tmp_path / "none.toml")
-    with pytest.raises(SettingsError, match="no such setting"):
+    with pytest.raises(SettingsError, match="unknown setting"):
         load(command_line={"media.prt": "1"})
 
 
@@ -80,7 +80,7 @@ def test_rooms_may_have_bit_rates_of_their_own(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("SFU_MEDIA__ROOM_BITRATES", "site/gate=1M,hall=300k-2.5M")
     assert load().media.room_bitrates == {"site/gate": (0, 1_000_000), "hall": (300_000, 2_500_000)}
     monkeypatch.setenv("SFU_MEDIA__ROOM_BITRATES", "hall=3M-2M")
-    with pytest.raises(SettingsError, match="least"):
+    with pytest.raises(SettingsError, match="lower"):
         load()
 
 
