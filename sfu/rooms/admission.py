@@ -1,4 +1,7 @@
-"""What a leaf may cost before and besides its session: messages in a window, candidates that come before the offer."""
+"""Limits for leaves without a session: messages per time, and candidates that arrive before their offer.
+
+Owns counting and keeping them. Pure: `now` comes in, in seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,58 +11,65 @@ from typing import Final
 from sfu.signaling.bodies import Candidate
 from sfu.signaling.topics import Leaf
 
-WINDOW: Final = 10.0  # seconds
+RATE_WINDOW_S: Final = 10.0
+_MIN_RETRY_AFTER_S: Final = 0.1
 
 
 class MessageRates:
-    """Messages per leaf in the last `WINDOW` seconds, for at most `leaves` leaves at a time."""
+    """The messages of each leaf in the last `RATE_WINDOW_S`, for at most `leaves` leaves at a time.
+
+    Keeps each arrival, so that a refusal can state when the next message is allowed.
+    """
 
     def __init__(self, limit: int, *, leaves: int = 20_000) -> None:
         self._limit = limit
         self._leaves = leaves
         self._arrivals: dict[Leaf, deque[float]] = {}
-        self._told: dict[Leaf, float] = {}
+        self._refused_at: dict[Leaf, float] = {}
 
     def allow(self, leaf: Leaf, now: float) -> bool:
-        """Counts one message; False when it is one too many."""
+        """Counts one message. Returns False if it exceeds the limit."""
         arrivals = self._arrivals.get(leaf)
         if arrivals is None:
             if len(self._arrivals) >= self._leaves:
                 self.forget(now)
             arrivals = self._arrivals[leaf] = deque(maxlen=self._limit)
-        if len(arrivals) == self._limit and now - arrivals[0] < WINDOW:
+        if len(arrivals) == self._limit and now - arrivals[0] < RATE_WINDOW_S:
             return False
         arrivals.append(now)
         return True
 
-    def tell(self, leaf: Leaf, now: float) -> float | None:
-        """Seconds after which a refused leaf may speak again; None when it was told already in this window."""
-        if now - self._told.get(leaf, -WINDOW) < WINDOW:
+    def retry_after(self, leaf: Leaf, now: float) -> float | None:
+        """Returns the seconds after which a refused leaf may send again; None if it was refused in this window before.
+
+        One error message per window is enough.
+        """
+        if now - self._refused_at.get(leaf, -RATE_WINDOW_S) < RATE_WINDOW_S:
             return None
-        self._told[leaf] = now
+        self._refused_at[leaf] = now
         arrivals = self._arrivals.get(leaf)
-        return WINDOW if not arrivals else max(0.1, arrivals[0] + WINDOW - now)
+        return RATE_WINDOW_S if not arrivals else max(_MIN_RETRY_AFTER_S, arrivals[0] + RATE_WINDOW_S - now)
 
     def forget(self, now: float) -> None:
-        """Drops leaves that have been quiet for a window; all of them when that frees nothing."""
-        quiet = [leaf for leaf, arrivals in self._arrivals.items() if not arrivals or now - arrivals[-1] >= WINDOW]
+        """Forgets leaves that were quiet for a window. Forgets all leaves if that does not free enough."""
+        quiet = [leaf for leaf, arrivals in self._arrivals.items() if not arrivals or now - arrivals[-1] >= RATE_WINDOW_S]
         for leaf in quiet if len(self._arrivals) - len(quiet) < self._leaves else list(self._arrivals):
             self._arrivals.pop(leaf, None)
-            self._told.pop(leaf, None)
+            self._refused_at.pop(leaf, None)
 
 
 class EarlyCandidates:
-    """Candidates that overtook their offer, which brokers and impatient clients bring about."""
+    """Candidates that arrived before their offer. Brokers reorder messages, and some clients send them early."""
 
     def __init__(self, *, leaves: int = 1000, each: int = 64, age: float = 30.0) -> None:
-        """At most `each` of at most `leaves` leaves, for `age` seconds."""
+        """Keeps at most `each` candidates of at most `leaves` leaves, for `age` seconds."""
         self._leaves = leaves
         self._each = each
         self._age = age
         self._kept: dict[Leaf, tuple[float, deque[Candidate]]] = {}
 
     def keep(self, leaf: Leaf, candidate: Candidate, now: float) -> None:
-        """Remembers one; the oldest of the leaf goes first, a new leaf beyond the bound is not remembered."""
+        """Keeps one candidate. The oldest one of the leaf is dropped first; beyond the bound new leaves are ignored."""
         if leaf not in self._kept and len(self._kept) >= self._leaves:
             self.forget(now)
             if len(self._kept) >= self._leaves:
@@ -67,10 +77,10 @@ class EarlyCandidates:
         self._kept.setdefault(leaf, (now, deque(maxlen=self._each)))[1].append(candidate)
 
     def forget(self, now: float) -> None:
-        """Drops those whose offer did not come."""
+        """Drops the candidates whose offer has not arrived in time."""
         self._kept = {leaf: kept for leaf, kept in self._kept.items() if now - kept[0] < self._age}
 
     def take(self, leaf: Leaf, now: float) -> list[Candidate]:
-        """Those of a leaf whose offer has come."""
+        """Removes and returns the candidates of a leaf whose offer has arrived."""
         at, candidates = self._kept.pop(leaf, (now, ()))
         return list(candidates) if now - at < self._age else []

@@ -1,4 +1,4 @@
-"""What the cameras of each room are asked to send. Pure; never says it to them."""
+"""The bitrate bounds of the cameras in each room. Pure; never sends them to the cameras."""
 
 from __future__ import annotations
 
@@ -8,24 +8,27 @@ from typing import Final
 from sfu.media.ingest.reception import BitrateBounds
 from sfu.signaling.topics import valid_room
 
-_LEAST: Final = 150_000
-"""bit/s, where nothing else is said: below, more loss is not to be had for less picture."""
+_DEFAULT_MIN_BPS: Final = 150_000
+"""Below this, a lower bitrate costs picture quality and no longer reduces loss."""
 
 
 class RoomBitrates:
-    """A room has the bounds of the nearest room that contains it and has its own."""
+    """The bounds of all rooms. A room without its own has those of the nearest room that contains it."""
 
     def __init__(self, most: int, rooms: Mapping[str, tuple[int, int]]) -> None:
-        """In bit/s: the most of all others; by room the least (0: unsaid) and the most. ValueError for no room."""
+        """Takes bit/s: `rooms` has the lower (0: default) and upper bound of each, `most` is the upper one of the others.
+
+        Raises ValueError if a name in `rooms` is not a valid room name.
+        """
         for room in rooms:
             if not valid_room(room):
-                raise ValueError(f"{room!r} is no room")
+                raise ValueError(f"{room!r} is not a valid room name")
         self._most = most
         self._rooms = rooms
 
     def of(self, room: str) -> BitrateBounds:
-        """Of the cameras in this room."""
+        """Returns the bounds of the cameras in this room."""
         levels = room.split("/")
         containing = ("/".join(levels[:count]) for count in range(len(levels), 0, -1))
         least, most = next((self._rooms[name] for name in containing if name in self._rooms), (0, self._most))
-        return BitrateBounds(least or min(_LEAST, most), most)
+        return BitrateBounds(least or min(_DEFAULT_MIN_BPS, most), most)

@@ -1,7 +1,7 @@
 """Rooms: who is in, what they send, which slot of whom shows what. Pure; never touches media, sessions or clocks.
 
 Every call that changes something returns a `Change`, exactly what others must now be told. A room contains its
-sub-rooms: a producer counts for its room and every room above, a viewer for its own room alone. A room is known while
+sub-rooms: a sender counts for its room and every room above, a viewer for its own room alone. A room is known while
 it or a room below it has a participant; nothing is remembered of one that is not.
 """
 
@@ -55,7 +55,7 @@ class Change:
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    producer: Sender
+    sender: Sender
     wall: Wall
 
 
@@ -65,7 +65,7 @@ class _Room:
 
     members: dict[Leaf, _Member] = field(default_factory=dict)
     walls: dict[Leaf, Wall] = field(default_factory=dict)
-    producers: dict[Leaf, Sender] = field(default_factory=dict)
+    senders: dict[Leaf, Sender] = field(default_factory=dict)
     population: int = 0
 
 
@@ -105,7 +105,7 @@ class Rooms:
             return
         senders = sum(other.role is not Role.VIEW for other in room.members) - len(roles)
         if senders >= self._limits.producers_per_room:
-            raise RoomError("limit", f"no more than {self._limits.producers_per_room} producers in {leaf.room}")
+            raise RoomError("limit", f"no more than {self._limits.producers_per_room} senders in {leaf.room}")
 
     def join(self, leaf: Leaf, *, since: str) -> Change:
         """A session on `leaf` begins; `since` is now, ISO 8601 UTC. ValueError if one is there: it leaves first."""
@@ -129,7 +129,7 @@ class Rooms:
         """The sections on which `leaf` receives, after each negotiation: what matching mids show stays."""
         wall = self._members[leaf].wall
         change, before = Change(), wall.states
-        wall.set_specs(specs, self._rooms[leaf.room].producers)
+        wall.set_specs(specs, self._rooms[leaf.room].senders)
         _report(change, wall, before)
         return change
 
@@ -152,7 +152,7 @@ class Rooms:
         change, before = Change(), wall.states
         selection = Selection(None) if peer is None else self._selection(leaf, peer, room, track)
         self._check_kind(leaf, mid, selection)
-        wall.select(mid, selection, self._rooms[leaf.room].producers)
+        wall.select(mid, selection, self._rooms[leaf.room].senders)
         _report(change, wall, before)
         return change
 
@@ -162,8 +162,8 @@ class Rooms:
         if room == leaf.room and peer == leaf.peer:
             raise RoomError("bad_request", "nobody sees itself")
         if room is None:
-            producers = self._rooms[leaf.room].producers
-            found = {other.room for other in producers if other.peer == peer} - _own_room(leaf, peer)
+            senders = self._rooms[leaf.room].senders
+            found = {other.room for other in senders if other.peer == peer} - _own_room(leaf, peer)
             if len(found) > 1:
                 raise RoomError("bad_request", f"{peer} is in several rooms: {', '.join(sorted(found))}")
             room = next(iter(found), None)
@@ -173,9 +173,9 @@ class Rooms:
         kind = self._members[leaf].wall.kind_of(mid)
         if kind is None:
             raise RoomError("bad_request", f"no slot has the mid {mid}")
-        for producer in self._rooms[leaf.room].producers.values():
-            if producer.is_at(selection.room, selection.peer):
-                for flow in producer.flows:
+        for sender in self._rooms[leaf.room].senders.values():
+            if sender.is_at(selection.room, selection.peer):
+                for flow in sender.flows:
                     if flow.source.track == selection.track and flow.source.kind != kind:
                         raise RoomError("bad_request", f"the slot {mid} takes {kind}, not {flow.source.kind}")
 
@@ -198,28 +198,28 @@ class Rooms:
         return change
 
     def _produce(self, leaf: Leaf, tracks: Sequence[Track], change: Change) -> None:
-        producer = self._members[leaf].producer
-        before = producer.sources
-        if not producer.set_tracks(tracks):
+        sender = self._members[leaf].sender
+        before = sender.sources
+        if not sender.set_tracks(tracks):
             return
-        if producer.sources != before:
+        if sender.sources != before:
             change.rooms.update(_lineage(leaf.room))
         if bool(before) != bool(tracks):
-            self._list(producer)
+            self._list(sender)
             change.event("producer_joined" if tracks else "producer_left", leaf)
         for name in _lineage(leaf.room):
             room = self._rooms[name]
             for wall in room.walls.values():
                 states = wall.states
-                wall.settle(room.producers, producer)
+                wall.settle(room.senders, sender)
                 _report(change, wall, states)
 
-    def _list(self, producer: Sender) -> None:
-        for name in _lineage(producer.leaf.room):
-            if producer.flows:
-                self._rooms[name].producers[producer.leaf] = producer
+    def _list(self, sender: Sender) -> None:
+        for name in _lineage(sender.leaf.room):
+            if sender.flows:
+                self._rooms[name].senders[sender.leaf] = sender
             else:
-                del self._rooms[name].producers[producer.leaf]
+                del self._rooms[name].senders[sender.leaf]
 
     def set_recording(self, room: str, peer: str, *, on: bool, event: dict[str, Any]) -> Change:
         """What `peer` sends to `room` is being recorded from now on, or not any more; `event` tells of it."""
@@ -250,15 +250,15 @@ class Rooms:
 
     def live(self, room: str) -> bool:
         """Whether media flows in this room or below."""
-        return room in self._rooms and bool(self._rooms[room].producers)
+        return room in self._rooms and bool(self._rooms[room].senders)
 
     def state(self, room: str) -> dict[str, Any]:
-        """The JSON of `<room>/state`; that of an unknown room is an empty room's. A producer below says its `room`."""
-        producers: Mapping[Leaf, Sender] = self._rooms[room].producers if room in self._rooms else {}
+        """The JSON of `<room>/state`; that of an unknown room is an empty room's. A sender below says its `room`."""
+        senders: Mapping[Leaf, Sender] = self._rooms[room].senders if room in self._rooms else {}
         return {
             "v": 2,
-            "live": bool(producers),
-            "producers": [_entry(producer, room) for producer in producers.values()],
+            "live": bool(senders),
+            "producers": [_entry(sender, room) for sender in senders.values()],
             "viewers": self.viewers(room),
             "recording": self.recording(room),
         }
@@ -269,12 +269,12 @@ def _report(change: Change, wall: Wall, before: tuple[SlotState, ...]) -> None:
         change.slots[wall.leaf] = states
 
 
-def _entry(producer: Sender, room: str) -> dict[str, Any]:
-    entry: dict[str, Any] = {"peer": producer.leaf.peer}
-    if producer.leaf.room != room:
-        entry["room"] = producer.leaf.room
-    tracks = [{"id": source.track, "kind": source.kind, "codec": source.codec} for source in producer.sources]
-    return entry | {"since": producer.since, "tracks": tracks}
+def _entry(sender: Sender, room: str) -> dict[str, Any]:
+    entry: dict[str, Any] = {"peer": sender.leaf.peer}
+    if sender.leaf.room != room:
+        entry["room"] = sender.leaf.room
+    tracks = [{"id": source.track, "kind": source.kind, "codec": source.codec} for source in sender.sources]
+    return entry | {"since": sender.since, "tracks": tracks}
 
 
 def _same_peer(leaf: Leaf) -> Iterator[Leaf]:

@@ -1,4 +1,4 @@
-"""What peers send: producers and the tracks that flow from them. Pure; never knows who watches."""
+"""Senders: the peers that send, and the tracks that flow from them. Pure; never knows the viewers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from sfu.signaling.topics import Leaf
 
 @dataclass(frozen=True, slots=True)
 class Track:
-    """One track that flows from a producer; `id` is unique within the producer and keeps its kind."""
+    """One track that flows from a sender. Its `id` is unique within the sender and always has the same kind."""
 
     id: str
     codec: Codec
 
     @property
     def kind(self) -> Kind:
-        """`audio` or `video`."""
+        """Returns `audio` or `video`."""
         return self.codec.kind
 
 
 @dataclass(frozen=True, slots=True)
 class SlotSource:
-    """What a slot shows: one track of one peer; `codec` is a `Codec.name`."""
+    """The source of a slot: one track of one peer. `codec` is a `Codec.name`."""
 
     room: str
     peer: str
@@ -35,9 +35,9 @@ class SlotSource:
 
 @dataclass(eq=False, slots=True)
 class Flow:
-    """A track while it flows: one object from its first packet to its last, so that it is told apart by identity."""
+    """A track while it flows: one object from its first packet to its last, compared by identity."""
 
-    producer: Sender
+    sender: Sender
     codec: Codec
     source: SlotSource
     ended: bool = False
@@ -45,25 +45,25 @@ class Flow:
 
 @dataclass(eq=False, slots=True)
 class Sender:
-    """A participant that sends; it produces while it has flows. `since`: ISO 8601 UTC, when it joined."""
+    """A participant that may send; it is a producer of its room while it has flows. `since`: ISO 8601 UTC, when it joined."""
 
     leaf: Leaf
     since: str
     flows: list[Flow] = field(default_factory=list)
 
     def set_tracks(self, tracks: Sequence[Track]) -> bool:
-        """Makes the flows those of `tracks`, keeping the ones that go on; True when anything changed."""
+        """Sets the flows to those of `tracks` and keeps the ones that continue. Returns True if anything changed."""
         if [(flow.source.track, flow.codec) for flow in self.flows] == [(track.id, track.codec) for track in tracks]:
             return False
-        going = {(flow.source.track, flow.source.kind): flow for flow in self.flows}
-        self.flows = [self._flow(track, going.pop((track.id, track.kind), None)) for track in tracks]
-        for flow in going.values():
+        ended = {(flow.source.track, flow.source.kind): flow for flow in self.flows}
+        self.flows = [self._flow(track, ended.pop((track.id, track.kind), None)) for track in tracks]
+        for flow in ended.values():
             flow.ended = True
         return True
 
     @property
     def sources(self) -> list[SlotSource]:
-        """What can be shown of it."""
+        """Returns the sources that slots can show."""
         return [flow.source for flow in self.flows]
 
     def _flow(self, track: Track, flow: Flow | None) -> Flow:
@@ -75,9 +75,9 @@ class Sender:
         return flow
 
     def of_kind(self, kind: Kind) -> list[Flow]:
-        """Its flows of one kind, in the order of its tracks."""
+        """Returns its flows of one kind, in the order of its tracks."""
         return [flow for flow in self.flows if flow.source.kind == kind]
 
     def is_at(self, room: str | None, peer: str | None) -> bool:
-        """Whether this is that peer of that room."""
+        """Returns True if this is that peer in that room."""
         return self.leaf.peer == peer and self.leaf.room == room

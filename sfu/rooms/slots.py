@@ -1,16 +1,16 @@
-"""The fill rule: which slot of one viewer shows which track. Pure; never knows who else watches.
+"""The fill rule: which slot of one viewer shows which track. Pure; never knows other viewers.
 
 A viewer's k-th video slot and k-th audio slot form window k and belong together. The rule, in the order it is applied:
 
-1. What is shown stays until it stops or is selected away; nobody else's coming or going moves it.
-2. A selected slot shows its peer and nothing else, and waits for it when it is away. Selecting a video slot takes the
-   window's audio slot along, unless that one was selected by its own mid.
-3. A track that a selection shows leaves the unselected slot it was in (two windows swap, nothing is lost from view), so
-   a viewer meets a track twice only by selecting it twice.
-4. Video fills the first free window: best the one where its sound already is, then the one it was in before it went
-   away, then one that also has room for its sound. Each video of a producer takes a window of its own.
-5. Audio goes where its video is, following it there; where it cannot, it takes a window without video slot, and a whole
-   window only while nothing else of its producer is in view.
+1. A shown track stays until it ends or another one is selected. Other senders that come or go do not move it.
+2. A selected slot shows only its selected peer, and waits for it while it is away. Selecting a video slot also selects
+   the window's audio slot, unless that one was selected by its own mid.
+3. A track that a selection shows is removed from the unselected slot that showed it (two windows swap, so no track
+   disappears). So a track is shown twice only if it was selected twice.
+4. Video fills the first free window. It prefers the window with its audio, then the one where it was before it went
+   away, then one that also has room for its audio. Each video of a sender takes its own window.
+5. Audio goes to the window of its video and follows it. If that is not possible, it takes a window without a video
+   slot, or a whole window if no other track of its sender is shown.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class SlotSpec:
 
 @dataclass(frozen=True, slots=True)
 class SlotState:
-    """What a slot shows now.
+    """The present content of a slot.
 
-    `reason`: `codec` = `source` cannot be decoded here, so no media; `away` = what was selected is not here.
+    `reason`: `codec` = the viewer cannot decode `source`, so no media is sent; `away` = the selected peer is not here.
     """
 
     mid: str
@@ -52,7 +52,7 @@ class SlotState:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """What a viewer chose: `peer` None = nothing; `room` None = wherever below the viewer that peer first shows up."""
+    """A viewer's choice. `peer` None = empty; `room` None = the first room below the viewer in which the peer appears."""
 
     peer: str | None
     room: str | None = None
@@ -61,9 +61,10 @@ class Selection:
 
 @dataclass(eq=False, slots=True)
 class _Decoders:
-    """The codecs of a slot as one object for all slots that have the same, so that it is looked up by identity.
+    """The codecs of a slot: one object for all slots with equal codecs, so that a look-up compares identities.
 
-    A thousand viewers offer a handful of codec lists; matching each anew would be most of the cost of a camera coming.
+    A thousand viewers offer a handful of codec lists. Matching codecs for each would take most of the time when a
+    camera joins.
     """
 
     codecs: tuple[Codec, ...]
@@ -91,35 +92,35 @@ class Slot:
 
     @property
     def pin(self) -> Selection | None:
-        """The selection that rules here: its own or, for audio, that of its window's video."""
+        """Returns the selection that applies: its own or, for audio, that of its window's video."""
         if self.selection or self.spec.kind == "video" or self.partner is None or self.partner.selection is None:
             return self.selection
         return replace(self.partner.selection, track=None)
 
     @property
     def free(self) -> bool:
-        """Whether the fill rule may put something here."""
+        """Returns True if the fill rule may show a track here."""
         return self.flow is None and self.pin is None
 
-    def shows(self, producer: Sender) -> bool:
-        """Whether something of `producer` is here."""
-        return self.flow is not None and self.flow.producer is producer
+    def shows(self, sender: Sender) -> bool:
+        """Returns True if a track of `sender` is shown here."""
+        return self.flow is not None and self.flow.sender is sender
 
-    def remembers(self, producer: Sender) -> bool:
-        """Whether that peer was the last one here."""
-        return self.last is not None and producer.is_at(self.last.room, self.last.peer)
+    def remembers(self, sender: Sender) -> bool:
+        """Returns True if that peer was the last one here."""
+        return self.last is not None and sender.is_at(self.last.room, self.last.peer)
 
     def show(self, flow: Flow | None, reason: Reason | None = None) -> None:
-        """Puts `flow` here, or nothing for a `reason`; a codec that cannot be decoded is found out here."""
+        """Shows `flow`, or nothing for a `reason`. Sets the reason `codec` if the viewer cannot decode it."""
         self.flow = flow
         if flow is not None:
-            self.last = flow.producer.leaf
+            self.last = flow.sender.leaf
             reason = None if _decodes(self.decoders, flow.codec) else "codec"
         self.state = SlotState(self.spec.mid, self.spec.kind, flow.source if flow else None, reason)
 
 
 class Wall:
-    """The slots of one viewer. `producers` are always those below the viewer's room, in order of arrival."""
+    """The slots of one viewer. `senders` are those with flows in the viewer's room and below, in order of arrival."""
 
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
@@ -127,11 +128,11 @@ class Wall:
 
     @property
     def states(self) -> tuple[SlotState, ...]:
-        """What each slot shows, in the order of the viewer's sections."""
+        """Returns the content of each slot, in the order of the viewer's sections."""
         return tuple(slot.state for slot in self._slots)
 
-    def set_specs(self, specs: Sequence[SlotSpec], producers: Mapping[Leaf, Sender]) -> None:
-        """Takes the sections of a new negotiation; slots whose mid and kind go on keep what they show."""
+    def set_specs(self, specs: Sequence[SlotSpec], senders: Mapping[Leaf, Sender]) -> None:
+        """Takes the sections of a negotiation. Slots with the same mid and kind as before keep their tracks."""
         kept = {(slot.spec.mid, slot.spec.kind): slot for slot in self._slots}
         self._slots = []
         for spec in specs:
@@ -143,33 +144,33 @@ class Wall:
             for slot, partner in ((video, audio), (audio, video)):
                 if slot:
                     slot.partner = partner
-        self.settle(producers)
+        self.settle(senders)
 
-    def select(self, mid: str, selection: Selection, producers: Mapping[Leaf, Sender]) -> None:
-        """Gives the slot `mid` to what was chosen. KeyError if there is no such slot."""
+    def select(self, mid: str, selection: Selection, senders: Mapping[Leaf, Sender]) -> None:
+        """Applies a selection to the slot `mid`. Raises KeyError if there is no such slot."""
         slot = next((slot for slot in self._slots if slot.spec.mid == mid), None)
         if slot is None:
             raise KeyError(mid)
         slot.selection = selection
-        self.settle(producers)
+        self.settle(senders)
 
     def kind_of(self, mid: str) -> Kind | None:
-        """The kind of the slot `mid`, or None if there is none."""
+        """Returns the kind of the slot `mid`; None if there is no such slot."""
         return next((slot.spec.kind for slot in self._slots if slot.spec.mid == mid), None)
 
-    def settle(self, producers: Mapping[Leaf, Sender], changed: Sender | None = None) -> None:
-        """Brings every slot up to date: after `changed` came, changed or went, or after a change of our own (None)."""
+    def settle(self, senders: Mapping[Leaf, Sender], changed: Sender | None = None) -> None:
+        """Updates every slot after `changed` has joined, changed or left; None after a change of this viewer's own."""
         vacated = self._end_stopped()
         if any(slot.selection for slot in self._slots):
-            self._show_selected(producers)
+            self._show_selected(senders)
         vacated |= self._end_strays()
-        self._fill(producers, (changed,) if changed and not vacated else producers.values())
+        self._fill(senders, (changed,) if changed and not vacated else senders.values())
 
     def _of_kind(self, kind: Kind) -> list[Slot]:
         return [slot for slot in self._slots if slot.spec.kind == kind]
 
-    def _is_self(self, producer: Sender) -> bool:
-        return producer.is_at(self.leaf.room, self.leaf.peer)
+    def _is_self(self, sender: Sender) -> bool:
+        return sender.is_at(self.leaf.room, self.leaf.peer)
 
     def _end_stopped(self) -> bool:
         vacated = False
@@ -183,49 +184,49 @@ class Wall:
                 slot.show(slot.flow)
         return vacated
 
-    def _show_selected(self, producers: Mapping[Leaf, Sender]) -> None:
+    def _show_selected(self, senders: Mapping[Leaf, Sender]) -> None:
         for slot in self._slots:
             if slot.selection and slot.selection.peer and slot.selection.room is None:
-                slot.selection = self._found(slot.selection, producers)
+                slot.selection = self._found(slot.selection, senders)
         for slot in self._slots:
             if pin := slot.pin:
-                _show_pinned(slot, pin, producers)
+                _show_pinned(slot, pin, senders)
 
-    def _found(self, selection: Selection, producers: Mapping[Leaf, Sender]) -> Selection:
-        for leaf, producer in producers.items():
-            if leaf.peer == selection.peer and not self._is_self(producer):
+    def _found(self, selection: Selection, senders: Mapping[Leaf, Sender]) -> Selection:
+        for leaf, sender in senders.items():
+            if leaf.peer == selection.peer and not self._is_self(sender):
                 return replace(selection, room=leaf.room)
         return selection
 
     def _end_strays(self) -> bool:
-        """Empties unselected slots whose track is shown elsewhere, or whose window went to another producer."""
+        """Empties unselected slots whose track is shown elsewhere, or whose window now shows another sender."""
         shown = {slot.flow for slot in self._slots if slot.flow and slot.pin}
         vacated = False
         for slot in self._slots:
             if slot.flow is None or slot.pin:
                 continue
             video = slot.partner.flow if slot.partner and slot.spec.kind == "audio" else None
-            if slot.flow in shown or (video and video.producer is not slot.flow.producer):
+            if slot.flow in shown or (video and video.sender is not slot.flow.sender):
                 slot.show(None)
                 vacated = True
             shown.add(slot.flow)
         return vacated
 
-    def _fill(self, producers: Mapping[Leaf, Sender], candidates: Iterable[Sender]) -> None:
+    def _fill(self, senders: Mapping[Leaf, Sender], candidates: Iterable[Sender]) -> None:
         moved = False
         free, shown = self._free_kinds(), self._shown()
-        for producer in candidates:
+        for sender in candidates:
             if not free:
                 return
-            waits = any(flow.source.kind in free and flow not in shown for flow in producer.flows)
-            if waits and not self._is_self(producer):
-                self._place_videos(producer)
-                moved |= self._place_audios(producer)
+            waits = any(flow.source.kind in free and flow not in shown for flow in sender.flows)
+            if waits and not self._is_self(sender):
+                self._place_videos(sender)
+                moved |= self._place_audios(sender)
                 free, shown = self._free_kinds(), self._shown()
         if moved:
-            # The window that sound left may serve someone who was passed over; sound never moves away from its video,
-            # so this ends.
-            self._fill(producers, producers.values())
+            # Another sender may use the window that the audio left. Audio never moves away from its video, so this
+            # ends.
+            self._fill(senders, senders.values())
 
     def _free_kinds(self) -> set[Kind]:
         return {slot.spec.kind for slot in self._slots if slot.free}
@@ -233,44 +234,44 @@ class Wall:
     def _shown(self) -> set[Flow | None]:
         return {slot.flow for slot in self._slots}
 
-    def _place_videos(self, producer: Sender) -> None:
+    def _place_videos(self, sender: Sender) -> None:
         shown = self._shown()
-        for flow in producer.of_kind("video"):
+        for flow in sender.of_kind("video"):
             if flow in shown:
                 continue
-            slots = [slot for slot in self._of_kind("video") if slot.free and _open_to(slot, producer)]
+            slots = [slot for slot in self._of_kind("video") if slot.free and _open_to(slot, sender)]
             if slots:
-                min(slots, key=lambda slot: _video_rank(slot, producer)).show(flow)
+                min(slots, key=lambda slot: _video_rank(slot, sender)).show(flow)
 
-    def _place_audios(self, producer: Sender) -> bool:
-        """Returns whether a sound left a window to join its video."""
+    def _place_audios(self, sender: Sender) -> bool:
+        """Returns True if an audio track left a window to join its video."""
         moved = False
-        for flow in producer.of_kind("audio"):
-            seat = next((slot for slot in self._slots if slot.flow is flow), None)
-            if seat and (seat.pin or _beside(seat, producer)):
+        for flow in sender.of_kind("audio"):
+            present = next((slot for slot in self._slots if slot.flow is flow), None)
+            if present and (present.pin or _beside(present, sender)):
                 continue
-            target = self._beside_video(producer) or (None if seat else self._alone(producer))
+            target = self._beside_video(sender) or (None if present else self._alone(sender))
             if target:
                 target.show(flow)
-                if seat:
-                    seat.show(None)
+                if present:
+                    present.show(None)
                     moved = True
         return moved
 
-    def _beside_video(self, producer: Sender) -> Slot | None:
+    def _beside_video(self, sender: Sender) -> Slot | None:
         slots = self._of_kind("audio")
-        return next((slot for slot in slots if slot.free and _beside(slot, producer)), None)
+        return next((slot for slot in slots if slot.free and _beside(slot, sender)), None)
 
-    def _alone(self, producer: Sender) -> Slot | None:
+    def _alone(self, sender: Sender) -> Slot | None:
         free = [slot for slot in self._of_kind("audio") if slot.free]
         slots = [slot for slot in free if slot.partner is None]
-        if not slots and not any(slot.shows(producer) for slot in self._slots):
+        if not slots and not any(slot.shows(sender) for slot in self._slots):
             slots = [slot for slot in free if slot.partner and slot.partner.free]
-        return min(slots, key=lambda slot: not slot.remembers(producer), default=None)
+        return min(slots, key=lambda slot: not slot.remembers(sender), default=None)
 
 
-def _show_pinned(slot: Slot, pin: Selection, producers: Mapping[Leaf, Sender]) -> None:
-    flows = [flow for producer in _chosen(pin, producers) for flow in producer.flows]
+def _show_pinned(slot: Slot, pin: Selection, senders: Mapping[Leaf, Sender]) -> None:
+    flows = [flow for sender in _chosen(pin, senders) for flow in sender.flows]
     fitting = [flow for flow in flows if flow.source.kind == slot.spec.kind and pin.track in {None, flow.source.track}]
     if slot.flow in fitting:
         return
@@ -278,25 +279,25 @@ def _show_pinned(slot: Slot, pin: Selection, producers: Mapping[Leaf, Sender]) -
     slot.show(fitting[0] if fitting else None, "away" if away else None)
 
 
-def _chosen(pin: Selection, producers: Mapping[Leaf, Sender]) -> list[Sender]:
-    """Both leaves of one peer may send for the moment in which the newer session replaces the older."""
+def _chosen(pin: Selection, senders: Mapping[Leaf, Sender]) -> list[Sender]:
+    """Returns the selected senders. Both leaves of a peer may send for a moment, while the newer session replaces one."""
     if pin.peer is None or pin.room is None:
         return []
     leaves = (Leaf(pin.room, role, pin.peer) for role in (Role.PUB, Role.JOIN))
-    return [producers[leaf] for leaf in leaves if leaf in producers]
+    return [senders[leaf] for leaf in leaves if leaf in senders]
 
 
-def _beside(slot: Slot, producer: Sender) -> bool:
-    return slot.partner is not None and slot.partner.shows(producer)
+def _beside(slot: Slot, sender: Sender) -> bool:
+    return slot.partner is not None and slot.partner.shows(sender)
 
 
-def _open_to(slot: Slot, producer: Sender) -> bool:
-    """Whether the sound of this video slot's window leaves it to `producer`."""
+def _open_to(slot: Slot, sender: Sender) -> bool:
+    """Returns True if the audio of this video slot's window does not keep it for another sender."""
     audio = slot.partner
-    return audio is None or audio.flow is None or audio.pin is not None or audio.shows(producer)
+    return audio is None or audio.flow is None or audio.pin is not None or audio.shows(sender)
 
 
-def _video_rank(slot: Slot, producer: Sender) -> tuple[bool, ...]:
-    sound = slot.partner is not None and slot.partner.free
-    silent = not producer.of_kind("audio")
-    return (not _beside(slot, producer), not slot.remembers(producer), not (sound or silent))
+def _video_rank(slot: Slot, sender: Sender) -> tuple[bool, ...]:
+    room_for_audio = slot.partner is not None and slot.partner.free
+    silent = not sender.of_kind("audio")
+    return (not _beside(slot, sender), not slot.remembers(sender), not (room_for_audio or silent))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
+from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, MessageRates
 from sfu.signaling.bodies import Candidate
 from sfu.signaling.topics import Leaf, Role
 
@@ -23,9 +23,9 @@ def test_who_speaks_too_much_is_told_once_a_window_when_to_come_back() -> None:
     rates = MessageRates(2)
     rates.allow(leaf(0), 0.0)
     rates.allow(leaf(0), 5.0)
-    assert rates.tell(leaf(0), 6.0) == 4.0
-    assert rates.tell(leaf(0), 15.9) is None
-    assert rates.tell(leaf(0), 16.0) is not None
+    assert rates.retry_after(leaf(0), 6.0) == 4.0
+    assert rates.retry_after(leaf(0), 15.9) is None
+    assert rates.retry_after(leaf(0), 16.0) is not None
 
 
 def test_quiet_leaves_are_forgotten_and_a_flood_of_leaves_has_a_bound() -> None:
@@ -33,7 +33,7 @@ def test_quiet_leaves_are_forgotten_and_a_flood_of_leaves_has_a_bound() -> None:
     for number in range(1000):
         assert rates.allow(leaf(number), 0.0)
         assert len(rates._arrivals) <= 100
-    rates.forget(WINDOW)
+    rates.forget(RATE_WINDOW_S)
     assert not rates._arrivals
     assert not rates._told
 
