@@ -52,7 +52,9 @@ class MessageRates:
 
     def forget(self, now: float) -> None:
         """Forgets leaves that were quiet for a window. Forgets all leaves if that does not free enough."""
-        quiet = [leaf for leaf, arrivals in self._arrivals.items() if not arrivals or now - arrivals[-1] >= RATE_WINDOW_S]
+        quiet = [
+            leaf for leaf, arrivals in self._arrivals.items() if not arrivals or now - arrivals[-1] >= RATE_WINDOW_S
+        ]
         for leaf in quiet if len(self._arrivals) - len(quiet) < self._leaves else list(self._arrivals):
             self._arrivals.pop(leaf, None)
             self._refused_at.pop(leaf, None)

@@ -16,7 +16,7 @@ class RoomBitrates:
     """The bounds of all rooms. A room without its own has those of the nearest room that contains it."""
 
     def __init__(self, most: int, rooms: Mapping[str, tuple[int, int]]) -> None:
-        """Takes bit/s: `rooms` has the lower (0: default) and upper bound of each, `most` is the upper one of the others.
+        """Takes bounds in bit/s: the lower (0: default) and upper one of each in `rooms`, the upper one of all others.
 
         Raises ValueError if a name in `rooms` is not a valid room name.
         """

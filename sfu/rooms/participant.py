@@ -21,7 +21,8 @@ from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.bitrates import RoomBitrates
-from sfu.rooms.room import SlotSource, SlotSpec, SlotState, Track
+from sfu.rooms.senders import SlotSource, Track
+from sfu.rooms.slots import SlotSpec, SlotState
 from sfu.rtc.sdp.description import CNAME, Description, Local, Negotiated, TransportParameters
 from sfu.rtc.sdp.negotiate import negotiate
 from sfu.rtc.sdp.write import write_answer

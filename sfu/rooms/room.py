@@ -1,8 +1,8 @@
-"""Rooms: who is in, what they send, which slot of whom shows what. Pure; never touches media, sessions or clocks.
+"""Rooms: their members, the tracks that these send, and the track in each slot. Pure; never touches media or sessions.
 
-Every call that changes something returns a `Change`, exactly what others must now be told. A room contains its
-sub-rooms: a sender counts for its room and every room above, a viewer for its own room alone. A room is known while
-it or a room below it has a participant; nothing is remembered of one that is not.
+Each call that changes something returns a `Change`: exactly the news that others need. A room contains its sub-rooms: a
+sender counts in its room and every room above, a viewer only in its own room. A room is known while it or a room below
+has a participant; no other rooms are remembered.
 """
 
 from __future__ import annotations
@@ -11,15 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from sfu.rooms.senders import Sender, SlotSource, Track
+from sfu.rooms.senders import Sender, Track
 from sfu.rooms.slots import Selection, SlotSpec, SlotState, Wall
 from sfu.signaling.topics import Leaf, Role, contains, valid_peer, valid_room
 
-__all__ = ["Change", "RoomError", "RoomLimits", "Rooms", "SlotSource", "SlotSpec", "SlotState", "Track"]
-
 
 class RoomError(Exception):
-    """A participant asked for what it cannot have; `code` is a wire code."""
+    """A request of a participant that is refused; `code` is a wire code."""
 
     def __init__(self, code: Literal["limit", "producer_exists", "bad_request"], message: str) -> None:
         super().__init__(message)
@@ -29,7 +27,7 @@ class RoomError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class RoomLimits:
-    """`rooms` counts rooms with participants of their own; the others count per exact room, `join` leaves in both."""
+    """`rooms` counts rooms with their own participants, the others count per exact room, `join` leaves in both."""
 
     viewers_per_room: int
     rooms: int
@@ -38,10 +36,10 @@ class RoomLimits:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one call changed, and nothing else.
+    """The changes that one call made.
 
-    `slots`: the new slots of each viewer whose slots changed. `rooms`: those whose state changed, appeared or ended
-    (ask `known`). `events`: (room, payload) for `<room>/event`, in order.
+    `slots`: the new slots of each viewer whose slots changed. `rooms`: the rooms that appeared, ended (see `known`) or
+    have a new state. `events`: (room, payload) for `<room>/event`, in order.
     """
 
     slots: dict[Leaf, tuple[SlotState, ...]] = field(default_factory=dict)
@@ -61,7 +59,10 @@ class _Member:
 
 @dataclass(eq=False, slots=True)
 class _Room:
-    """`members` and `walls` are its own; `producers` (in order of arrival) and `population` count rooms below too."""
+    """One room. `members` and `walls` are its own. `senders` and `population` include rooms below.
+
+    `senders` has those with flows, in order of arrival.
+    """
 
     members: dict[Leaf, _Member] = field(default_factory=dict)
     walls: dict[Leaf, Wall] = field(default_factory=dict)
@@ -80,10 +81,10 @@ class Rooms:
         self._recorded: set[tuple[str, str]] = set()
 
     def admit(self, leaf: Leaf) -> tuple[Leaf, ...]:
-        """Whether a new session on `leaf` may be answered; changes nothing.
+        """Returns the leaves whose sessions a new session on `leaf` replaces; changes nothing.
 
-        Returns the leaves whose sessions it replaces, which the caller ends first: that very leaf and, for one that
-        sends, the other leaf under which its peer sends. Raises RoomError: `producer_exists`, `limit`.
+        These are the same leaf and, if it sends, the other leaf on which its peer may send. The caller must end them
+        first. Raises RoomError `producer_exists` or `limit` if the session must be refused.
         """
         replaced = tuple(other for other in _same_peer(leaf) if other in self._members)
         if replaced and leaf.role is not Role.VIEW and self._same_peer == "reject":
@@ -105,12 +106,12 @@ class Rooms:
             return
         senders = sum(other.role is not Role.VIEW for other in room.members) - len(roles)
         if senders >= self._limits.producers_per_room:
-            raise RoomError("limit", f"no more than {self._limits.producers_per_room} senders in {leaf.room}")
+            raise RoomError("limit", f"no more than {self._limits.producers_per_room} producers in {leaf.room}")
 
     def join(self, leaf: Leaf, *, since: str) -> Change:
-        """A session on `leaf` begins; `since` is now, ISO 8601 UTC. ValueError if one is there: it leaves first."""
+        """Begins a session on `leaf`; `since` is now, ISO 8601 UTC. Raises ValueError if `leaf` has a session."""
         if leaf in self._members:
-            raise ValueError(f"{leaf} has not left")
+            raise ValueError(f"{leaf} has a session already")
         change = Change()
         member = self._members[leaf] = _Member(Sender(leaf, since), Wall(leaf))
         for room in _lineage(leaf.room):
@@ -126,7 +127,7 @@ class Rooms:
         return change
 
     def set_slots(self, leaf: Leaf, specs: Sequence[SlotSpec]) -> Change:
-        """The sections on which `leaf` receives, after each negotiation: what matching mids show stays."""
+        """Sets the sections on which `leaf` receives. Slots with the same mid keep their tracks."""
         wall = self._members[leaf].wall
         change, before = Change(), wall.states
         wall.set_specs(specs, self._rooms[leaf.room].senders)
@@ -134,7 +135,7 @@ class Rooms:
         return change
 
     def set_tracks(self, leaf: Leaf, tracks: Sequence[Track]) -> Change:
-        """The tracks that flow from `leaf` now, in the order of its sections; none = it no longer produces."""
+        """Sets the tracks that flow from `leaf`, in the order of its sections. None: it is no longer a producer."""
         change = Change()
         self._produce(leaf, tracks, change)
         return change
@@ -142,11 +143,11 @@ class Rooms:
     def select(
         self, leaf: Leaf, *, mid: str, peer: str | None, room: str | None = None, track: str | None = None
     ) -> Change:
-        """Gives the slot `mid` to `peer`, here or not, or to nobody (None).
+        """Selects `peer`, present or not, for the slot `mid`; None empties the slot.
 
-        Without `room` the peer is looked for in the viewer's room and below; if nobody there has that name, the first
-        one who comes is meant. Raises RoomError `bad_request`: unknown mid, no such name possible, a room outside the
-        viewer's, a peer that several rooms have, the viewer itself, a track of the other kind.
+        Without `room` the peer is looked up in the viewer's room and below. If no peer there has that name, the first
+        one to join is selected. Raises RoomError `bad_request` for an unknown mid, an invalid name, a room outside the
+        viewer's, a peer that is in several rooms, the viewer itself, or a track of the other kind.
         """
         wall = self._members[leaf].wall
         change, before = Change(), wall.states
@@ -180,7 +181,7 @@ class Rooms:
                         raise RoomError("bad_request", f"the slot {mid} takes {kind}, not {flow.source.kind}")
 
     def leave(self, leaf: Leaf) -> Change:
-        """The session on `leaf` is over. Again or for one never seen: nothing changes."""
+        """Ends the session on `leaf`. Changes nothing if there is none."""
         change = Change()
         if leaf not in self._members:
             return change
@@ -222,38 +223,41 @@ class Rooms:
                 del self._rooms[name].senders[sender.leaf]
 
     def set_recording(self, room: str, peer: str, *, on: bool, event: dict[str, Any]) -> Change:
-        """What `peer` sends to `room` is being recorded from now on, or not any more; `event` tells of it."""
+        """Notes that the recording of a peer has started or stopped. `event` is the event to publish."""
         recorded = self._recorded | {(room, peer)} if on else self._recorded - {(room, peer)}
         change = Change(rooms=set(_lineage(room)) if recorded != self._recorded else set(), events=[(room, event)])
         self._recorded = recorded
         return change
 
     def recording(self, room: str) -> bool:
-        """Whether anything in the room or below it is being recorded."""
+        """Returns True if a peer in the room or below is being recorded."""
         return any(contains(room, recorded) for recorded, _ in self._recorded)
 
     def slots(self, leaf: Leaf) -> tuple[SlotState, ...]:
-        """What each slot of `leaf` shows. KeyError if it is not here."""
+        """Returns the content of each slot of `leaf`. Raises KeyError if `leaf` has no session."""
         return self._members[leaf].wall.states
 
     def rooms(self) -> list[str]:
-        """Every known room, sorted."""
+        """Returns every known room, sorted."""
         return sorted(self._rooms)
 
     def known(self, room: str) -> bool:
-        """Whether the room or one below it has a participant."""
+        """Returns True if the room or one below it has a participant."""
         return room in self._rooms
 
     def viewers(self, room: str) -> int:
-        """How many watch exactly this room."""
+        """Returns the number of viewers in exactly this room."""
         return len(self._rooms[room].walls) if room in self._rooms else 0
 
     def live(self, room: str) -> bool:
-        """Whether media flows in this room or below."""
+        """Returns True if media flows in this room or below."""
         return room in self._rooms and bool(self._rooms[room].senders)
 
     def state(self, room: str) -> dict[str, Any]:
-        """The JSON of `<room>/state`; that of an unknown room is an empty room's. A sender below says its `room`."""
+        """Returns the JSON of `<room>/state`; for an unknown room that of an empty one.
+
+        Producers in rooms below have a field `room`.
+        """
         senders: Mapping[Leaf, Sender] = self._rooms[room].senders if room in self._rooms else {}
         return {
             "v": 2,
@@ -287,7 +291,7 @@ def _own_room(leaf: Leaf, peer: str) -> set[str]:
 
 
 def _lineage(room: str) -> Iterator[str]:
-    """The room, then each room that contains it."""
+    """Yields the room, then each room that contains it."""
     while room:
         yield room
         room = room.rpartition("/")[0]

@@ -45,10 +45,11 @@ class Flow:
 
 @dataclass(eq=False, slots=True)
 class Sender:
-    """A participant that may send; it is a producer of its room while it has flows. `since`: ISO 8601 UTC, when it joined."""
+    """A participant that may send. It is a producer of its room while it has flows."""
 
     leaf: Leaf
     since: str
+    """Time of joining, ISO 8601 UTC."""
     flows: list[Flow] = field(default_factory=list)
 
     def set_tracks(self, tracks: Sequence[Track]) -> bool:

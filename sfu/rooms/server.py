@@ -1,11 +1,11 @@
-"""The server of rooms: signalling messages in, participants and room state kept, messages and state out.
+"""The room server: takes signalling messages, keeps participants and room state, sends messages and states.
 
 Owns the table of participants and the order in which one change reaches everybody it concerns. Never touches MQTT
 (`RoomEvents` does), sockets or packets.
 
 How things end (every end is idempotent and runs down this table once):
 
-    | what happens                          | session's end told | room state   | slots of others | transport |
+    | what happens                          | message to peer    | room state   | slots of others | transport |
     |---------------------------------------|--------------------|--------------|-----------------|-----------|
     | peer says bye                         | no                 | leaves       | refilled        | closed    |
     | transport ends (ICE, DTLS, silence)   | bye, to v2         | leaves       | refilled        | closed    |
@@ -27,10 +27,12 @@ from typing import Any, Final, Protocol
 from sfu.media.forward.fanout import Fanout
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
-from sfu.rooms.admission import WINDOW, EarlyCandidates, MessageRates
+from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, MessageRates
 from sfu.rooms.participant import NewTransport, Participant, RoomConfig
 from sfu.rooms.publication import Publication, RoomEvents
-from sfu.rooms.room import Change, RoomError, Rooms, SlotSource, SlotState
+from sfu.rooms.room import Change, RoomError, Rooms
+from sfu.rooms.senders import SlotSource
+from sfu.rooms.slots import SlotState
 from sfu.rooms.status import drop_counts, repair_counts
 from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.sdp.parse import parse_description
@@ -60,7 +62,7 @@ class RoomServer:
         rooms: Rooms,
         publisher: RoomEvents,
         fanout: Fanout,
-        terms: RoomConfig,
+        config: RoomConfig,
         *,
         publication: Publication,
         listener: RoomServerListener,
@@ -69,9 +71,9 @@ class RoomServer:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self.drops: Counter[str] = Counter()
-        """Packets that sessions which have ended did not get or give, by reason."""
+        """Dropped packets of ended sessions, by reason."""
         self.repairs: Counter[str] = Counter()
-        """What became of lost packets in sessions that have ended."""
+        """Counts about lost packets in ended sessions: retransmission in both directions."""
         self.participants: dict[Leaf, Participant] = {}
         self._clientid = clientid
         self._rooms = rooms
@@ -79,7 +81,7 @@ class RoomServer:
         self._publication = publication
         self._listener = listener
         self._fanout = fanout
-        self._terms = terms
+        self._config = config
         self._new_transport = new_transport
         self._rates = MessageRates(messages_per_window)
         self._early = EarlyCandidates()
@@ -90,8 +92,8 @@ class RoomServer:
     # --- messages in
 
     def receive(self, leaf: Leaf, payload: bytes) -> None:
-        """One message that arrived on a leaf; whatever it is, nobody else notices."""
-        now = self._terms.clock()
+        """Handles one message that arrived on a leaf. Never raises, and never disturbs other leaves."""
+        now = self._config.clock()
         try:
             if not self._rates.allow(leaf, now):
                 self._refuse_rate(leaf, now)
@@ -115,7 +117,7 @@ class RoomServer:
 
     def _refuse_rate(self, leaf: Leaf, now: float) -> None:
         self.counters["rate_limited"] += 1
-        if (wait_s := self._rates.tell(leaf, now)) is not None:
+        if (wait_s := self._rates.retry_after(leaf, now)) is not None:
             text = "too many messages on this leaf"
             self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s))
 
@@ -131,9 +133,9 @@ class RoomServer:
             self._on_offer(leaf, envelope, body.sdp)
             return
         if isinstance(body, Candidate) and leaf not in self.participants:
-            self._early.keep(leaf, body, self._terms.clock())
+            self._early.keep(leaf, body, self._config.clock())
             return
-        participant = self._speaker(leaf, envelope)
+        participant = self._sender_of(leaf, envelope)
         if participant is None:
             return
         if isinstance(body, Candidate):
@@ -145,8 +147,8 @@ class RoomServer:
         elif isinstance(body, Sizes):
             participant.downlink.resize(body.windows)
 
-    def _speaker(self, leaf: Leaf, envelope: Envelope) -> Participant | None:
-        """The participant whose session a message belongs to; strays are counted."""
+    def _sender_of(self, leaf: Leaf, envelope: Envelope) -> Participant | None:
+        """Returns the participant whose session a message belongs to; counts messages of other sessions."""
         participant = self.participants.get(leaf)
         if participant is None:
             self.counters["no_session"] += 1
@@ -184,7 +186,7 @@ class RoomServer:
             participant = current
             negotiated = participant.negotiate(text, description)
         else:
-            participant = Participant(leaf, client, self._new_transport, self._fanout, self._terms, listener=self)
+            participant = Participant(leaf, client, self._new_transport, self._fanout, self._config, listener=self)
             try:
                 negotiated = participant.negotiate(text, description)  # before anybody is replaced by a bad offer
                 self._admit(participant)
@@ -212,7 +214,7 @@ class RoomServer:
         if self.participants.get(leaf) is not participant:
             return
         self._send(leaf, participant.session, Answer(participant.answer(negotiated)))
-        for candidate in self._early.take(leaf, self._terms.clock()):
+        for candidate in self._early.take(leaf, self._config.clock()):
             participant.transport.agent.add_candidate(candidate.candidate)
         self._send_tracks(participant, self._rooms.slots(leaf))
 
@@ -249,7 +251,7 @@ class RoomServer:
             self._end(participant.leaf, reason)
 
     def _apply(self, change: Change) -> None:
-        """Carries one change of room state to the consumers, the peers and the topics it concerns."""
+        """Applies one change of room state to the consumers, peers and topics that it concerns."""
         for leaf, slots in change.slots.items():
             participant = self.participants.get(leaf)
             if participant is not None:
@@ -259,7 +261,7 @@ class RoomServer:
         self._publication.note(change)
 
     def _find(self, source: SlotSource) -> IncomingTrack | None:
-        """The track that a slot's source names."""
+        """Returns the track of a slot's source; None if it has ended."""
         for role in (Role.PUB, Role.JOIN):
             participant = self.participants.get(Leaf(source.room, role, source.peer))
             if participant is not None and source.track in participant.uplink.tracks:
@@ -267,7 +269,7 @@ class RoomServer:
         return None
 
     def _end(self, leaf: Leaf, reason: str | None) -> None:
-        """Ends the session on a leaf; `reason` is told to a v2 peer, None when it left by itself."""
+        """Ends the session on a leaf. `reason` is sent to a v2 peer; None if the peer left by itself."""
         participant = self.participants.pop(leaf, None)
         if participant is None:
             return
@@ -287,7 +289,7 @@ class RoomServer:
     def _send(self, leaf: Leaf, session: str | None, body: Body) -> None:
         try:
             payload = messages.dump(Envelope(self._clientid, body, session=session))
-        except SignalError as error:  # our own message is too large for the wire: an answer to a monstrous offer
+        except SignalError as error:  # our message is too large for the wire: the answer to a huge offer
             _log.error("%s: %s", leaf, error.message)
             payload = messages.dump(Envelope(self._clientid, ErrorNotice(error.code, error.message), session=session))
         self._publisher.signal(leaf, payload)
@@ -302,12 +304,12 @@ class RoomServer:
         """Sends reports, repeats requests, publishes changed room states. To be called every `TICK_S`."""
         if self._closing:
             return
-        now = self._terms.clock()
+        now = self._config.clock()
         for participant in list(self.participants.values()):
             participant.tick(now)
         self._publication.publish()
         if now >= self._forget_at:
-            self._forget_at = now + WINDOW
+            self._forget_at = now + RATE_WINDOW_S
             self._rates.forget(now)
             self._early.forget(now)
 
@@ -322,7 +324,7 @@ class RoomServer:
             _log.error("%s failed", task.get_name(), exc_info=task.exception())
 
     async def close(self) -> None:
-        """Tells every peer, closes every transport, and leaves room state that says so. New offers are refused."""
+        """Sends `bye` to every peer, closes every transport, publishes the final room states. Refuses new offers."""
         self._closing = True
         for leaf in list(self.participants):
             self._end(leaf, "shutting_down")

@@ -52,7 +52,7 @@ class SlotState:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A viewer's choice. `peer` None = empty; `room` None = the first room below the viewer in which the peer appears."""
+    """A viewer's choice. `peer` None = empty; `room` None = the first room below the viewer where the peer appears."""
 
     peer: str | None
     room: str | None = None
@@ -280,7 +280,7 @@ def _show_pinned(slot: Slot, pin: Selection, senders: Mapping[Leaf, Sender]) -> 
 
 
 def _chosen(pin: Selection, senders: Mapping[Leaf, Sender]) -> list[Sender]:
-    """Returns the selected senders. Both leaves of a peer may send for a moment, while the newer session replaces one."""
+    """Returns the selected senders. Both leaves of a peer send for a moment when a newer session replaces one."""
     if pin.peer is None or pin.room is None:
         return []
     leaves = (Leaf(pin.room, role, pin.peer) for role in (Role.PUB, Role.JOIN))

@@ -1,6 +1,6 @@
-"""What `/api/rooms` says of each room: its state, who is in it, and how well media reaches them.
+"""The JSON of `/api/rooms`: the state of each room, its sessions, and the quality of their media.
 
-Owns the shape of that JSON. Only reads what participants and rooms count anyway.
+Owns the shape of that JSON. Only reads counts that participants and rooms keep anyway.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sfu.signaling.topics import Leaf, contains
 
 
 def of_rooms(rooms: Rooms, participants: Mapping[Leaf, Participant], now: float) -> dict[str, Any]:
-    """By room: what `<room>/state` says, and `sessions` with those on leaves of exactly this room."""
+    """Returns by room the JSON of `<room>/state`, and `sessions`: the sessions of exactly this room."""
     found = {room: rooms.state(room) | {"sessions": []} for room in rooms.rooms()}
     for leaf, participant in sorted(participants.items(), key=lambda item: str(item[0])):
         if leaf.room in found:
@@ -27,7 +27,7 @@ def of_rooms(rooms: Rooms, participants: Mapping[Leaf, Participant], now: float)
 
 
 def _session(participant: Participant, slots: tuple[SlotState, ...], now: float) -> dict[str, Any]:
-    """Durations in seconds, rates in bit/s, shares from 0 to 1."""
+    """Returns one session. Durations are in seconds, rates in bit/s, shares from 0 to 1."""
     downlink = participant.downlink
     session = {
         "peer": participant.leaf.peer,
@@ -68,9 +68,9 @@ def _producer(producer: Producer, now: float) -> dict[str, Any]:
 
 def _slot(participant: Participant, slot: SlotState) -> dict[str, Any]:
     source = slot.source
-    told = None if source is None else {"room": source.room, "peer": source.peer, "track": source.track}
+    where = None if source is None else {"room": source.room, "peer": source.peer, "track": source.track}
     view = participant.downlink.slots.get(slot.mid)
-    shown: dict[str, Any] = {"mid": slot.mid, "kind": slot.kind, "source": told, "reason": slot.reason}
+    shown: dict[str, Any] = {"mid": slot.mid, "kind": slot.kind, "source": where, "reason": slot.reason}
     if view is None or view.track is None:
         return shown
     layers = {producer: rid for rid, producer in view.track.rids.items()}
@@ -94,7 +94,7 @@ def _consumer(consumer: Consumer) -> dict[str, Any]:
 
 
 def first_camera(participants: Iterable[Participant], room: str, peer: str | None, now: float) -> Producer | None:
-    """The best layer of the first video that flows in `room` or below it, from `peer` if one is named."""
+    """Returns the best layer of the first video that flows in `room` or below, from `peer` if that is given."""
     for participant in participants:
         leaf, uplink = participant.leaf, participant.uplink
         if contains(room, leaf.room) and peer in (None, leaf.peer):

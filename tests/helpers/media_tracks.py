@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sfu.rooms.room import SlotSpec, Track
+from sfu.rooms.senders import Track
+from sfu.rooms.slots import SlotSpec
 from sfu.rtc.sdp.codec import Codec
 
 H264 = Codec("H264", 90000, 1, 102, (("profile-level-id", "42e01f"), ("packetization-mode", "1")))

@@ -102,7 +102,7 @@ class Demux:
         self._by_payload_type: dict[int, _Section] = {}
         self._by_ssrc: dict[int, Routed] = {}
         self._mid_extensions: frozenset[int] = frozenset()
-        self.telling: frozenset[int] = frozenset()
+        self.routing_extensions: frozenset[int] = frozenset()
         """Header extension ids (mid, rid) with which a packet may go to another place than the one before."""
         self.refused_rid = False
         """True if the latest packet without destination had a known section and a rid that this does not have."""
@@ -115,7 +115,7 @@ class Demux:
         self._by_payload_type = _unique(sections)
         rid_extensions = {number for route in routes for number in (route.rid_extension, route.repaired_extension)}
         self._mid_extensions = frozenset(route.mid_extension for route in routes if route.mid_extension is not None)
-        self.telling = self._mid_extensions | {number for number in rid_extensions if number is not None}
+        self.routing_extensions = self._mid_extensions | {number for number in rid_extensions if number is not None}
         self._by_ssrc = self._kept_ssrcs()
 
     def _kept_ssrcs(self) -> dict[int, Routed]:
@@ -138,7 +138,7 @@ class Demux:
         if (
             known is not None
             and packet.payload_type in known.payload_types
-            and (not packet.extensions or self.telling.isdisjoint(packet.extensions))
+            and (not packet.extensions or self.routing_extensions.isdisjoint(packet.extensions))
         ):
             self._by_ssrc[ssrc] = known  # moves to the end: the table is in order of use
             return known

@@ -342,8 +342,8 @@ class Producer:
         """True if no packet has come for a second."""
         return now - self.heard_at > _STALLED_S
 
-    def clock_told(self, ntp: int, media_time: int, now: float) -> None:
+    def note_clock(self, ntp: int, media_time: int, now: float) -> None:
         """Takes a sender report: at `ntp` (64-bit NTP, on our wall clock) the media time was `media_time`."""
-        self.reception.clock_told(ntp, media_time, now)
+        self.reception.note_clock(ntp, media_time, now)
         for tap in self.taps:
             tap.report(self, ntp, media_time, now)

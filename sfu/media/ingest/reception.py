@@ -109,12 +109,12 @@ class Reception:
         self._lsr = ntp >> 16 & 0xFFFF_FFFF
         self._sender_report_at = now
 
-    def clock_told(self, ntp: int, media_time: int, now: float) -> None:
+    def note_clock(self, ntp: int, media_time: int, now: float) -> None:
         """Notes that the media time was `media_time` at `ntp` (64-bit NTP, on our wall clock)."""
         self._clock = (now, ntp, media_time)
 
     def moment(self, now: float) -> tuple[int, int] | None:
-        """Returns the present as (64-bit NTP, media time); None before the first `clock_told`."""
+        """Returns the present as (64-bit NTP, media time); None before the first `note_clock`."""
         if self._clock is None:
             return None
         at, ntp, media_time = self._clock

@@ -131,7 +131,7 @@ class Uplink:
     def _runs(self, datagrams: Sequence[bytes], now: float, arrived: Arrived) -> list[list[Packet]]:
         """Returns the packets in runs: one ends where the next packet does not follow or may belong elsewhere."""
         runs: list[list[Packet]] = []
-        telling, before, wide = self._demux.telling, None, self._transport_wide is not None
+        routing, before, wide = self._demux.routing_extensions, None, self._transport_wide is not None
         moments = arrived() if wide else ()
         for at, data in enumerate(datagrams):
             packet = rtp.parse(data)
@@ -140,7 +140,7 @@ class Uplink:
                 continue
             if wide:
                 self._note_arrival(packet, moments[at] if moments else now, now)
-            if before is not None and rtp.follows(packet, before) and telling.isdisjoint(packet.extensions):
+            if before is not None and rtp.follows(packet, before) and routing.isdisjoint(packet.extensions):
                 runs[-1].append(packet)
             else:
                 runs.append([packet])
@@ -181,7 +181,7 @@ class Uplink:
         producer.reception.sender_report(report.ntp, now)
         if self._clock_offset is None:
             self._clock_offset = ntp - report.ntp
-        producer.clock_told(report.ntp + self._clock_offset, report.media_time, now)
+        producer.note_clock(report.ntp + self._clock_offset, report.media_time, now)
 
     def _send_rtcp(self, *parts: bytes) -> None:
         self._send(rtcp.compound(rtcp.receiver_report(self._ssrc, (), CNAME), *parts))

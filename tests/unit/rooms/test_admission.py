@@ -19,7 +19,7 @@ def test_so_many_messages_in_any_window_and_no_more() -> None:
     assert not rates.allow(leaf(0), 13.0)
 
 
-def test_who_speaks_too_much_is_told_once_a_window_when_to_come_back() -> None:
+def test_a_leaf_over_its_limit_gets_one_retry_after_per_window() -> None:
     rates = MessageRates(2)
     rates.allow(leaf(0), 0.0)
     rates.allow(leaf(0), 5.0)
@@ -35,7 +35,7 @@ def test_quiet_leaves_are_forgotten_and_a_flood_of_leaves_has_a_bound() -> None:
         assert len(rates._arrivals) <= 100
     rates.forget(RATE_WINDOW_S)
     assert not rates._arrivals
-    assert not rates._told
+    assert not rates._refused_at
 
 
 def test_candidates_wait_for_their_offer_for_a_while() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from sfu.clients.frames import VP8
 from sfu.rooms.publication import Publication
-from sfu.rooms.room import RoomLimits, Rooms, Track
+from sfu.rooms.room import RoomLimits, Rooms
+from sfu.rooms.senders import Track
 from sfu.signaling.topics import Leaf, Topics
 
 NOW = "2026-01-01T00:00:00.000Z"

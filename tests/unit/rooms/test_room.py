@@ -150,7 +150,7 @@ def test_leaving_twice_changes_nothing_more() -> None:
 def test_a_leaf_is_in_once() -> None:
     house = rooms()
     member = comes(house, "hall/join/one")
-    with pytest.raises(ValueError, match="has not left"):
+    with pytest.raises(ValueError, match="has a session already"):
         house.join(member, since=SINCE)
 
 

@@ -11,7 +11,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from sfu.rooms.room import Change, RoomError, RoomLimits, Rooms, SlotSource, SlotSpec, SlotState, Track
+from sfu.rooms.room import Change, RoomError, RoomLimits, Rooms
+from sfu.rooms.senders import SlotSource, Track
+from sfu.rooms.slots import SlotSpec, SlotState
 from sfu.signaling.topics import Leaf, Role, contains
 from tests.helpers.media_tracks import H264, VP8, audio, video, windows
 

@@ -93,7 +93,7 @@ def test_picture_losses_at_1_khz_are_two_requests_a_second() -> None:
 
 def test_the_round_trip_is_told_by_our_own_clock() -> None:
     watching = Watching()
-    watching.camera.producer.clock_told(0x1234_5678_0000_0000, 0, watching.time.now)
+    watching.camera.producer.note_clock(0x1234_5678_0000_0000, 0, watching.time.now)
     report = watching.consumer.sender_report(watching.time.now)
     assert report is not None
     (told,) = (message for message in rtcp.parse(report) if isinstance(message, rtcp.SenderReport))

@@ -147,7 +147,7 @@ def test_a_sender_report_speaks_in_the_slots_own_media_time() -> None:
     deliver(camera, [packet], now=1.0)
     (sent,) = viewer.take()
     assert viewer.consumer.sender_report(1.0) is None  # the camera's clock is not known yet
-    camera.producer.clock_told(ntp=50 << 32, media_time=packet.media_time, now=1.0)
+    camera.producer.note_clock(ntp=50 << 32, media_time=packet.media_time, now=1.0)
     told = viewer.consumer.sender_report(3.0)
     assert told is not None
     (report,) = [message for message in rtcp.parse(told) if isinstance(message, rtcp.SenderReport)]

@@ -40,7 +40,7 @@ def test_a_media_time_that_jumps_begins_anew_and_leaves_no_trace_in_what_a_viewe
     viewer.attach(camera, 0.0)
     deliver(camera, [camera.packet(KEY)])
     (first,) = viewer.take()
-    camera.producer.clock_told(1 << 32, 9000, 0.0)
+    camera.producer.note_clock(1 << 32, 9000, 0.0)
     there, then = camera.sequence, camera.media_time + step & 0xFFFFFFFF
     packets = [Packet(True, 96, there + n, then, 7, KEY) for n in (1, 2)]
     assert [camera.producer.receive(packet, 1.0) for packet in packets] == [False, True]

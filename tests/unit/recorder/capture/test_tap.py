@@ -109,10 +109,10 @@ def test_sound_alone_begins_with_its_last_second(feed: Feed) -> None:
 def test_reports_go_the_same_way(feed: Feed) -> None:
     picture = Camera()
     picture.send(9.0, KEY)
-    picture.track.main.clock_told(7 << 32, 810_000, 9.0)
+    picture.track.main.note_clock(7 << 32, 810_000, 9.0)
     feed.begin([picture.track], since=NEVER)
     assert feed.pop(1000)[0] == Report("video", 7 << 32, 810_000, 9.0)
-    picture.track.main.clock_told(8 << 32, 900_000, 10.0)
+    picture.track.main.note_clock(8 << 32, 900_000, 10.0)
     assert feed.pop(1000) == [Report("video", 8 << 32, 900_000, 10.0)]
 
 
