@@ -230,7 +230,7 @@ def load(
             token=token,
             mqtt_each=mqtt_each,
             stop=stop,
-            say=_say_on_stderr,
+            report=_say_on_stderr,
         )
 
     _run(run, "warning")

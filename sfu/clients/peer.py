@@ -31,7 +31,7 @@ _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
 _SHORTEST_BACKOFF_S = 0.1
 _BROKER_WAIT_S = 10.0
-"""Time without a broker connection after which the listener learns of it, again and again."""
+"""Interval at which the listener is informed while there is no broker connection."""
 
 
 class PeerError(Exception):

@@ -48,7 +48,7 @@ class ViewResult:
     slots: tuple[SlotFigures, ...]
 
     @property
-    def anything(self) -> bool:
+    def received_media(self) -> bool:
         """Returns True if any media arrived."""
         return any(slot.packets for slot in self.slots)
 
@@ -73,7 +73,7 @@ async def view(
     """
     try:
         leaf = Leaf.parse(f"{room}/{Role.VIEW}/{peer_id or f'viewer-{secrets.token_hex(3)}'}")
-        viewer = Viewer(leaf, windows=windows, say=(lambda _: None) if as_json else report)
+        viewer = Viewer(leaf, windows=windows, report=(lambda _: None) if as_json else report)
         await viewer.view(host=Host.new(), broker=broker, base=base, token=token, tls=tls, seconds=seconds, stop=stop)
     except TopicError as error:
         report(str(error))
@@ -83,15 +83,15 @@ async def view(
         return 1
     result = viewer.result()
     report(json.dumps(asdict(result)) if as_json else table(result))
-    return 0 if result.anything else 1
+    return 0 if result.received_media else 1
 
 
 class Viewer:
     """A `PeerListener` with a video and an audio slot for each of its windows."""
 
-    def __init__(self, leaf: Leaf, *, windows: int = 1, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(self, leaf: Leaf, *, windows: int = 1, report: Callable[[str], None] = lambda _: None) -> None:
         self.leaf = leaf
-        self._say = say
+        self._report = report
         self._now = asyncio.get_running_loop().time
         self._started = self._now()
         self._connected_at: float | None = None
@@ -189,11 +189,11 @@ class Viewer:
         self._sessions += 1
         if self._connected_at is None:
             self._connected_at = self._now()
-        self._say("connected")
+        self._report("connected")
 
     def on_down(self, reason: str) -> None:
         """See `PeerListener`."""
-        self._say(f"not connected: {reason}")
+        self._report(f"not connected: {reason}")
 
     def on_rtp(self, data: bytes) -> None:
         """See `PeerListener`: counts the packet in its slot."""

@@ -70,30 +70,30 @@ async def load(
     token: str | None = None,
     mqtt_each: bool = False,
     stop: asyncio.Event,
-    say: Callable[[str], None],
+    report: Callable[[str], None],
 ) -> int:
     """Runs a load test, prints the result and writes the files of `options`.
 
     Returns the exit code: 0 done, 1 failed or a requirement not met, 2 wrong usage.
     """
     if faults := [*_faults(plan, options)]:
-        say("; ".join(faults))
+        report("; ".join(faults))
         return 2
     try:
         Topics(base)
         footage = await _footage(plan, options)
         new_loop = type(asyncio.get_running_loop())
         setup = WorkerSetup(plan, footage, broker, base, token, mqtt_each, new_loop)
-        result = await _test(setup, options, stop)
+        result = await _run_test(setup, options, stop)
     except TopicError as error:
-        say(str(error))
+        report(str(error))
         return 2
     except (LoadError, SourceError, WorkerError, OSError) as error:
-        say(str(error))
+        report(str(error))
         return 1
     print_result(result)
     if not plan.publishers and not result.figures.received:
-        say(f"nothing received: no camera in room {plan.room} sends H.264, VP8 or VP9")
+        report(f"nothing received: no camera in room {plan.room} sends H.264, VP8 or VP9")
     await asyncio.to_thread(_write, result, options)
     return 1 if result.missed or not result.figures.received else 0
 
@@ -121,15 +121,15 @@ def _write(result: Result, options: LoadOptions) -> None:
         options.report_file.write_text(page(result), encoding="utf-8")
 
 
-async def _test(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Event) -> Result:
-    async with _running(setup, options, stop) as test:
+async def _run_test(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Event) -> Result:
+    async with _start(setup, options, stop) as test:
         await test.start_cameras()
-        result = await (test.find_limit() if options.find_limit else test.once())
+        result = await (test.find_limit() if options.find_limit else test.measure_once())
     return replace(result, missed=requirements.missed(options.requirements, result.figures.by_requirement()))
 
 
 @asynccontextmanager
-async def _running(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Event) -> AsyncIterator[LoadTest]:
+async def _start(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Event) -> AsyncIterator[LoadTest]:
     with Progress() as progress:
         async with WorkerProcess(CameraWorker, setup) as cameras, WorkerProcess(ViewerWorker, setup) as viewers:
             yield LoadTest(setup, options, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
@@ -173,7 +173,7 @@ class LoadTest:
                 raise LoadError("the cameras did not connect in time")
             await self._wait(_POLL_INTERVAL_S)
 
-    async def once(self) -> Result:
+    async def measure_once(self) -> Result:
         """Runs the plan's single measurement."""
         measured = await self._step(self._setup.plan.viewers, self._setup.plan.seconds)
         return self._result([measured], [measured])

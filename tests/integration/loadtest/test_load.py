@@ -40,7 +40,7 @@ async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start,
         report_file=tmp_path / "load.html",
     )
     async with serving(broker.url):
-        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
+        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), report=complaints.append)
     assert complaints == []
     written = json.loads((tmp_path / "load.json").read_text())
     figures = written["figures"]
@@ -62,14 +62,14 @@ async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto
     options = LoadOptions(source=str(path), requirements=parse("max<0.001ms"), json_file=tmp_path / "load.json")
     plan = Plan(publishers=2, viewers=2, rooms=2, seconds=1)
     async with serving(broker.url):
-        code = await load(plan, options, broker=broker.url, mqtt_each=True, stop=asyncio.Event(), say=lambda _: None)
+        code = await load(plan, options, broker=broker.url, mqtt_each=True, stop=asyncio.Event(), report=lambda _: None)
     written = json.loads((tmp_path / "load.json").read_text())
     assert code == 1
     assert written["missed"][0].startswith("max<0.001ms: ")
     assert (written["figures"]["delivered"], written["figures"]["corrupt"]) == (1.0, 0)
 
 
-async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_path: Path) -> None:
+async def test_viewers_of_a_camera_outside_the_test(mosquitto: Start, tmp_path: Path) -> None:
     """Counted by the server's numbering; there is no latency by a clock that is not ours."""
     broker, over, complaints = mosquitto(), asyncio.Event(), []
     options = LoadOptions(
@@ -82,7 +82,7 @@ async def test_viewers_of_a_camera_that_is_somebody_elses(mosquitto: Start, tmp_
     async with serving(broker.url), asyncio.TaskGroup() as group:
         camera = publish("porch", str(path), loop=True, broker=broker.url, stop=over, report=lambda _: None)
         group.create_task(camera)
-        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=complaints.append)
+        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), report=complaints.append)
         over.set()
     figures = json.loads((tmp_path / "load.json").read_text())["figures"]
     assert (code, complaints) == (0, []), figures
@@ -98,7 +98,7 @@ async def test_an_empty_room_is_a_failed_test(mosquitto: Start) -> None:
     broker, complaints = mosquitto(), []
     async with serving(broker.url):
         plan = Plan(publishers=0, viewers=1, room="porch", seconds=0.5)
-        assert await load(plan, LoadOptions(), broker=broker.url, stop=asyncio.Event(), say=complaints.append) == 1
+        assert await load(plan, LoadOptions(), broker=broker.url, stop=asyncio.Event(), report=complaints.append) == 1
     assert complaints == ["nothing received: no camera in room porch sends H.264, VP8 or VP9"]
 
 
@@ -107,7 +107,7 @@ async def test_viewers_who_are_turned_away_are_counted_by_reason(mosquitto: Star
     options = LoadOptions(json_file=tmp_path / "load.json")
     plan = Plan(viewers=3, bitrate=200_000, seconds=1)
     async with serving(broker.url, limits__viewers_per_room=2):
-        await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
+        await load(plan, options, broker=broker.url, stop=asyncio.Event(), report=lambda _: None)
     figures = json.loads((tmp_path / "load.json").read_text())["figures"]
     assert (figures["joined"], figures["failed"]) == (2, 1)
     assert next(iter(figures["failures"])).startswith("limit")
@@ -119,7 +119,7 @@ async def test_the_search_finds_the_most_viewers_a_server_takes(mosquitto: Start
     options = LoadOptions(find_limit=True, json_file=tmp_path / "load.json")
     plan = Plan(viewers=2, bitrate=200_000, seconds=1)
     async with serving(broker.url, limits__viewers_per_room=3):
-        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), say=lambda _: None)
+        code = await load(plan, options, broker=broker.url, stop=asyncio.Event(), report=lambda _: None)
     written = json.loads((tmp_path / "load.json").read_text())
     assert (code, written["limit"]) == (0, 3)
     assert [(step["viewers"], step["joined"], step["failed"]) for step in written["steps"]] == [
@@ -135,7 +135,7 @@ async def test_a_test_can_be_stopped(mosquitto: Start) -> None:
     broker, stop, complaints = mosquitto(), asyncio.Event(), []
     async with serving(broker.url):
         running = asyncio.create_task(
-            load(Plan(bitrate=200_000, seconds=60), LoadOptions(), broker=broker.url, stop=stop, say=complaints.append)
+            load(Plan(bitrate=200_000, seconds=60), LoadOptions(), broker=broker.url, stop=stop, report=complaints.append)
         )
         await asyncio.sleep(0)
         stop.set()

@@ -93,7 +93,7 @@ def _step(viewers: int, **values: float) -> Figures:
     return Figures(**({field.name: 0 for field in fields(Figures)} | {"viewers": viewers, "cameras": 1} | values))
 
 
-def test_of_somebody_elses_camera_what_the_server_numbered_is_expected() -> None:
+def test_packets_expected_of_a_camera_outside_the_test_are_those_the_server_numbered() -> None:
     cameras = CamerasStatus(up=0, failed={}, sent=0, key_frame_requests=0, cpu_seconds=0)
     moments = [Moment(at, cameras, _viewers(), None) for at in (0.0, 2.0)]
     received = [
