@@ -44,7 +44,10 @@ async def publish(
     stop: asyncio.Event,
     report: Report,
 ) -> int:
-    """Publishes `source` in `room` until it ends or `stop` is set. Exit code: 0 done, 1 failed, 2 wrong usage."""
+    """Publishes `source` in `room` until it ends or `stop` is set.
+
+    Returns the exit code: 0 done, 1 failed, 2 wrong usage.
+    """
     try:
         leaf = Leaf.parse(f"{room}/{Role.PUB}/{peer_id or f'camera-{secrets.token_hex(3)}'}")
         opened = await open_source(source, loop=loop)

@@ -94,7 +94,7 @@ class Input:
             self._container.close()
 
     def _read(self, queue: FrameQueue) -> None:
-        """The thread's whole life."""
+        """Reads frames into `queue`, in the thread, until the input ends or the source is closed."""
         fault: SourceError | None = None
         try:
             frames = self._passes()

@@ -30,6 +30,7 @@ _EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}
 _FEEDBACK = ("nack pli", "ccm fir")
 VIDEO = (h264(), VP8, VP9, Codec("AV1", VIDEO_CLOCK, 1, 104, (), _FEEDBACK), Codec("H265", VIDEO_CLOCK, 1, 106))
 AUDIO = (OPUS, Codec("PCMU", 8000, 1, 0), Codec("PCMA", 8000, 1, 8))
+"""Codecs that a viewer offers to receive, in order of preference."""
 _CODEC_NAMES = {codec.payload_type: codec.name for codec in (*VIDEO, *AUDIO)}
 
 _TICK_S = 0.25

@@ -50,7 +50,7 @@ class ViewersStatus:
 
     @property
     def settled(self) -> bool:
-        """True if every wanted viewer is either up or has failed."""
+        """Returns True if every wanted viewer is either up or has failed."""
         return self.up + sum(self.failed.values()) >= self.wanted
 
 
