@@ -118,7 +118,7 @@ class Attempt:
 
         self.transport = Transport(make_agent, host.certificate, role="client", listener=self, media=self)
 
-    # --- what the transport tells
+    # --- events of the transport
 
     def receive(self, packets: Sequence[bytes], now: float, arrived: Arrived) -> None:  # noqa: ARG002
         """See `MediaReceiver`."""

@@ -135,7 +135,9 @@ async def test_a_test_can_be_stopped(mosquitto: Start) -> None:
     broker, stop, complaints = mosquitto(), asyncio.Event(), []
     async with serving(broker.url):
         running = asyncio.create_task(
-            load(Plan(bitrate=200_000, seconds=60), LoadOptions(), broker=broker.url, stop=stop, report=complaints.append)
+            load(
+                Plan(bitrate=200_000, seconds=60), LoadOptions(), broker=broker.url, stop=stop, report=complaints.append
+            )
         )
         await asyncio.sleep(0)
         stop.set()
