@@ -88,39 +88,10 @@ class Service:
         await self._stack.aclose()
 
     async def _start(self) -> None:
-        settings = self.settings
         self.broker_url = await self._start_broker()
         self.port = await self._open_port()
-        loop = asyncio.get_running_loop()
-        self.fanout = Fanout(loop, clock=loop.time, end_of_turn=self.port.after_read)
-        self.link = self._make_link()
-        self.rooms = Rooms(
-            RoomLimits(
-                viewers_per_room=settings.limits.viewers_per_room,
-                rooms=settings.limits.rooms,
-                producers_per_room=settings.limits.producers_per_room,
-            ),
-            same_peer=settings.same_peer,
-        )
-        self.publisher = bridge.MqttPublisher(self.link, self.topics)
-        publication = Publication(self.rooms, self.publisher)
-        self.recordings = self._make_recordings(publication, loop)
-        self.server = self._make_server(publication, loop)
-        self.snapshots = Snapshots(
-            lambda room, peer: status.first_camera(self.server.participants.values(), room, peer, loop.time()),
-            loop.time,
-        )
+        self._make_parts(asyncio.get_running_loop())
         self._stack.push_async_callback(self.snapshots.close)
-        self.inbox = Inbox(
-            self.topics,
-            self.server,
-            self.recordings,
-            self.snapshots,
-            self.publisher,
-            page_url=lambda: None if self.http is None else self.http.url,
-            wall_clock=time.time,
-        )
-        self.metrics = Metrics(self.server, self.fanout, self.port, self.link, self.recordings)
         self._stack.push_async_callback(self._end_http)  # browsers get the last messages through its broker proxy
         self._run(self.link.run(), "broker link")
         self._stack.push_async_callback(self._end_link)
@@ -133,10 +104,41 @@ class Service:
         info = bridge.info(
             clientid=self.clientid,
             ice_servers=self._ice_servers(),
-            limits=settings.limits.model_dump(),
-            http=None if self.http is None else self.http.url,
+            limits=self.settings.limits.model_dump(),
+            http=self._page_url(),
         )
         self.link.set_state(self.topics.bridge_info, info)
+
+    def _make_parts(self, loop: asyncio.AbstractEventLoop) -> None:
+        limits = self.settings.limits
+        self.fanout = Fanout(loop, clock=loop.time, end_of_turn=self.port.after_read)
+        self.link = self._make_link()
+        self.publisher = bridge.MqttPublisher(self.link, self.topics)
+        self.rooms = Rooms(
+            RoomLimits(
+                viewers_per_room=limits.viewers_per_room,
+                rooms=limits.rooms,
+                producers_per_room=limits.producers_per_room,
+            ),
+            same_peer=self.settings.same_peer,
+        )
+        publication = Publication(self.rooms, self.publisher)
+        self.recordings = self._make_recordings(publication, loop)
+        self.server = self._make_server(publication, loop)
+        self.snapshots = Snapshots(
+            lambda room, peer: status.first_camera(self.server.participants.values(), room, peer, loop.time()),
+            loop.time,
+        )
+        self.inbox = Inbox(
+            self.topics,
+            self.server,
+            self.recordings,
+            self.snapshots,
+            self.publisher,
+            page_url=self._page_url,
+            wall_clock=time.time,
+        )
+        self.metrics = Metrics(self.server, self.fanout, self.port, self.link, self.recordings)
 
     async def _open_port(self) -> UdpPort:
         media = self.settings.media
@@ -249,6 +251,9 @@ class Service:
             ],
         )
         await self.http.start()
+
+    def _page_url(self) -> str | None:
+        return None if self.http is None else self.http.url
 
     def _ice_servers(self) -> list[dict[str, object]]:
         return [{"urls": [url]} for url in self.settings.media.ice_servers]

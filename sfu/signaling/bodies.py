@@ -15,7 +15,7 @@ from sfu.signaling.topics import valid_peer, valid_room
 
 MAX_PAYLOAD_BYTES = 64 * 1024
 MAX_NAME = 64
-_MAX_WORDS = 1024
+_MAX_TEXT = 1024
 _MAX_SLOTS = 64
 _MAX_PIXELS = 100_000
 _MAX_RETRY_S = 86_400
@@ -110,7 +110,7 @@ class Candidate:
         index = fields.get("sdpMLineIndex")
         if index is not None and (type(index) is not int or not 0 <= index <= _MAX_SLOTS):
             raise bad_request("sdpMLineIndex must be a small integer")
-        candidate = read_optional(fields, "candidate", _MAX_WORDS)
+        candidate = read_optional(fields, "candidate", _MAX_TEXT)
         return cls(candidate or None, read_optional(fields, "sdpMid", MAX_NAME), index)
 
     def write(self) -> object:
@@ -131,7 +131,7 @@ class Bye:
     def read(cls, data: object) -> Self:
         """Reads the message's `data`. Never raises: the sender has gone, even if its reason cannot be read."""
         reason = data.get("reason") if isinstance(data, dict) else None
-        return cls(reason[:_MAX_WORDS] if isinstance(reason, str) and _encodable(reason) else "")
+        return cls(reason[:_MAX_TEXT] if isinstance(reason, str) and _encodable(reason) else "")
 
     def write(self) -> object:
         """Returns the message's `data`."""
@@ -157,7 +157,7 @@ class ErrorNotice:
             raise bad_request("retry_after must be seconds")
         return cls(
             ErrorCode(code) if code in _ERROR_CODES else ErrorCode.INTERNAL,
-            read_text(fields.get("message"), "message", _MAX_WORDS),
+            read_text(fields.get("message"), "message", _MAX_TEXT),
             None if retry_after is None else float(min(max(retry_after, 0), _MAX_RETRY_S)),
         )
 
@@ -180,7 +180,7 @@ class SourceStatus:
     def read(cls, data: object) -> Self:
         """Reads a slot's `source`. Raises SignalError if a field is missing."""
         fields = read_object(data, "source")
-        return cls(*(read_text(fields.get(name), name, _MAX_WORDS) for name in cls.__slots__))
+        return cls(*(read_text(fields.get(name), name, _MAX_TEXT) for name in cls.__slots__))
 
     def write(self) -> object:
         """Returns the slot's `source`."""
@@ -205,7 +205,7 @@ class SlotStatus:
             read_text(fields.get("mid"), "mid", MAX_NAME),
             read_text(fields.get("kind"), "kind", MAX_NAME),
             None if source is None else SourceStatus.read(source),
-            read_optional(fields, "reason", _MAX_WORDS),
+            read_optional(fields, "reason", _MAX_TEXT),
         )
 
     def write(self) -> object:
@@ -255,14 +255,14 @@ class Select:
         peer = read_optional(fields, "peer", MAX_NAME)
         if peer is not None and not valid_peer(peer):
             raise bad_request("peer is not a peer's id")
-        room = read_optional(fields, "room", _MAX_WORDS)
+        room = read_optional(fields, "room", _MAX_TEXT)
         if room is not None and not valid_room(room):
             raise bad_request("room is not a room")
         return cls(
             mid=read_text(fields.get("mid"), "mid", MAX_NAME),
             peer=peer,
             room=room,
-            track=read_optional(fields, "track", _MAX_WORDS),
+            track=read_optional(fields, "track", _MAX_TEXT),
             layer=read_optional(fields, "layer", MAX_NAME),
         )
 
