@@ -122,7 +122,7 @@ def _crop_unit(chroma: int) -> tuple[int, int]:
 
 
 def _cropped(bits: Bits, width: int, height: int, x: int, y: int) -> tuple[int, int]:
-    """Returns the size without the frame cropping (H.264) or outside the conformance window (H.265).
+    """Returns the size after frame cropping (H.264), or of the conformance window (H.265).
 
     Both are four numbers: left, right, top, bottom.
     """
