@@ -1,13 +1,14 @@
 """RTP payloads of one track -> whole units, ready for a container.
 
-Owns where a unit begins and ends and what a hole in the stream breaks. Never decodes, never waits, never raises on
-remote bytes, and holds at most one unit, of at most 4 MiB.
+Owns where a unit begins and ends, and which units a hole in the stream breaks. Never decodes, never waits, never
+raises on remote bytes, never holds more than one unit, of at most 4 MiB.
 
     h26x        H.264 and H.265
     vpx         VP8 and VP9
     av1         AV1
     audio       opus, G.711, G.722
-    frame       what they share
+    frame       the interface and bounds that they share
+    units       the values that leave this folder
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Final
 
-from recorder.depacketize.audio import Sound
+from recorder.depacketize.audio import Audio
 from recorder.depacketize.av1 import Av1
 from recorder.depacketize.frame import Format
 from recorder.depacketize.h26x import NalUnits
@@ -32,29 +33,29 @@ _FORMATS: Final[Mapping[str, Callable[[Codec], Format]]] = {
     "VP8": Vp8,
     "VP9": Vp9,
     "AV1": Av1,
-    "opus": Sound,
-    "PCMU": Sound,
-    "PCMA": Sound,
-    "G722": Sound,
+    "opus": Audio,
+    "PCMU": Audio,
+    "PCMA": Audio,
+    "G722": Audio,
 }
 
 
 class DepacketizeDrop(StrEnum):
-    """Why something that came did not become a unit."""
+    """The reason why a packet or unit was dropped."""
 
     LATE = "late"
-    """A packet that came after one of a higher index."""
+    """A packet that came after one with a higher index."""
     TORN = "torn"
     """A unit with a hole in it."""
     BROKEN = "broken"
-    """A unit that its payload format does not allow, is too large, or is a key frame without parameter sets."""
+    """A unit that breaks its payload format, is too large, or is a key frame without parameter sets."""
 
 
 class Depacketizer:
-    """One track's packets of one codec, in order of their index, to units.
+    """The depacketizer of one track and codec: packets in, in order of their index, units out.
 
-    A unit ends with the packet that has the marker, or with the next media time. One with a hole in it is not given
-    out, and the next one says `lost`. After a hole the beginning of a unit is known only if a key frame begins there.
+    A unit ends with the packet that has the marker, or at the next media time. One with a hole in it is dropped, and
+    the next one has `lost` set. After a hole only a key frame shows where a unit begins.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -71,7 +72,7 @@ class Depacketizer:
         self._lost = False
 
     def push(self, packet: Packet) -> list[Unit]:
-        """The units, mostly one or none, that `packet` completes."""
+        """Adds a packet and returns the units that it completes, mostly one or none."""
         expected = self._next_index
         if expected is not None and packet.index < expected:
             self.drops[DepacketizeDrop.LATE] += 1
@@ -89,12 +90,14 @@ class Depacketizer:
         return units
 
     def _hole(self) -> None:
+        """Drops the open unit: a packet of it or of the next one is missing."""
         self._after_hole = self._lost = True
         if self._state is not _State.BETWEEN:
-            self._give_up(DepacketizeDrop.TORN)
+            self._drop(DepacketizeDrop.TORN)
             self._state = _State.BETWEEN
 
     def _add(self, packet: Packet) -> None:
+        """Adds a packet to the open unit, or begins one with it."""
         if self._state is _State.BETWEEN:
             self._state = _State.SEARCHING if self._after_hole and self._video else _State.GATHERING
             self._whole = self._state is _State.GATHERING
@@ -103,18 +106,19 @@ class Depacketizer:
         if self._state is _State.SEARCHING and starts_key_frame(self._codec, packet.payload):
             self._state = _State.GATHERING
         if self._state is _State.GATHERING and not self._format.add(packet.payload):
-            self._give_up(DepacketizeDrop.BROKEN)
+            self._drop(DepacketizeDrop.BROKEN)
             self._state = _State.SKIPPING
 
     def _finish(self, units: list[Unit]) -> None:
+        """Ends the open unit and adds it to `units` if it is whole."""
         state, self._state = self._state, _State.BETWEEN
         if state is _State.SEARCHING:
-            self._give_up(DepacketizeDrop.TORN)
+            self._drop(DepacketizeDrop.TORN)
         if state is not _State.GATHERING:
             return
         frame = self._format.finish(whole=self._whole)
         if frame is None:
-            self._give_up(DepacketizeDrop.BROKEN)
+            self._drop(DepacketizeDrop.BROKEN)
             return
         if not frame.data:
             return
@@ -131,18 +135,19 @@ class Depacketizer:
         )
         self._lost = False
 
-    def _give_up(self, reason: DepacketizeDrop) -> None:
+    def _drop(self, reason: DepacketizeDrop) -> None:
+        """Drops the open unit."""
         self._format.discard()
         self._lost = True
         self.drops[reason] += 1
 
 
 class _State(StrEnum):
-    """Where the depacketiser is in a unit."""
+    """The state within a unit."""
 
     BETWEEN = "between"
     SEARCHING = "searching"
-    """After a hole: packets are passed over until one starts a key frame."""
+    """After a hole: packets are skipped until one starts a key frame."""
     GATHERING = "gathering"
     SKIPPING = "skipping"
-    """What remains of a unit that was given up."""
+    """Skips the rest of a unit that was dropped."""

@@ -1,6 +1,6 @@
-"""What the depacketiser asks of each payload format.
+"""The interface between the depacketizer and its payload formats.
 
-Owns the shape of that answer and the bounds that all formats share. Never knows a format.
+Owns `Format`, `Frame` and the bounds that all formats share. Never knows a single format.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Final, Protocol
 
 from recorder.depacketize.units import CodecParameters
 
-MAX_UNIT: Final = 4 << 20
-"""Bytes of one unit; what is larger is broken."""
+MAX_UNIT_BYTES: Final = 4 << 20
+"""A larger unit counts as broken."""
 
-MAX_SIDE: Final = 16384
-"""Pixels; no container needs more, and some count them in 16 bits."""
+MAX_SIDE_PIXELS: Final = 16384
+"""Largest width and height: some containers have 16 bits for them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One whole unit without its place in the stream; the fields are those of `Unit`."""
+    """One whole unit without its place in the stream; the fields are as in `Unit`."""
 
     data: bytes
     key: bool
@@ -28,26 +28,26 @@ class Frame:
 
 
 NOTHING: Final = Frame(b"", False, None)
-"""What comes of payloads that are in order and yet show nothing, such as parameter sets by themselves."""
+"""The result of valid payloads without a picture, such as parameter sets alone."""
 
 
 class Format(Protocol):
-    """Puts the payloads of one unit together, one unit after another. Remote bytes never raise."""
+    """Assembles payloads into units, one after another. Never raises on remote bytes."""
 
     def add(self, payload: bytes) -> bool:
-        """The unit's next payload, never empty; False if the unit is broken beyond use. Holds at most MAX_UNIT."""
+        """Adds the unit's next payload, never empty; False if the unit is broken. Holds at most MAX_UNIT_BYTES."""
 
     def finish(self, *, whole: bool) -> Frame | None:
-        """The unit of the payloads so far, of which there is one at least, and begins the next.
+        """Ends the unit, of one payload or more, and returns it.
 
-        NOTHING if they hold no picture; None if they are broken. `whole` is False if payloads before the first one may
-        be missing: then the first one starts a key frame.
+        Returns NOTHING if it has no picture, None if it is broken. `whole` is False if payloads before the first one
+        may be missing; the first one starts a key frame then.
         """
 
     def discard(self) -> None:
-        """Forgets the payloads so far."""
+        """Drops the payloads so far."""
 
 
 def drawable(width: int, height: int) -> bool:
-    """Whether a picture may be of this size."""
-    return 0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE
+    """True if this is an allowed picture size."""
+    return 0 < width <= MAX_SIDE_PIXELS and 0 < height <= MAX_SIDE_PIXELS

@@ -1,6 +1,6 @@
-"""H.264 (RFC 6184) and H.265 (RFC 7798): NAL units put together, parameter sets kept and put before key frames.
+"""H.264 (RFC 6184) and H.265 (RFC 7798): assembles NAL units, keeps parameter sets and puts them before key frames.
 
-Owns these two formats, which differ in the headers of their units and in little else. Access units become
+Owns these two formats, which differ mainly in the headers of their NAL units, never packet order. Access units become
 Annex B byte streams.
 """
 
@@ -11,7 +11,7 @@ import binascii
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
+from recorder.depacketize.frame import MAX_UNIT_BYTES, NOTHING, Frame, drawable
 from recorder.depacketize.units import CodecParameters
 from sfu.media.formats.bits import Bits, BrokenError
 from sfu.media.formats.sps import h264_size, h265_size
@@ -19,35 +19,35 @@ from sfu.rtc.sdp.codec import Codec
 
 _START_CODE = b"\x00\x00\x00\x01"
 _FIRST, _LAST = 0x80, 0x40
-_MAX_SET = 4096
+_MAX_SET_BYTES = 4096
 _MAX_SETS = 32
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The NAL unit types of one of the two, and where they stand."""
+    """The NAL unit types of H.264 or H.265, and their place in the header."""
 
     header: int
-    """Bytes of a unit's header."""
+    """Bytes of a NAL unit's header."""
     shift: int
-    """Of the type in its first byte."""
+    """Position of the type in the header's first byte, in bits."""
     aggregate: int
     fragment: int
     sets: tuple[int, ...]
-    """The kinds of parameter sets that a key frame needs, in order; the last, the PPS, may come with several ids."""
+    """The types of parameter sets that a key frame needs, in order; there may be several of the last one, the PPS."""
     sps: int
     pictures: range
     key_pictures: range
     useless: frozenset[int]
-    """Delimiters, ends and filler: nothing that a container needs."""
+    """Delimiters, end markers and filler, which a container does not need."""
     unusable: frozenset[int]
-    """What is no unit: aggregates and fragments, also those of modes that nobody negotiates."""
+    """Types that may not be inside a unit: aggregates and fragments, of all packetization modes."""
     size: Callable[[bytes], tuple[int, int] | None]
     out_of_band: tuple[str, ...]
-    """The fmtp parameters that may hold parameter sets in base64."""
+    """The fmtp parameters with parameter sets in base64."""
 
     def kind(self, first: int) -> int:
-        """The type of a unit by the first byte of its header."""
+        """Returns the type of a NAL unit by the first byte of its header."""
         return first >> self.shift & (0x1F if self.header == 1 else 0x3F)
 
 
@@ -86,24 +86,25 @@ _Key = tuple[int, int]
 
 
 class NalUnits:
-    """Access units of either family."""
+    """The `Format` of both families; its units are access units."""
 
     def __init__(self, codec: Codec) -> None:
         self._name = codec.name
         self._clock_rate = codec.clock_rate
         self._family = FAMILIES[codec.name]
         self._known: dict[_Key, bytes] = {}
-        """Parameter sets by kind and, of picture parameter sets, id; the longest unused first."""
+        """Parameter sets by (type, id), the longest unused first; the id is 0 but for a PPS."""
         self._own: dict[_Key, bytes] = {}
-        """Those of the present unit."""
+        """The parameter sets of the open unit."""
         self._in_band = False
-        """Whether the last key frame came with its own."""
+        """True if the last key frame came with its own parameter sets."""
         self._parameters: CodecParameters | None = None
-        self._told: list[bytes] = []
+        self._described_sets: list[bytes] = []
         self._seed(codec)
         self.discard()
 
     def _seed(self, codec: Codec) -> None:
+        """Adds the parameter sets of the session description."""
         for name in self._family.out_of_band:
             for text in (codec.parameter(name) or "").split(","):
                 try:
@@ -132,10 +133,10 @@ class NalUnits:
             added = self._add_aggregate(payload)
         else:
             added = self._add_unit(payload)
-        return added and len(self._pictures) + len(self._fragment or b"") <= MAX_UNIT
+        return added and len(self._pictures) + len(self._fragment or b"") <= MAX_UNIT_BYTES
 
     def _add_aggregate(self, payload: bytes) -> bool:
-        """STAP-A (RFC 6184 section 5.7.1), AP (RFC 7798 section 4.4.2)."""
+        """Adds a STAP-A (RFC 6184 section 5.7.1) or AP (RFC 7798 section 4.4.2); False if it is broken."""
         position = self._family.header
         while position < len(payload):
             after = position + 2 + int.from_bytes(payload[position : position + 2], "big")
@@ -146,7 +147,7 @@ class NalUnits:
         return True
 
     def _add_fragment(self, payload: bytes) -> bool:
-        """FU-A (RFC 6184 section 5.8), FU (RFC 7798 section 4.4.3)."""
+        """Adds an FU-A (RFC 6184 section 5.8) or FU (RFC 7798 section 4.4.3); False if it is broken."""
         family = self._family
         if len(payload) < family.header + 2:
             return False
@@ -162,6 +163,7 @@ class NalUnits:
         return True
 
     def _add_unit(self, unit: bytes) -> bool:
+        """Adds a whole NAL unit; False if it is broken."""
         family = self._family
         kind = family.kind(unit[0])
         if kind in family.useless:
@@ -170,7 +172,7 @@ class NalUnits:
             return False
         if kind in family.sets:
             self._own |= self._as_set(unit)
-            return len(unit) <= _MAX_SET and len(self._own) <= _MAX_SETS
+            return len(unit) <= _MAX_SET_BYTES and len(self._own) <= _MAX_SETS
         self._shows |= kind in family.pictures
         self._key |= kind in family.key_pictures
         self._pictures += _START_CODE
@@ -178,7 +180,7 @@ class NalUnits:
         return True
 
     def _as_set(self, unit: bytes) -> dict[_Key, bytes]:
-        """A set under its key, or nothing if it is none that can be."""
+        """Returns a parameter set under its key; an empty dict if it is not a valid one."""
         family = self._family
         kind = family.kind(unit[0])
         if kind not in family.sets:
@@ -205,15 +207,16 @@ class NalUnits:
             return Frame(_annex_b(own) + bytes(pictures), False, None)
         complete = self._complete(own)
         if not complete and self._in_band and not whole:
-            return None  # its sets may be in what is missing, and others than those we know
+            return None  # its parameter sets may be in the missing packets, and differ from the known ones
         self._in_band = complete
         if complete:
             self._known = own
-        if not self._complete(self._known) or not self._describe():
+        if not self._complete(self._known) or not self._update_parameters():
             return None
         return Frame(_annex_b(self._known) + bytes(pictures), True, self._parameters)
 
     def _keep(self, own: dict[_Key, bytes]) -> None:
+        """Keeps the parameter sets of a unit; drops the longest unused ones."""
         for key, unit in own.items():
             self._known.pop(key, None)
             self._known[key] = unit
@@ -221,23 +224,24 @@ class NalUnits:
             del self._known[next(iter(self._known))]
 
     def _complete(self, sets: dict[_Key, bytes]) -> bool:
+        """True if there is a parameter set of every type."""
         return {kind for kind, _ in sets} == set(self._family.sets)
 
-    def _describe(self) -> bool:
-        """Makes the parameters anew if any set but a PPS has changed: encoders change those at will."""
-        told = [unit for (kind, _), unit in sorted(self._known.items()) if kind != self._family.sets[-1]]
-        if told == self._told:
+    def _update_parameters(self) -> bool:
+        """Renews the codec parameters if a set other than a PPS has changed; False if the SPS is broken."""
+        sets = [unit for (kind, _), unit in sorted(self._known.items()) if kind != self._family.sets[-1]]
+        if sets == self._described_sets:
             return True
         size = self._family.size(self._known[self._family.sps, 0])
         if size is None or not drawable(*size):
             return False
-        self._told = told
+        self._described_sets = sets
         self._parameters = CodecParameters(self._name, self._clock_rate, *size, extradata=_annex_b(self._known))
         return True
 
 
 def _restored_header(family: Family, payload: bytes, mark: int) -> bytes:
-    """The header that the fragmented unit had."""
+    """Returns the header of the NAL unit before it was fragmented."""
     if family.header == 1:
         return bytes((payload[0] & 0xE0 | mark & 0x1F,))
     return bytes((payload[0] & 0x81 | (mark & 0x3F) << 1, payload[1]))
@@ -248,5 +252,5 @@ def _annex_b(sets: dict[_Key, bytes]) -> bytes:
 
 
 def _in_order(sets: dict[_Key, bytes]) -> Iterator[bytes]:
-    """VPS, SPS, PPS, as their types are numbered: each needs the one before."""
+    """Returns VPS, SPS, PPS, in the order of their type numbers: each needs the one before."""
     return (unit for _, unit in sorted(sets.items()))

@@ -1,12 +1,12 @@
-"""VP8 (RFC 7741) and VP9 (RFC 9628): payload descriptors taken off, sizes of key frames read.
+"""VP8 (RFC 7741) and VP9 (RFC 9628): removes payload descriptors and reads the sizes of key frames.
 
-Owns these two formats. Of VP9 with several spatial layers only the lowest is kept: the others are frames of their own,
-which players show one by one.
+Owns these two formats, never packet order. Of several spatial layers of VP9 only the lowest is kept: players would show
+the others as frames of their own.
 """
 
 from __future__ import annotations
 
-from recorder.depacketize.frame import MAX_UNIT, NOTHING, Frame, drawable
+from recorder.depacketize.frame import MAX_UNIT_BYTES, NOTHING, Frame, drawable
 from recorder.depacketize.units import CodecParameters
 from sfu.media.formats import vp8
 from sfu.media.formats.bits import Bits, BrokenError
@@ -15,11 +15,11 @@ from sfu.rtc.sdp.codec import Codec
 _VP9_SYNC_CODE = 0x498342
 _VP9_RGB = 7
 _VP9_SAMPLINGS = ("yuv444p", "yuv440p", "yuv422p", "yuv420p")
-"""By subsampling_x and subsampling_y."""
+"""Index: two bits, subsampling_x and subsampling_y."""
 
 
 class Vp8:
-    """One frame after another: the first packet begins partition 0, which holds the frame's header."""
+    """The `Format` of VP8. The first packet begins partition 0, which has the frame's header."""
 
     def __init__(self, codec: Codec) -> None:
         self._clock_rate = codec.clock_rate
@@ -33,7 +33,7 @@ class Vp8:
         if begins != (not self._frame) or position >= len(payload):
             return False
         self._frame += payload[position:]
-        return len(self._frame) <= MAX_UNIT
+        return len(self._frame) <= MAX_UNIT_BYTES
 
     def finish(self, *, whole: bool) -> Frame | None:  # noqa: ARG002 - a frame that began is whole
         """See `Format`."""
@@ -52,7 +52,7 @@ class Vp8:
 
 
 class Vp9:
-    """One frame after another, each from a packet with B to one with E."""
+    """The `Format` of VP9. A frame goes from a packet with B to one with E."""
 
     def __init__(self, codec: Codec) -> None:
         self._clock_rate = codec.clock_rate
@@ -72,7 +72,7 @@ class Vp9:
             return False
         self._frame += payload[position:]
         self._ended = bool(payload[0] & 0x04)
-        return len(self._frame) <= MAX_UNIT
+        return len(self._frame) <= MAX_UNIT_BYTES
 
     def finish(self, *, whole: bool) -> Frame | None:  # noqa: ARG002 - a frame that began is whole
         """See `Format`."""
@@ -100,12 +100,12 @@ class Vp9:
 
 
 def _kept(known: CodecParameters | None, found: CodecParameters) -> CodecParameters:
-    """The same object for as long as nothing changes: recordings compare it at each key frame."""
+    """Returns the same object while nothing changes: recordings compare it at each key frame."""
     return known if known == found else found
 
 
 def _vp9_descriptor(payload: bytes) -> tuple[int, int]:
-    """How long the payload descriptor is, and the spatial layer (RFC 9628 section 4.2)."""
+    """Returns the length of the payload descriptor and the spatial layer (RFC 9628 section 4.2)."""
     first = payload[0]
     padded = payload[:8] + bytes(8)  # zeros read as the end of every list
     position = 1
@@ -127,7 +127,7 @@ def _vp9_descriptor(payload: bytes) -> tuple[int, int]:
 
 
 def _scalability(payload: bytes, start: int) -> int:
-    """How long the scalability structure at `start` is; past the payload's end if it is cut short."""
+    """Returns the length of the scalability structure at `start`; it exceeds the payload if that is cut short."""
     if start >= len(payload):
         return 1
     head = payload[start]
@@ -144,7 +144,7 @@ def _scalability(payload: bytes, start: int) -> int:
 
 
 def _vp9_key_frame(frame: bytes, clock_rate: int) -> CodecParameters | None:
-    """What a key frame's uncompressed header says (VP9 bitstream section 6.2); None if it is not a key frame."""
+    """Reads a key frame's header (VP9 bitstream section 6.2); None for other frames. Raises BrokenError."""
     bits = Bits(frame[:16])
     bits.take(2)  # frame_marker
     profile = bits.take(1) | bits.take(1) << 1
@@ -161,7 +161,7 @@ def _vp9_key_frame(frame: bytes, clock_rate: int) -> CodecParameters | None:
 
 
 def _vp9_pixel_format(bits: Bits, profile: int) -> str:
-    """color_config() (VP9 bitstream section 6.2.2) as FFmpeg's name for it."""
+    """Reads color_config() (VP9 bitstream section 6.2.2) and returns FFmpeg's name of the pixel format."""
     depth = "" if profile < 2 else "12le" if bits.flag() else "10le"
     if bits.take(3) == _VP9_RGB:
         bits.take(profile & 1)
