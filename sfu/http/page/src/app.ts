@@ -1,21 +1,20 @@
 // Puts the page together: broker, directory, views, wall, header; and passes changes on from one to the next.
 
-import { Archive } from "./recordings/archive.js";
-import { Broker } from "./net/broker.js";
-import { type Config, embedded, fetchConfig, publishOfAddress, roomOfAddress } from "./ui/config.js";
-import { Directory } from "./net/directory.js";
-import { Empty } from "./ui/empty.js";
-import { element } from "./ui/dom.js";
-import { Header } from "./ui/header.js";
 import { exposeHooks } from "./hooks.js";
-import { LoginDialog, rememberedLogin } from "./ui/login.js";
-import { onNetworkChange } from "./net/broker.js";
+import { Broker, onNetworkChange } from "./net/broker.js";
+import { Directory } from "./net/directory.js";
 import { Publishing } from "./publish/publishing.js";
+import { Archive } from "./recordings/archive.js";
 import type { Session } from "./session/session.js";
 import { Spare } from "./session/spare.js";
+import { type Config, embedded, fetchConfig, publishOfAddress, roomOfAddress } from "./ui/config.js";
+import { element } from "./ui/dom.js";
+import { Empty } from "./ui/empty.js";
+import { Header } from "./ui/header.js";
+import { LoginDialog, rememberedLogin } from "./ui/login.js";
+import { deviceErrorText, statusText } from "./ui/words.js";
 import { ViewSet } from "./wall/viewset.js";
 import { Wall } from "./wall/wall.js";
-import { deviceErrorText, statusText } from "./ui/words.js";
 
 /** True in bundles that browser tests run; esbuild removes the hooks from all others. */
 declare const HOOKS: boolean;
@@ -54,7 +53,9 @@ class App {
 
   start(): void {
     const login = new LoginDialog((given) => this.broker.connect(given));
-    document.body.append(...[this.header?.node, this.wall.node, this.empty.node, this.more].filter((node) => node != null));
+    document.body.append(
+      ...[this.header?.node, this.wall.node, this.empty.node, this.more].filter((node) => node != null),
+    );
     document.body.append(login.node);
     if (this.publishing) document.body.append(this.publishing.dialog, this.publishing.panel);
     this.connectParts(login);
@@ -128,7 +129,10 @@ class App {
   private describe(): void {
     const shown = this.wall.shown();
     const link = { broker: this.broker.status, serverOnline: this.directory.serverOnline };
-    const words = statusText(link, shown.some((tile) => tile.state === "live"));
+    const words = statusText(
+      link,
+      shown.some((tile) => tile.state === "live"),
+    );
     const refusal = this.views.list().find((view) => view.session.phase === "refused")?.session.error ?? null;
     this.empty.update({ hidden: shown.length > 0, room: this.views.room, link, refusal });
     const hidden = this.views.hidden();
@@ -152,7 +156,9 @@ async function main(): Promise<void> {
     new App(await fetchConfig()).start();
   } catch (error) {
     console.error(error);
-    document.body.replaceChildren(element("p", { class: "fatal", role: "alert" }, "The server does not respond. Trying again."));
+    document.body.replaceChildren(
+      element("p", { class: "fatal", role: "alert" }, "The server does not respond. Trying again."),
+    );
     setTimeout(() => location.reload(), 5_000);
   }
 }

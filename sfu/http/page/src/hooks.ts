@@ -1,8 +1,8 @@
 // window.__sfu: lets browser tests read the page's state. Only in bundles of an editable install (`build.py` defines HOOKS); never used by the page itself.
 
-import type { Archive } from "./recordings/archive.js";
-import type { Publishing } from "./publish/publishing.js";
 import { contains } from "./net/rooms.js";
+import type { Publishing } from "./publish/publishing.js";
+import type { Archive } from "./recordings/archive.js";
 import type { Session } from "./session/session.js";
 import type { Tile } from "./wall/tile.js";
 import type { ViewSet } from "./wall/viewset.js";

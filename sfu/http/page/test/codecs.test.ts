@@ -4,7 +4,9 @@ import { test } from "node:test";
 import { kindsOf, mimeOf } from "../src/recordings/data/codecs.js";
 
 function header(...pieces: (string | number[])[]): Uint8Array {
-  return new Uint8Array(pieces.flatMap((piece) => (typeof piece === "string" ? [...piece].map((letter) => letter.charCodeAt(0)) : piece)));
+  return new Uint8Array(
+    pieces.flatMap((piece) => (typeof piece === "string" ? [...piece].map((letter) => letter.charCodeAt(0)) : piece)),
+  );
 }
 
 test("H.264 with Opus in MP4", () => {

@@ -8,7 +8,9 @@ type Sample = [bytes: number | null, restarting: boolean];
 /** Returns the times, in ms, at which a path that may be silent for 600 ms counts as dead; one sample each 200 ms. */
 function silences(...samples: Sample[]): number[] {
   const silence = new Silence(600);
-  return samples.flatMap(([bytes, restarting], number) => (silence.sample(bytes, restarting, 200 * number) ? [200 * number] : []));
+  return samples.flatMap(([bytes, restarting], number) =>
+    silence.sample(bytes, restarting, 200 * number) ? [200 * number] : [],
+  );
 }
 
 function quiet(samples: number, bytes: number | null = 7): Sample[] {
@@ -37,6 +39,13 @@ test("a path that recovered before the restart was answered gets twice the time"
 
 test("a page that was suspended takes a second sample before it decides", () => {
   const silence = new Silence(600);
-  const samples = [[1, 0], [1, 9_000], [2, 9_200]] as const;
-  assert.deepEqual(samples.map(([bytes, now]) => silence.sample(bytes, false, now)), [false, false, false]);
+  const samples = [
+    [1, 0],
+    [1, 9_000],
+    [2, 9_200],
+  ] as const;
+  assert.deepEqual(
+    samples.map(([bytes, now]) => silence.sample(bytes, false, now)),
+    [false, false, false],
+  );
 });

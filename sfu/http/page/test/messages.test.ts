@@ -14,7 +14,14 @@ test("a signal message is read", () => {
 
 test("anything else is null", () => {
   const message = { command: "signal", clientid: "sfu", type: "answer" };
-  for (const other of ["", "{", [], { ...message, command: "x" }, { ...message, clientid: 1 }, { ...message, type: "sizes" }]) {
+  for (const other of [
+    "",
+    "{",
+    [],
+    { ...message, command: "x" },
+    { ...message, clientid: 1 },
+    { ...message, type: "sizes" },
+  ]) {
     assert.equal(parse(bytes(other)), null);
   }
 });
@@ -28,7 +35,12 @@ test("messages are written in ASCII", () => {
 
 test("slots of a tracks message are read; malformed ones are left out", () => {
   const source = { room: "a", peer: "b", track: "0", codec: "VP8" };
-  const slots = [{ mid: "0", kind: "video", source }, { mid: "1", kind: "audio" }, { mid: 2, kind: "video" }, { mid: "3", kind: "data" }];
+  const slots = [
+    { mid: "0", kind: "video", source },
+    { mid: "1", kind: "audio" },
+    { mid: 2, kind: "video" },
+    { mid: "3", kind: "data" },
+  ];
   assert.deepEqual(parseTracks({ slots }), [
     { mid: "0", kind: "video", source },
     { mid: "1", kind: "audio", source: null },
@@ -37,6 +49,10 @@ test("slots of a tracks message are read; malformed ones are left out", () => {
 });
 
 test("an error without a code is internal", () => {
-  assert.deepEqual(parseError({ code: "limit", message: "full", retry_after: 2 }), { code: "limit", message: "full", retryAfter: 2 });
+  assert.deepEqual(parseError({ code: "limit", message: "full", retry_after: 2 }), {
+    code: "limit",
+    message: "full",
+    retryAfter: 2,
+  });
   assert.deepEqual(parseError("?"), { code: "internal", message: "", retryAfter: null });
 });

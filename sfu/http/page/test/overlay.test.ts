@@ -33,7 +33,17 @@ test("values that are not known have no row", () => {
 test("all values are shown with their units", () => {
   const measured = new WindowStats();
   measured.update(EMPTY, 0);
-  const after = { ...EMPTY, at: 1_000, bytes: 250_000, received: 99, lost: 1, retransmitted: 1, decoded: 25, buffered: 2_500, emitted: 25 };
+  const after = {
+    ...EMPTY,
+    at: 1_000,
+    bytes: 250_000,
+    received: 99,
+    lost: 1,
+    retransmitted: 1,
+    decoded: 25,
+    buffered: 2_500,
+    emitted: 25,
+  };
   measured.update({ ...after, freezes: 2, frozen: 1_500, roundTrip: 12.4 }, 1_000);
   assert.deepEqual(rows(shown({ width: 1_280, height: 720, codec: "H264", start: 57.2, sparse: true, measured })), [
     ["Video", "1280 × 720, 25 fps, H.264"],

@@ -30,13 +30,22 @@ test("a playlist's parts have wall times, byte ranges and headers", () => {
   assert.deepEqual(parsePlaylist(PLAYLIST, ADDRESS), [
     { url: a, offset: 800, size: 5_000, start: seven, end: seven + 2_000, header },
     { url: a, offset: 5_800, size: 4_000, start: seven + 2_000, end: seven + 3_500, header },
-    { url: b, offset: 700, size: 100, start: seven + 3_600_000, end: seven + 3_602_000, header: { url: b, offset: 0, size: 700 } },
+    {
+      url: b,
+      offset: 700,
+      size: 100,
+      start: seven + 3_600_000,
+      end: seven + 3_602_000,
+      header: { url: b, offset: 0, size: 700 },
+    },
   ]);
 });
 
 test("entries without a byte range, a header or a time are left out", () => {
   for (const tag of ["#EXT-X-BYTERANGE", "#EXT-X-MAP", "#EXT-X-PROGRAM-DATE-TIME"]) {
-    const text = PLAYLIST.split("\n").filter((line) => !line.startsWith(tag)).join("\n");
+    const text = PLAYLIST.split("\n")
+      .filter((line) => !line.startsWith(tag))
+      .join("\n");
     assert.deepEqual(parsePlaylist(text, ADDRESS), []);
   }
 });
@@ -46,6 +55,9 @@ test("line ends may be CRLF", () => {
 });
 
 test("a segment's name tells when it began", () => {
-  assert.equal(segmentStart("http://host/media/site/cam/2026-11-23/07-00-01.250Z.mp4"), Date.UTC(2026, 10, 23, 7, 0, 1, 250));
+  assert.equal(
+    segmentStart("http://host/media/site/cam/2026-11-23/07-00-01.250Z.mp4"),
+    Date.UTC(2026, 10, 23, 7, 0, 1, 250),
+  );
   assert.ok(Number.isNaN(segmentStart("http://host/other.mp4")));
 });

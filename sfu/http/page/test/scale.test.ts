@@ -54,5 +54,8 @@ test("days with a change of the clock have 23 and 25 hours", () => {
 });
 
 test("clamp keeps a value between two bounds", () => {
-  assert.deepEqual([-1, 5, 11].map((value) => clamp(value, 0, 10)), [0, 5, 10]);
+  assert.deepEqual(
+    [-1, 5, 11].map((value) => clamp(value, 0, 10)),
+    [0, 5, 10],
+  );
 });

@@ -40,7 +40,14 @@ test("going back leads to the start of this stretch, within its first 3 s to the
 });
 
 test("a clip takes its share of each segment's bytes", () => {
-  const segment = (start: number, end: number, bytes: number): Segment => ({ start, end, bytes, url: "", protected: false, writing: false });
+  const segment = (start: number, end: number, bytes: number): Segment => ({
+    start,
+    end,
+    bytes,
+    url: "",
+    protected: false,
+    writing: false,
+  });
   const segments = [segment(0, 10_000, 1_000), segment(10_000, 20_000, 4_000)];
   assert.equal(bytesOf(segments, { start: 5_000, end: 12_500 }), 1_500);
   assert.equal(bytesOf(segments, { start: 30_000, end: 40_000 }), 0);

@@ -27,22 +27,28 @@ function reports(...entries: Record<string, unknown>[]): RTCStatsReport {
 }
 
 test("the inbound report of a section is read, in ms", () => {
-  assert.deepEqual(videoStats(reports({ ...INBOUND, mid: "1" }, INBOUND, { ...PAIR, nominated: false, currentRoundTripTime: 9 }, PAIR), "0"), {
-    at: 5_000,
-    bytes: 1_000,
-    received: 10,
-    lost: 1,
-    nacks: 2,
-    retransmitted: 1,
-    decoded: 30,
-    freezes: 1,
-    dropped: 3,
-    frozen: 250,
-    jitter: 20,
-    buffered: 1_500,
-    emitted: 30,
-    roundTrip: 40,
-  });
+  assert.deepEqual(
+    videoStats(
+      reports({ ...INBOUND, mid: "1" }, INBOUND, { ...PAIR, nominated: false, currentRoundTripTime: 9 }, PAIR),
+      "0",
+    ),
+    {
+      at: 5_000,
+      bytes: 1_000,
+      received: 10,
+      lost: 1,
+      nacks: 2,
+      retransmitted: 1,
+      decoded: 30,
+      freezes: 1,
+      dropped: 3,
+      frozen: 250,
+      jitter: 20,
+      buffered: 1_500,
+      emitted: 30,
+      roundTrip: 40,
+    },
+  );
 });
 
 test("a section without a report has no statistics", () => {

@@ -11,8 +11,10 @@ function element(id: number[], ...body: number[]): number[] {
 const CLUSTER = [0x1f, 0x43, 0xb6, 0x75];
 const time = (value: number): number[] => element([0xe7], value >> 8, value & 255);
 /** A SimpleBlock of `track` at `at` ms after its cluster. */
-const block = (track: number, at: number, data: number): number[] => element([0xa3], 0x80 | track, (at >> 8) & 255, at & 255, 0, data);
-const group = (track: number, at: number, data: number): number[] => element([0xa0], ...element([0xa1], 0x80 | track, (at >> 8) & 255, at & 255, 0, data));
+const block = (track: number, at: number, data: number): number[] =>
+  element([0xa3], 0x80 | track, (at >> 8) & 255, at & 255, 0, data);
+const group = (track: number, at: number, data: number): number[] =>
+  element([0xa0], ...element([0xa1], 0x80 | track, (at >> 8) & 255, at & 255, 0, data));
 
 function sorted(...elements: number[][]): number[] {
   const data = new Uint8Array(elements.flat());

@@ -30,7 +30,10 @@ test("the status names what is missing first", () => {
   const up = { broker: "connected", serverOnline: true } as const;
   assert.deepEqual(statusText(up, true), ["good", "Connected"]);
   assert.deepEqual(statusText({ ...up, serverOnline: null }, false), ["busy", "Looking for the server"]);
-  assert.deepEqual(statusText({ broker: "away", serverOnline: false }, true), ["bad", "Server offline; video continues"]);
+  assert.deepEqual(statusText({ broker: "away", serverOnline: false }, true), [
+    "bad",
+    "Server offline; video continues",
+  ]);
   assert.deepEqual(statusText({ broker: "away", serverOnline: true }, false), ["bad", "Broker unreachable"]);
   assert.deepEqual(statusText({ broker: "refused", serverOnline: null }, true), ["bad", "The broker requires a login"]);
 });
@@ -48,7 +51,10 @@ test("the text over a recording says why there is no video", () => {
   assert.equal(overlayText(fine), null);
   assert.equal(overlayText({ ...fine, trouble: "missing" })?.title, "Recording is not enabled on this server");
   assert.equal(overlayText({ ...fine, known: false })?.title, "No recordings yet");
-  assert.equal(overlayText({ ...fine, today: false, player: { ...player, status: "idle" } })?.title, "No recordings on this day");
+  assert.equal(
+    overlayText({ ...fine, today: false, player: { ...player, status: "idle" } })?.title,
+    "No recordings on this day",
+  );
   assert.equal(overlayText({ ...fine, trouble: "away" })?.style, "note");
   assert.equal(overlayText({ ...fine, trouble: "away", known: false })?.style, "");
 });

@@ -27,7 +27,10 @@ export class Directory {
 
   private announcement = 0;
 
-  constructor(broker: Broker, private readonly base: string) {
+  constructor(
+    broker: Broker,
+    private readonly base: string,
+  ) {
     for (let levels = 1; levels <= MAX_LEVELS; levels += 1) {
       const filter = `${base}/${Array(levels).fill("+").join("/")}/state`;
       broker.subscribe(filter, (topic, payload) => this.readState(topic, payload));
@@ -85,5 +88,10 @@ function parseState(payload: Uint8Array): RoomState | null {
   const value = parseJson(payload);
   if (!isRecord(value)) return null;
   const producers = Array.isArray(value.producers) ? (value.producers as Producer[]) : [];
-  return { live: value.live === true, recording: value.recording === true, viewers: Number(value.viewers) || 0, producers };
+  return {
+    live: value.live === true,
+    recording: value.recording === true,
+    viewers: Number(value.viewers) || 0,
+    producers,
+  };
 }

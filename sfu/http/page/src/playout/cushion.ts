@@ -42,7 +42,8 @@ export class Cushion {
     this.seenAt = now;
     if (!before || way.nacks < before.nacks) return this.target;
     if (way.nacks > before.nacks) this.lost(way, way.freezes + way.dropped > before.freezes + before.dropped, now);
-    else if (this.target !== null && now - this.lossAt > CLEAN_FOR_MS) this.sink((LESS_MS_PER_S * (now - seenAt)) / 1000);
+    else if (this.target !== null && now - this.lossAt > CLEAN_FOR_MS)
+      this.sink((LESS_MS_PER_S * (now - seenAt)) / 1000);
     return this.target;
   }
 

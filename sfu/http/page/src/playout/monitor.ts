@@ -1,7 +1,7 @@
 // Looks at a view's connection once a second: each window gets its figures, and keeps as much as its way needs.
 
 import { Cushion } from "./cushion.js";
-import { type VideoStats, videoStats, type Rates, ratesBetween } from "./stats.js";
+import { type Rates, ratesBetween, type VideoStats, videoStats } from "./stats.js";
 
 const EVERY_MS = 1_000;
 

@@ -1,9 +1,9 @@
 // This browser as a camera: its devices, and a session that sends them to one room.
 
-import type { PublishRequest } from "../ui/config.js";
 import { randomId } from "../net/broker.js";
-import { Session, type Surroundings } from "../session/session.js";
 import { Watch } from "../session/liveness.js";
+import { Session, type Surroundings } from "../session/session.js";
+import type { PublishRequest } from "../ui/config.js";
 
 // The server reports once a second.
 const PATIENCE_MS = 2_500;
@@ -45,7 +45,11 @@ export class Publisher {
     const place = { room: request.room, role: "pub" as const, peer: request.peer };
     this.session = new Session(around, place, (connection) => this.prepare(connection));
     this.session.onPhase = () => this.onChange();
-    this.watch = new Watch(() => this.session.attempt?.connection ?? null, PATIENCE_MS, () => this.session.moved());
+    this.watch = new Watch(
+      () => this.session.attempt?.connection ?? null,
+      PATIENCE_MS,
+      () => this.session.moved(),
+    );
     for (const track of stream.getTracks()) track.onended = () => this.stop();
     this.session.update();
   }

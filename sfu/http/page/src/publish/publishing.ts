@@ -1,15 +1,14 @@
 // The dialog that makes this browser a camera, and the panel that is shown while it is one.
 
 import { Square } from "lucide";
-
-import type { PublishRequest } from "../ui/config.js";
 import type { Directory } from "../net/directory.js";
-import { element } from "../ui/dom.js";
-import { icon } from "../ui/icons.js";
-import { devicesAvailable, openDevices, Publisher, sendableCodecs, suggestedPeer } from "./publisher.js";
 import { validPeer, validRoom } from "../net/rooms.js";
 import type { Surroundings } from "../session/session.js";
+import type { PublishRequest } from "../ui/config.js";
+import { element } from "../ui/dom.js";
+import { icon } from "../ui/icons.js";
 import { codecName, deviceErrorText, errorText, INSECURE } from "../ui/words.js";
+import { devicesAvailable, openDevices, Publisher, sendableCodecs, suggestedPeer } from "./publisher.js";
 
 export class Publishing {
   readonly dialog: HTMLDialogElement;
@@ -17,7 +16,12 @@ export class Publishing {
   publisher: Publisher | null = null;
   onChange: () => void = () => undefined;
 
-  private readonly room = element("input", { name: "room", list: "known-rooms", required: true, autocapitalize: "off" });
+  private readonly room = element("input", {
+    name: "room",
+    list: "known-rooms",
+    required: true,
+    autocapitalize: "off",
+  });
   private readonly known = element("datalist", { id: "known-rooms" });
   private readonly peer = element("input", { name: "peer", required: true, autocapitalize: "off" });
   private readonly codec = element("select", { name: "codec" }, element("option", { value: "" }, "Automatic"));

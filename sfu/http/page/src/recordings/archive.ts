@@ -108,7 +108,9 @@ function address(camera: Camera | null, time: number | null): string {
 async function loaded(): Promise<Bundle> {
   const url = (name: string): string => new URL(`${name}${new URL(import.meta.url).search}`, import.meta.url).href;
   const styled = new Promise((resolve) => {
-    document.head.append(element("link", { rel: "stylesheet", href: url("recordings.css"), load: resolve, error: resolve }));
+    document.head.append(
+      element("link", { rel: "stylesheet", href: url("recordings.css"), load: resolve, error: resolve }),
+    );
   });
   const [bundle] = await Promise.all([import(url("recordings.js")) as Promise<Bundle>, styled]);
   return bundle;

@@ -1,9 +1,19 @@
 // A peer's place in a room: keeps one attempt alive for as long as it is wanted, whatever happens to server and broker.
 
-import { Attempt } from "./attempt.js";
 import type { Broker } from "../net/broker.js";
 import type { Directory } from "../net/directory.js";
-import { dump, type Envelope, isRecord, parse, parseError, parseTracks, type SignalError, type SignalType, type SlotStatus } from "../net/messages.js";
+import {
+  dump,
+  type Envelope,
+  isRecord,
+  parse,
+  parseError,
+  parseTracks,
+  type SignalError,
+  type SignalType,
+  type SlotStatus,
+} from "../net/messages.js";
+import { Attempt } from "./attempt.js";
 import type { Spare } from "./spare.js";
 
 export type Phase = "waiting" | "connecting" | "connected" | "refused" | "closed";

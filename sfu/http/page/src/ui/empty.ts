@@ -1,11 +1,10 @@
 // The text that is shown while there is no camera: the reason, and what to do about it.
 
 import { Video } from "lucide";
-
+import type { SignalError } from "../net/messages.js";
 import { element } from "./dom.js";
 import { icon } from "./icons.js";
-import type { SignalError } from "../net/messages.js";
-import { errorText, type ConnectionState } from "./words.js";
+import { type ConnectionState, errorText } from "./words.js";
 
 export interface Emptiness {
   hidden: boolean;
@@ -23,10 +22,22 @@ export class Empty {
 
   constructor(onPublish: (() => void) | null) {
     if (onPublish) {
-      const live = element("button", { type: "button", class: "primary", click: onPublish }, icon(Video), "Go live from this browser");
+      const live = element(
+        "button",
+        { type: "button", class: "primary", click: onPublish },
+        icon(Video),
+        "Go live from this browser",
+      );
       this.hint.append(live, element("p", {}, "or publish a camera or a file from a shell: ", this.command));
     }
-    this.node = element("section", { class: "empty" }, element("div", { class: "symbol" }, icon(Video)), this.title, this.text, this.hint);
+    this.node = element(
+      "section",
+      { class: "empty" },
+      element("div", { class: "symbol" }, icon(Video)),
+      this.title,
+      this.text,
+      this.hint,
+    );
   }
 
   update({ hidden, room, link, refusal }: Emptiness): void {
@@ -41,7 +52,8 @@ export class Empty {
 }
 
 function describe(room: string | null, link: ConnectionState, refusal: SignalError | null): [boolean, string, string] {
-  if (link.broker === "refused") return [false, "Sign in to see the cameras", "The broker requires a user name and a password."];
+  if (link.broker === "refused")
+    return [false, "Sign in to see the cameras", "The broker requires a user name and a password."];
   if (link.broker === "connecting") return [true, "Connecting", "Connecting to the broker."];
   if (link.serverOnline === false) return [true, "The server is offline", "The cameras come back when it does."];
   if (link.broker === "away") return [true, "The broker is unreachable", "Trying again."];

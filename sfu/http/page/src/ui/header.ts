@@ -1,10 +1,9 @@
 // The bar above the wall: where we are among the rooms, how things stand, and the button that makes this a camera.
 
 import { RotateCcwClock, Video } from "lucide";
-
+import { ancestry, childrenOf, shortName } from "../net/rooms.js";
 import { element } from "./dom.js";
 import { icon } from "./icons.js";
-import { ancestry, childrenOf, shortName } from "../net/rooms.js";
 import type { Health } from "./words.js";
 
 export class Header {
@@ -25,7 +24,14 @@ export class Header {
     );
     const home = element("a", { href: "#", class: "home", "aria-label": "All rooms" }, icon(Video));
     const ways = onRecordings
-      ? [element("button", { type: "button", class: "to-recordings", "aria-label": "Recordings", click: onRecordings }, icon(RotateCcwClock), element("span", { class: "label" }, "Recordings"))]
+      ? [
+          element(
+            "button",
+            { type: "button", class: "to-recordings", "aria-label": "Recordings", click: onRecordings },
+            icon(RotateCcwClock),
+            element("span", { class: "label" }, "Recordings"),
+          ),
+        ]
       : [];
     this.node = element("header", { class: "bar" }, home, this.path, this.status, ...ways, this.publish);
   }
@@ -46,7 +52,10 @@ export class Header {
     this.drawn = key;
     const crumbs: HTMLElement[] = [this.link("", "All rooms", room === null)];
     for (const step of room === null ? [] : ancestry(room)) {
-      crumbs.push(element("span", { class: "slash", "aria-hidden": "true" }, "/"), this.link(step, shortName(step), step === room));
+      crumbs.push(
+        element("span", { class: "slash", "aria-hidden": "true" }, "/"),
+        this.link(step, shortName(step), step === room),
+      );
     }
     const below = childrenOf(known, room ?? "").map((child) => this.link(child, shortName(child), false, "chip"));
     this.path.replaceChildren(...crumbs, ...below);

@@ -17,7 +17,11 @@ export function iconButton(node: IconNode, label: string, onClick: () => void, s
     event.stopPropagation();
     onClick();
   };
-  return element("button", { type: "button", class: style, "aria-label": label, title: label, click: press }, icon(node));
+  return element(
+    "button",
+    { type: "button", class: style, "aria-label": label, title: label, click: press },
+    icon(node),
+  );
 }
 
 /** Gives an icon button another icon and label. */

@@ -16,7 +16,11 @@ export function rememberedLogin(): Login | null {
 export class LoginDialog {
   readonly node: HTMLDialogElement;
   private readonly username = element("input", { name: "username", autocomplete: "username", required: true });
-  private readonly password = element("input", { name: "password", type: "password", autocomplete: "current-password" });
+  private readonly password = element("input", {
+    name: "password",
+    type: "password",
+    autocomplete: "current-password",
+  });
   private readonly note = element("p", { class: "problem", role: "alert" });
 
   constructor(onLogin: (login: Login) => void) {

@@ -1,12 +1,11 @@
 // A tile's menu about recordings: the way to them, and the switch that starts and stops them.
 
 import { RotateCcwClock } from "lucide";
-
+import { shortName } from "../net/rooms.js";
 import type { Archive } from "../recordings/archive.js";
+import type { Camera } from "../recordings/data/catalogue.js";
 import { element } from "../ui/dom.js";
 import { icon, iconButton } from "../ui/icons.js";
-import type { Camera } from "../recordings/data/catalogue.js";
-import { shortName } from "../net/rooms.js";
 
 const PATIENCE_MS = 6_000;
 
@@ -26,15 +25,30 @@ export class Menu {
   ) {
     this.opener = iconButton(RotateCcwClock, "Recordings", () => this.open(this.list.hidden === true), "tool");
     this.opener.setAttribute("aria-haspopup", "menu");
-    const show = element("button", { type: "button", role: "menuitem", click: () => this.show() }, icon(RotateCcwClock), "Recordings");
+    const show = element(
+      "button",
+      { type: "button", role: "menuitem", click: () => this.show() },
+      icon(RotateCcwClock),
+      "Recordings",
+    );
     this.toggle = element(
       "button",
       { type: "button", role: "menuitemcheckbox", click: () => this.switch() },
       element("span", { class: "lamp" }),
       this.words,
     );
-    this.list = element("div", { class: "menu", role: "menu", hidden: true, click: (event) => event.stopPropagation() }, show, this.toggle);
-    this.node = element("div", { class: "menu-place", keydown: (event) => this.key(event as KeyboardEvent) }, this.opener, this.list);
+    this.list = element(
+      "div",
+      { class: "menu", role: "menu", hidden: true, click: (event) => event.stopPropagation() },
+      show,
+      this.toggle,
+    );
+    this.node = element(
+      "div",
+      { class: "menu-place", keydown: (event) => this.key(event as KeyboardEvent) },
+      this.opener,
+      this.list,
+    );
     this.node.addEventListener("pointerenter", () => this.archive.prepare());
     this.node.addEventListener("focusout", (event) => {
       if (!this.node.contains(event.relatedTarget as Node | null)) this.open(false);

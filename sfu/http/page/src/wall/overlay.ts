@@ -1,7 +1,7 @@
 // The figures of one window, laid over its picture for whoever wants to know how it is doing.
 
-import { element } from "../ui/dom.js";
 import type { WindowStats } from "../playout/monitor.js";
+import { element } from "../ui/dom.js";
 import { codecName } from "../ui/words.js";
 
 export interface Shown {
@@ -37,12 +37,31 @@ export class Overlay {
 export function rows({ width, height, codec, start, sparse, measured }: Shown): [string, string][] {
   const { figures, rates, cushioned } = measured;
   const found: [string, string | null][] = [
-    ["Video", width ? [`${width} × ${height}`, rates && `${Math.round(rates.fps)} fps`, codec && codecName(codec)].filter(Boolean).join(", ") : null],
+    [
+      "Video",
+      width
+        ? [`${width} × ${height}`, rates && `${Math.round(rates.fps)} fps`, codec && codecName(codec)]
+            .filter(Boolean)
+            .join(", ")
+        : null,
+    ],
     ["Sent", sparse ? "key frames only: low bandwidth" : "all frames"],
     ["Bitrate", rates && bits(rates.bitrate)],
-    ["Lost", figures && `${figures.lost} of ${figures.received + figures.lost} packets, ${figures.retransmitted} retransmitted`],
-    ["Frozen", figures && (figures.freezes ? `${(figures.frozen / 1000).toFixed(1)} s in ${figures.freezes} freezes` : "never")],
-    ["Buffer", rates?.buffer == null ? null : `${ms(rates.buffer)}${cushioned === null ? "" : `, ${ms(cushioned)} target for retransmissions`}`],
+    [
+      "Lost",
+      figures &&
+        `${figures.lost} of ${figures.received + figures.lost} packets, ${figures.retransmitted} retransmitted`,
+    ],
+    [
+      "Frozen",
+      figures && (figures.freezes ? `${(figures.frozen / 1000).toFixed(1)} s in ${figures.freezes} freezes` : "never"),
+    ],
+    [
+      "Buffer",
+      rates?.buffer == null
+        ? null
+        : `${ms(rates.buffer)}${cushioned === null ? "" : `, ${ms(cushioned)} target for retransmissions`}`,
+    ],
     ["Round trip", figures?.roundTrip == null ? null : ms(figures.roundTrip)],
     ["Start", start === null ? null : `${ms(start)} to the first frame`],
   ];

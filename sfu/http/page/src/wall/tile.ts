@@ -1,15 +1,14 @@
 // One window on the screen: its picture, what is to be said about it, and its three buttons.
 
 import { ChartNoAxesColumn, Maximize, Maximize2, Mic, Minimize2, VideoOff, Volume2, VolumeX } from "lucide";
-
+import { shortName } from "../net/rooms.js";
 import type { Archive } from "../recordings/archive.js";
 import { element } from "../ui/dom.js";
 import { type IconNode, icon, iconButton, relabel } from "../ui/icons.js";
+import { errorText, noteText, reasonText, THIN_LINK } from "../ui/words.js";
 import { Menu } from "./menu.js";
 import { Overlay } from "./overlay.js";
-import { shortName } from "../net/rooms.js";
 import type { WallWindow } from "./view.js";
-import { errorText, noteText, reasonText, THIN_LINK } from "../ui/words.js";
 
 export type TileState = "empty" | "connecting" | "live" | "stalled" | "unplayable" | "audio";
 
@@ -57,16 +56,30 @@ export class Tile {
     this.video.muted = true;
     this.soundButton = iconButton(VolumeX, "Unmute (m)", () => actions.sound(this), "tool sound");
     this.sizeButton = iconButton(Maximize2, "Enlarge (Enter)", () => actions.enlarge(this), "tool");
-    const statistics = iconButton(ChartNoAxesColumn, "Statistics (i)", () => (this.statistics = !this.statistics), "tool");
+    const statistics = iconButton(
+      ChartNoAxesColumn,
+      "Statistics (i)",
+      () => (this.statistics = !this.statistics),
+      "tool",
+    );
     this.menu = archive && new Menu(archive, () => window.source);
     const tools: Node[] = [...(this.menu ? [this.menu.node] : []), this.soundButton, statistics, this.sizeButton];
-    if (document.fullscreenEnabled) tools.push(iconButton(Maximize, "Full screen (f)", () => this.fullscreen(), "tool"));
+    if (document.fullscreenEnabled)
+      tools.push(iconButton(Maximize, "Full screen (f)", () => this.fullscreen(), "tool"));
     this.node = element(
       "article",
       { class: "tile", tabindex: "0", click: () => actions.enlarge(this) },
       this.video,
       element("div", { class: "veil", role: "status" }, this.symbol, this.message, this.detail),
-      element("div", { class: "caption" }, element("span", { class: "dot" }), this.title, this.place, this.sign, this.note),
+      element(
+        "div",
+        { class: "caption" },
+        element("span", { class: "dot" }),
+        this.title,
+        this.place,
+        this.sign,
+        this.note,
+      ),
       this.overlay.node,
       element("div", { class: "tools" }, ...tools),
     );

@@ -2,11 +2,11 @@
 
 import { randomId } from "../net/broker.js";
 import type { Size, SlotStatus } from "../net/messages.js";
-import { WindowStats, Monitor } from "../playout/monitor.js";
-import { Session, type Surroundings } from "../session/session.js";
-import { SizeReports } from "./sizes.js";
-import { KINDS } from "../session/spare.js";
+import { Monitor, WindowStats } from "../playout/monitor.js";
 import { Watch } from "../session/liveness.js";
+import { Session, type Surroundings } from "../session/session.js";
+import { KINDS } from "../session/spare.js";
+import { SizeReports } from "./sizes.js";
 
 export const MAX_WINDOWS = 16;
 // To a viewer of cameras that all stand still the server says several times a second that it is there.
@@ -25,7 +25,10 @@ export class WallWindow {
   private transceivers: RTCRtpTransceiver[] = [];
   private told = false;
 
-  constructor(readonly view: View, readonly index: number) {}
+  constructor(
+    readonly view: View,
+    readonly index: number,
+  ) {}
 
   /** The section that the server's `tracks` and our `select` speak of. */
   get mid(): string | null {
@@ -57,7 +60,9 @@ export class WallWindow {
 
   open(connection: RTCPeerConnection): void {
     const there = connection.getTransceivers().slice(this.index * KINDS.length);
-    this.transceivers = KINDS.map((kind, at) => there[at] ?? connection.addTransceiver(kind, { direction: "recvonly" }));
+    this.transceivers = KINDS.map(
+      (kind, at) => there[at] ?? connection.addTransceiver(kind, { direction: "recvonly" }),
+    );
     this.measured = new WindowStats();
     this.wantedAt = performance.now();
     this.told = false;
@@ -86,14 +91,24 @@ export class View {
   private readonly monitor: Monitor;
   private readonly watch: Watch;
 
-  constructor(around: Surroundings, readonly room: string, windows: number) {
+  constructor(
+    around: Surroundings,
+    readonly room: string,
+    windows: number,
+  ) {
     this.addWindows(windows);
-    this.session = new Session(around, { room, role: "view", peer: randomId() }, (connection) => this.prepare(connection));
+    this.session = new Session(around, { room, role: "view", peer: randomId() }, (connection) =>
+      this.prepare(connection),
+    );
     this.sizes = new SizeReports(this.windows, (slots) => this.session.tellSizes(slots));
     this.session.onPhase = () => this.phaseChanged();
     this.session.onTracks = (slots) => this.show(slots);
     this.monitor = new Monitor(() => this.session.attempt?.connection ?? null, this.windows);
-    this.watch = new Watch(() => this.watched(), PATIENCE_MS, () => this.session.moved());
+    this.watch = new Watch(
+      () => this.watched(),
+      PATIENCE_MS,
+      () => this.session.moved(),
+    );
   }
 
   /** Makes room for `cameras`; windows are never taken away, for the server may fill them again. */

@@ -47,7 +47,11 @@ export class Wall {
     // A moved video pauses: tiles are put where they belong once, and stay.
     windows.forEach((window, index) => {
       if (this.tiles.has(window)) return;
-      const tile = new Tile(window, { enlarge: (it) => this.toggle(it), sound: (it) => this.sound(it), recording: this.recording }, this.archive);
+      const tile = new Tile(
+        window,
+        { enlarge: (it) => this.toggle(it), sound: (it) => this.sound(it), recording: this.recording },
+        this.archive,
+      );
       this.tiles.set(window, tile);
       const after = windows.slice(index + 1).find((later) => this.tiles.has(later));
       this.node.insertBefore(tile.node, (after && this.tiles.get(after)?.node) ?? null);

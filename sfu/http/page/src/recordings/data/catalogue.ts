@@ -1,6 +1,6 @@
 // The server's recordings over HTTP: which cameras, what of a day, thumbnails, clips, protection. Never plays.
 
-import { parsePlaylist, type Part } from "./playlist.js";
+import { type Part, parsePlaylist } from "./playlist.js";
 import type { Segment, Span } from "./spans.js";
 
 export interface Camera {
@@ -43,7 +43,12 @@ export async function parts({ room, peer }: Camera, { start, end }: Span, signal
   return parsePlaylist(await response.text(), response.url);
 }
 
-export async function bytes(url: string, offset: number, size: number, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+export async function bytes(
+  url: string,
+  offset: number,
+  size: number,
+  signal: AbortSignal,
+): Promise<Uint8Array<ArrayBuffer>> {
   const response = await ask(url, { signal, headers: { Range: `bytes=${offset}-${offset + size - 1}` } });
   return new Uint8Array(await response.arrayBuffer());
 }

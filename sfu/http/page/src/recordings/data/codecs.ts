@@ -27,7 +27,9 @@ function mp4Video(header: Uint8Array): string | null {
   // A full box: version and flags come first.
   if (vp9) return `vp09.${[vp9[4]!, vp9[5]!, vp9[6]! >> 4].map(two).join(".")}`;
   const av1 = find(header, "av1C");
-  return av1 ? `av01.${av1[1]! >> 5}.${two(av1[1]! & 31)}${av1[2]! & 128 ? "H" : "M"}.${av1[2]! & 64 ? "10" : "08"}` : null;
+  return av1
+    ? `av01.${av1[1]! >> 5}.${two(av1[1]! & 31)}${av1[2]! & 128 ? "H" : "M"}.${av1[2]! & 64 ? "10" : "08"}`
+    : null;
 }
 
 function mp4Audio(header: Uint8Array): string | null {
@@ -44,7 +46,12 @@ function hevcProfile(box: Uint8Array): string {
   const constraints = [...box.subarray(6, 12)];
   while (constraints.at(-1) === 0) constraints.pop();
   const tier = box[1]! & 32 ? "H" : "L";
-  return [`${space}${box[1]! & 31}`, reversed.toString(16), `${tier}${box[12]}`, ...constraints.map((byte) => byte.toString(16))].join(".");
+  return [
+    `${space}${box[1]! & 31}`,
+    reversed.toString(16),
+    `${tier}${box[12]}`,
+    ...constraints.map((byte) => byte.toString(16)),
+  ].join(".");
 }
 
 /** What follows the name, which in a box is its body. */

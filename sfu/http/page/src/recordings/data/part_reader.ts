@@ -64,7 +64,9 @@ export class PartReader {
   private async skipped(start: number, found: readonly Part[]): Promise<boolean> {
     const end = this.queue[0]?.start ?? start + GAP_MS;
     const listed = await segments(this.camera, { start, end });
-    const whole = listed.find((it) => !it.writing && it.end - start >= GAP_MS && !found.some((part) => part.url.endsWith(it.url)));
+    const whole = listed.find(
+      (it) => !it.writing && it.end - start >= GAP_MS && !found.some((part) => part.url.endsWith(it.url)),
+    );
     if (!whole) return false;
     if (whole.start <= start) throw new NoParts(whole);
     this.queue = [];

@@ -1,7 +1,7 @@
 // A segment that its recorder has given an index of its own (progressive MP4): the browser plays the file as it is.
 
-import type { Condition, PlaybackSource } from "./source.js";
 import type { Segment } from "../data/spans.js";
+import type { Condition, PlaybackSource } from "./source.js";
 
 const HAVE_METADATA = 1;
 

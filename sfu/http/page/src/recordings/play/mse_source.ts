@@ -1,12 +1,12 @@
 // Fills a video element's MediaSource with recorded parts (W3C Media MediaSourceClass Extensions) as playing needs them.
 
-import { Axis } from "./axis.js";
 import { bytes, type Camera } from "../data/catalogue.js";
 import { kindsOf, mimeOf } from "../data/codecs.js";
-import type { Condition, PlaybackSource } from "./source.js";
-import { type Part, segmentStart } from "../data/playlist.js";
 import { NoParts, PartReader } from "../data/part_reader.js";
+import { type Part, segmentStart } from "../data/playlist.js";
 import { sortBlocks } from "../data/webm.js";
+import { Axis } from "./axis.js";
+import type { Condition, PlaybackSource } from "./source.js";
 
 // Any moment that is ever sought must lie before the end: 57 days on either side of the first.
 const DURATION_S = 1e7;
@@ -17,7 +17,8 @@ const AHEAD_S = 12;
 const MOST_AHEAD = 30e6;
 
 /** iPhones have the managed one alone. */
-const MediaSourceClass = (window as { ManagedMediaSource?: typeof MediaSource }).ManagedMediaSource ?? window.MediaSource;
+const MediaSourceClass =
+  (window as { ManagedMediaSource?: typeof MediaSource }).ManagedMediaSource ?? window.MediaSource;
 
 export const supported = MediaSourceClass !== undefined;
 
@@ -169,7 +170,10 @@ export class MseSource implements PlaybackSource {
     const part = await reader.next(from);
     if (!part) return null;
     this.condition = "loading";
-    const [header, data] = await Promise.all([this.headerOf(part, signal), bytes(part.url, part.offset, part.size, signal)]);
+    const [header, data] = await Promise.all([
+      this.headerOf(part, signal),
+      bytes(part.url, part.offset, part.size, signal),
+    ]);
     signal.throwIfAborted();
     try {
       await this.put(part, header, data);
@@ -183,7 +187,10 @@ export class MseSource implements PlaybackSource {
     return part;
   }
 
-  private async headerOf({ header: { url, offset, size } }: Part, signal: AbortSignal): Promise<Uint8Array<ArrayBuffer>> {
+  private async headerOf(
+    { header: { url, offset, size } }: Part,
+    signal: AbortSignal,
+  ): Promise<Uint8Array<ArrayBuffer>> {
     if (this.header?.url !== url) this.header = { url, data: await bytes(url, offset, size, signal) };
     return this.header.data;
   }

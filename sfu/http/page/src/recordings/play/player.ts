@@ -2,10 +2,10 @@
 
 import type { Camera } from "../data/catalogue.js";
 import { NoParts } from "../data/part_reader.js";
-import { MseSource } from "./mse_source.js";
-import type { PlaybackSource } from "./source.js";
 import { GAP_MS, type Span } from "../data/spans.js";
 import { FileSource } from "./file_source.js";
+import { MseSource } from "./mse_source.js";
+import type { PlaybackSource } from "./source.js";
 
 export const SPEEDS = [1, 2, 4, 8, 16] as const;
 export type Speed = (typeof SPEEDS)[number];
@@ -158,7 +158,10 @@ export class Player {
     const { video } = this;
     video.defaultPlaybackRate = video.playbackRate = this.rate;
     video.muted = this.silent || this.rate > AUDIBLE;
-    if (!this.playing || this.status === "gap") return video.pause();
+    if (!this.playing || this.status === "gap") {
+      video.pause();
+      return;
+    }
     void video.play().catch(() => {
       // Without a click no sound: play on in silence rather than not at all.
       if (video.paused && !video.muted && this.playing) this.muted = true;
@@ -175,7 +178,10 @@ export class Player {
       else this.leaveHole(source);
       return;
     }
-    if (this.playing && (video.ended || video.readyState < HAVE_FUTURE_DATA)) return this.starved(source);
+    if (this.playing && (video.ended || video.readyState < HAVE_FUTURE_DATA)) {
+      this.starved(source);
+      return;
+    }
     this.handovers = 0;
     this.set("ready");
     if (this.playing && this.rate > AUDIBLE && this.late(performance.now())) void this.stride();
@@ -203,7 +209,10 @@ export class Player {
       while (going()) {
         const wall = from + (performance.now() - since) * rate;
         const part = await source!.stride(wall);
-        if (!part) return this.ended(seeks);
+        if (!part) {
+          this.ended(seeks);
+          return;
+        }
         const early = part.start - wall;
         if (part.start - end >= GAP_MS && early > 0) [since, from] = [performance.now(), part.start];
         else await sleep(Math.max(STRIDE_MS, early / rate));

@@ -1,11 +1,11 @@
 // The bar of a day: shown by a canvas, moved by mouse, touch and wheel. What a moment means is up to the view.
 
 import { element } from "../../ui/dom.js";
+import { type Segment, type Span, stretches } from "../data/spans.js";
 import { SHORTEST_MS } from "./clip.js";
 import { clock } from "./format.js";
 import { type Colours, HEIGHT, LANE, OVERVIEW, paint } from "./paint.js";
 import { clamp, dayOf, following, moved, zoomed } from "./scale.js";
-import { type Segment, type Span, stretches } from "../data/spans.js";
 
 const GRIP_PX = 14;
 const LEAST_SHARE = 0.12;
@@ -117,7 +117,10 @@ export class Bar {
 
   private move(event: PointerEvent): void {
     const before = this.pointers.get(event.pointerId);
-    if (before === undefined) return this.point(this.time(event.offsetX), event.offsetX);
+    if (before === undefined) {
+      this.point(this.time(event.offsetX), event.offsetX);
+      return;
+    }
     if (this.drag === "pinch") this.pinch(event.pointerId, before, event.offsetX);
     this.pointers.set(event.pointerId, event.offsetX);
     if (this.drag !== "pinch") this.follow(event.offsetX, false);
@@ -160,7 +163,11 @@ export class Bar {
     event.preventDefault();
     const sideways = event.shiftKey ? event.deltaY || event.deltaX : event.deltaX;
     if (event.shiftKey || Math.abs(event.deltaX) > Math.abs(event.deltaY)) {
-      this.shown = moved(this.shown, this.day, (sideways / this.slider.clientWidth) * (this.shown.end - this.shown.start));
+      this.shown = moved(
+        this.shown,
+        this.day,
+        (sideways / this.slider.clientWidth) * (this.shown.end - this.shown.start),
+      );
       this.draw();
     } else {
       this.zoom(Math.exp(event.deltaY * WHEEL), this.time(event.offsetX));
@@ -193,7 +200,17 @@ export class Bar {
     }
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     const { day, shown, segments, position, hover, chosen } = this;
-    const picture = { width, day, shown, segments, stretches: this.recorded, position, hover, clip: chosen, now: Date.now() };
+    const picture = {
+      width,
+      day,
+      shown,
+      segments,
+      stretches: this.recorded,
+      position,
+      hover,
+      clip: chosen,
+      now: Date.now(),
+    };
     paint(pen, picture, colours(slider));
   }
 }

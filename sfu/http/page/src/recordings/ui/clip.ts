@@ -5,8 +5,8 @@ import { Download, Scissors, X } from "lucide";
 import { element } from "../../ui/dom.js";
 import { icon, iconButton } from "../../ui/icons.js";
 import { type Camera, exportUrl } from "../data/catalogue.js";
-import { clock, durationText, sizeText } from "./format.js";
 import { bytesOf, type Segment, type Span } from "../data/spans.js";
+import { clock, durationText, sizeText } from "./format.js";
 
 const FIRST_MS = 60_000;
 export const SHORTEST_MS = 1_000;
@@ -22,9 +22,25 @@ export class Clip {
   private readonly chosen: HTMLElement;
 
   constructor(begin: () => void) {
-    this.begin = element("button", { type: "button", class: "act wide", title: "Cut a clip (c)", click: begin }, icon(Scissors), "Clip");
-    this.link = element("a", { class: "act wide primary", download: "" }, icon(Download), element("span", { class: "label" }, "Download"));
-    this.chosen = element("div", { class: "clip", hidden: true }, this.words, this.link, iconButton(X, "Cancel clip", () => this.set(null), "act"));
+    this.begin = element(
+      "button",
+      { type: "button", class: "act wide", title: "Cut a clip (c)", click: begin },
+      icon(Scissors),
+      "Clip",
+    );
+    this.link = element(
+      "a",
+      { class: "act wide primary", download: "" },
+      icon(Download),
+      element("span", { class: "label" }, "Download"),
+    );
+    this.chosen = element(
+      "div",
+      { class: "clip", hidden: true },
+      this.words,
+      this.link,
+      iconButton(X, "Cancel clip", () => this.set(null), "act"),
+    );
     this.node = element("div", { class: "clipping" }, this.begin, this.chosen);
   }
 

@@ -31,7 +31,11 @@ export class Controls {
     this.play = iconButton(Play, "Play (Space)", () => steps.toggle(), "act main");
     this.sound = iconButton(VolumeX, "Unmute (m)", () => (player.muted = !player.muted), "act");
     this.speeds = SPEEDS.map((speed) =>
-      element("button", { type: "button", "aria-label": `Speed ${speed}×`, click: () => (player.speed = speed) }, `${speed}×`),
+      element(
+        "button",
+        { type: "button", "aria-label": `Speed ${speed}×`, click: () => (player.speed = speed) },
+        `${speed}×`,
+      ),
     );
     const transport = [
       iconButton(SkipBack, "Previous recording (Page Up)", () => steps.jump(-1), "act"),

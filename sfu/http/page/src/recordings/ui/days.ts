@@ -4,9 +4,9 @@ import { Calendar, ChevronLeft, ChevronRight } from "lucide";
 
 import { element } from "../../ui/dom.js";
 import { icon, iconButton } from "../../ui/icons.js";
+import type { Span } from "../data/spans.js";
 import { dayName } from "./format.js";
 import { dayOf } from "./scale.js";
-import type { Span } from "../data/spans.js";
 
 const MONTH = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric" });
 const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: "narrow" });
@@ -28,12 +28,22 @@ export class Days {
   private readonly back = iconButton(ChevronLeft, "Previous day with recordings", () => this.step(-1), "act");
   private readonly on = iconButton(ChevronRight, "Next day with recordings", () => this.step(1), "act");
   private readonly opener: HTMLButtonElement;
-  private readonly calendar = element("div", { class: "calendar", role: "dialog", "aria-label": "Choose a day", hidden: true });
+  private readonly calendar = element("div", {
+    class: "calendar",
+    role: "dialog",
+    "aria-label": "Choose a day",
+    hidden: true,
+  });
 
   constructor() {
     this.opener = element(
       "button",
-      { type: "button", class: "day", "aria-haspopup": "dialog", click: () => this.open(this.calendar.hidden === true) },
+      {
+        type: "button",
+        class: "day",
+        "aria-haspopup": "dialog",
+        click: () => this.open(this.calendar.hidden === true),
+      },
       icon(Calendar),
       this.label,
     );
@@ -82,15 +92,22 @@ export class Days {
     if (!open) return;
     this.month = this.day.start;
     this.draw();
-    (this.calendar.querySelector<HTMLElement>("[aria-current]") ?? this.calendar.querySelector<HTMLElement>(".date:enabled"))?.focus();
+    (
+      this.calendar.querySelector<HTMLElement>("[aria-current]") ??
+      this.calendar.querySelector<HTMLElement>(".date:enabled")
+    )?.focus();
   }
 
   private draw(): void {
     const first = new Date(this.month);
     const [year, month] = [first.getFullYear(), first.getMonth()];
     const blanks = (new Date(year, month, 1).getDay() + 7 - MONDAY) % 7;
-    const names = [1, 2, 3, 4, 5, 6, 7].map((day) => element("span", { class: "weekday" }, WEEKDAY.format(new Date(2024, 0, day))));
-    const dates = Array.from({ length: new Date(year, month + 1, 0).getDate() }, (_, index) => this.date(new Date(year, month, index + 1)));
+    const names = [1, 2, 3, 4, 5, 6, 7].map((day) =>
+      element("span", { class: "weekday" }, WEEKDAY.format(new Date(2024, 0, day))),
+    );
+    const dates = Array.from({ length: new Date(year, month + 1, 0).getDate() }, (_, index) =>
+      this.date(new Date(year, month, index + 1)),
+    );
     dates[0]!.style.gridColumnStart = String(blanks + 1);
     this.calendar.replaceChildren(
       element(
@@ -109,7 +126,13 @@ export class Days {
     const recorded = this.recorded(day);
     const node = element(
       "button",
-      { type: "button", class: "date", disabled: !recorded, "aria-label": `${dayName(day.start)}${recorded ? ", recorded" : ""}`, click: () => this.choose(day) },
+      {
+        type: "button",
+        class: "date",
+        disabled: !recorded,
+        "aria-label": `${dayName(day.start)}${recorded ? ", recorded" : ""}`,
+        click: () => this.choose(day),
+      },
       String(date.getDate()),
     );
     if (day.start === this.day.start) node.setAttribute("aria-current", "date");

@@ -1,8 +1,8 @@
 // Draws the bar: the whole day small on top, below it the ticks and the part that is shown. Knows no events.
 
+import type { Segment, Span } from "../data/spans.js";
 import { clock } from "./format.js";
 import { ticks } from "./scale.js";
-import type { Segment, Span } from "../data/spans.js";
 
 /** In CSS pixels from the top. */
 export const OVERVIEW = { top: 2, bottom: 10 };
@@ -62,7 +62,14 @@ function overview(pen: CanvasRenderingContext2D, picture: Picture, colours: Colo
     pen.strokeStyle = colours.head;
     pen.lineWidth = 1.5;
     pen.beginPath();
-    round(pen, x(shown.start) + 0.75, top - 1.25, Math.max(5, x(shown.end) - x(shown.start) - 1.5), bottom - top + 2.5, 4);
+    round(
+      pen,
+      x(shown.start) + 0.75,
+      top - 1.25,
+      Math.max(5, x(shown.end) - x(shown.start) - 1.5),
+      bottom - top + 2.5,
+      4,
+    );
     pen.stroke();
   }
 }
@@ -91,7 +98,8 @@ function lane(pen: CanvasRenderingContext2D, picture: Picture, colours: Colours)
   pen.fillStyle = colours.lane;
   pen.fillRect(0, LANE.top, picture.width, LANE.bottom - LANE.top);
   pen.fillStyle = colours.future;
-  if (picture.now < picture.shown.end) pen.fillRect(Math.max(0, x(picture.now)), LANE.top, picture.width, LANE.bottom - LANE.top);
+  if (picture.now < picture.shown.end)
+    pen.fillRect(Math.max(0, x(picture.now)), LANE.top, picture.width, LANE.bottom - LANE.top);
   for (const { start, end } of picture.stretches) {
     box(pen, x(start), LANE.top, Math.max(x(start) + 2, x(end)), LANE.bottom, 3, colours.recorded);
   }
@@ -120,7 +128,10 @@ function clip(pen: CanvasRenderingContext2D, picture: Picture, { start, end }: S
   pen.fillStyle = colours.clip;
   pen.fillRect(from, LANE.top - 3, to - from, 3);
   pen.fillRect(from, LANE.bottom, to - from, 3);
-  for (const [at, side] of [[from, -1], [to, 1]] as const) {
+  for (const [at, side] of [
+    [from, -1],
+    [to, 1],
+  ] as const) {
     box(pen, Math.min(at, at + side * 9), LANE.top - 3, Math.max(at, at + side * 9), LANE.bottom + 3, 3, colours.clip);
     upright(pen, at + side * 4.5, LANE.top + 12, LANE.bottom - 12, 1.5, "#000a");
   }
@@ -134,19 +145,41 @@ function head(pen: CanvasRenderingContext2D, x: number, colours: Colours): void 
   pen.fill();
 }
 
-function upright(pen: CanvasRenderingContext2D, x: number, top: number, bottom: number, width: number, colour: string): void {
+function upright(
+  pen: CanvasRenderingContext2D,
+  x: number,
+  top: number,
+  bottom: number,
+  width: number,
+  colour: string,
+): void {
   pen.fillStyle = colour;
   pen.fillRect(x - width / 2, top, width, bottom - top);
 }
 
-function box(pen: CanvasRenderingContext2D, left: number, top: number, right: number, bottom: number, radius: number, colour: string): void {
+function box(
+  pen: CanvasRenderingContext2D,
+  left: number,
+  top: number,
+  right: number,
+  bottom: number,
+  radius: number,
+  colour: string,
+): void {
   pen.fillStyle = colour;
   pen.beginPath();
   round(pen, left, top, right - left, bottom - top, Math.min(radius, (right - left) / 2));
   pen.fill();
 }
 
-function round(pen: CanvasRenderingContext2D, x: number, y: number, width: number, height: number, radius: number): void {
+function round(
+  pen: CanvasRenderingContext2D,
+  x: number,
+  y: number,
+  width: number,
+  height: number,
+  radius: number,
+): void {
   // Safari before 16 has square corners only.
   if ("roundRect" in pen) pen.roundRect(x, y, width, height, radius);
   else (pen as CanvasRenderingContext2D).rect(x, y, width, height);

@@ -36,14 +36,16 @@ export function following(shown: Span, whole: Span, time: number): Span {
 export function ticks(shown: Span, midnight: number, apart: number): { step: number; times: number[] } {
   const step = STEPS.find((each) => each >= apart) ?? 12 * HOUR;
   const times: number[] = [];
-  for (let time = midnight + Math.ceil((shown.start - midnight) / step) * step; time <= shown.end; time += step) times.push(time);
+  for (let time = midnight + Math.ceil((shown.start - midnight) / step) * step; time <= shown.end; time += step)
+    times.push(time);
   return { step, times };
 }
 
 /** The local day of `time`: 23 to 25 hours long. */
 export function dayOf(time: number): Span {
   const day = new Date(time);
-  const midnight = (shift: number): number => new Date(day.getFullYear(), day.getMonth(), day.getDate() + shift).getTime();
+  const midnight = (shift: number): number =>
+    new Date(day.getFullYear(), day.getMonth(), day.getDate() + shift).getTime();
   return { start: midnight(0), end: midnight(1) };
 }
 

@@ -2,9 +2,9 @@
 
 import { element } from "../../ui/dom.js";
 import { type Camera, thumbnailUrl } from "../data/catalogue.js";
+import type { Span } from "../data/spans.js";
 import { clock } from "./format.js";
 import { clamp } from "./scale.js";
-import type { Span } from "../data/spans.js";
 
 const WIDTH = 160;
 const KEPT = 240;

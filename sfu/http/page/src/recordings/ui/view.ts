@@ -4,16 +4,16 @@ import { ChevronLeft, Lock, LockOpen, ZoomIn, ZoomOut } from "lucide";
 
 import { element } from "../../ui/dom.js";
 import { icon, iconButton, relabel } from "../../ui/icons.js";
-import { Bar } from "./bar.js";
 import { type Camera, cameras, type Recorded, Refused, segments, setProtected } from "../data/catalogue.js";
+import { neighbour, type Segment, type Span, spanAt, stretches } from "../data/spans.js";
+import { supported } from "../play/mse_source.js";
+import { Player } from "../play/player.js";
+import { Bar } from "./bar.js";
 import { Clip } from "./clip.js";
 import { Controls } from "./controls.js";
 import { Days } from "./days.js";
-import { supported } from "../play/mse_source.js";
 import { clock, dayName } from "./format.js";
-import { Player } from "../play/player.js";
 import { dayOf } from "./scale.js";
-import { neighbour, type Segment, type Span, spanAt, stretches } from "../data/spans.js";
 import { Thumbnails } from "./thumbnails.js";
 import { type OverlayText, overlayText } from "./words.js";
 
@@ -48,7 +48,11 @@ export class RecordingsView {
   private readonly thumbnails = new Thumbnails();
   private readonly clip = new Clip(() => this.cut());
   private readonly controls: Controls;
-  private readonly choice = element("select", { class: "which", "aria-label": "Camera", change: () => this.chooseAt(this.choice.selectedIndex) });
+  private readonly choice = element("select", {
+    class: "which",
+    "aria-label": "Camera",
+    change: () => this.chooseAt(this.choice.selectedIndex),
+  });
   private readonly sign = element("span", { class: "rec-sign", role: "status" });
   private readonly time = element("time", { class: "clock" });
   private readonly date = element("span", { class: "date-words" });
@@ -64,10 +68,20 @@ export class RecordingsView {
       jump: (way) => this.jump(way),
     });
     this.lock = iconButton(LockOpen, "Protect from deletion", () => void this.protect(), "act");
-    const live = element("button", { type: "button", class: "to-live", click: () => this.close(true) }, icon(ChevronLeft), "Live");
+    const live = element(
+      "button",
+      { type: "button", class: "to-live", click: () => this.close(true) },
+      icon(ChevronLeft),
+      "Live",
+    );
     this.node = element(
       "dialog",
-      { class: "recordings", "aria-label": "Recordings", cancel: (event) => this.cancel(event), keydown: (event) => this.key(event as KeyboardEvent) },
+      {
+        class: "recordings",
+        "aria-label": "Recordings",
+        cancel: (event) => this.cancel(event),
+        keydown: (event) => this.key(event as KeyboardEvent),
+      },
       element("header", { class: "recordings-bar" }, live, this.choice, this.sign, this.days.node),
       element("div", { class: "stage", click: () => this.toggle() }, video, this.card),
       element(
@@ -80,7 +94,10 @@ export class RecordingsView {
     );
     this.bar.node.append(this.thumbnails.node);
     this.listen();
-    this.timers = [window.setInterval(() => void this.refresh(), REFRESH_MS), window.setInterval(() => this.follow(), 100)];
+    this.timers = [
+      window.setInterval(() => void this.refresh(), REFRESH_MS),
+      window.setInterval(() => this.follow(), 100),
+    ];
   }
 
   async open(camera: Camera | null, time: number | null): Promise<void> {
@@ -121,7 +138,10 @@ export class RecordingsView {
   private listen(): void {
     const { bar, player } = this;
     player.onChange = () => this.draw();
-    player.video.addEventListener("seeked", () => this.camera && !player.playing && this.around.onMoment(this.camera, player.wall));
+    player.video.addEventListener(
+      "seeked",
+      () => this.camera && !player.playing && this.around.onMoment(this.camera, player.wall),
+    );
     bar.onScrub = (time, done) => this.scrub(time, done);
     bar.onHover = (time, x) => this.preview(time, x);
     bar.onClip = (clip) => this.clip.set(clip);
@@ -197,7 +217,8 @@ export class RecordingsView {
   private async refresh(): Promise<void> {
     const unknown = this.known.length === 0;
     if (unknown || this.day.end > Date.now()) await Promise.all([this.learn(), this.refill()]);
-    if (unknown && this.known.length > 0 && !this.player.playing) await this.choose(this.camera ?? this.known[0]!, null);
+    if (unknown && this.known.length > 0 && !this.player.playing)
+      await this.choose(this.camera ?? this.known[0]!, null);
     // Whatever it was, it may be over: a server that restarted, a link that is back.
     if (this.player.status === "failed" && this.player.playing) this.player.play();
     this.draw();
@@ -235,7 +256,10 @@ export class RecordingsView {
   }
 
   private preview(time: number | null, x: number): void {
-    if (time === null || !this.camera || this.list.length === 0) return this.thumbnails.hide();
+    if (time === null || !this.camera || this.list.length === 0) {
+      this.thumbnails.hide();
+      return;
+    }
     const { shown, slider } = this.bar;
     const size = { width: slider.clientWidth, length: shown.end - shown.start };
     this.thumbnails.show(this.camera, time, x, size, spanAt(this.recorded, time));
@@ -263,7 +287,11 @@ export class RecordingsView {
     const files = segment ? ` (${clock(segment.start)} to ${clock(segment.end)})` : "";
     this.lock.disabled = !segment;
     this.lock.setAttribute("aria-pressed", String(kept));
-    relabel(this.lock, kept ? Lock : LockOpen, kept ? `Protected; allow deletion${files}` : `Protect from deletion${files}`);
+    relabel(
+      this.lock,
+      kept ? Lock : LockOpen,
+      kept ? `Protected; allow deletion${files}` : `Protect from deletion${files}`,
+    );
   }
 
   private cut(): void {
@@ -291,7 +319,15 @@ export class RecordingsView {
     this.drawChoice();
     this.showLock();
     this.node.dataset.status = player.status;
-    this.say(overlayText({ trouble: this.trouble, supported, known: this.known.length > 0, today: this.list.length > 0, player }));
+    this.say(
+      overlayText({
+        trouble: this.trouble,
+        supported,
+        known: this.known.length > 0,
+        today: this.list.length > 0,
+        player,
+      }),
+    );
   }
 
   private say(said: OverlayText | null): void {
@@ -300,7 +336,10 @@ export class RecordingsView {
     const key = JSON.stringify(said);
     if (!said || this.card.dataset.said === key) return;
     this.card.dataset.said = key;
-    this.card.replaceChildren(element("strong", {}, said.title), ...(said.text ? [element("span", {}, said.text)] : []));
+    this.card.replaceChildren(
+      element("strong", {}, said.title),
+      ...(said.text ? [element("span", {}, said.text)] : []),
+    );
   }
 
   private drawChoice(): void {
