@@ -1,7 +1,7 @@
-// Puts the page together: broker, directory, views, wall, header; and passes changes on from one to the next.
+// The page: makes its parts, and passes changes from one to the next.
 
 import { exposeHooks } from "./hooks.js";
-import { Broker, onNetworkChange } from "./net/broker.js";
+import { Broker, type BrokerStatus, onNetworkChange } from "./net/broker.js";
 import { Directory } from "./net/directory.js";
 import { Publishing } from "./publish/publishing.js";
 import { Archive } from "./recordings/archive.js";
@@ -20,7 +20,7 @@ import { Wall } from "./wall/wall.js";
 declare const HOOKS: boolean;
 
 const TICK_MS = 5_000;
-// What the broker retained comes right after a connection: the first offer waits for it, and fits all cameras.
+// Retained messages come right after a connection. The first offer waits for them, so that it has room for all cameras.
 const SETTLE_MS = 300;
 const DRAW_AFTER_MS = 4;
 
@@ -33,69 +33,61 @@ class App {
   private readonly publishing: Publishing | null;
   private readonly header: Header | null;
   private readonly empty: Empty;
+  private readonly login: LoginDialog;
   private drawing = 0;
   private readonly more = element("p", { class: "more", role: "status", hidden: true });
 
   constructor(config: Config) {
-    this.broker = new Broker(config.websocket, rememberedLogin());
-    this.directory = new Directory(this.broker, config.base);
+    this.broker = new Broker(config.websocket, rememberedLogin(), (status) => this.brokerChanged(status));
+    this.directory = new Directory(this.broker, config.base, () => this.update());
     const spare = new Spare(!embedded() && config.iceServers.length === 0);
     const around = { ...config, broker: this.broker, directory: this.directory, spare };
-    this.views = new ViewSet(around);
-    this.publishing = embedded() ? null : new Publishing(around, this.directory);
+    this.views = new ViewSet(around, () => this.draw());
+    this.publishing = embedded() ? null : new Publishing(around, () => this.describe());
     const goLive = (): void => this.publishing?.open(this.views.room);
-    this.archive = this.openArchive(config);
-    this.wall = new Wall(embedded() ? 0 : undefined, (room) => this.directory.recording(room), this.archive);
+    this.archive = config.recordings && !embedded() ? this.newArchive(config.base) : null;
+    const recording = (room: string): boolean => this.directory.recording(room);
+    this.wall = new Wall(recording, this.archive, () => this.describe(), embedded() ? 0 : undefined);
     const recordings = this.archive && ((): void => this.archive?.open(null));
     this.header = embedded() ? null : new Header(goLive, recordings);
     this.empty = new Empty(embedded() ? null : goLive);
+    this.login = new LoginDialog((login) => this.broker.connect(login));
   }
 
   start(): void {
-    const login = new LoginDialog((given) => this.broker.connect(given));
     document.body.append(
       ...[this.header?.node, this.wall.node, this.empty.node, this.more].filter((node) => node != null),
     );
-    document.body.append(login.node);
+    document.body.append(this.login.node);
     if (this.publishing) document.body.append(this.publishing.dialog, this.publishing.panel);
-    this.connectParts(login);
     this.listen();
+    setInterval(() => this.update(), TICK_MS);
     this.broker.connect();
     this.views.choose(roomOfAddress());
-    this.publishAsAsked();
+    this.publishIfRequested();
     this.archive?.follow();
     const { wall, views, publishing, archive } = this;
     if (HOOKS) exposeHooks({ wall, views, publishing, archive, health: () => this.health() });
   }
 
-  /** The bare player has none: it is live pictures in a frame of somebody else's. */
-  private openArchive({ base, recordings }: Config): Archive | null {
-    if (!recordings || embedded()) return null;
-    const archive = new Archive({
+  private newArchive(base: string): Archive {
+    return new Archive({
       recording: (room) => this.directory.recording(room),
       record: (room, on) => this.broker.publish(`${base}/${room}/recordings/set`, on ? "ON" : "OFF"),
+      showLive: ({ room, peer }) => this.wall.present(room, peer),
     });
-    archive.onLive = ({ room, peer }) => this.wall.present(room, peer);
-    return archive;
   }
 
-  private connectParts(login: LoginDialog): void {
-    this.broker.onStatus = (status) => {
-      if (status === "refused") login.ask();
-      if (status === "connected") {
-        this.sessions().forEach((session) => session.repeat());
-        setTimeout(() => this.update(), SETTLE_MS);
-      }
-      this.describe();
-    };
-    this.directory.onChange = () => this.update();
-    this.views.onChange = () => this.draw();
-    this.wall.onChange = () => this.describe();
-    if (this.publishing) this.publishing.onChange = () => this.describe();
-    setInterval(() => this.update(), TICK_MS);
+  private brokerChanged(status: BrokerStatus): void {
+    if (status === "refused") this.login.ask();
+    if (status === "connected") {
+      this.sessions().forEach((session) => session.repeat());
+      setTimeout(() => this.update(), SETTLE_MS);
+    }
+    this.describe();
   }
 
-  /** Once for all that changed, and after what is to be sent: a tile takes a browser longer than a message. */
+  /** Draws soon: once for several changes, and after messages are sent, since drawing takes longer. */
   private draw(): void {
     this.drawing ||= window.setTimeout(() => {
       this.drawing = 0;
@@ -104,10 +96,10 @@ class App {
   }
 
   private listen(): void {
-    // A browser that takes a new `#room` for a step in its history says so at once, the other event waits its turn.
+    // After a step in the history, popstate comes at once and hashchange later.
     for (const name of ["popstate", "hashchange"]) addEventListener(name, () => this.views.choose(roomOfAddress()));
     addEventListener("pagehide", () => this.sessions().forEach((session) => session.goodbye()));
-    onNetworkChange(() => this.sessions().forEach((session) => session.moved()));
+    onNetworkChange(() => this.sessions().forEach((session) => session.restartIce()));
     addEventListener("pageshow", (event) => event.persisted && location.reload());
   }
 
@@ -129,7 +121,7 @@ class App {
   private describe(): void {
     const shown = this.wall.shown();
     const link = { broker: this.broker.status, serverOnline: this.directory.serverOnline };
-    const words = statusText(
+    const status = statusText(
       link,
       shown.some((tile) => tile.state === "live"),
     );
@@ -137,14 +129,15 @@ class App {
     this.empty.update({ hidden: shown.length > 0, room: this.views.room, link, refusal });
     const hidden = this.views.hidden();
     this.more.hidden = hidden === 0;
-    this.more.textContent = `${hidden} more ${hidden === 1 ? "camera is" : "cameras are"} live. Choose a room to see more.`;
+    const cameras = hidden === 1 ? "camera is" : "cameras are";
+    this.more.textContent = `${hidden} more ${cameras} live. Choose a room to see more.`;
     if (!this.header) return;
-    this.header.health = words;
-    this.header.onAir = this.publishing?.publisher != null;
+    this.header.health = status;
+    this.header.publishing = this.publishing?.publisher != null;
     this.header.rooms(this.views.room, this.directory.liveRooms());
   }
 
-  private publishAsAsked(): void {
+  private publishIfRequested(): void {
     const request = publishOfAddress();
     if (!request || !this.publishing) return;
     this.publishing.publish(request).catch((error: unknown) => console.error(deviceErrorText(error), error));

@@ -1,4 +1,5 @@
-// window.__sfu: lets browser tests read the page's state. Only in bundles of an editable install (`build.py` defines HOOKS); never used by the page itself.
+// window.__sfu: lets browser tests read the page's state. Never used by the page itself, and only in bundles of an
+// editable install (`build.py` defines HOOKS).
 
 import { contains } from "./net/rooms.js";
 import type { Publishing } from "./publish/publishing.js";
@@ -81,7 +82,7 @@ async function tileStats(tile: Tile): Promise<Report> {
     totalFreezesDuration: picture?.totalFreezesDuration ?? 0,
     packetsLost: picture?.packetsLost ?? 0,
     start: tile.start,
-    cushioned: tile.window.measured.cushioned,
+    cushioned: tile.window.stats.target,
     video: picture ?? null,
     audio: sound ?? null,
   };

@@ -23,7 +23,7 @@ const EMPTY: VideoStats = {
 };
 
 function shown(changed: Partial<Shown> = {}): Shown {
-  return { width: 0, height: 0, codec: undefined, start: null, sparse: false, measured: new WindowStats(), ...changed };
+  return { width: 0, height: 0, codec: undefined, start: null, sparse: false, stats: new WindowStats(), ...changed };
 }
 
 test("values that are not known have no row", () => {
@@ -31,8 +31,8 @@ test("values that are not known have no row", () => {
 });
 
 test("all values are shown with their units", () => {
-  const measured = new WindowStats();
-  measured.update(EMPTY, 0);
+  const stats = new WindowStats();
+  stats.update(EMPTY, 0);
   const after = {
     ...EMPTY,
     at: 1_000,
@@ -44,8 +44,8 @@ test("all values are shown with their units", () => {
     buffered: 2_500,
     emitted: 25,
   };
-  measured.update({ ...after, freezes: 2, frozen: 1_500, roundTrip: 12.4 }, 1_000);
-  assert.deepEqual(rows(shown({ width: 1_280, height: 720, codec: "H264", start: 57.2, sparse: true, measured })), [
+  stats.update({ ...after, freezes: 2, frozen: 1_500, roundTrip: 12.4 }, 1_000);
+  assert.deepEqual(rows(shown({ width: 1_280, height: 720, codec: "H264", start: 57.2, sparse: true, stats })), [
     ["Video", "1280 × 720, 25 fps, H.264"],
     ["Sent", "key frames only: low bandwidth"],
     ["Bitrate", "2.0 Mbit/s"],

@@ -1,4 +1,5 @@
-// The one connection to the broker: comes back by itself, remembers subscriptions, forgets what it could not send.
+// The one connection to the broker: reconnects, keeps subscriptions, drops messages that it cannot send.
+// Also makes random ids and reports network changes, for the connection and for others.
 
 import mqtt, { type MqttClient } from "mqtt";
 
@@ -12,19 +13,18 @@ export interface Login {
 export type Handler = (topic: string, payload: Uint8Array) => void;
 
 const FIRST_RETRY_MS = 500;
-const LONGEST_RETRY_MS = 15_000;
+const MAX_RETRY_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 10_000;
-const ANSWER_WITHIN_MS = 1_000;
-// MQTT 3.1.1 section 3.2.2.3 (4, 5) and MQTT 5 section 3.2.2.2 (134, 135): who we are is the problem.
+const PING_TIMEOUT_MS = 1_000;
+// Bad user name or password, or not authorized: MQTT 3.1.1 section 3.2.2.3 (4, 5), MQTT 5 section 3.2.2.2 (134, 135).
 const LOGIN_REFUSALS = new Set([4, 5, 134, 135]);
 
 /**
- * Each attempt is a fresh client: nothing stale is ever sent again. There is no last will: media outlives the broker,
- * and a will would end every picture when a broker restarts. Leaving pages say bye themselves.
+ * Each attempt uses a new client, so that no outdated message is sent again. There is no last will: media does not need
+ * the broker, and a will would end all video when a broker restarts. A page that closes sends bye itself.
  */
 export class Broker {
   status: BrokerStatus = "connecting";
-  onStatus: (status: BrokerStatus) => void = () => undefined;
 
   private client: MqttClient | null = null;
   private readonly handlers = new Map<string, Handler>();
@@ -33,11 +33,12 @@ export class Broker {
 
   constructor(
     private readonly url: string,
-    private login: Login | null = null,
+    private login: Login | null,
+    private readonly onStatus: (status: BrokerStatus) => void,
   ) {
-    // A phone that wakes up or comes to another network should not sit out a back-off.
-    onNetworkChange(() => this.prove());
-    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.hurry());
+    // A phone that wakes up or changes its network must not wait for the back-off.
+    onNetworkChange(() => this.check());
+    document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.retryNow());
   }
 
   connect(login: Login | null = this.login): void {
@@ -61,7 +62,7 @@ export class Broker {
     client.on("close", () => this.client === client && this.retry());
   }
 
-  /** Messages of topics that match `filter` go to `handler`, now and after each reconnection. */
+  /** Sends messages of topics that match `filter` to `handler`, now and after each reconnection. */
   subscribe(filter: string, handler: Handler): void {
     this.handlers.set(filter, handler);
     if (this.status === "connected") this.client?.subscribe(filter, { qos: 1 });
@@ -72,21 +73,21 @@ export class Broker {
     if (this.status === "connected") this.client?.unsubscribe(filter);
   }
 
-  /** False: not connected, and the message is gone. */
+  /** Publishes with QoS 1. Returns false if not connected; the message is then dropped. */
   publish(topic: string, payload: string): boolean {
     if (this.status !== "connected" || !this.client) return false;
     this.client.publish(topic, payload, { qos: 1 });
     return true;
   }
 
-  /** Connects anew unless the broker is heard at once: the way to it may have died together with another. */
-  prove(): void {
+  /** Reconnects unless the broker answers a ping within a second: its path may be dead after a network change. */
+  check(): void {
     const { client } = this;
     if (!client || this.status !== "connected") {
-      this.hurry();
+      this.retryNow();
       return;
     }
-    const timer = window.setTimeout(() => this.client === client && this.connect(), ANSWER_WITHIN_MS);
+    const timer = window.setTimeout(() => this.client === client && this.connect(), PING_TIMEOUT_MS);
     client.once("packetreceive", () => clearTimeout(timer));
     client.sendPing();
   }
@@ -117,11 +118,11 @@ export class Broker {
     this.drop();
     this.failures += 1;
     this.setStatus("away");
-    const ceiling = Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures);
+    const ceiling = Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures);
     this.timer = window.setTimeout(() => this.connect(), Math.random() * ceiling);
   }
 
-  private hurry(): void {
+  private retryNow(): void {
     if (this.status === "away") this.connect();
   }
 
@@ -149,11 +150,12 @@ interface NetworkInformation extends EventTarget {
   readonly type?: string;
 }
 
+/** Calls `changed` when this device has joined another network, as far as the browser reports it. */
 export function onNetworkChange(changed: () => void): void {
   addEventListener("online", changed);
   const { connection } = navigator as { connection?: NetworkInformation };
   let before = connection?.type;
-  // It speaks of the network's speed, too, and often.
+  // The event is also sent, often, for changes of the estimated speed.
   connection?.addEventListener("change", () => {
     const { type } = connection;
     if (type === before) return;
@@ -162,7 +164,7 @@ export function onNetworkChange(changed: () => void): void {
   });
 }
 
-/** A random UUID (RFC 9562 section 5.4), fit for a peer id and for a session. */
+/** Returns a random UUID (RFC 9562 section 5.4). crypto.randomUUID is missing on pages without https. */
 export function randomId(): string {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   bytes[6] = (bytes[6]! & 0x0f) | 0x40;

@@ -1,4 +1,4 @@
-// What the broker's retained topics say: which rooms there are, which cameras in them, whether the server is there.
+// The rooms, their cameras and the state of the server, from the broker's retained topics.
 
 import type { Broker } from "./broker.js";
 import { isRecord, parseJson } from "./messages.js";
@@ -19,17 +19,17 @@ export interface RoomState {
 
 export class Directory {
   readonly rooms = new Map<string, RoomState>();
-  /** Null until the broker has told: an SFU that never was online is not known to be away. */
+  /** Null until the broker has sent it; a server that was never online has no retained state. */
   serverOnline: boolean | null = null;
-  /** Changes with each start of the server; sessions of an earlier one are dead. */
+  /** Id of the server's present run; sessions of an earlier run are dead. */
   boot: string | null = null;
-  onChange: () => void = () => undefined;
 
-  private announcement = 0;
+  private timer = 0;
 
   constructor(
     broker: Broker,
     private readonly base: string,
+    private readonly onChange: () => void,
   ) {
     for (let levels = 1; levels <= MAX_LEVELS; levels += 1) {
       const filter = `${base}/${Array(levels).fill("+").join("/")}/state`;
@@ -38,12 +38,12 @@ export class Directory {
     broker.subscribe(`${base}/bridge/info`, (_topic, payload) => this.readInfo(payload));
   }
 
-  /** Rooms with cameras in them. */
+  /** Returns the rooms with cameras. */
   liveRooms(): string[] {
     return [...this.rooms].filter(([, state]) => state.producers.length > 0).map(([room]) => room);
   }
 
-  /** How many cameras a viewer of `room` may be shown. */
+  /** Returns the number of cameras in `room` and its sub-rooms. */
   cameras(room: string): number {
     let count = 0;
     for (const [name, state] of this.rooms) {
@@ -65,20 +65,20 @@ export class Directory {
       if (state) this.rooms.set(room, state);
       else this.rooms.delete(room);
     }
-    this.announce();
+    this.changed();
   }
 
   private readInfo(payload: Uint8Array): void {
     const info = parseJson(payload);
     this.boot = isRecord(info) && info.boot !== undefined ? String(info.boot) : null;
-    this.announce();
+    this.changed();
   }
 
-  /** Retained messages come in a bunch: one change for all of them. */
-  private announce(): void {
-    if (this.announcement) return;
-    this.announcement = window.setTimeout(() => {
-      this.announcement = 0;
+  /** Retained messages come in bursts: reports one change for each burst. */
+  private changed(): void {
+    if (this.timer) return;
+    this.timer = window.setTimeout(() => {
+      this.timer = 0;
       this.onChange();
     }, 20);
   }

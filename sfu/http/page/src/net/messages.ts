@@ -1,4 +1,4 @@
-// The signalling messages (docs/protocol.md section 3): JSON in, JSON out, nothing remembered. Pure.
+// Signalling messages (docs/protocol.md section 3): JSON to objects and back. Pure.
 
 export type SignalType = "offer" | "answer" | "candidate" | "bye" | "error" | "tracks" | "select" | "sizes";
 
@@ -16,7 +16,7 @@ export interface Source {
   codec: string;
 }
 
-/** What the server puts in one section of our offer: `reason` says why a source gives no picture. */
+/** State of one media section of our offer. `reason`: why its source gives no video, or only key frames. */
 export interface SlotStatus {
   mid: string;
   kind: "audio" | "video";
@@ -50,7 +50,7 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The message in `payload`, or null for whatever is none. */
+/** Returns the message in `payload`; null if it is not a signalling message. */
 export function parse(payload: Uint8Array): Envelope | null {
   const value = parseJson(payload);
   if (!isRecord(value) || value.command !== "signal") return null;
@@ -60,7 +60,7 @@ export function parse(payload: Uint8Array): Envelope | null {
   return typeof session === "string" ? { ...envelope, session } : envelope;
 }
 
-/** ASCII alone goes out: clients of the original app read Latin-1. */
+/** Returns the message as JSON in ASCII only: the legacy app reads Latin-1. */
 export function dump(envelope: Envelope): string {
   const text = JSON.stringify({ command: "signal", v: 2, ...envelope });
   return text.replace(/[\u0080-\uffff]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);

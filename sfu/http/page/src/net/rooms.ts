@@ -1,4 +1,4 @@
-// Rooms are paths of one to four levels, and a room contains its sub-rooms. Pure.
+// Rooms: paths of one to four levels; a room contains its sub-rooms. Pure.
 
 const LEVEL = /^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$/;
 const PEER = /^[A-Za-z0-9_-]{1,64}$/;
@@ -15,7 +15,7 @@ export function validPeer(text: string): boolean {
   return PEER.test(text);
 }
 
-/** Whether who views `room` may be shown the cameras of `other`. */
+/** True if a viewer of `room` sees the cameras of `other`. */
 export function contains(room: string, other: string): boolean {
   return other === room || other.startsWith(`${room}/`);
 }
@@ -24,13 +24,13 @@ export function topLevel(room: string): string {
   return room.split("/", 1)[0]!;
 }
 
-/** Every room from the top level down to `room` itself. */
+/** Returns every room from the top level down to `room`. */
 export function ancestry(room: string): string[] {
   const levels = room.split("/");
   return levels.map((_, index) => levels.slice(0, index + 1).join("/"));
 }
 
-/** The rooms one level below `parent` ("" is the top) on the way to any of `rooms`, in order. */
+/** Returns the rooms one level below `parent` ("" is the top) that contain any of `rooms`, sorted. */
 export function childrenOf(rooms: Iterable<string>, parent: string): string[] {
   const depth = parent === "" ? 0 : parent.split("/").length;
   const children = new Set<string>();
@@ -43,7 +43,7 @@ export function childrenOf(rooms: Iterable<string>, parent: string): string[] {
   return [...children].sort();
 }
 
-/** The last level: what a person calls the room. */
+/** Returns the last level of a room's path. */
 export function shortName(room: string): string {
   return room.slice(room.lastIndexOf("/") + 1);
 }

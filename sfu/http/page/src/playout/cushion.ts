@@ -1,64 +1,65 @@
-// How long a window keeps pictures and sound before it shows them, so that what was lost comes again in time. Pure.
+// Chooses a window's jitter buffer target: long enough for lost packets to be retransmitted in time. Pure.
 
-/** What has happened on a window's way so far: counts since its beginning, times in ms. */
+/** What a window has received so far: counts since the start of its connection, times in ms. */
 export interface PathStats {
-  /** Requests for lost packets. */
+  /** NACKs sent for lost packets. */
   nacks: number;
   freezes: number;
-  /** Pictures that came too late: a later key frame could be shown without them. */
+  /** Frames that arrived too late and were skipped. */
   dropped: number;
-  /** To the server and back; null where the browser does not tell. */
+  /** To the server and back; null if the browser does not report it. */
   roundTrip: number | null;
   jitter: number;
 }
 
-// A packet is asked for after one way, sent again after the other one, and half of that again for a late one.
-const TRIPS = 1.5;
-// What was lost between the camera and the server is retransmitted there first; how long that takes nothing here tells.
-const CAMERA_MS = 60;
+// One round trip for NACK and retransmission, and half of one for jitter.
+const ROUND_TRIPS_FACTOR = 1.5;
+// Loss between camera and server is repaired there first. That time cannot be measured here.
+const CAMERA_REPAIR_MS = 60;
 const UNKNOWN_TRIP_MS = 100;
-const MOST_MS = 600;
-const MORE_FOR_WHAT_CAME_LATE = 1.25;
-// One packet lost now and then is not worth a delay.
-const TWICE_WITHIN_MS = 10_000;
-const CLEAN_FOR_MS = 30_000;
-// As slowly as nobody sees pictures run faster.
-const LESS_MS_PER_S = 15;
-// The browser keeps about as much by itself.
-const NOT_WORTH_MS = 40;
+const MAX_TARGET_MS = 600;
+const LATE_FACTOR = 1.25;
+// A single lost packet now and then is not worth a delay.
+const REPEATED_WITHIN_MS = 10_000;
+const LOWER_AFTER_MS = 30_000;
+// Slow enough that nobody notices the faster playback.
+const LOWER_MS_PER_S = 15;
+// The browser buffers about as much on its own.
+const MIN_TARGET_MS = 40;
 
 export class Cushion {
-  /** ms to keep; null leaves it to the browser. */
+  /** Delay in ms; null leaves it to the browser. */
   target: number | null = null;
 
   private before: PathStats | null = null;
   private seenAt = 0;
   private lossAt = -Infinity;
 
-  /** To be called about once a second with ms of any one clock; returns the new `target`. */
-  update(way: PathStats, now: number): number | null {
+  /** Returns the new `target`. Call it about once a second; `now` in ms of any one clock. */
+  update(stats: PathStats, now: number): number | null {
     const { before, seenAt } = this;
-    this.before = way;
+    this.before = stats;
     this.seenAt = now;
-    if (!before || way.nacks < before.nacks) return this.target;
-    if (way.nacks > before.nacks) this.lost(way, way.freezes + way.dropped > before.freezes + before.dropped, now);
-    else if (this.target !== null && now - this.lossAt > CLEAN_FOR_MS)
-      this.sink((LESS_MS_PER_S * (now - seenAt)) / 1000);
+    if (!before || stats.nacks < before.nacks) return this.target;
+    if (stats.nacks > before.nacks)
+      this.lost(stats, stats.freezes + stats.dropped > before.freezes + before.dropped, now);
+    else if (this.target !== null && now - this.lossAt > LOWER_AFTER_MS)
+      this.lower((LOWER_MS_PER_S * (now - seenAt)) / 1000);
     return this.target;
   }
 
-  private lost(way: PathStats, late: boolean, now: number): void {
-    const again = now - this.lossAt < TWICE_WITHIN_MS;
+  private lost(stats: PathStats, late: boolean, now: number): void {
+    const repeated = now - this.lossAt < REPEATED_WITHIN_MS;
     this.lossAt = now;
-    if (!again && this.target === null) return;
-    const needed = TRIPS * (way.roundTrip ?? UNKNOWN_TRIP_MS) + 2 * way.jitter + CAMERA_MS;
-    const more = late ? MORE_FOR_WHAT_CAME_LATE * (this.target ?? 0) : 0;
-    // Never less while packets are lost: each change of the delay is a change of the pictures' speed.
-    this.target = Math.round(Math.min(MOST_MS, Math.max(this.target ?? 0, needed, more)));
+    if (!repeated && this.target === null) return;
+    const needed = ROUND_TRIPS_FACTOR * (stats.roundTrip ?? UNKNOWN_TRIP_MS) + 2 * stats.jitter + CAMERA_REPAIR_MS;
+    const more = late ? LATE_FACTOR * (this.target ?? 0) : 0;
+    // Never lower while packets are lost: each change of the delay changes the playback speed.
+    this.target = Math.round(Math.min(MAX_TARGET_MS, Math.max(this.target ?? 0, needed, more)));
   }
 
-  private sink(by: number): void {
+  private lower(by: number): void {
     const left = Math.round((this.target ?? 0) - by);
-    this.target = left < NOT_WORTH_MS ? null : left;
+    this.target = left < MIN_TARGET_MS ? null : left;
   }
 }

@@ -1,35 +1,35 @@
-// Looks at a view's connection once a second: each window gets its figures, and keeps as much as its way needs.
+// Reads the statistics of a view's connection once a second, and sets the jitter buffer target of each window.
 
 import { Cushion } from "./cushion.js";
 import { type Rates, ratesBetween, type VideoStats, videoStats } from "./stats.js";
 
 const EVERY_MS = 1_000;
 
-/** What one window's way was last seen to be. */
+/** The latest statistics of one window. */
 export class WindowStats {
-  figures: VideoStats | null = null;
+  video: VideoStats | null = null;
   rates: Rates | null = null;
 
   private readonly cushion = new Cushion();
 
-  /** ms that the window keeps by our wish; null leaves it to the browser. */
-  get cushioned(): number | null {
+  /** Jitter buffer target in ms; null leaves it to the browser. */
+  get target(): number | null {
     return this.cushion.target;
   }
 
-  /** Returns whether `cushioned` may have changed. */
-  update(figures: VideoStats, now: number): boolean {
-    this.rates = this.figures && ratesBetween(this.figures, figures);
-    this.figures = figures;
+  /** Returns true if `target` has changed. */
+  update(video: VideoStats, now: number): boolean {
+    this.rates = this.video && ratesBetween(this.video, video);
+    this.video = video;
     const before = this.cushion.target;
-    return this.cushion.update(figures, now) !== before;
+    return this.cushion.update(video, now) !== before;
   }
 }
 
-/** What is looked at: a window of a view. */
+/** A window of a view, as the monitor needs it. */
 export interface MonitoredWindow {
   readonly mid: string | null;
-  readonly measured: WindowStats;
+  readonly stats: WindowStats;
   readonly receivers: RTCRtpReceiver[];
 }
 
@@ -39,7 +39,7 @@ export class Monitor {
   constructor(connection: () => RTCPeerConnection | null, windows: readonly MonitoredWindow[]) {
     this.timer = window.setInterval(() => {
       const present = connection();
-      if (present?.connectionState === "connected") void look(present, windows);
+      if (present?.connectionState === "connected") void read(present, windows);
     }, EVERY_MS);
   }
 
@@ -48,16 +48,16 @@ export class Monitor {
   }
 }
 
-async function look(connection: RTCPeerConnection, windows: readonly MonitoredWindow[]): Promise<void> {
+async function read(connection: RTCPeerConnection, windows: readonly MonitoredWindow[]): Promise<void> {
   const reports = await connection.getStats();
-  for (const { mid, measured, receivers } of windows) {
-    const figures = videoStats(reports, mid);
-    if (figures && measured.update(figures, performance.now())) keep(receivers, measured.cushioned);
+  for (const { mid, stats, receivers } of windows) {
+    const video = videoStats(reports, mid);
+    if (video && stats.update(video, performance.now())) setTarget(receivers, stats.target);
   }
 }
 
-/** Picture and sound alike, or lips and words would part. */
-function keep(receivers: RTCRtpReceiver[], target: number | null): void {
+/** Sets the same target for video and audio, which must stay in sync. */
+function setTarget(receivers: RTCRtpReceiver[], target: number | null): void {
   for (const receiver of receivers) {
     if ("jitterBufferTarget" in receiver) receiver.jitterBufferTarget = target;
   }

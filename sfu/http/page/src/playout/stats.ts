@@ -1,29 +1,28 @@
-// A window's figures out of `getStats()` (W3C webrtc-stats): what came, what was lost, how long it was kept. Pure.
+// Statistics of a received video, read from `getStats()` (W3C webrtc-stats). Pure.
 
 type Report = Record<string, unknown>;
 
-/** Counts since the connection began, times in ms. */
+/** Counts since the connection started, times in ms. */
 export interface VideoStats {
-  /** ms of the reports' own clock. */
+  /** Time of the report, in ms of its own clock. */
   at: number;
   bytes: number;
   received: number;
   lost: number;
   nacks: number;
-  /** Packets that were sent to us again. */
   retransmitted: number;
   decoded: number;
   freezes: number;
   dropped: number;
   frozen: number;
   jitter: number;
-  /** Sums over all pictures that left the jitter buffer, and how many did. */
+  /** Total time that frames spent in the jitter buffer, and their number in `emitted`. */
   buffered: number;
   emitted: number;
   roundTrip: number | null;
 }
 
-/** Of the video section `mid`; null while nothing has come in it. */
+/** Returns the statistics of the video section `mid`; null while it has received nothing. */
 export function videoStats(reports: RTCStatsReport, mid: string | null): VideoStats | null {
   let inbound: Report | undefined;
   reports.forEach((report: Report) => {
@@ -58,15 +57,16 @@ function roundTripOf(reports: RTCStatsReport): number | null {
   return trip;
 }
 
-/** What is said of the time between two looks. */
+/** Averages over the time between two reports. */
 export interface Rates {
-  /** bit/s. */
+  /** In bit/s. */
   bitrate: number;
   fps: number;
-  /** ms that a picture was kept on average; null when none was shown. */
+  /** Time in the jitter buffer, in ms; null if no frame was shown. */
   buffer: number | null;
 }
 
+/** Returns the averages between two reports; null if no time has passed. */
 export function ratesBetween(before: VideoStats, after: VideoStats): Rates | null {
   const seconds = (after.at - before.at) / 1000;
   if (seconds <= 0) return null;

@@ -1,21 +1,21 @@
-// This browser as a camera: its devices, and a session that sends them to one room.
+// This browser as a camera: opens its devices and publishes them in one room.
 
 import { randomId } from "../net/broker.js";
 import { Watch } from "../session/liveness.js";
 import { Session, type Surroundings } from "../session/session.js";
 import type { PublishRequest } from "../ui/config.js";
 
-// The server reports once a second.
+// The server sends receiver reports once a second.
 const PATIENCE_MS = 2_500;
 
-/** Codec names in lower case that this browser can send. */
+/** Returns the video codecs that this browser can send, in lower case. */
 export function sendableCodecs(): string[] {
   const codecs = RTCRtpSender.getCapabilities?.("video")?.codecs ?? [];
   const names = codecs.map((codec) => codec.mimeType.slice("video/".length).toLowerCase());
   return [...new Set(names)].filter((name) => ["h264", "vp8", "vp9", "av1", "h265"].includes(name));
 }
 
-/** Browsers hand out cameras to https pages and to localhost alone. */
+/** True if this page may use cameras: on https and on localhost only. */
 export function devicesAvailable(): boolean {
   return typeof navigator.mediaDevices?.getUserMedia === "function";
 }
@@ -24,7 +24,7 @@ export function suggestedPeer(): string {
   return `${/Android|iPhone|iPad/.test(navigator.userAgent) ? "phone" : "browser"}-${randomId().slice(0, 4)}`;
 }
 
-/** Rejects with the DOMException of getUserMedia when the devices cannot be had. */
+/** Opens camera and microphone. Rejects with the DOMException of getUserMedia. */
 export async function openDevices(request: { audio: boolean; facing: string }): Promise<MediaStream> {
   const video = { width: { ideal: 1280 }, height: { ideal: 720 }, facingMode: request.facing };
   const audio = request.audio && { echoCancellation: true, noiseSuppression: true };
@@ -33,7 +33,6 @@ export async function openDevices(request: { audio: boolean; facing: string }): 
 
 export class Publisher {
   readonly session: Session;
-  onChange: () => void = () => undefined;
 
   private readonly watch: Watch;
 
@@ -41,14 +40,19 @@ export class Publisher {
     around: Surroundings,
     readonly request: PublishRequest & { peer: string },
     readonly stream: MediaStream,
+    onChange: () => void,
   ) {
     const place = { room: request.room, role: "pub" as const, peer: request.peer };
-    this.session = new Session(around, place, (connection) => this.prepare(connection));
-    this.session.onPhase = () => this.onChange();
+    const listener = {
+      prepare: (connection: RTCPeerConnection) => this.prepare(connection),
+      phaseChanged: onChange,
+      tracksChanged: () => undefined,
+    };
+    this.session = new Session(around, place, listener);
     this.watch = new Watch(
       () => this.session.attempt?.connection ?? null,
       PATIENCE_MS,
-      () => this.session.moved(),
+      () => this.session.restartIce(),
     );
     for (const track of stream.getTracks()) track.onended = () => this.stop();
     this.session.update();
@@ -68,7 +72,7 @@ export class Publisher {
   }
 }
 
-/** Offers `name` alone, so that no setting of the server can choose another. */
+/** Offers `name` only, so that the server cannot choose another codec. */
 function prefer(transceiver: RTCRtpTransceiver, name: string): void {
   const codecs = RTCRtpSender.getCapabilities("video")?.codecs ?? [];
   const wanted = codecs.filter((codec) => codec.mimeType.toLowerCase() === `video/${name}`);

@@ -1,7 +1,6 @@
 // The dialog that makes this browser a camera, and the panel that is shown while it is one.
 
 import { Square } from "lucide";
-import type { Directory } from "../net/directory.js";
 import { validPeer, validRoom } from "../net/rooms.js";
 import type { Surroundings } from "../session/session.js";
 import type { PublishRequest } from "../ui/config.js";
@@ -14,7 +13,6 @@ export class Publishing {
   readonly dialog: HTMLDialogElement;
   readonly panel = element("aside", { class: "onair", "aria-label": "Publishing from this browser", hidden: true });
   publisher: Publisher | null = null;
-  onChange: () => void = () => undefined;
 
   private readonly room = element("input", {
     name: "room",
@@ -35,23 +33,25 @@ export class Publishing {
   private readonly problem = element("p", { class: "problem", role: "alert" });
   private readonly start = element("button", { type: "submit", class: "primary" }, "Go live");
   private readonly preview = element("video", { autoplay: true, playsinline: true });
-  private readonly words = element("span", { class: "words", role: "status" });
+  private readonly status = element("span", { class: "words", role: "status" });
 
   constructor(
     private readonly around: Surroundings,
-    private readonly directory: Directory,
+    private readonly onChange: () => void,
   ) {
     this.preview.muted = true;
     this.peer.value = suggestedPeer();
     this.codec.append(...sendableCodecs().map((name) => element("option", { value: name }, codecName(name))));
     this.dialog = element("dialog", { "aria-label": "Go live from this browser" }, this.form());
     const stop = element("button", { type: "button", class: "danger", click: () => this.stop() }, icon(Square), "Stop");
-    this.panel.append(this.preview, element("div", { class: "line" }, this.words, stop));
+    this.panel.append(this.preview, element("div", { class: "line" }, this.status, stop));
   }
 
   open(room: string | null): void {
     this.room.value ||= room ?? "";
-    this.known.replaceChildren(...[...this.directory.rooms.keys()].map((name) => element("option", { value: name })));
+    this.known.replaceChildren(
+      ...[...this.around.directory.rooms.keys()].map((name) => element("option", { value: name })),
+    );
     this.problem.textContent = devicesAvailable() ? "" : INSECURE;
     this.start.disabled = !devicesAvailable();
     this.dialog.showModal();
@@ -62,10 +62,11 @@ export class Publishing {
     if (!devicesAvailable()) throw new Error(INSECURE);
     this.stop();
     const stream = await openDevices({ audio: request.audio, facing: this.facing.value });
-    const publisher = new Publisher(this.around, { ...request, peer: request.peer ?? this.peer.value }, stream);
+    const publisher = new Publisher(this.around, { ...request, peer: request.peer ?? this.peer.value }, stream, () =>
+      this.draw(),
+    );
     this.publisher = publisher;
     this.preview.srcObject = stream;
-    publisher.onChange = () => this.draw();
     this.draw();
   }
 
@@ -96,7 +97,7 @@ export class Publishing {
     event.preventDefault();
     const room = this.room.value.trim();
     const peer = this.peer.value.trim();
-    this.problem.textContent = complaint(room, peer);
+    this.problem.textContent = invalidText(room, peer);
     if (this.problem.textContent) return;
     this.start.disabled = true;
     this.publish({ room, peer, codec: this.codec.value || null, audio: this.audio.checked })
@@ -118,18 +119,18 @@ export class Publishing {
 
   private describe({ session, request }: Publisher): void {
     this.panel.dataset.phase = session.phase;
-    const state = {
+    const text = {
       waiting: "Waiting for the server",
       connecting: "Connecting",
       connected: "Live",
       refused: session.error ? errorText(session.error) : "Refused",
       closed: "",
     }[session.phase];
-    this.words.textContent = session.phase === "connected" ? `Live: ${request.room} / ${request.peer}` : state;
+    this.status.textContent = session.phase === "connected" ? `Live: ${request.room} / ${request.peer}` : text;
   }
 }
 
-function complaint(room: string, peer: string): string {
+function invalidText(room: string, peer: string): string {
   if (!validRoom(room)) return "A room has one to four parts of letters, digits, - and _, for example site/gate.";
   if (!validPeer(peer)) return "A camera name has letters, digits, - and _ only.";
   return "";

@@ -1,4 +1,4 @@
-// The way from the wall to the recordings: their code is loaded when first wanted, and the address remembers the moment.
+// Opens the recordings from the wall: loads their bundle when first needed, keeps camera and time in the address.
 
 import { place } from "../ui/config.js";
 import { element } from "../ui/dom.js";
@@ -12,14 +12,13 @@ const MOMENT = "at";
 
 export interface Recorder {
   recording(room: string): boolean;
-  /** False: the broker is away, and nobody was asked. */
+  /** Starts or stops recording. Returns false if the broker is unreachable. */
   record(room: string, on: boolean): boolean;
+  /** Shows the live video of a camera. */
+  showLive(camera: Camera): void;
 }
 
 export class Archive {
-  /** Goes to the live picture of a camera. */
-  onLive: (camera: Camera) => void = () => undefined;
-
   private view: RecordingsView | null = null;
   private bundle: Promise<Bundle> | null = null;
   private opening = 0;
@@ -28,25 +27,25 @@ export class Archive {
     for (const name of ["popstate", "hashchange"]) addEventListener(name, () => this.follow());
   }
 
-  /** Opens what the address asks for, closes what it does not. */
+  /** Opens or closes the recordings as the address says. */
   follow(): void {
-    const wanted = wish();
+    const wanted = fromAddress();
     if (!wanted) this.close();
     else if (!this.view) void this.show(wanted.camera, wanted.time);
   }
 
-  /** A step forward in the browser's history: its back button leads here again. */
+  /** Opens the recordings as a step in the browser's history, so that its back button closes them. */
   open(camera: Camera | null): void {
     history.pushState({ from: "wall" }, "", address(camera, null));
     void this.show(camera, null);
   }
 
-  /** Whoever points at the way in will soon want what is behind it. */
+  /** Loads the bundle in advance, for example while the pointer is over the button. */
   prepare(): void {
     this.load().catch(() => (this.bundle = null));
   }
 
-  /** For tests and the curious; null while no recordings are shown. */
+  /** Returns the state of the player for tests; null while no recordings are shown. */
   report(): Record<string, unknown> | null {
     return this.view?.report() ?? null;
   }
@@ -57,7 +56,7 @@ export class Archive {
     if (opening !== this.opening || this.view) return;
     this.view = open(camera, time, {
       recording: (room) => this.recorder.recording(room),
-      onMoment: (it, at) => history.replaceState(history.state, "", address(it, at)),
+      positionChanged: (it, at) => history.replaceState(history.state, "", address(it, at)),
       onClose: (live) => this.closed(live),
     });
   }
@@ -72,11 +71,11 @@ export class Archive {
   private closed(live: boolean): void {
     const { view } = this;
     this.view = null;
-    // Closed by the address having changed: there is nothing to go back from.
+    // Closed because the address has changed: the history is right already.
     if (!view) return;
     if (history.state?.from === "wall") history.back();
     else history.replaceState(null, "", `#${place()}`);
-    if (live && view.camera) this.onLive(view.camera);
+    if (live && view.camera) this.recorder.showLive(view.camera);
   }
 
   private load(): Promise<Bundle> {
@@ -85,7 +84,7 @@ export class Archive {
   }
 }
 
-function wish(): { camera: Camera | null; time: number | null } | null {
+function fromAddress(): { camera: Camera | null; time: number | null } | null {
   const [, query] = location.hash.split("?");
   const fields = new URLSearchParams(query ?? "");
   const name = fields.get(FIELD);
@@ -104,7 +103,7 @@ function address(camera: Camera | null, time: number | null): string {
   return `#${place()}?${FIELD}=${name}${moment}`;
 }
 
-/** From beside this very file, in this very version. */
+/** Loads the bundle of the same version from the same folder as this one. */
 async function loaded(): Promise<Bundle> {
   const url = (name: string): string => new URL(`${name}${new URL(import.meta.url).search}`, import.meta.url).href;
   const styled = new Promise((resolve) => {

@@ -1,5 +1,5 @@
-// One session (docs/protocol.md section 3): one RTCPeerConnection, one session id, offers out and answers in.
-// Never starts another.
+// One attempt to connect (docs/protocol.md section 3): one RTCPeerConnection, one session id, offers out and answers in.
+// Never retries.
 
 import { randomId } from "../net/broker.js";
 import type { Envelope, SignalType } from "../net/messages.js";
@@ -12,7 +12,7 @@ const DISCONNECTED_FOR_MS = 5_000;
 export interface AttemptEvents {
   publish(type: SignalType, data: unknown, session: string): void;
   onConnected(): void;
-  /** It happened to us: nothing comes of this attempt any more. */
+  /** The attempt has failed and will not recover. */
   onLost(why: "unanswered" | "failed" | "disconnected"): void;
 }
 
@@ -29,18 +29,18 @@ export class Attempt {
   private offerAgain = false;
   private closed = false;
 
-  /** `spare` is a connection of nobody's, perhaps with an offer in it. */
+  /** `spare`: a prepared connection to use instead of a new one; it may already have an offer. */
   constructor(
     iceServers: RTCIceServer[],
     private readonly events: AttemptEvents,
     spare: RTCPeerConnection | null = null,
   ) {
     this.connection = spare ?? new RTCPeerConnection({ ...CONFIGURATION, iceServers });
-    this.connection.onicecandidate = ({ candidate }) => this.trickle(candidate);
+    this.connection.onicecandidate = ({ candidate }) => this.sendCandidate(candidate);
     this.connection.onconnectionstatechange = () => this.watchState();
   }
 
-  /** Offers what the connection now holds; while an offer is open, once more after its answer. */
+  /** Sends an offer of all transceivers. If an offer is unanswered, sends the new one after the answer. */
   async offer(): Promise<void> {
     if (this.closed) return;
     if (this.offered && this.connection.signalingState !== "stable") {
@@ -51,7 +51,7 @@ export class Attempt {
     this.offerAgain = false;
     if (!this.offerFits()) await this.connection.setLocalDescription();
     if (this.closed) return;
-    // The offer goes out without waiting for candidates: a lite server needs none of ours, a full one takes them later.
+    // Sent before candidates are known: an ICE-lite server needs none of ours, a full agent gets them by trickle ICE.
     const sdp = this.connection.localDescription!.sdp;
     this.publish("offer", sdp);
     this.clearTimers();
@@ -59,7 +59,7 @@ export class Attempt {
     this.timers.push(window.setTimeout(() => this.unanswered(), GIVE_UP_AFTER_MS));
   }
 
-  /** Whether the offer that the connection was made with is for all sections it now has. */
+  /** True if the local offer covers all transceivers that the connection has now. */
   private offerFits(): boolean {
     const { signalingState } = this.connection;
     return signalingState === "have-local-offer" && this.connection.getTransceivers().every(({ mid }) => mid !== null);
@@ -70,8 +70,8 @@ export class Attempt {
     try {
       await this.connection.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {
-      // The answer to an earlier offer, repeated late, does not fit this one: its own is still to come.
-      console.warn("an answer that does not fit", error);
+      // A late repetition of the answer to an earlier offer: the right one is still to come.
+      console.warn("ignored an answer that does not match the offer", error);
       return;
     }
     this.clearTimers();
@@ -79,14 +79,14 @@ export class Attempt {
     if (this.offerAgain) await this.offer();
   }
 
-  /** Seeks a new way to the server (ICE restart, RFC 8445 section 9); what still comes by the old one goes on. */
+  /** Restarts ICE (RFC 8445 section 9). Media on the old path continues meanwhile. */
   async restart(): Promise<void> {
     if (this.closed || this.connectedAt === null) return;
     this.connection.restartIce();
     await this.offer();
   }
 
-  /** Says again what the server may not have heard. */
+  /** Sends an unanswered offer again, since the server may not have received it. */
   repeat(): void {
     const { signalingState, localDescription } = this.connection;
     if (this.offered && signalingState === "have-local-offer") this.publish("offer", localDescription!.sdp);
@@ -111,7 +111,7 @@ export class Attempt {
     this.events.publish(type, data, this.session);
   }
 
-  private trickle(candidate: RTCIceCandidate | null): void {
+  private sendCandidate(candidate: RTCIceCandidate | null): void {
     const { candidate: text, sdpMid, sdpMLineIndex } = candidate?.toJSON() ?? {};
     if (candidate === null) this.publish("candidate", null);
     else if (text) this.publish("candidate", { candidate: text, sdpMid, sdpMLineIndex });
@@ -134,7 +134,7 @@ export class Attempt {
   private unanswered(): void {
     this.clearTimers();
     if (this.connection.connectionState === "connected") {
-      // Only the server's ear is away. What plays goes on; the wish is offered again with the next change.
+      // Only signalling has failed; media continues. The next change makes a new offer.
       void this.connection.setLocalDescription({ type: "rollback" });
     } else {
       this.events.onLost("unanswered");

@@ -1,26 +1,26 @@
-// Decides when the path to the server is dead: no byte has come for too long. `Silence` decides and is pure; `Watch` asks the browser.
+// Detects a dead path to the server: no byte arrives for too long. `Silence` decides and is pure; `Watch` samples.
 
-const EVERY_MS = 200;
-// All viewers of a server that paused for a moment would come in one moment.
+const SAMPLE_EVERY_MS = 200;
+// Spreads the ICE restarts of all viewers after a short pause of the server.
 const SPREAD_MS = 200;
 
 type Report = Record<string, unknown>;
 
 export class Watch {
   private readonly timer: number;
-  private looking = false;
+  private busy = false;
 
-  /** `connection` whose way is looked after: null while nothing is to be expected of any. */
+  /** `connection` returns the one to watch; null while nothing is expected from it. `patience`: see `Silence`. */
   constructor(connection: () => RTCPeerConnection | null, patience: number, onSilent: () => void) {
     const silence = new Silence(patience + Math.random() * SPREAD_MS);
     this.timer = window.setInterval(() => {
-      if (this.looking) return;
-      this.looking = true;
+      if (this.busy) return;
+      this.busy = true;
       const present = connection();
       void arrived(present)
         .then((bytes) => silence.sample(bytes, present?.signalingState !== "stable", performance.now()) && onSilent())
-        .finally(() => (this.looking = false));
-    }, EVERY_MS);
+        .finally(() => (this.busy = false));
+    }, SAMPLE_EVERY_MS);
   }
 
   stop(): void {
@@ -28,7 +28,7 @@ export class Watch {
   }
 }
 
-/** Bytes of media and reports, by all ways that the connection has. */
+/** Returns the bytes received on all candidate pairs; null if the connection is not connected. */
 async function arrived(connection: RTCPeerConnection | null): Promise<number | null> {
   if (connection?.connectionState !== "connected") return null;
   let bytes = 0;
@@ -39,43 +39,43 @@ async function arrived(connection: RTCPeerConnection | null): Promise<number | n
   return bytes;
 }
 
-const MOST_MS = 6_000;
-const MORE = 2;
-// A way that came to life again by itself may do so again: it is given longer then.
-const FORGOTTEN_AFTER_MS = 30_000;
+const MAX_PATIENCE_MS = 6_000;
+const PATIENCE_FACTOR = 2;
+// A path that recovered on its own may do so again: it gets more time, for a while.
+const RECOVERED_AFTER_MS = 30_000;
 
 export class Silence {
   private bytes = -1;
   private heardAt = 0;
-  private looks = 0;
-  private told = false;
-  private toldAt = -Infinity;
+  private samples = 0;
+  private reported = false;
+  private reportedAt = -Infinity;
   private patience: number;
 
-  /** `patience`: ms without a byte that the server, even one whose cameras all stand still, never lets pass. */
+  /** `least`: ms without a byte after which the path is dead. The server always sends more often. */
   constructor(private readonly least: number) {
     this.patience = least;
   }
 
   /**
-   * `bytes` that came so far, at `now` ms of any one clock; null while nothing is expected. `mending`: the server has
-   * not answered yet to what was done about it. Returns true once for each silence that is too long.
+   * Takes the bytes received so far (null while nothing is expected) at `now` ms of any one clock. `restarting`: the
+   * server has not answered the ICE restart yet. Returns true once for each silence that is too long.
    */
-  sample(bytes: number | null, mending: boolean, now: number): boolean {
+  sample(bytes: number | null, restarting: boolean, now: number): boolean {
     if (bytes === null || bytes !== this.bytes) {
-      if (this.told && mending) this.patience = Math.min(MOST_MS, this.patience * MORE);
+      if (this.reported && restarting) this.patience = Math.min(MAX_PATIENCE_MS, this.patience * PATIENCE_FACTOR);
       this.bytes = bytes ?? -1;
       this.heardAt = now;
-      this.looks = 0;
-      this.told = false;
+      this.samples = 0;
+      this.reported = false;
       return false;
     }
-    this.looks += 1;
-    if (now - this.toldAt > FORGOTTEN_AFTER_MS) this.patience = this.least;
-    // A page that was asleep looks once before what came meanwhile is counted.
-    if (this.told || this.looks < 2 || now - this.heardAt < this.patience) return false;
-    this.told = true;
-    this.toldAt = now;
+    this.samples += 1;
+    if (now - this.reportedAt > RECOVERED_AFTER_MS) this.patience = this.least;
+    // In a page that was suspended, the first sample may be older than the bytes that arrived meanwhile.
+    if (this.reported || this.samples < 2 || now - this.heardAt < this.patience) return false;
+    this.reported = true;
+    this.reportedAt = now;
     return true;
   }
 }

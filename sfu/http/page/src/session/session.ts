@@ -1,4 +1,4 @@
-// A peer's place in a room: keeps one attempt alive for as long as it is wanted, whatever happens to server and broker.
+// A peer in a room: starts a new attempt whenever the one before has failed, until it is closed. Never touches media.
 
 import type { Broker } from "../net/broker.js";
 import type { Directory } from "../net/directory.js";
@@ -19,10 +19,10 @@ import type { Spare } from "./spare.js";
 export type Phase = "waiting" | "connecting" | "connected" | "refused" | "closed";
 
 const FIRST_RETRY_MS = 500;
-const LONGEST_RETRY_MS = 15_000;
-// Errors that trying again soon does not cure.
-const LASTING = new Set(["unauthorized", "room_not_found", "producer_exists", "codec", "bad_request", "too_large"]);
-const LASTING_RETRY_MS = 30_000;
+const MAX_RETRY_MS = 15_000;
+// Errors that will not go away soon: retried at a longer interval.
+const PERMANENT = new Set(["unauthorized", "room_not_found", "producer_exists", "codec", "bad_request", "too_large"]);
+const PERMANENT_RETRY_MS = 30_000;
 
 export interface Place {
   room: string;
@@ -38,51 +38,55 @@ export interface Surroundings {
   spare: Spare;
 }
 
+export interface SessionListener {
+  /** Adds the transceivers to a new connection, before its first offer. */
+  prepare(connection: RTCPeerConnection): void;
+  phaseChanged(): void;
+  tracksChanged(slots: SlotStatus[]): void;
+}
+
 export class Session {
   phase: Phase = "waiting";
   error: SignalError | null = null;
   attempt: Attempt | null = null;
-  onPhase: () => void = () => undefined;
-  onTracks: (slots: SlotStatus[]) => void = () => undefined;
 
   private readonly topic: string;
   private boot: string | null = null;
   private failures = 0;
   private timer = 0;
-  private displaced = false;
+  private replaced = false;
 
-  /** `prepare` puts the sections into each new connection, before its first offer. */
   constructor(
     private readonly around: Surroundings,
     readonly place: Place,
-    private readonly prepare: (connection: RTCPeerConnection) => void,
+    private readonly listener: SessionListener,
   ) {
     this.topic = `${around.base}/${place.room}/${place.role}/${place.peer}`;
     around.broker.subscribe(this.topic, (_topic, payload) => this.receive(payload));
   }
 
-  /** Looks at broker and server again; to be called whenever one of them changed. */
+  /** Starts an attempt if there is none. Call it after each change of broker or server. */
   update(): void {
-    if (this.phase === "closed" || this.displaced) return;
+    if (this.phase === "closed" || this.replaced) return;
     const { boot } = this.around.directory;
     const rebooted = this.boot !== null && boot !== null && boot !== this.boot;
     this.boot = boot ?? this.boot;
-    // A little jitter: all pages hear of a restarted server in the same moment.
+    // With jitter, since all pages learn of a restarted server at the same time.
     if (rebooted) this.restart(Math.random() * 300);
     else if (!this.attempt && !this.timer) this.begin();
   }
 
-  /** Offers again what the connection now holds. */
+  /** Sends a new offer, after transceivers were added. */
   renegotiate(): void {
     void this.attempt?.offer();
   }
 
-  /** The way to the server seems to be dead, or may soon be: another one is sought. */
-  moved(): void {
+  /** Restarts ICE: the path to the server seems to be dead, or the network has changed. */
+  restartIce(): void {
     if (this.phase === "connected" && this.around.directory.serverOnline !== false) void this.attempt?.restart();
   }
 
-  /** To be called when the broker is back. */
+  /** Sends an unanswered offer again. Call it after the broker has reconnected. */
   repeat(): void {
     this.attempt?.repeat();
   }
@@ -92,8 +96,8 @@ export class Session {
     this.publish("select", { mid, peer, ...(room && { room }), ...(track && { track }) }, this.attempt.session);
   }
 
-  /** False: nobody is there to hear it. */
-  tellSizes(slots: unknown): boolean {
+  /** Sends the sizes of windows on this screen. Returns false if not connected. */
+  sendSizes(slots: unknown): boolean {
     return this.phase === "connected" && this.publish("sizes", { slots }, this.attempt!.session);
   }
 
@@ -107,7 +111,7 @@ export class Session {
     this.setPhase("closed");
   }
 
-  /** Tells the server at once; the page may be gone in the next moment. */
+  /** Sends bye, for a page that is about to close. */
   goodbye(): void {
     if (this.attempt) this.publish("bye", { reason: "left" }, this.attempt.session);
   }
@@ -123,20 +127,20 @@ export class Session {
       onConnected: () => this.attempt === attempt && this.connected(),
       onLost: () => this.attempt === attempt && this.restart(this.delay()),
     };
-    const attempt: Attempt = new Attempt(iceServers, events, this.hurried ? spare.take() : null);
+    const attempt: Attempt = new Attempt(iceServers, events, this.urgent ? spare.take() : null);
     this.attempt = attempt;
     this.boot = directory.boot;
-    this.prepare(attempt.connection);
+    this.listener.prepare(attempt.connection);
     const offered = attempt.offer();
     this.setPhase("connecting");
     offered.catch((error: unknown) => {
-      console.error("no offer could be made", error);
+      console.error("cannot make an offer", error);
       if (this.attempt === attempt) this.restart(this.delay());
     });
   }
 
-  /** Whether somebody waits for pictures that are there. */
-  private get hurried(): boolean {
+  /** True if there are cameras to show, so that a prepared connection saves time. */
+  private get urgent(): boolean {
     return this.place.role === "view" && this.around.directory.cameras(this.place.room) > 0;
   }
 
@@ -157,17 +161,17 @@ export class Session {
   private handle(message: Envelope, attempt: Attempt): void {
     if (message.type === "answer" && typeof message.data === "string") void attempt.answer(message.data);
     else if (message.type === "candidate") void attempt.candidate(message.data);
-    else if (message.type === "tracks") this.onTracks(parseTracks(message.data));
-    else if (message.type === "bye") this.dismissed(message.data);
+    else if (message.type === "tracks") this.listener.tracksChanged(parseTracks(message.data));
+    else if (message.type === "bye") this.ended(message.data);
     else if (message.type === "error") this.refused(parseError(message.data));
   }
 
-  private dismissed(data: unknown): void {
+  private ended(data: unknown): void {
     this.restart(this.delay());
     if (!isRecord(data) || data.reason !== "replaced") return;
-    // Somebody came under our name. Coming back would take it from them, and they would take it back, for ever.
+    // Another peer took this id. Reconnecting would take it back, and so on without end.
     clearTimeout(this.timer);
-    this.displaced = true;
+    this.replaced = true;
     this.error = { code: "replaced", message: "", retryAfter: null };
     this.setPhase("refused");
   }
@@ -175,12 +179,12 @@ export class Session {
   private refused(error: SignalError): void {
     this.error = error;
     if (this.attempt?.connectedAt && error.code !== "timeout" && error.code !== "shutting_down") {
-      // The media goes on: what was refused is one request.
-      this.onPhase();
+      // Media continues: the error is about one request.
+      this.listener.phaseChanged();
       return;
     }
-    const wished = error.retryAfter === null ? null : error.retryAfter * 1000;
-    this.restart(wished ?? (LASTING.has(error.code) ? LASTING_RETRY_MS : this.delay()));
+    const retryAfterMs = error.retryAfter === null ? null : error.retryAfter * 1000;
+    this.restart(retryAfterMs ?? (PERMANENT.has(error.code) ? PERMANENT_RETRY_MS : this.delay()));
     this.setPhase("refused");
   }
 
@@ -195,10 +199,10 @@ export class Session {
     }, delay);
   }
 
-  /** Full jitter: a hundred pages whose server restarts do not come back in one moment. */
+  /** Returns the delay before the next attempt, in ms; full jitter spreads the pages of a restarted server. */
   private delay(): number {
     this.failures += 1;
-    return Math.random() * Math.min(LONGEST_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures);
+    return Math.random() * Math.min(MAX_RETRY_MS, FIRST_RETRY_MS * 2 ** this.failures);
   }
 
   private publish(type: Envelope["type"], data: unknown, session: string): boolean {
@@ -207,6 +211,6 @@ export class Session {
 
   private setPhase(phase: Phase): void {
     this.phase = phase;
-    this.onPhase();
+    this.listener.phaseChanged();
   }
 }

@@ -1,36 +1,36 @@
-// A connection made ahead, with the offer of one window: making both takes a browser longer than everything after.
+// A connection with an offer, prepared in advance: making both takes longer than all later steps of a start.
 
 export const CONFIGURATION = { bundlePolicy: "max-bundle", rtcpMuxPolicy: "require" } as const;
 
-// Not while a new page awaits its first pictures.
+// Not while a new page waits for its first frames.
 const FIRST_AFTER_MS = 1_000;
-// Nor those that the last one was for; soon enough for who looks from room to room.
+// After the first frames of the last one, but in time for a person who goes from room to room.
 const NEXT_AFTER_MS = 400;
-// The addresses in the offer age, and a page may be open for days.
-const RENEWED_AFTER_MS = 300_000;
+// Network addresses in the offer become outdated, and a page may stay open for days.
+const MAX_AGE_MS = 300_000;
 
-/** Which kinds of section a window consists of, in this order. */
+/** The media sections of one window, in this order. */
 export const KINDS = ["video", "audio"] as const;
 
 export class Spare {
   private connection: RTCPeerConnection | null = null;
   private timer = 0;
 
-  /** `wanted`: whether there is ever to be one. An idle page is not to use STUN and TURN servers. */
+  /** `wanted` false: never prepares a connection, so that an idle page does not use STUN or TURN servers. */
   constructor(private readonly wanted: boolean) {
-    addEventListener("online", () => this.renew(FIRST_AFTER_MS));
-    this.renew(FIRST_AFTER_MS);
+    addEventListener("online", () => this.replace(FIRST_AFTER_MS));
+    this.replace(FIRST_AFTER_MS);
   }
 
-  /** Another one is made later. Null while there is none. */
+  /** Returns the prepared connection, or null; a new one is prepared later. */
   take(): RTCPeerConnection | null {
     const { connection } = this;
     this.connection = null;
-    this.renew(NEXT_AFTER_MS);
+    this.replace(NEXT_AFTER_MS);
     return connection;
   }
 
-  private renew(delay: number): void {
+  private replace(delay: number): void {
     this.connection?.close();
     this.connection = null;
     clearTimeout(this.timer);
@@ -46,9 +46,9 @@ export class Spare {
       connection.close();
       return;
     }
-    // One may have been taken meanwhile, and the next one be due.
+    // `take` may have started another timer meanwhile.
     clearTimeout(this.timer);
     this.connection = connection;
-    this.timer = window.setTimeout(() => this.renew(0), RENEWED_AFTER_MS);
+    this.timer = window.setTimeout(() => this.replace(0), MAX_AGE_MS);
   }
 }

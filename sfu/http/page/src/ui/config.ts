@@ -1,4 +1,4 @@
-// What the server tells the page, and what the page's own address asks for.
+// The server's configuration of the page, and the room or publication that the page's address asks for.
 
 import { validPeer, validRoom } from "../net/rooms.js";
 
@@ -9,7 +9,7 @@ export interface Config {
   /** Absolute URL of the broker's WebSocket. */
   websocket: string;
   iceServers: RTCIceServer[];
-  /** Whether the server keeps recordings, and plays them. */
+  /** True if the server keeps recordings. */
   recordings: boolean;
 }
 
@@ -29,7 +29,7 @@ export async function fetchConfig(): Promise<Config> {
   };
 }
 
-/** The room that the address chooses: `#site/gate` on the wall, the path on `/embed/site/gate`. Null: all rooms. */
+/** Returns the room of the address: `#site/gate` on the wall, the path on `/embed/site/gate`. Null: all rooms. */
 export function roomOfAddress(): string | null {
   const room = embedded()
     ? decodeURIComponent(location.pathname.slice(new URL("embed/", document.baseURI).pathname.length))
@@ -37,7 +37,7 @@ export function roomOfAddress(): string | null {
   return validRoom(room) ? room : null;
 }
 
-/** The part of the wall's address that names a room; recordings have theirs behind it (`archive.ts`). */
+/** Returns the part of the wall's address that names a room; `archive.ts` reads the part after `?`. */
 export function place(): string {
   return location.hash.slice(1).split("?")[0]!;
 }
@@ -49,13 +49,14 @@ export function embedded(): boolean {
 export interface PublishRequest {
   room: string;
   peer: string | null;
-  /** A codec's name in lower case, or null for the browser's and the server's own choice. */
+  /** A codec's name in lower case; null leaves the choice to browser and server. */
   codec: string | null;
   audio: boolean;
 }
 
 /**
- * `?publish=<room>` starts this browser as a camera without a click, for kiosks and tests:
+ * Returns the publication that the address asks for, or null. `?publish=<room>` makes this browser a camera without a
+ * click, for kiosks and tests; more fields:
  * `&id=<peer>`, `&video=vp8|vp9|h264|av1`, `&audio=0`.
  */
 export function publishOfAddress(): PublishRequest | null {

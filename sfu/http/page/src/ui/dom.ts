@@ -1,8 +1,8 @@
-// Small helpers around the DOM.
+// Creates DOM elements.
 
 type Attributes = Record<string, string | boolean | ((event: Event) => void)>;
 
-/** An element with attributes (functions become listeners), and children. */
+/** Returns a new element with attributes (functions become listeners) and children. */
 export function element<K extends keyof HTMLElementTagNameMap>(
   tag: K,
   attributes: Attributes = {},

@@ -1,4 +1,4 @@
-// The bar above the wall: where we are among the rooms, how things stand, and the button that makes this a camera.
+// The bar above the wall: the chosen room, the status, and the buttons for recordings and for going live.
 
 import { RotateCcwClock, Video } from "lucide";
 import { ancestry, childrenOf, shortName } from "../net/rooms.js";
@@ -13,7 +13,7 @@ export class Header {
   private readonly publish: HTMLButtonElement;
   private drawn = "";
 
-  /** `onRecordings` null: there are none to be shown. */
+  /** `onRecordings` null: this server keeps no recordings. */
   constructor(onPublish: () => void, onRecordings: (() => void) | null) {
     const label = element("span", { class: "label" }, "Go live");
     this.publish = element(
@@ -23,7 +23,7 @@ export class Header {
       label,
     );
     const home = element("a", { href: "#", class: "home", "aria-label": "All rooms" }, icon(Video));
-    const ways = onRecordings
+    const recordings = onRecordings
       ? [
           element(
             "button",
@@ -33,19 +33,19 @@ export class Header {
           ),
         ]
       : [];
-    this.node = element("header", { class: "bar" }, home, this.path, this.status, ...ways, this.publish);
+    this.node = element("header", { class: "bar" }, home, this.path, this.status, ...recordings, this.publish);
   }
 
-  set health([health, words]: [Health, string]) {
+  set health([health, text]: [Health, string]) {
     this.status.dataset.health = health;
-    if (this.status.textContent !== words) this.status.textContent = words;
+    if (this.status.textContent !== text) this.status.textContent = text;
   }
 
-  set onAir(onAir: boolean) {
-    this.publish.hidden = onAir;
+  set publishing(publishing: boolean) {
+    this.publish.hidden = publishing;
   }
 
-  /** Draws the way to `room`, then the rooms below it as ways on. */
+  /** Draws the path to `room`, then links to the rooms below it. */
   rooms(room: string | null, known: string[]): void {
     const key = JSON.stringify([room, known]);
     if (key === this.drawn) return;

@@ -11,7 +11,7 @@ export function icon(node: IconNode): SVGElement {
   return createElement(node, { class: "icon", "aria-hidden": "true" });
 }
 
-/** Returns a button that shows an icon alone; `label` is its name and its tooltip. */
+/** Returns a button that shows only an icon; `label` is its name and its tooltip. */
 export function iconButton(node: IconNode, label: string, onClick: () => void, style: string): HTMLButtonElement {
   const press = (event: Event): void => {
     event.stopPropagation();

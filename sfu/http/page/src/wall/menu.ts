@@ -1,4 +1,4 @@
-// A tile's menu about recordings: the way to them, and the switch that starts and stops them.
+// The recordings menu of a tile: opens them, and starts and stops recording.
 
 import { RotateCcwClock } from "lucide";
 import { shortName } from "../net/rooms.js";
@@ -7,7 +7,7 @@ import type { Camera } from "../recordings/data/catalogue.js";
 import { element } from "../ui/dom.js";
 import { icon, iconButton } from "../ui/icons.js";
 
-const PATIENCE_MS = 6_000;
+const ANSWER_TIMEOUT_MS = 6_000;
 
 export class Menu {
   readonly node: HTMLElement;
@@ -61,13 +61,13 @@ export class Menu {
     const recording = this.archive.recorder.recording(camera.room);
     if (recording === this.wanted) this.wanted = null;
     this.toggle.setAttribute("aria-checked", String(recording));
-    // Disabled in fact it would lose the focus, and the menu would close.
+    // A button with `disabled` would lose the focus, and the menu would close.
     this.toggle.setAttribute("aria-disabled", String(this.wanted !== null));
-    const words = this.problem || this.doing(recording, camera.room);
+    const words = this.problem || this.label(recording, camera.room);
     if (this.words.textContent !== words) this.words.textContent = words;
   }
 
-  private doing(recording: boolean, room: string): string {
+  private label(recording: boolean, room: string): string {
     if (this.wanted !== null) return this.wanted ? "Starting" : "Stopping";
     return `${recording ? "Stop recording" : "Record"} ${shortName(room)}`;
   }
@@ -99,7 +99,7 @@ export class Menu {
       this.wanted = null;
       this.problem = "No answer from the server";
       this.update();
-    }, PATIENCE_MS);
+    }, ANSWER_TIMEOUT_MS);
   }
 
   private key(event: KeyboardEvent): void {

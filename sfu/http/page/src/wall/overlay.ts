@@ -1,4 +1,4 @@
-// The figures of one window, laid over its picture for whoever wants to know how it is doing.
+// The statistics of one window, shown over its video.
 
 import type { WindowStats } from "../playout/monitor.js";
 import { element } from "../ui/dom.js";
@@ -8,10 +8,11 @@ export interface Shown {
   width: number;
   height: number;
   codec: string | undefined;
-  /** ms from the wish to see this camera to its first picture; null while there is none. */
+  /** Time from the request to the first frame, in ms; null before it. */
   start: number | null;
+  /** True while the server sends key frames only. */
   sparse: boolean;
-  measured: WindowStats;
+  stats: WindowStats;
 }
 
 export class Overlay {
@@ -33,9 +34,9 @@ export class Overlay {
   }
 }
 
-/** What is not known has no row. */
-export function rows({ width, height, codec, start, sparse, measured }: Shown): [string, string][] {
-  const { figures, rates, cushioned } = measured;
+/** Returns name and value of each row; values that are not known have none. */
+export function rows({ width, height, codec, start, sparse, stats }: Shown): [string, string][] {
+  const { video, rates, target } = stats;
   const found: [string, string | null][] = [
     [
       "Video",
@@ -47,22 +48,18 @@ export function rows({ width, height, codec, start, sparse, measured }: Shown): 
     ],
     ["Sent", sparse ? "key frames only: low bandwidth" : "all frames"],
     ["Bitrate", rates && bits(rates.bitrate)],
-    [
-      "Lost",
-      figures &&
-        `${figures.lost} of ${figures.received + figures.lost} packets, ${figures.retransmitted} retransmitted`,
-    ],
+    ["Lost", video && `${video.lost} of ${video.received + video.lost} packets, ${video.retransmitted} retransmitted`],
     [
       "Frozen",
-      figures && (figures.freezes ? `${(figures.frozen / 1000).toFixed(1)} s in ${figures.freezes} freezes` : "never"),
+      video && (video.freezes ? `${(video.frozen / 1000).toFixed(1)} s in ${video.freezes} freezes` : "never"),
     ],
     [
       "Buffer",
       rates?.buffer == null
         ? null
-        : `${ms(rates.buffer)}${cushioned === null ? "" : `, ${ms(cushioned)} target for retransmissions`}`,
+        : `${ms(rates.buffer)}${target === null ? "" : `, ${ms(target)} target for retransmissions`}`,
     ],
-    ["Round trip", figures?.roundTrip == null ? null : ms(figures.roundTrip)],
+    ["Round trip", video?.roundTrip == null ? null : ms(video.roundTrip)],
     ["Start", start === null ? null : `${ms(start)} to the first frame`],
   ];
   return found.filter((row): row is [string, string] => row[1] !== null);

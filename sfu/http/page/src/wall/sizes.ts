@@ -1,34 +1,34 @@
-// Tells the server how large a view's windows are on this screen: a small one needs no large pictures.
+// Sends the sizes of a view's windows to the server: a small window does not need a large video.
 
 import type { Size } from "../net/messages.js";
 
-// A window that is pulled larger changes with each step of the hand.
-const AT_MOST_EACH_MS = 250;
+// A browser window that is being resized changes with each movement of the pointer.
+const MIN_INTERVAL_MS = 250;
 
 export interface Sized {
   readonly mid: string | null;
-  /** In pixels of the screen; null before it was ever on it. */
+  /** In device pixels; null before it was first shown. */
   readonly size: Size | null;
 }
 
 export class SizeReports {
   private timer = 0;
-  private readonly told = new Map<string, string>();
+  private readonly sent = new Map<string, string>();
 
-  /** `say` returns false if it could not be said. */
+  /** `send` returns false if the sizes could not be sent. */
   constructor(
     private readonly windows: readonly Sized[],
-    private readonly say: (slots: ({ mid: string } & Size)[]) => boolean,
+    private readonly send: (slots: ({ mid: string } & Size)[]) => boolean,
   ) {}
 
-  /** To be called when a window may have another size than before. */
+  /** Sends changed sizes soon. Call it when a window may have another size. */
   changed(): void {
-    this.timer ||= window.setTimeout(() => this.tell(), AT_MOST_EACH_MS);
+    this.timer ||= window.setTimeout(() => this.sendChanged(), MIN_INTERVAL_MS);
   }
 
-  /** Another session begins, which knows nothing yet. */
+  /** Sends all sizes soon, for a new session. */
   forget(): void {
-    this.told.clear();
+    this.sent.clear();
     this.changed();
   }
 
@@ -36,14 +36,14 @@ export class SizeReports {
     clearTimeout(this.timer);
   }
 
-  private tell(): void {
+  private sendChanged(): void {
     this.timer = 0;
     const slots = this.windows.flatMap(({ mid, size }) => (mid !== null && size ? [{ mid, ...size }] : []));
-    const news = slots.filter((slot) => this.told.get(slot.mid) !== words(slot));
-    if (news.length > 0 && this.say(news)) news.forEach((slot) => this.told.set(slot.mid, words(slot)));
+    const changed = slots.filter((slot) => this.sent.get(slot.mid) !== key(slot));
+    if (changed.length > 0 && this.send(changed)) changed.forEach((slot) => this.sent.set(slot.mid, key(slot)));
   }
 }
 
-function words({ width, height }: Size): string {
+function key({ width, height }: Size): string {
   return `${width}x${height}`;
 }

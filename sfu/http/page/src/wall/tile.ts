@@ -1,4 +1,4 @@
-// One window on the screen: its picture, what is to be said about it, and its three buttons.
+// One window on the screen: its video, the text over it, and its buttons.
 
 import { ChartNoAxesColumn, Maximize, Maximize2, Mic, Minimize2, VideoOff, Volume2, VolumeX } from "lucide";
 import { shortName } from "../net/rooms.js";
@@ -13,8 +13,8 @@ import type { WallWindow } from "./view.js";
 export type TileState = "empty" | "connecting" | "live" | "stalled" | "unplayable" | "audio";
 
 const STALLED_AFTER_MS = 3_000;
-// Key frames of cameras that heed no requests are seconds apart.
-const SLIDES_STALLED_AFTER_MS = 20_000;
+// Cameras that ignore key frame requests send one every few seconds.
+const KEY_FRAMES_STALLED_AFTER_MS = 20_000;
 
 const SYMBOLS: Partial<Record<TileState, IconNode>> = { audio: Mic, unplayable: VideoOff };
 
@@ -28,7 +28,7 @@ export class Tile {
   readonly node: HTMLElement;
   readonly video = element("video", { autoplay: true, muted: true, playsinline: true });
   state: TileState = "empty";
-  /** When this camera's first picture was shown, in ms of performance.now(). */
+  /** Time of this camera's first frame, in ms of performance.now(). */
   firstFrameAt: number | null = null;
   shownSince: number | null = null;
 
@@ -108,9 +108,9 @@ export class Tile {
     this.update(performance.now());
   }
 
-  /** ms from the wish to see this camera to its first picture. */
+  /** Returns the time from the request to the first frame, in ms; null before it. */
   get start(): number | null {
-    return this.firstFrameAt === null ? null : this.firstFrameAt - this.window.wantedAt;
+    return this.firstFrameAt === null ? null : this.firstFrameAt - this.window.requestedAt;
   }
 
   set enlarged(enlarged: boolean) {
@@ -123,7 +123,7 @@ export class Tile {
     else void this.node.requestFullscreen().catch(() => undefined);
   }
 
-  /** Brings the screen up to date with the window. */
+  /** Shows the present state of the window. */
   update(now: number): void {
     const { source, stream, video, audio } = this.window;
     const camera = source ? `${source.room}/${source.peer}` : "";
@@ -137,7 +137,7 @@ export class Tile {
     this.menu?.update();
     this.countFrames(now);
     this.describe();
-    this.setState(this.judge(now), reasonText(video?.reason, video?.source?.codec));
+    this.setState(this.nextState(now), reasonText(video?.reason, video?.source?.codec));
   }
 
   private measure(): void {
@@ -147,9 +147,9 @@ export class Tile {
 
   private describe(): void {
     const { videoWidth: width, videoHeight: height } = this.video;
-    const { video, measured } = this.window;
+    const { video, stats } = this.window;
     const codec = video?.source?.codec;
-    this.overlay.update({ width, height, codec, start: this.start, sparse: video?.reason === THIN_LINK, measured });
+    this.overlay.update({ width, height, codec, start: this.start, sparse: video?.reason === THIN_LINK, stats });
   }
 
   private change(camera: string, now: number): void {
@@ -168,14 +168,14 @@ export class Tile {
     this.play();
   }
 
-  private judge(now: number): TileState {
+  private nextState(now: number): TileState {
     const { source, video, view } = this.window;
     if (!source) return "empty";
     if (reasonText(video?.reason, undefined)) return "unplayable";
     if (!video?.source) return "audio";
     if (this.firstFrameAt === null || view.session.phase !== "connected") return "connecting";
-    // A hidden page decodes what it likes; nothing is to be concluded from it.
-    const patience = video.reason === THIN_LINK ? SLIDES_STALLED_AFTER_MS : STALLED_AFTER_MS;
+    // A hidden page may stop decoding, which does not mean that the camera has stalled.
+    const patience = video.reason === THIN_LINK ? KEY_FRAMES_STALLED_AFTER_MS : STALLED_AFTER_MS;
     const stalled = document.visibilityState === "visible" && now - this.framesMovedAt > patience;
     return stalled ? "stalled" : "live";
   }
@@ -185,26 +185,26 @@ export class Tile {
     this.state = state;
     this.node.dataset.state = state;
     this.node.hidden = state === "empty";
-    const words = this.words(state, reason);
-    setText(this.message, words[0]);
-    setText(this.detail, words[1]);
+    const text = this.text(state, reason);
+    setText(this.message, text[0]);
+    setText(this.detail, text[1]);
     const wanted = SYMBOLS[state] ?? null;
     if (this.drawn !== wanted) {
       this.drawn = wanted;
       this.symbol.replaceChildren(...(wanted ? [icon(wanted)] : []));
     }
-    this.node.setAttribute("aria-label", `${name}: ${words[0] || "live"}`);
+    this.node.setAttribute("aria-label", `${name}: ${text[0] || "live"}`);
   }
 
-  private words(state: TileState, reason: [string, string] | null): [string, string] {
-    if (state === "connecting") return this.sessionWords();
+  private text(state: TileState, reason: [string, string] | null): [string, string] {
+    if (state === "connecting") return this.sessionText();
     if (state === "stalled") return ["No new frames", "Showing the last one."];
     if (state === "audio") return ["Audio only", shortName(this.window.source?.room ?? "")];
     if (state === "unplayable") return reason ?? ["No video", ""];
     return ["", ""];
   }
 
-  private sessionWords(): [string, string] {
+  private sessionText(): [string, string] {
     const { phase, error } = this.window.view.session;
     if (phase === "refused" && error) return [errorText(error), ""];
     return [phase === "waiting" ? "Waiting for the server" : "Connecting", ""];
@@ -213,7 +213,7 @@ export class Tile {
   private watchFrames(): void {
     if (!("requestVideoFrameCallback" in this.video)) return;
     this.video.requestVideoFrameCallback((now) => {
-      this.framesMovedAt = now; // Firefox's playback quality counts no pictures of a stream
+      this.framesMovedAt = now; // Firefox does not count frames of a MediaStream in getVideoPlaybackQuality
       if (this.firstFrameAt === null && this.camera) {
         this.firstFrameAt = now;
         this.update(now);
@@ -233,7 +233,7 @@ export class Tile {
 
   private play(): void {
     void this.video.play().catch(() => {
-      // Without a click no sound: play on in silence rather than not at all.
+      // Browsers refuse to play sound before a click: continue muted.
       if (!this.video.muted) this.muted = true;
     });
   }

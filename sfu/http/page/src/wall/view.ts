@@ -1,4 +1,4 @@
-// A viewer of one room and its sub-rooms: windows that the server fills, switches and empties.
+// A viewer of one room and its sub-rooms: a session, and windows that the server fills, switches and empties.
 
 import { randomId } from "../net/broker.js";
 import type { Size, SlotStatus } from "../net/messages.js";
@@ -9,28 +9,28 @@ import { KINDS } from "../session/spare.js";
 import { SizeReports } from "./sizes.js";
 
 export const MAX_WINDOWS = 16;
-// To a viewer of cameras that all stand still the server says several times a second that it is there.
+// The server sends empty reports several times a second to a viewer whose cameras are all silent.
 const PATIENCE_MS = 600;
 
-/** One video section and one audio section of the offer, shown together: window k of the answer. */
+/** One video and one audio section of the offer, shown together. */
 export class WallWindow {
   stream: MediaStream | null = null;
   video: SlotStatus | null = null;
   audio: SlotStatus | null = null;
-  measured = new WindowStats();
-  /** When somebody began to wait for what is to be seen here, in ms of performance.now(). */
-  wantedAt = 0;
+  stats = new WindowStats();
+  /** Time at which this window's camera was requested, in ms of performance.now(). */
+  requestedAt = 0;
   size: Size | null = null;
 
   private transceivers: RTCRtpTransceiver[] = [];
-  private told = false;
+  private filled = false;
 
   constructor(
     readonly view: View,
     readonly index: number,
   ) {}
 
-  /** The section that the server's `tracks` and our `select` speak of. */
+  /** Returns the mid of the video section, which `tracks` and `select` messages use. */
   get mid(): string | null {
     return this.transceivers[0]?.mid ?? null;
   }
@@ -47,12 +47,12 @@ export class WallWindow {
     return this.video?.source ?? this.audio?.source ?? null;
   }
 
-  /** Whether something comes here all the time: not on a thin link, nor in a codec that cannot be shown. */
+  /** True if media should arrive continuously: not with low bandwidth, nor for a codec that cannot be played. */
   get flows(): boolean {
     return [this.video, this.audio].some((slot) => slot?.source && !slot.reason);
   }
 
-  /** On the screen, in its pixels. */
+  /** Sets the size on the screen, in device pixels. */
   resize(size: Size): void {
     this.size = size;
     this.view.sizes.changed();
@@ -63,9 +63,9 @@ export class WallWindow {
     this.transceivers = KINDS.map(
       (kind, at) => there[at] ?? connection.addTransceiver(kind, { direction: "recvonly" }),
     );
-    this.measured = new WindowStats();
-    this.wantedAt = performance.now();
-    this.told = false;
+    this.stats = new WindowStats();
+    this.requestedAt = performance.now();
+    this.filled = false;
     this.stream = new MediaStream(this.transceivers.map((transceiver) => transceiver.receiver.track));
   }
 
@@ -73,8 +73,8 @@ export class WallWindow {
     const before = camera(this.source);
     this.video = slots.find((slot) => slot.mid === this.mid) ?? null;
     this.audio = slots.find((slot) => slot.mid === this.audioMid) ?? null;
-    if (this.told && camera(this.source) !== before) this.wantedAt = performance.now();
-    this.told = true;
+    if (this.filled && camera(this.source) !== before) this.requestedAt = performance.now();
+    this.filled = true;
   }
 }
 
@@ -86,7 +86,6 @@ export class View {
   readonly windows: WallWindow[] = [];
   readonly session: Session;
   readonly sizes: SizeReports;
-  onChange: () => void = () => undefined;
 
   private readonly monitor: Monitor;
   private readonly watch: Watch;
@@ -95,23 +94,25 @@ export class View {
     around: Surroundings,
     readonly room: string,
     windows: number,
+    private readonly onChange: () => void,
   ) {
     this.addWindows(windows);
-    this.session = new Session(around, { room, role: "view", peer: randomId() }, (connection) =>
-      this.prepare(connection),
-    );
-    this.sizes = new SizeReports(this.windows, (slots) => this.session.tellSizes(slots));
-    this.session.onPhase = () => this.phaseChanged();
-    this.session.onTracks = (slots) => this.show(slots);
+    const listener = {
+      prepare: (connection: RTCPeerConnection) => this.prepare(connection),
+      phaseChanged: () => this.phaseChanged(),
+      tracksChanged: (slots: SlotStatus[]) => this.show(slots),
+    };
+    this.session = new Session(around, { room, role: "view", peer: randomId() }, listener);
+    this.sizes = new SizeReports(this.windows, (slots) => this.session.sendSizes(slots));
     this.monitor = new Monitor(() => this.session.attempt?.connection ?? null, this.windows);
     this.watch = new Watch(
       () => this.watched(),
       PATIENCE_MS,
-      () => this.session.moved(),
+      () => this.session.restartIce(),
     );
   }
 
-  /** Makes room for `cameras`; windows are never taken away, for the server may fill them again. */
+  /** Adds windows for `cameras`. Windows are never removed, since the server may fill them again. */
   grow(cameras: number): void {
     const { attempt } = this.session;
     const added = this.addWindows(cameras);
@@ -127,7 +128,7 @@ export class View {
     this.session.close();
   }
 
-  /** The connection, if the server has something to send. */
+  /** Returns the connection if media should arrive; null otherwise. */
   private watched(): RTCPeerConnection | null {
     return (this.windows.some((window) => window.flows) && this.session.attempt?.connection) || null;
   }
@@ -145,7 +146,7 @@ export class View {
   }
 
   private prepare(connection: RTCPeerConnection): void {
-    // What the windows showed stays written on them until the server says anew what they show.
+    // Captions stay as they are until the server sends new tracks.
     this.windows.forEach((window) => window.open(connection));
   }
 

@@ -1,22 +1,24 @@
-// Which views the page holds: one on the chosen room, or one on each top-level room that has cameras.
+// The views of the page: one on the chosen room, or one on each top-level room that has cameras.
 
 import { topLevel } from "../net/rooms.js";
 import type { Session, Surroundings } from "../session/session.js";
 import { View } from "./view.js";
 
-// Each view is a connection; a wall of more top-level rooms than this asks for choosing one.
+// Each view is a connection. With more top-level rooms, the page asks to choose one.
 const MAX_VIEWS = 12;
 const CLOSE_EMPTY_AFTER_MS = 20_000;
 const LEAVE_AFTER_MS = 250;
 
 export class ViewSet {
   room: string | null = null;
-  onChange: () => void = () => undefined;
 
   private readonly views = new Map<string, View>();
   private readonly emptySince = new Map<string, number>();
 
-  constructor(private readonly around: Surroundings) {}
+  constructor(
+    private readonly around: Surroundings,
+    private readonly onChange: () => void,
+  ) {}
 
   list(): View[] {
     return [...this.views.values()].sort((a, b) => (a.room < b.room ? -1 : 1));
@@ -29,11 +31,11 @@ export class ViewSet {
     this.views.clear();
     this.emptySince.clear();
     this.update();
-    // What is wished for comes before what is not any more: closing a connection takes a browser a while.
+    // Later, so that new views start first: closing a connection takes a browser a while.
     setTimeout(() => left.forEach((view) => view.close()), LEAVE_AFTER_MS);
   }
 
-  /** Opens, grows and closes views after what the directory knows; to be called when anything changed. */
+  /** Opens, grows and closes views as the directory requires. Call it after each change. */
   update(): void {
     const wanted = this.wantedRooms();
     for (const view of this.list()) {
@@ -43,7 +45,7 @@ export class ViewSet {
     this.onChange();
   }
 
-  /** Cameras on air here that no window shows. */
+  /** Returns the number of live cameras here that no window shows. */
   hidden(): number {
     const { directory } = this.around;
     const rooms = this.room === null ? [...new Set(directory.liveRooms().map(topLevel))] : [this.room];
@@ -65,8 +67,7 @@ export class ViewSet {
     const cameras = this.around.directory.cameras(room);
     let view = this.views.get(room);
     if (!view) {
-      view = new View(this.around, room, cameras);
-      view.onChange = () => this.onChange();
+      view = new View(this.around, room, cameras, this.onChange);
       this.views.set(room, view);
     }
     view.grow(cameras);

@@ -1,4 +1,4 @@
-// The tiles of all views on the screen: their grid, the enlarged one, the one that sounds, and the keys.
+// The tiles of all views: their grid, the enlarged one, the one with sound, and the keys.
 
 import type { Archive } from "../recordings/archive.js";
 import { element } from "../ui/dom.js";
@@ -6,29 +6,29 @@ import { bestGrid } from "./grid.js";
 import { Tile } from "./tile.js";
 import type { View, WallWindow } from "./view.js";
 
-const GAP = 12;
-const NARROWEST = 260;
+const GAP_PX = 12;
+const NARROWEST_PX = 260;
 
 export class Wall {
   readonly node = element("main", { class: "wall", "aria-label": "Cameras" });
-  onChange: () => void = () => undefined;
 
   private readonly tiles = new Map<WallWindow, Tile>();
   private enlarged: Tile | null = null;
   private columns = 1;
 
-  /** `archive` null: nothing is said of recordings but that they are made. */
+  /** `archive` null: tiles have no recordings menu, only the sign that says they are recorded. */
   constructor(
-    private readonly gap = GAP,
-    private readonly recording: (room: string) => boolean = () => false,
-    private readonly archive: Archive | null = null,
+    private readonly recording: (room: string) => boolean,
+    private readonly archive: Archive | null,
+    private readonly onChange: () => void,
+    private readonly gap = GAP_PX,
   ) {
     new ResizeObserver(() => this.arrange()).observe(this.node);
     document.addEventListener("keydown", (event) => this.key(event));
     setInterval(() => this.refresh(), 1_000);
   }
 
-  /** Tiles that show a camera, in the order of the screen. */
+  /** Returns the tiles that show a camera, in the order of the screen. */
   shown(): Tile[] {
     return this.all().filter((tile) => tile.state !== "empty");
   }
@@ -38,13 +38,13 @@ export class Wall {
     return [...this.node.children].flatMap((node) => tiles.get(node) ?? []);
   }
 
-  /** Gives each window of `views` its tile, in that order; the others go. */
+  /** Adds a tile for each new window of `views`, in that order, and removes the tiles of all others. */
   update(views: View[]): void {
     const windows = views.flatMap((view) => view.windows);
     for (const [window, tile] of this.tiles) {
       if (!windows.includes(window)) this.remove(window, tile);
     }
-    // A moved video pauses: tiles are put where they belong once, and stay.
+    // A video element that is moved pauses: each tile is inserted at its final place.
     windows.forEach((window, index) => {
       if (this.tiles.has(window)) return;
       const tile = new Tile(
@@ -59,7 +59,7 @@ export class Wall {
     this.refresh();
   }
 
-  /** Enlarges the tile of a camera, if there is one. */
+  /** Enlarges the tile of a camera, if it is shown. */
   present(room: string, peer: string): void {
     const tile = this.shown().find(({ window: { source } }) => source?.room === room && source.peer === peer);
     if (tile) this.enlarge(tile);
@@ -86,7 +86,7 @@ export class Wall {
     const width = this.node.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     const height = this.node.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
     if (count === 0 || width <= 0) return;
-    const grid = bestGrid(count, { width, height, gap: this.gap, narrowest: NARROWEST });
+    const grid = bestGrid(count, { width, height, gap: this.gap, narrowest: NARROWEST_PX });
     this.columns = grid.columns;
     this.node.style.setProperty("--columns", String(grid.columns));
     this.node.style.setProperty("--tile-width", `${grid.width}px`);
@@ -105,7 +105,7 @@ export class Wall {
     tile?.node.focus({ preventScroll: false });
   }
 
-  /** One camera sounds at a time. */
+  /** Toggles the sound of `tile` and mutes all others. */
   private sound(tile: Tile): void {
     const on = tile.muted && tile.window.audio?.source;
     for (const other of this.tiles.values()) other.muted = !(on && other === tile);
@@ -136,7 +136,7 @@ export class Wall {
     return true;
   }
 
-  /** Of one tile, or of all. */
+  /** Shows or hides the statistics of `current`; of all tiles if null. */
   private showStatistics(current: Tile | null): void {
     const tiles = current ? [current] : this.shown();
     const open = !tiles.every((tile) => tile.statistics);

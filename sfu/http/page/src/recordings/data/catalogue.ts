@@ -1,4 +1,4 @@
-// The server's recordings over HTTP: which cameras, what of a day, thumbnails, clips, protection. Never plays.
+// The server's recordings API over HTTP: cameras, segments, parts, thumbnails, clips, protection. Never plays.
 
 import { type Part, parsePlaylist } from "./playlist.js";
 import type { Segment, Span } from "./spans.js";
@@ -10,11 +10,11 @@ export interface Camera {
 
 export interface Recorded extends Camera, Span {
   recording: boolean;
-  /** UTC days with recordings, as `2026-11-23`. */
+  /** UTC days with recordings, for example `2026-11-23`. */
   days: string[];
 }
 
-/** The server said no; `message` is its own words. */
+/** The server answered with an error; `message` is its text. */
 export class Refused extends Error {
   constructor(
     readonly status: number,
@@ -26,20 +26,20 @@ export class Refused extends Error {
 
 const ROOT = "api/recordings";
 
-/** Every camera of which there is anything. Refused with 404: this server keeps no recordings. */
+/** Returns all cameras with recordings. Throws Refused with status 404 if this server keeps no recordings. */
 export async function cameras(): Promise<Recorded[]> {
-  const { recordings } = await (await ask(ROOT)).json();
+  const { recordings } = await (await request(ROOT)).json();
   return recordings.map((it: Recorded & { start: unknown }) => ({ ...it, ...span(it) }));
 }
 
 export async function segments(camera: Camera, within: Span): Promise<Segment[]> {
-  const found = await (await ask(`${ROOT}?${query(camera, within)}`)).json();
+  const found = await (await request(`${ROOT}?${query(camera, within)}`)).json();
   return found.segments.map((it: Segment & { start: unknown }) => ({ ...it, ...span(it) }));
 }
 
 export async function parts({ room, peer }: Camera, { start, end }: Span, signal: AbortSignal): Promise<Part[]> {
   const span = new URLSearchParams({ start: iso(start), end: iso(end), webm: "1" });
-  const response = await ask(`${ROOT}/hls/${room}/${encodeURIComponent(peer)}.m3u8?${span}`, { signal });
+  const response = await request(`${ROOT}/hls/${room}/${encodeURIComponent(peer)}.m3u8?${span}`, { signal });
   return parsePlaylist(await response.text(), response.url);
 }
 
@@ -49,7 +49,7 @@ export async function bytes(
   size: number,
   signal: AbortSignal,
 ): Promise<Uint8Array<ArrayBuffer>> {
-  const response = await ask(url, { signal, headers: { Range: `bytes=${offset}-${offset + size - 1}` } });
+  const response = await request(url, { signal, headers: { Range: `bytes=${offset}-${offset + size - 1}` } });
   return new Uint8Array(await response.arrayBuffer());
 }
 
@@ -62,18 +62,18 @@ export function exportUrl(camera: Camera, within: Span): string {
 }
 
 export async function setProtected(segment: Segment, on: boolean): Promise<void> {
-  await ask(segment.url.replace(`${ROOT}/media/`, `${ROOT}/protected/`), { method: on ? "PUT" : "DELETE" });
+  await request(segment.url.replace(`${ROOT}/media/`, `${ROOT}/protected/`), { method: on ? "PUT" : "DELETE" });
 }
 
 export function iso(time: number): string {
   return new Date(time).toISOString();
 }
 
-async function ask(url: string, options: RequestInit = {}): Promise<Response> {
+async function request(url: string, options: RequestInit = {}): Promise<Response> {
   const response = await fetch(url, options);
   if (response.ok) return response;
-  const told = await response.json().catch(() => null);
-  throw new Refused(response.status, String(told?.error?.message ?? response.statusText));
+  const body = await response.json().catch(() => null);
+  throw new Refused(response.status, String(body?.error?.message ?? response.statusText));
 }
 
 function span(given: { start: unknown; end: unknown }): Span {

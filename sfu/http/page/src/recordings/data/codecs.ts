@@ -1,13 +1,13 @@
-// What a file's beginning says of its codecs, in the words of RFC 6381 that MediaSource wants. Pure.
+// Reads the codecs of a segment from its header, as the RFC 6381 strings that MediaSource requires. Pure.
 
-/** The content type with codecs of the segment that begins with `header`. */
+/** Returns the MIME type, with codecs, of the segment that starts with `header`. */
 export function mimeOf(header: Uint8Array): string {
   const webm = header[0] === 0x1a && header[1] === 0x45;
   const found = webm ? webmCodecs(header) : [mp4Video(header), mp4Audio(header)];
   return `video/${webm ? "webm" : "mp4"}; codecs="${found.filter((codec) => codec !== null).join(",")}"`;
 }
 
-/** Whether there are pictures, and sound: a source buffer keeps the set of tracks that it began with. */
+/** Returns which kinds of track a MIME type has, as "video/audio": a source buffer cannot change its set of tracks. */
 export function kindsOf(mime: string): string {
   const audio = /opus|mp4a/.test(mime);
   return `${mime.split(",").length - Number(audio) > 0}/${audio}`;
@@ -24,7 +24,7 @@ function mp4Video(header: Uint8Array): string | null {
   const hevc = find(header, "hvcC");
   if (hevc) return `${find(header, "hev1") ? "hev1" : "hvc1"}.${hevcProfile(hevc)}`;
   const vp9 = find(header, "vpcC");
-  // A full box: version and flags come first.
+  // A full box starts with version and flags.
   if (vp9) return `vp09.${[vp9[4]!, vp9[5]!, vp9[6]! >> 4].map(two).join(".")}`;
   const av1 = find(header, "av1C");
   return av1
@@ -37,7 +37,7 @@ function mp4Audio(header: Uint8Array): string | null {
   return find(header, "mp4a") ? "mp4a.40.2" : null;
 }
 
-/** ISO/IEC 14496-15 annex E.3. */
+/** Returns the profile string of ISO/IEC 14496-15 annex E.3. */
 function hevcProfile(box: Uint8Array): string {
   const space = ["", "A", "B", "C"][box[1]! >> 6];
   const compatible = [...box.subarray(2, 6)].reduce((sum, byte) => sum * 256 + byte, 0);
@@ -54,7 +54,7 @@ function hevcProfile(box: Uint8Array): string {
   ].join(".");
 }
 
-/** What follows the name, which in a box is its body. */
+/** Returns the bytes after `name`: the body of a box of that type. */
 function find(header: Uint8Array, name: string): Uint8Array | null {
   const wanted = [...name].map((letter) => letter.charCodeAt(0));
   const index = header.findIndex((_, from) => wanted.every((code, step) => header[from + step] === code));

@@ -1,17 +1,17 @@
-// The parts of a camera's recordings in order, from any moment on: across playlists, gaps, and the growing end.
+// Reads the parts of a camera's recordings in order, from any time on: across playlists, gaps and the growing end.
 
 import { type Camera, parts, Refused, segments } from "./catalogue.js";
 import type { Part } from "./playlist.js";
 import { GAP_MS, type Segment } from "./spans.js";
 
 const PAGE_MS = 120_000;
-// How far a playlist reaches into the time to come, which a growing segment moves into.
+// How far a playlist reaches into the future, for a segment that still grows.
 const AHEAD_MS = 10_000;
 const POLL_MS = 1_000;
-const KNOWN_MS = 100;
+const OVERLAP_MS = 100;
 const HOUR = 3_600_000;
-// How far it looks for what follows a gap, step by step.
-const FAR = [HOUR, 24 * HOUR, 30 * 24 * HOUR, 400 * 24 * HOUR];
+// How far to look for the end of a gap, step by step.
+const LOOK_AHEAD_MS = [HOUR, 24 * HOUR, 30 * 24 * HOUR, 400 * 24 * HOUR];
 
 /** Thrown when a segment has no parts to read: it can only be played as a whole file. */
 export class NoParts extends Error {
@@ -21,19 +21,18 @@ export class NoParts extends Error {
 }
 
 export class PartReader {
-  /** Everything there is has been handed out, and the recorder is at work: more comes. */
-  onEdge: () => void = () => undefined;
-
   private queue: Part[] = [];
   private last: Part | null = null;
 
+  /** Starts at `until`. Calls `onEdge` when all parts were returned and the recorder still writes. */
   constructor(
     private readonly camera: Camera,
     private until: number,
     private readonly signal: AbortSignal,
+    private readonly onEdge: () => void,
   ) {}
 
-  /** The next part that ends after `from`, waiting for it if it is yet to be written; null after the last. */
+  /** Returns the next part that ends after `from`, waiting until it is written; null after the last. */
   async next(from = -Infinity): Promise<Part | null> {
     for (;;) {
       this.queue = this.queue.filter((part) => part.end > from);
@@ -44,12 +43,12 @@ export class PartReader {
     }
   }
 
-  /** Looks for parts from `until` on; false when none will ever come. */
+  /** Requests parts from `until` on. Returns false if there are no more. */
   private async more(): Promise<boolean> {
     const start = this.until;
     const end = Math.max(start + 1, Math.min(start + PAGE_MS, Date.now() + AHEAD_MS));
-    // With a little of what is known already, an edge answers with that and not with an error.
-    const since = this.last?.end === start ? start - KNOWN_MS : start;
+    // Includes a bit of the last part: with nothing to list, the server would answer with an error.
+    const since = this.last?.end === start ? start - OVERLAP_MS : start;
     const found = await parts(this.camera, { start: since, end }, this.signal).catch(noneWhenMissing);
     this.queue = found.filter((part) => this.follows(part));
     if ((this.queue[0]?.start ?? Infinity) - start >= GAP_MS && (await this.skipped(start, found))) return true;
@@ -60,7 +59,7 @@ export class PartReader {
     return this.jump(start, end);
   }
 
-  /** Whether a segment begins later on that no playlist knows, for it has no parts; it throws when that one is here. */
+  /** Returns true if a segment without parts follows, and continues there. Throws NoParts if it is at `start`. */
   private async skipped(start: number, found: readonly Part[]): Promise<boolean> {
     const end = this.queue[0]?.start ?? start + GAP_MS;
     const listed = await segments(this.camera, { start, end });
@@ -75,7 +74,7 @@ export class PartReader {
   }
 
   private async jump(start: number, end: number): Promise<boolean> {
-    for (const far of FAR) {
+    for (const far of LOOK_AHEAD_MS) {
       const later = await segments(this.camera, { start, end: start + far });
       const following = later.find((segment) => segment.end > end);
       if (following) this.until = Math.max(following.start, end);
@@ -86,7 +85,7 @@ export class PartReader {
     return false;
   }
 
-  /** Playlists begin at the key frame before what was asked for: some of it may have been handed out. */
+  /** A playlist starts at the key frame before the requested time: its first parts may have been returned before. */
   private follows(part: Part): boolean {
     const { last } = this;
     if (!last) return true;

@@ -1,4 +1,4 @@
-// HLS playlists (RFC 8216) as far as ours go: which bytes of which file show what moment. Pure.
+// Reads the server's HLS playlists (RFC 8216): wall time, file and byte range of each part. Pure.
 
 export interface Bytes {
   url: string;
@@ -6,15 +6,15 @@ export interface Bytes {
   size: number;
 }
 
-/** A piece of a segment that begins with a key frame; `start` and `end` are wall times in ms since 1970. */
+/** A part of a segment that starts with a key frame; `start` and `end` are wall times in ms since 1970. */
 export interface Part extends Bytes {
   start: number;
   end: number;
-  /** The segment's beginning, which a decoder needs first. */
+  /** The initialization section of the segment, which a decoder needs first. */
   header: Bytes;
 }
 
-/** The parts that `text`, found at `address`, lists; entries without a header or a byte range are left out. */
+/** Returns the parts in the playlist `text` from `address`; only entries with header, byte range and time. */
 export function parsePlaylist(text: string, address: string): Part[] {
   const parts: Part[] = [];
   let header: Bytes | null = null;
@@ -38,7 +38,7 @@ export function parsePlaylist(text: string, address: string): Part[] {
   return parts;
 }
 
-/** When the segment at `url` began: its name says so (`.../2026-11-23/07-00-00.000Z.mp4`). */
+/** Returns the start of the segment named `url` (`.../2026-11-23/07-00-00.000Z.mp4`); NaN for other names. */
 export function segmentStart(url: string): number {
   const [, day, hour, minute, rest] = /(\d{4}-\d{2}-\d{2})\/(\d{2})-(\d{2})-(\d{2}\.\d{3}Z)\.\w+$/.exec(url) ?? [];
   return Date.parse(`${day}T${hour}:${minute}:${rest}`);

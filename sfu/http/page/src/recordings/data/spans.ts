@@ -1,4 +1,4 @@
-// What was recorded when: wall times in ms since 1970, and what lies between. Pure.
+// Spans of recorded time, in ms since 1970, and the gaps between them. Pure.
 
 export interface Span {
   start: number;
@@ -10,14 +10,14 @@ export interface Segment extends Span {
   /** Relative to the page's root. */
   url: string;
   protected: boolean;
-  /** The recorder is at it: its end moves on. */
+  /** True while it is being recorded: `end` still grows. */
   writing: boolean;
 }
 
-/** Holes shorter than this are cuts between two segments; longer ones are gaps, and shown. */
+/** Shorter holes are cuts between two segments, which are skipped; longer ones are gaps, which are shown. */
 export const GAP_MS = 1_000;
 
-/** The stretches without a gap, in order. */
+/** Returns the spans without a gap, in order. */
 export function stretches(segments: readonly Span[]): Span[] {
   const found: Span[] = [];
   for (const { start, end } of segments) {
@@ -28,18 +28,19 @@ export function stretches(segments: readonly Span[]): Span[] {
   return found;
 }
 
+/** Returns the last span that contains `time`, or null. */
 export function spanAt<T extends Span>(spans: readonly T[], time: number): T | null {
   return spans.findLast((span) => span.start <= time && time < span.end) ?? null;
 }
 
-/** The start of the stretch after (`way` 1) or before (-1) the one that holds `time`; null where there is none. */
-export function neighbour(spans: readonly Span[], time: number, way: 1 | -1): number | null {
-  if (way > 0) return spans.find((span) => span.start > time)?.start ?? null;
-  // Like a CD player: the first press goes back to this one's start, the second to the one before.
+/** Returns the start of the next (`step` 1) or previous (-1) span; null if there is none. */
+export function neighbour(spans: readonly Span[], time: number, step: 1 | -1): number | null {
+  if (step > 0) return spans.find((span) => span.start > time)?.start ?? null;
+  // Like a CD player: first back to the start of this span, and from its first seconds to the one before.
   return spans.findLast((span) => span.start < time - 3_000)?.start ?? null;
 }
 
-/** Bytes that a clip of `span` takes, about. */
+/** Returns the approximate size of a clip of `span`, in bytes. */
 export function bytesOf(segments: readonly Segment[], span: Span): number {
   let sum = 0;
   for (const { start, end, bytes } of segments) {

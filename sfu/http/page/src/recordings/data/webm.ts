@@ -1,4 +1,5 @@
-// Puts a WebM cluster's blocks in order of time. Recorders write tracks as they come; Chromium's MediaSource wants them sorted. Pure.
+// Sorts the blocks of WebM clusters by time: the recorder writes tracks as they arrive, but Chromium's MediaSource
+// requires one order of time. Pure.
 
 const CLUSTER = 0x1f43b675;
 const TIME = 0xe7;
@@ -14,7 +15,7 @@ interface Element_ {
   end: number;
 }
 
-/** The same clusters (RFC 9559 section 5.1.3), each with its blocks sorted, none before its cluster's own time. In place. */
+/** Sorts the blocks of each cluster (RFC 9559 section 5.1.3) in place; no block is then before its cluster's time. */
 export function sortBlocks(data: Uint8Array): void {
   for (const cluster of elements(data, 0, data.length)) {
     if (cluster.id === CLUSTER) sortCluster(data, cluster);
@@ -26,7 +27,7 @@ function sortCluster(data: Uint8Array, cluster: Element_): void {
   const blocks = children.filter(({ id }) => id === SIMPLE_BLOCK || id === BLOCK_GROUP);
   const first = blocks[0];
   const last = blocks.at(-1);
-  // What stands between two blocks would have to move with them; FFmpeg puts nothing there.
+  // Other elements between two blocks would have to move along; FFmpeg writes none.
   if (!first || !last || children.indexOf(last) - children.indexOf(first) !== blocks.length - 1) return;
   const timed = blocks.map((block) => ({ block, at: timeAt(data, block) }));
   const earliest = Math.min(...timed.map(({ at }) => readTime(data, at)));
@@ -44,7 +45,7 @@ function sortCluster(data: Uint8Array, cluster: Element_): void {
   }
 }
 
-/** Where a block's 16-bit time stands: after the track's number (RFC 9559 section 10.1). */
+/** Returns the position of a block's 16-bit time, after the track number (RFC 9559 section 10.1). */
 function timeAt(data: Uint8Array, block: Element_): number {
   const inner = block.id === BLOCK_GROUP ? elements(data, block.body, block.end).find(({ id }) => id === BLOCK) : block;
   return inner ? inner.body + width(data[inner.body]!) : block.body;
@@ -81,12 +82,12 @@ function elements(data: Uint8Array, from: number, end: number): Element_[] {
   return found;
 }
 
-/** Of a variable-size integer, by its first byte; 9 for one that is none. */
+/** Returns the width in bytes of a variable-size integer, from its first byte; 9 if it is not valid. */
 function width(first: number): number {
   return Math.clz32(first) - 23;
 }
 
-/** Big-endian, the length marker included. */
+/** Returns a big-endian number, including the length marker. */
 function number(data: Uint8Array, at: number, bytes: number): number {
   let value = 0;
   for (let index = 0; index < bytes; index += 1) value = value * 256 + (data[at + index] ?? 0);

@@ -1,31 +1,31 @@
-// A player's own time (seconds in its buffer) and the wall time it shows: the same pace, but small holes are closed. Pure.
+// Maps the video element's time (seconds) to wall time (ms): the same pace, but small holes are closed. Pure.
 
 import { GAP_MS } from "../data/spans.js";
 
-/** A stretch of one segment in the buffer: `media` in seconds, `wall` in ms. */
+/** A buffered piece of one segment: `media` in seconds, `wall` in ms. */
 interface Piece {
   media: number;
   wall: number;
   wallEnd: number;
-  /** Of its segment. */
+  /** Start of its segment. */
   began: number;
 }
 
-// Sound runs on a little past a cut between two segments.
+// Audio continues a little after a cut between two segments.
 const OVERLAP_MS = 200;
 
 export class Axis {
   private pieces: Piece[] = [];
 
-  /** `origin`: the wall time at 0. */
+  /** `origin`: the wall time at media time 0. */
   constructor(private readonly origin: number) {}
 
-  /** Forgets what the buffer held; the axis stays where it is. */
+  /** Forgets all pieces; the origin stays. */
   clear(): void {
     this.pieces = [];
   }
 
-  /** Notes that [start, end) goes into the buffer, of a segment that began at `began`; how far it is to be moved, in seconds. */
+  /** Adds the piece [start, end) of the segment that starts at `began`. Returns its timestamp offset, in seconds. */
   put(start: number, end: number, began: number): number {
     const last = this.pieces.at(-1);
     const hole = last ? start - last.wallEnd : 0;
@@ -35,19 +35,20 @@ export class Axis {
     }
     const straight = (start - this.origin) / 1_000;
     const after = last ? last.media + (last.wallEnd - last.wall) / 1_000 : straight;
-    // A cut is closed, so that playing does not stop at it; so is a clock that was set back. A gap stays.
+    // A cut is closed, so that playback does not stop; so is a step back of the clock. A gap stays.
     const closed = hole < -OVERLAP_MS || (hole > 0 && hole < GAP_MS);
     const media = closed ? after : Math.max(straight, after + Math.min(hole, 0) / 1_000);
     this.pieces.push({ media, wall: start, wallEnd: end, began });
     return media - (start - began) / 1_000;
   }
 
+  /** Returns the wall time shown at `media`. */
   wall(media: number): number {
     const piece = this.pieces.findLast((it) => it.media <= media + 0.001) ?? this.pieces[0];
     return piece ? Math.min(piece.wall + (media - piece.media) * 1_000, piece.wallEnd) : this.origin + media * 1_000;
   }
 
-  /** Where `wall` lies in what was put, or null. */
+  /** Returns the media time of `wall`, or null if no piece contains it. */
   media(wall: number): number | null {
     const piece = this.pieces.findLast((it) => it.wall <= wall && wall < it.wallEnd);
     return piece ? piece.media + (wall - piece.wall) / 1_000 : null;

@@ -1,4 +1,4 @@
-// A segment that its recorder has given an index of its own (progressive MP4): the browser plays the file as it is.
+// Plays one segment as a whole file: a progressive MP4, which has an index of its own and no parts.
 
 import type { Segment } from "../data/spans.js";
 import type { Condition, PlaybackSource } from "./source.js";
@@ -8,7 +8,7 @@ const HAVE_METADATA = 1;
 export class FileSource implements PlaybackSource {
   condition: Condition = "loading";
   readonly resumeAt: number;
-  private readonly over = (): void => void (this.condition = "handover");
+  private readonly ended = (): void => void (this.condition = "handover");
 
   constructor(
     private readonly video: HTMLVideoElement,
@@ -16,11 +16,11 @@ export class FileSource implements PlaybackSource {
   ) {
     this.resumeAt = segment.end;
     video.src = segment.url;
-    for (const name of ["ended", "error"]) video.addEventListener(name, this.over);
+    for (const name of ["ended", "error"]) video.addEventListener(name, this.ended);
   }
 
   close(): void {
-    for (const name of ["ended", "error"]) this.video.removeEventListener(name, this.over);
+    for (const name of ["ended", "error"]) this.video.removeEventListener(name, this.ended);
   }
 
   reaches(wall: number): boolean {
@@ -28,7 +28,7 @@ export class FileSource implements PlaybackSource {
   }
 
   poke(): void {
-    // The browser fetches by itself.
+    // The browser fetches the file on its own.
   }
 
   wall(media: number): number {
@@ -52,7 +52,7 @@ export class FileSource implements PlaybackSource {
     return true;
   }
 
-  async stride(wall: number): Promise<{ start: number; end: number } | null> {
+  async showKeyFrame(wall: number): Promise<{ start: number; end: number } | null> {
     if (wall >= this.segment.end) {
       this.condition = "handover";
       throw new Error("the file ends here");

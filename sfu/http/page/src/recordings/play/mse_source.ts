@@ -1,4 +1,4 @@
-// Fills a video element's MediaSource with recorded parts (W3C Media MediaSourceClass Extensions) as playing needs them.
+// Plays recorded parts through Media Source Extensions (W3C): fetches and appends them as playback needs them.
 
 import { bytes, type Camera } from "../data/catalogue.js";
 import { kindsOf, mimeOf } from "../data/codecs.js";
@@ -8,15 +8,15 @@ import { sortBlocks } from "../data/webm.js";
 import { Axis } from "./axis.js";
 import type { Condition, PlaybackSource } from "./source.js";
 
-// Any moment that is ever sought must lie before the end: 57 days on either side of the first.
+// Every time that is sought must be within the duration: 57 days on either side of the first.
 const DURATION_S = 1e7;
 const AT_END_S = 0.5;
 const BEHIND_S = 30;
 const AHEAD_S = 12;
-// A source buffer of Chromium holds 150 MB.
-const MOST_AHEAD = 30e6;
+// Chromium's limit for a source buffer is 150 MB.
+const MAX_AHEAD_BYTES = 30e6;
 
-/** iPhones have the managed one alone. */
+/** iPhones have ManagedMediaSource only. */
 const MediaSourceClass =
   (window as { ManagedMediaSource?: typeof MediaSource }).ManagedMediaSource ?? window.MediaSource;
 
@@ -24,7 +24,7 @@ export const supported = MediaSourceClass !== undefined;
 
 export class MseSource implements PlaybackSource {
   condition: Condition = "loading";
-  /** Wall time of a part that does not play in one go with those before it; or that which follows one that plays not at all. */
+  /** Wall time at which another source must continue, if `condition` is `handover`. */
   resumeAt = 0;
 
   private readonly axis: Axis;
@@ -33,15 +33,15 @@ export class MseSource implements PlaybackSource {
   private buffer: SourceBuffer | null = null;
   private mime = "";
   private header: { url: string; data: Uint8Array<ArrayBuffer> } | null = null;
-  private headed = "";
+  private appendedHeader = "";
   private running = new AbortController();
   private filling = false;
-  private strider: { reader: PartReader; signal: AbortSignal } | null = null;
+  private keyFrames: { reader: PartReader; signal: AbortSignal } | null = null;
   private work: Promise<unknown> = Promise.resolve();
   private wake: () => void = () => undefined;
   private bytesPerSecond = 0;
 
-  /** `origin`: the first wall time to be sought. */
+  /** `origin`: the first wall time that will be sought. */
   constructor(
     private readonly video: HTMLVideoElement,
     private readonly camera: Camera,
@@ -88,8 +88,8 @@ export class MseSource implements PlaybackSource {
     }
     return this.restart(async (signal) => {
       await this.empty();
-      const reader = new PartReader(this.camera, wall, signal);
-      const first = await this.take(reader, signal);
+      const reader = this.newReader(wall, signal);
+      const first = await this.appendNext(reader, signal);
       if (!first) return false;
       this.video.currentTime = this.axis.media(Math.max(wall, first.start)) ?? 0;
       void this.fill(reader, signal);
@@ -97,36 +97,40 @@ export class MseSource implements PlaybackSource {
     });
   }
 
-  /** Moves the video to the first part that ends after `wall` and was not shown yet, and fetches nothing else; null: none is left. */
-  async stride(wall: number): Promise<Part | null> {
-    if (!this.strider) {
+  /** Moves the video to the next part that ends after `wall`, and fetches only that; null after the last. */
+  async showKeyFrame(wall: number): Promise<Part | null> {
+    if (!this.keyFrames) {
       await this.restart(async () => {
         await this.empty();
         return true;
       });
       const { signal } = this.running;
-      this.strider = { reader: new PartReader(this.camera, wall, signal), signal };
+      this.keyFrames = { reader: this.newReader(wall, signal), signal };
     }
-    const { reader, signal } = this.strider;
-    const taken = (this.work = this.take(reader, signal, wall));
+    const { reader, signal } = this.keyFrames;
+    const taken = (this.work = this.appendNext(reader, signal, wall));
     const part = await taken;
     if (part) this.video.currentTime = (this.axis.media(part.start) ?? 0) + 0.001;
     return part;
   }
 
-  /** One thing at a time: what runs is told to end, and waited for. */
+  /** Aborts the running task, waits for its end, and starts another. */
   private async restart(task: (signal: AbortSignal) => Promise<boolean>): Promise<boolean> {
     this.running.abort();
     this.wake();
     const { signal } = (this.running = new AbortController());
     await this.work.catch(() => undefined);
     signal.throwIfAborted();
-    this.strider = null;
+    this.keyFrames = null;
     this.filling = false;
     this.condition = "loading";
     const work = task(signal);
     this.work = work;
     return work;
+  }
+
+  private newReader(wall: number, signal: AbortSignal): PartReader {
+    return new PartReader(this.camera, wall, signal, () => (this.condition = "edge"));
   }
 
   private buffered(wall: number): number | null {
@@ -142,8 +146,8 @@ export class MseSource implements PlaybackSource {
   private async fill(reader: PartReader, signal: AbortSignal): Promise<void> {
     this.filling = true;
     while (!signal.aborted) {
-      while (!signal.aborted && !this.hungry()) await new Promise<void>((resolve) => (this.wake = resolve));
-      const taken = (this.work = this.take(reader, signal).then((part) => part && this.trim().then(() => part)));
+      while (!signal.aborted && !this.bufferLow()) await new Promise<void>((resolve) => (this.wake = resolve));
+      const taken = (this.work = this.appendNext(reader, signal).then((part) => part && this.trim().then(() => part)));
       try {
         if (await taken) continue;
         this.condition = "end";
@@ -164,9 +168,8 @@ export class MseSource implements PlaybackSource {
     }
   }
 
-  /** Puts the reader's next part into the buffer; null after the last. */
-  private async take(reader: PartReader, signal: AbortSignal, from?: number): Promise<Part | null> {
-    reader.onEdge = () => (this.condition = "edge");
+  /** Appends the reader's next part to the buffer; null after the last. */
+  private async appendNext(reader: PartReader, signal: AbortSignal, from?: number): Promise<Part | null> {
     const part = await reader.next(from);
     if (!part) return null;
     this.condition = "loading";
@@ -200,8 +203,8 @@ export class MseSource implements PlaybackSource {
     if (this.mime.startsWith("video/webm")) sortBlocks(data);
     const offset = this.axis.put(part.start, part.end, segmentStart(part.url));
     if (Math.abs(buffer.timestampOffset - offset) > 1e-6) buffer.timestampOffset = offset;
-    if (this.headed !== part.url) await this.append(buffer, header);
-    this.headed = part.url;
+    if (this.appendedHeader !== part.url) await this.append(buffer, header);
+    this.appendedHeader = part.url;
     await this.append(buffer, data);
   }
 
@@ -211,7 +214,7 @@ export class MseSource implements PlaybackSource {
       this.mediaSource.duration = DURATION_S;
       this.buffer = this.mediaSource.addSourceBuffer(mime);
     } else if (mime !== this.mime) {
-      if (kindsOf(mime) !== kindsOf(this.mime)) throw new Error("a source buffer keeps its tracks");
+      if (kindsOf(mime) !== kindsOf(this.mime)) throw new Error("a source buffer cannot change its set of tracks");
       this.buffer.changeType(mime);
     }
     this.mime = mime;
@@ -224,11 +227,11 @@ export class MseSource implements PlaybackSource {
     if (this.video.error) throw this.video.error;
   }
 
-  private hungry(): boolean {
+  private bufferLow(): boolean {
     const { buffered, currentTime, playbackRate } = this.video;
     if (buffered.length === 0) return true;
     const ahead = buffered.end(buffered.length - 1) - currentTime;
-    return ahead < AHEAD_S || (ahead < AHEAD_S * playbackRate && ahead * this.bytesPerSecond < MOST_AHEAD);
+    return ahead < AHEAD_S || (ahead < AHEAD_S * playbackRate && ahead * this.bytesPerSecond < MAX_AHEAD_BYTES);
   }
 
   private async trim(): Promise<void> {
@@ -241,7 +244,7 @@ export class MseSource implements PlaybackSource {
 
   private async empty(): Promise<void> {
     this.axis.clear();
-    this.headed = "";
+    this.appendedHeader = "";
     if (!this.buffer) return;
     this.buffer.abort();
     this.buffer.remove(0, Infinity);
@@ -249,7 +252,7 @@ export class MseSource implements PlaybackSource {
   }
 }
 
-/** Rejects when the bytes were refused. */
+/** Waits until the buffer has taken the bytes; rejects if it refuses them. */
 async function settled(buffer: SourceBuffer): Promise<void> {
   if (!buffer.updating) return;
   await new Promise<void>((resolve, reject) => {

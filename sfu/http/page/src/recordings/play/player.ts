@@ -1,4 +1,4 @@
-// Plays a camera's recordings by wall time: any moment, any speed, over cuts and gaps by itself. Knows nothing of the screen.
+// Plays a camera's recordings by wall time, at any speed, across cuts and gaps. Never touches the rest of the page.
 
 import type { Camera } from "../data/catalogue.js";
 import { NoParts } from "../data/part_reader.js";
@@ -14,40 +14,40 @@ export type Status = "idle" | "loading" | "ready" | "gap" | "edge" | "end" | "fa
 
 const TICK_MS = 50;
 const GAP_SHOWN_MS = 1_400;
-// Sound that runs faster is no use to anybody.
-const AUDIBLE = 2;
-// Slower than this share of its speed, playing becomes striding.
-const LEAST_PACE = 0.75;
+// Faster speech cannot be understood.
+const MAX_AUDIBLE_SPEED = 2;
+// Below this share of the chosen speed, only key frames are shown.
+const MIN_PACE_SHARE = 0.75;
 const LATE_AFTER_MS = 2_000;
-const STRIDE_MS = 80;
+const KEY_FRAME_INTERVAL_MS = 80;
 const HAVE_METADATA = 1;
 const HAVE_FUTURE_DATA = 3;
 const MAX_HANDOVERS = 20;
 
 export class Player {
-  readonly video: HTMLVideoElement;
   status: Status = "idle";
   playing = false;
-  /** Key frames alone are shown, for the browser decodes no faster. */
-  striding = false;
-  /** What is being jumped over while the status is `gap`. */
+  /** True while only key frames are shown, because the browser cannot decode faster. */
+  keyFramesOnly = false;
+  /** The gap that is being skipped, while the status is `gap`. */
   gap: Span | null = null;
-  onChange: () => void = () => undefined;
 
   private source: PlaybackSource | null = null;
   private camera: Camera | null = null;
   private sought = 0;
   private seeks = 0;
   private handovers = 0;
-  /** A moment was sought, and its first part is on its way, or never came. */
+  /** True from a seek until its first part is there. */
   private fetching = false;
   private pace: { since: number; wall: number } | null = null;
   private rate: Speed = 1;
   private silent = true;
   private readonly timer: number;
 
-  constructor(video: HTMLVideoElement) {
-    this.video = video;
+  constructor(
+    readonly video: HTMLVideoElement,
+    private readonly onChange: () => void,
+  ) {
     this.timer = window.setInterval(() => this.tick(), TICK_MS);
   }
 
@@ -63,7 +63,7 @@ export class Player {
     this.set("idle");
   }
 
-  /** Wall time of the picture that is shown, or that is on its way. */
+  /** Returns the wall time of the frame that is shown, or is being fetched. */
   get wall(): number {
     const { source, video } = this;
     return source && !this.fetching && !this.gap ? source.wall(video.currentTime) : this.sought;
@@ -76,7 +76,7 @@ export class Player {
   set speed(speed: Speed) {
     this.rate = speed;
     this.pace = null;
-    if (this.striding) void this.seek(this.wall);
+    if (this.keyFramesOnly) void this.seek(this.wall);
     this.apply();
     this.onChange();
   }
@@ -93,7 +93,7 @@ export class Player {
 
   play(): void {
     this.playing = true;
-    if (this.striding || this.status === "failed" || this.status === "end") void this.seek(this.wall);
+    if (this.keyFramesOnly || this.status === "failed" || this.status === "end") void this.seek(this.wall);
     this.apply();
     this.onChange();
   }
@@ -105,15 +105,15 @@ export class Player {
     this.onChange();
   }
 
-  /** To `wall`, or to the next recorded moment after it. */
+  /** Moves to `wall`, or to the next recorded time. */
   async seek(wall: number): Promise<void> {
     if (!this.camera) return;
-    if (!this.source?.reaches(wall) || this.source.condition === "handover" || this.video.error) this.thread(wall);
+    if (!this.source?.reaches(wall) || this.source.condition === "handover" || this.video.error) this.openSource(wall);
     const seek = (this.seeks += 1);
     this.sought = wall;
     this.gap = null;
     this.pace = null;
-    this.striding = false;
+    this.keyFramesOnly = false;
     this.fetching = true;
     this.set("loading");
     try {
@@ -140,7 +140,7 @@ export class Player {
     }
   }
 
-  private thread(wall: number): void {
+  private openSource(wall: number): void {
     this.drop();
     this.source = new MseSource(this.video, this.camera!, wall);
   }
@@ -157,25 +157,25 @@ export class Player {
   private apply(): void {
     const { video } = this;
     video.defaultPlaybackRate = video.playbackRate = this.rate;
-    video.muted = this.silent || this.rate > AUDIBLE;
+    video.muted = this.silent || this.rate > MAX_AUDIBLE_SPEED;
     if (!this.playing || this.status === "gap") {
       video.pause();
       return;
     }
     void video.play().catch(() => {
-      // Without a click no sound: play on in silence rather than not at all.
+      // Browsers refuse to play sound before a click: continue muted.
       if (video.paused && !video.muted && this.playing) this.muted = true;
     });
   }
 
   private tick(): void {
     const { source, video } = this;
-    // What the video still shows is of before.
-    if (!source || this.fetching || this.striding || this.status === "gap" || this.status === "failed") return;
+    // The video may still show a frame from before the seek.
+    if (!source || this.fetching || this.keyFramesOnly || this.status === "gap" || this.status === "failed") return;
     source.poke();
     if (video.seeking || video.readyState < 2) {
       if (this.status === "loading" && source.condition === "handover") this.handOver();
-      else this.leaveHole(source);
+      else this.skipHole(source);
       return;
     }
     if (this.playing && (video.ended || video.readyState < HAVE_FUTURE_DATA)) {
@@ -184,38 +184,38 @@ export class Player {
     }
     this.handovers = 0;
     this.set("ready");
-    if (this.playing && this.rate > AUDIBLE && this.late(performance.now())) void this.stride();
+    if (this.playing && this.rate > MAX_AUDIBLE_SPEED && this.late(performance.now())) void this.showKeyFrames();
   }
 
-  /** Whether the browser, or the way to it, has for two seconds not kept up with the speed. */
+  /** True if playback was slower than the chosen speed for two seconds. */
   private late(now: number): boolean {
     const { wall } = this;
     this.pace ??= { since: now, wall };
     const elapsed = now - this.pace.since;
     if (elapsed < LATE_AFTER_MS) return false;
-    const late = wall - this.pace.wall < elapsed * this.rate * LEAST_PACE;
+    const late = wall - this.pace.wall < elapsed * this.rate * MIN_PACE_SHARE;
     this.pace = null;
     return late;
   }
 
-  /** Shows key frames alone, as far apart as the speed wants them. */
-  private async stride(): Promise<void> {
+  /** Shows only key frames, at the chosen speed. */
+  private async showKeyFrames(): Promise<void> {
     const { source, seeks, rate } = this;
-    this.striding = true;
+    this.keyFramesOnly = true;
     this.video.pause();
     let [since, from, end] = [performance.now(), this.wall, this.wall];
     const going = (): boolean => seeks === this.seeks && this.playing && this.rate === rate;
     try {
       while (going()) {
         const wall = from + (performance.now() - since) * rate;
-        const part = await source!.stride(wall);
+        const part = await source!.showKeyFrame(wall);
         if (!part) {
           this.ended(seeks);
           return;
         }
         const early = part.start - wall;
         if (part.start - end >= GAP_MS && early > 0) [since, from] = [performance.now(), part.start];
-        else await sleep(Math.max(STRIDE_MS, early / rate));
+        else await sleep(Math.max(KEY_FRAME_INTERVAL_MS, early / rate));
         end = part.end;
       }
     } catch {
@@ -230,13 +230,13 @@ export class Player {
     this.onChange();
   }
 
-  /** A moment was sought of which there is no picture: pictures were lost, or come seconds apart. */
-  private leaveHole(source: PlaybackSource): void {
+  /** Leaves a time without a frame: frames were lost, or are seconds apart. */
+  private skipHole(source: PlaybackSource): void {
     const next = this.video.readyState === HAVE_METADATA ? source.after(this.video.currentTime) : null;
     if (next !== null) this.video.currentTime = next;
   }
 
-  /** The picture on the screen is the last that is buffered in one piece. */
+  /** Continues after the end of a buffered range. */
   private starved(source: PlaybackSource): void {
     const { currentTime } = this.video;
     const next = source.after(currentTime);
@@ -265,7 +265,7 @@ export class Player {
     }, GAP_SHOWN_MS);
   }
 
-  /** A file with other tracks needs a source buffer of its own; one that does not play even then is left out. */
+  /** Continues with a new source: a file with other tracks needs one; a file that cannot be played is skipped. */
   private handOver(): boolean {
     const { source } = this;
     if (source?.condition !== "handover") return false;

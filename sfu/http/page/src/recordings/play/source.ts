@@ -1,24 +1,24 @@
-// What a player needs of whatever gives its video element pictures by wall time.
+// The interface of a source: something that fills the player's video element, and is sought by wall time.
 
 import type { Span } from "../data/spans.js";
 
-/** `edge`: what comes next is yet to be recorded. `handover`: another source has to go on at `resumeAt`. */
+/** `edge`: the next part is still to be recorded. `handover`: another source must continue at `resumeAt`. */
 export type Condition = "loading" | "edge" | "end" | "handover" | "failed";
 
-/** Times are wall times in ms, but `media`, which is the video element's own in seconds. */
+/** Times are wall times in ms; only `media` is the video element's own time, in seconds. */
 export interface PlaybackSource {
   readonly condition: Condition;
   readonly resumeAt: number;
   close(): void;
-  /** Whether `wall` can be sought here. */
+  /** True if this source can seek to `wall`. */
   reaches(wall: number): boolean;
-  /** The video has moved on: more may be wanted. */
+  /** Fetches more if the buffer is low. Call it while the video plays. */
   poke(): void;
   wall(media: number): number;
-  /** Where the video can go on when it has come to the end of what is buffered in one piece. */
+  /** Returns the start of the next buffered range if the one at `media` is at its end; null otherwise. */
   after(media: number): number | null;
-  /** Moves the video to `wall` or the next recorded moment after it; false: nothing was recorded since. */
+  /** Moves the video to `wall` or to the next recorded time. Resolves to false if there is none. */
   seek(wall: number): Promise<boolean>;
-  /** Moves the video to the first key frame from `wall` on, or near it, and fetches nothing else; null: none is left. */
-  stride(wall: number): Promise<Span | null>;
+  /** Moves the video to the next key frame near `wall`, and fetches only its part. Resolves to null after the last. */
+  showKeyFrame(wall: number): Promise<Span | null>;
 }

@@ -1,4 +1,4 @@
-// The bar of a day: shown by a canvas, moved by mouse, touch and wheel. What a moment means is up to the view.
+// The timeline of a day: a canvas, operated by mouse, touch and wheel. Reports times; never plays.
 
 import { element } from "../../ui/dom.js";
 import { type Segment, type Span, stretches } from "../data/spans.js";
@@ -8,18 +8,23 @@ import { type Colours, HEIGHT, LANE, OVERVIEW, paint } from "./paint.js";
 import { clamp, dayOf, following, moved, zoomed } from "./scale.js";
 
 const GRIP_PX = 14;
-const LEAST_SHARE = 0.12;
-const WHEEL = 0.0016;
+const MIN_CLIP_SHARE = 0.12;
+const ZOOM_PER_PX_RATIO = 0.0016;
 
 type Drag = "scrub" | "overview" | "start" | "end" | "pinch";
+
+export interface BarListener {
+  /** The position was dragged to `time`; `done`: the pointer was released. */
+  scrub(time: number, done: boolean): void;
+  /** The pointer is over `time`, `x` pixels from the left; null when it has left. */
+  hover(time: number | null, x: number): void;
+  /** An edge of the clip was dragged. */
+  clipChanged(clip: Span): void;
+}
 
 export class Bar {
   readonly node: HTMLElement;
   readonly slider: HTMLCanvasElement;
-  /** `done`: the finger has left. */
-  onScrub: (time: number, done: boolean) => void = () => undefined;
-  onHover: (time: number | null, x: number) => void = () => undefined;
-  onClip: (clip: Span) => void = () => undefined;
 
   day = dayOf(Date.now());
   shown = this.day;
@@ -32,7 +37,7 @@ export class Bar {
   private drag: Drag | null = null;
   private frame = 0;
 
-  constructor() {
+  constructor(private readonly listener: BarListener) {
     this.slider = element("canvas", {
       class: "bar-canvas",
       tabindex: "0",
@@ -61,7 +66,7 @@ export class Bar {
     this.draw();
   }
 
-  /** The picture on the screen is of `time`; the bar follows it while it is zoomed. */
+  /** Shows `time` as the position of the video. `follow`: moves the shown part along with it. */
   moveTo(time: number | null, follow: boolean): void {
     this.position = time;
     if (time !== null && follow && !this.drag) this.shown = following(this.shown, this.day, time);
@@ -82,10 +87,10 @@ export class Bar {
     this.draw();
   }
 
-  /** Zooms until the edges of `span` can be told apart. */
+  /** Zooms in until `span` is wide enough to drag its edges. */
   reveal(span: Span): void {
     const wide = (this.x(span.end) - this.x(span.start)) / this.slider.clientWidth;
-    if (wide < LEAST_SHARE) this.zoom((wide / LEAST_SHARE) * (2 / 3), (span.start + span.end) / 2);
+    if (wide < MIN_CLIP_SHARE) this.zoom((wide / MIN_CLIP_SHARE) * (2 / 3), (span.start + span.end) / 2);
   }
 
   private x(time: number): number {
@@ -129,7 +134,7 @@ export class Bar {
   private up(event: PointerEvent): void {
     if (!this.pointers.delete(event.pointerId) || this.pointers.size > 0) return;
     const { drag } = this;
-    if (drag === "scrub" && event.type === "pointerup") this.onScrub(this.time(event.offsetX), true);
+    if (drag === "scrub" && event.type === "pointerup") this.listener.scrub(this.time(event.offsetX), true);
     this.drag = null;
     if (event.pointerType !== "mouse") this.point(null, 0);
   }
@@ -143,15 +148,15 @@ export class Bar {
       this.draw();
     } else if (drag === "scrub") {
       this.point(time, x);
-      this.onScrub(time, done);
+      this.listener.scrub(time, done);
     } else if (chosen && drag === "start") {
-      this.onClip({ start: Math.min(time, chosen.end - SHORTEST_MS), end: chosen.end });
+      this.listener.clipChanged({ start: Math.min(time, chosen.end - SHORTEST_MS), end: chosen.end });
     } else if (chosen && drag === "end") {
-      this.onClip({ start: chosen.start, end: Math.max(time, chosen.start + SHORTEST_MS) });
+      this.listener.clipChanged({ start: chosen.start, end: Math.max(time, chosen.start + SHORTEST_MS) });
     }
   }
 
-  /** Two fingers hold the times that they touch. */
+  /** Zooms so that each of two fingers stays at its time. */
   private pinch(id: number, before: number, after: number): void {
     const other = [...this.pointers].find(([pointer]) => pointer !== id)?.[1];
     if (other === undefined) return;
@@ -170,14 +175,14 @@ export class Bar {
       );
       this.draw();
     } else {
-      this.zoom(Math.exp(event.deltaY * WHEEL), this.time(event.offsetX));
+      this.zoom(Math.exp(event.deltaY * ZOOM_PER_PX_RATIO), this.time(event.offsetX));
     }
     this.point(this.time(event.offsetX), event.offsetX);
   }
 
   private point(time: number | null, x: number): void {
     this.hover = time;
-    this.onHover(time, x);
+    this.listener.hover(time, x);
     this.draw();
   }
 

@@ -1,4 +1,4 @@
-// A span to download: chosen on the bar, told in words, fetched as one file.
+// The clip: a span to download as one file, with its duration and size.
 
 import { Download, Scissors, X } from "lucide";
 
@@ -8,23 +8,26 @@ import { type Camera, exportUrl } from "../data/catalogue.js";
 import { bytesOf, type Segment, type Span } from "../data/spans.js";
 import { clock, durationText, sizeText } from "./format.js";
 
-const FIRST_MS = 60_000;
+const DEFAULT_MS = 60_000;
 export const SHORTEST_MS = 1_000;
 
 export class Clip {
   readonly node: HTMLElement;
   span: Span | null = null;
-  onChange: () => void = () => undefined;
 
   private readonly begin: HTMLButtonElement;
-  private readonly words = element("span", { class: "clip-words", role: "status" });
+  private readonly text = element("span", { class: "clip-words", role: "status" });
   private readonly link: HTMLAnchorElement;
   private readonly chosen: HTMLElement;
 
-  constructor(begin: () => void) {
+  /** `onBegin`: the button was pressed. `onChange`: `span` has changed. */
+  constructor(
+    onBegin: () => void,
+    private readonly onChange: () => void,
+  ) {
     this.begin = element(
       "button",
-      { type: "button", class: "act wide", title: "Cut a clip (c)", click: begin },
+      { type: "button", class: "act wide", title: "Cut a clip (c)", click: onBegin },
       icon(Scissors),
       "Clip",
     );
@@ -37,18 +40,18 @@ export class Clip {
     this.chosen = element(
       "div",
       { class: "clip", hidden: true },
-      this.words,
+      this.text,
       this.link,
       iconButton(X, "Cancel clip", () => this.set(null), "act"),
     );
     this.node = element("div", { class: "clipping" }, this.begin, this.chosen);
   }
 
-  /** From `at` on, or the last minute before `end` where there is no more. */
+  /** Chooses a minute from `at` on; less at `end`, where the recordings end. */
   open(at: number | null, end: number): void {
     if (at === null) return;
-    const last = Math.max(at + SHORTEST_MS, Math.min(at + FIRST_MS, end));
-    this.set({ start: Math.min(at, last - Math.min(FIRST_MS, SHORTEST_MS * 10)), end: last });
+    const last = Math.max(at + SHORTEST_MS, Math.min(at + DEFAULT_MS, end));
+    this.set({ start: Math.min(at, last - Math.min(DEFAULT_MS, SHORTEST_MS * 10)), end: last });
   }
 
   set(span: Span | null): void {
@@ -56,11 +59,11 @@ export class Clip {
     this.onChange();
   }
 
-  /** The playhead as the clip's beginning or end; the other end goes along where it must. */
+  /** Sets the start or end of the clip to `at`; moves the other edge if the clip would be too short. */
   mark(edge: "start" | "end", at: number): void {
     const { start, end } = this.span ?? { start: at, end: at };
-    if (edge === "start") this.set({ start: at, end: end > at + SHORTEST_MS ? end : at + FIRST_MS });
-    else this.set({ start: start < at - SHORTEST_MS ? start : at - FIRST_MS, end: at });
+    if (edge === "start") this.set({ start: at, end: end > at + SHORTEST_MS ? end : at + DEFAULT_MS });
+    else this.set({ start: start < at - SHORTEST_MS ? start : at - DEFAULT_MS, end: at });
   }
 
   show(camera: Camera | null, segments: readonly Segment[]): void {
@@ -70,7 +73,7 @@ export class Clip {
     this.chosen.hidden = span === null;
     if (!span || !camera) return;
     const bytes = bytesOf(segments, span);
-    this.words.textContent = bytes
+    this.text.textContent = bytes
       ? `${clock(span.start)} – ${clock(span.end)} · ${durationText(span.end - span.start)}, about ${sizeText(bytes)}`
       : "No recording in this span";
     this.link.classList.toggle("off", bytes === 0);

@@ -1,4 +1,4 @@
-// The buttons below the picture: play, steps, speed, sound.
+// The buttons below the video: play, steps, speed, sound.
 
 import { Pause, Play, RotateCcw, RotateCw, SkipBack, SkipForward, Volume2, VolumeX } from "lucide";
 
@@ -12,7 +12,7 @@ const FORWARD_10: IconNode = [...RotateCw, ...TEN];
 
 export interface Steps {
   toggle(): void;
-  /** By so many ms. */
+  /** Moves by so many ms. */
   step(by: number): void;
   jump(way: 1 | -1): void;
 }

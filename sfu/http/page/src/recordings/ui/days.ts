@@ -1,4 +1,4 @@
-// Chooses a day: one step back or on among those with recordings, or from a month's calendar that marks them.
+// Chooses a day: the previous or next one with recordings, or one from a calendar that marks them.
 
 import { Calendar, ChevronLeft, ChevronRight } from "lucide";
 
@@ -12,14 +12,13 @@ const MONTH = new Intl.DateTimeFormat(undefined, { month: "long", year: "numeric
 const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: "narrow" });
 const MONDAY = 1;
 
-/** What a camera has: UTC days with recordings, and from when to when. */
+/** UTC days with recordings, and the span of all recordings, of one camera. */
 export interface Known extends Span {
   days: string[];
 }
 
 export class Days {
   readonly node: HTMLElement;
-  onChoose: (day: Span) => void = () => undefined;
 
   private day = dayOf(Date.now());
   private month = this.day.start;
@@ -35,7 +34,7 @@ export class Days {
     hidden: true,
   });
 
-  constructor() {
+  constructor(private readonly onChoose: (day: Span) => void) {
     this.opener = element(
       "button",
       {
@@ -79,7 +78,7 @@ export class Days {
     return null;
   }
 
-  /** The server counts days in UTC: a day of here touches two of them, and is marked if either has something. */
+  /** True if `day` may have recordings: the server lists UTC days, and a local day overlaps two of them. */
   private recorded(day: Span): boolean {
     const { known } = this;
     if (!known || day.end <= known.start || day.start >= known.end) return false;

@@ -1,7 +1,8 @@
-// Times, lengths and sizes in words for people, in their own time zone. Pure.
+// Formats times (in the local time zone), durations and sizes. Pure.
 
 const DAY = new Intl.DateTimeFormat(undefined, { weekday: "short", day: "numeric", month: "short", year: "numeric" });
 
+/** Returns the local time of day, `07:05:09` or `07:05`. */
 export function clock(time: number, seconds = true): string {
   const at = new Date(time);
   const fields = [at.getHours(), at.getMinutes(), ...(seconds ? [at.getSeconds()] : [])];

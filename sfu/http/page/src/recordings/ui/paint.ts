@@ -1,10 +1,10 @@
-// Draws the bar: the whole day small on top, below it the ticks and the part that is shown. Knows no events.
+// Draws the timeline: the whole day small on top, below it the ticks and the part that is shown. Never handles events.
 
 import type { Segment, Span } from "../data/spans.js";
 import { clock } from "./format.js";
 import { ticks } from "./scale.js";
 
-/** In CSS pixels from the top. */
+/** Vertical positions are CSS pixels from the top. */
 export const OVERVIEW = { top: 2, bottom: 10 };
 const LABELS = 29;
 export const LANE = { top: 38, bottom: 74 };
@@ -112,7 +112,7 @@ function details(pen: CanvasRenderingContext2D, from: number, to: number, segmen
     pen.fillStyle = colours.protected;
     pen.fillRect(from, LANE.bottom - 5, Math.max(2, to - from), 5);
   }
-  // Where files meet, once they are wide enough to tell apart.
+  // The end of a file, if files are wide enough to see it.
   if (to - from > 24) upright(pen, to, LANE.top, LANE.bottom, 1, colours.lane);
   if (segment.writing) upright(pen, to - 1.5, LANE.top, LANE.bottom, 3, colours.writing);
 }

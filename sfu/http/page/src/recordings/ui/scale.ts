@@ -1,21 +1,21 @@
-// The part of a day that the bar shows, and how it is zoomed and moved; where its ticks stand. Pure.
+// Zooms and moves the part of a day that the timeline shows, and places its ticks. Pure.
 
 import type { Span } from "../data/spans.js";
 
-const SECOND = 1_000;
-const MINUTE = 60 * SECOND;
-const HOUR = 60 * MINUTE;
-export const NARROWEST = 2 * MINUTE;
+const SECOND_MS = 1_000;
+const MINUTE_MS = 60 * SECOND_MS;
+const HOUR_MS = 60 * MINUTE_MS;
+export const SHORTEST_MS = 2 * MINUTE_MS;
 
 const STEPS = [
-  ...[5, 10, 30].map((count) => count * SECOND),
-  ...[1, 2, 5, 10, 15, 30].map((count) => count * MINUTE),
-  ...[1, 2, 3, 4, 6].map((count) => count * HOUR),
+  ...[5, 10, 30].map((count) => count * SECOND_MS),
+  ...[1, 2, 5, 10, 15, 30].map((count) => count * MINUTE_MS),
+  ...[1, 2, 3, 4, 6].map((count) => count * HOUR_MS),
 ];
 
-/** `shown`, `factor` times as long, with `around` staying where it is; never more than `whole`, never too short. */
+/** Returns `shown` made `factor` times as long, with `around` at its place; at most `whole`, at least 2 minutes. */
 export function zoomed(shown: Span, whole: Span, factor: number, around: number): Span {
-  const length = clamp((shown.end - shown.start) * factor, NARROWEST, whole.end - whole.start);
+  const length = clamp((shown.end - shown.start) * factor, SHORTEST_MS, whole.end - whole.start);
   const share = (around - shown.start) / (shown.end - shown.start);
   return within(around - share * length, length, whole);
 }
@@ -24,7 +24,7 @@ export function moved(shown: Span, whole: Span, by: number): Span {
   return within(shown.start + by, shown.end - shown.start, whole);
 }
 
-/** `shown`, moved just so far that `time` is in it, an eighth from the edge. */
+/** Returns `shown`, moved if necessary so that `time` is in it, an eighth from its edge. */
 export function following(shown: Span, whole: Span, time: number): Span {
   const margin = (shown.end - shown.start) / 8;
   if (time > shown.end - margin / 4) return moved(shown, whole, time - shown.start - margin);
@@ -32,16 +32,16 @@ export function following(shown: Span, whole: Span, time: number): Span {
   return shown;
 }
 
-/** Times of ticks at least `apart` ms from each other: whole hours or minutes of the day that begins at `midnight`. */
+/** Returns times of ticks, at least `apart` ms apart: full hours or minutes of the day that starts at `midnight`. */
 export function ticks(shown: Span, midnight: number, apart: number): { step: number; times: number[] } {
-  const step = STEPS.find((each) => each >= apart) ?? 12 * HOUR;
+  const step = STEPS.find((each) => each >= apart) ?? 12 * HOUR_MS;
   const times: number[] = [];
   for (let time = midnight + Math.ceil((shown.start - midnight) / step) * step; time <= shown.end; time += step)
     times.push(time);
   return { step, times };
 }
 
-/** The local day of `time`: 23 to 25 hours long. */
+/** Returns the local day that contains `time`: 23 to 25 hours long. */
 export function dayOf(time: number): Span {
   const day = new Date(time);
   const midnight = (shift: number): number =>

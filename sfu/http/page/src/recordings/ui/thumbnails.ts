@@ -1,4 +1,4 @@
-// The small picture above the pointer: one request at a time, the latest wish wins, what was shown once is kept.
+// The thumbnail above the pointer: one request at a time, the latest position wins, images are cached.
 
 import { element } from "../../ui/dom.js";
 import { type Camera, thumbnailUrl } from "../data/catalogue.js";
@@ -8,7 +8,7 @@ import { clamp } from "./scale.js";
 
 const WIDTH = 160;
 const KEPT = 240;
-// Moments nearer than this share of the bar show the same picture.
+// Number of different thumbnails across the timeline.
 const STEPS = 400;
 
 export class Thumbnails {
@@ -22,7 +22,7 @@ export class Thumbnails {
     this.node = element("figure", { class: "preview", hidden: true, "aria-hidden": "true" }, this.caption);
   }
 
-  /** `stretch`: the recorded one that `time` is in. `bar`: its width in pixels, and how many ms that is. */
+  /** Shows the thumbnail of `time` at `x`. `stretch`: the recorded span around it. `bar`: width in px, length in ms. */
   show(camera: Camera, time: number, x: number, bar: { width: number; length: number }, stretch: Span | null): void {
     this.node.hidden = false;
     this.node.style.setProperty("--x", `${clamp(x, WIDTH / 2 + 4, bar.width - WIDTH / 2 - 4)}px`);

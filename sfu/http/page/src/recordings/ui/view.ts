@@ -1,4 +1,4 @@
-// The recordings of one camera at a time: picture, bar, day, and what may be done with them. Puts the parts together.
+// The recordings of one camera at a time: video, timeline, day and clip. Makes these parts and connects them.
 
 import { ChevronLeft, Lock, LockOpen, ZoomIn, ZoomOut } from "lucide";
 
@@ -9,25 +9,27 @@ import { neighbour, type Segment, type Span, spanAt, stretches } from "../data/s
 import { supported } from "../play/mse_source.js";
 import { Player } from "../play/player.js";
 import { Bar } from "./bar.js";
+import { CameraChoice } from "./camera_choice.js";
+import { Card } from "./card.js";
 import { Clip } from "./clip.js";
 import { Controls } from "./controls.js";
 import { Days } from "./days.js";
 import { clock, dayName } from "./format.js";
+import { type Actions, pressKey, ZOOM_FACTOR } from "./keys.js";
 import { dayOf } from "./scale.js";
 import { Thumbnails } from "./thumbnails.js";
-import { type OverlayText, overlayText } from "./words.js";
+import { overlayText } from "./words.js";
 
 const REFRESH_MS = 5_000;
-const ZOOM = 0.5;
-// "The latest" begins a little before the end, so that there is something to see.
+// "The latest" starts a little before the end, so that there is something to see.
 const LATEST_MS = 10_000;
 
-/** What the page around tells and wants to know. */
+/** The page around the recordings. */
 export interface Around {
-  /** Whether the cameras of a room are being recorded right now. */
+  /** True if the cameras of `room` are being recorded now. */
   recording(room: string): boolean;
-  /** The picture is of this moment: for the address. */
-  onMoment(camera: Camera, time: number): void;
+  /** The video stands at `time`: for the address. */
+  positionChanged(camera: Camera, time: number): void;
   onClose(live: boolean): void;
 }
 
@@ -43,30 +45,32 @@ export class RecordingsView {
   private trouble: "none" | "missing" | "away" | "loading" = "loading";
   private readonly timers: number[];
 
-  private readonly bar = new Bar();
-  private readonly days = new Days();
+  private readonly bar: Bar;
+  private readonly days = new Days((day) => void this.chooseDay(day));
   private readonly thumbnails = new Thumbnails();
-  private readonly clip = new Clip(() => this.cut());
+  private readonly clip = new Clip(
+    () => this.cut(),
+    () => this.draw(),
+  );
   private readonly controls: Controls;
-  private readonly choice = element("select", {
-    class: "which",
-    "aria-label": "Camera",
-    change: () => this.chooseAt(this.choice.selectedIndex),
-  });
+  private readonly choice = new CameraChoice((index) => this.chooseAt(index));
   private readonly sign = element("span", { class: "rec-sign", role: "status" });
   private readonly time = element("time", { class: "clock" });
   private readonly date = element("span", { class: "date-words" });
-  private readonly card = element("div", { class: "card", role: "status", hidden: true });
+  private readonly card = new Card();
   private readonly lock: HTMLButtonElement;
 
   constructor(private readonly around: Around) {
     const video = element("video", { playsinline: true, "aria-label": "Recording" });
-    this.player = new Player(video);
-    this.controls = new Controls(this.player, {
-      toggle: () => this.toggle(),
-      step: (by) => this.step(by),
-      jump: (way) => this.jump(way),
+    this.player = new Player(video, () => this.draw());
+    video.addEventListener("seeked", () => this.reportPosition());
+    this.bar = new Bar({
+      scrub: (time, done) => this.scrub(time, done),
+      hover: (time, x) => this.preview(time, x),
+      clipChanged: (clip) => this.clip.set(clip),
     });
+    const actions = this.actions();
+    this.controls = new Controls(this.player, actions);
     this.lock = iconButton(LockOpen, "Protect from deletion", () => void this.protect(), "act");
     const live = element(
       "button",
@@ -80,10 +84,10 @@ export class RecordingsView {
         class: "recordings",
         "aria-label": "Recordings",
         cancel: (event) => this.cancel(event),
-        keydown: (event) => this.key(event as KeyboardEvent),
+        keydown: (event) => pressKey(event as KeyboardEvent, actions),
       },
-      element("header", { class: "recordings-bar" }, live, this.choice, this.sign, this.days.node),
-      element("div", { class: "stage", click: () => this.toggle() }, video, this.card),
+      element("header", { class: "recordings-bar" }, live, this.choice.node, this.sign, this.days.node),
+      element("div", { class: "stage", click: () => this.toggle() }, video, this.card.node),
       element(
         "div",
         { class: "deck" },
@@ -93,7 +97,6 @@ export class RecordingsView {
       ),
     );
     this.bar.node.append(this.thumbnails.node);
-    this.listen();
     this.timers = [
       window.setInterval(() => void this.refresh(), REFRESH_MS),
       window.setInterval(() => this.follow(), 100),
@@ -104,13 +107,13 @@ export class RecordingsView {
     this.node.showModal();
     this.bar.slider.focus({ preventScroll: true });
     this.draw();
-    await this.learn();
+    await this.loadCameras();
     const wanted = camera ?? this.known[0] ?? null;
     if (wanted) await this.choose(wanted, time);
     this.draw();
   }
 
-  /** `live`: the wall is wanted, not just the end of this. */
+  /** `live`: show the live video of this camera next. */
   close(live = false): void {
     if (!this.node.isConnected) return;
     this.timers.forEach((timer) => clearInterval(timer));
@@ -120,7 +123,7 @@ export class RecordingsView {
     this.around.onClose(live);
   }
 
-  /** To a moment of this camera, on whatever day; from there it plays on if it played. */
+  /** Moves to a time of this camera, on any day; continues to play if it played. */
   async seek(time: number): Promise<void> {
     const day = dayOf(time);
     if (day.start !== this.day.start) await this.load(day);
@@ -130,36 +133,41 @@ export class RecordingsView {
 
   report(): Record<string, unknown> {
     const { bar, camera, list, player } = this;
-    const { wall, status, playing, speed, striding } = player;
+    const { wall, status, playing, speed, keyFramesOnly } = player;
     const frames = player.video.getVideoPlaybackQuality().totalVideoFrames;
-    return { camera, segments: list, shown: bar.shown, wall, status, playing, speed, striding, frames };
+    return { camera, segments: list, shown: bar.shown, wall, status, playing, speed, keyFramesOnly, frames };
   }
 
-  private listen(): void {
-    const { bar, player } = this;
-    player.onChange = () => this.draw();
-    player.video.addEventListener(
-      "seeked",
-      () => this.camera && !player.playing && this.around.onMoment(this.camera, player.wall),
-    );
-    bar.onScrub = (time, done) => this.scrub(time, done);
-    bar.onHover = (time, x) => this.preview(time, x);
-    bar.onClip = (clip) => this.clip.set(clip);
-    this.clip.onChange = () => this.draw();
-    this.days.onChoose = (day) => void this.chooseDay(day);
+  private actions(): Actions {
+    return {
+      toggle: () => this.toggle(),
+      step: (by) => this.step(by),
+      jump: (way) => this.jump(way),
+      zoom: (factor) => this.bar.zoom(factor),
+      first: () => this.recorded[0] && void this.seek(this.recorded[0].start),
+      latest: () => this.recorded.length > 0 && void this.seek(this.recorded.at(-1)!.end - LATEST_MS),
+      mute: () => (this.player.muted = !this.player.muted),
+      cut: () => this.cut(),
+      mark: (edge) => this.mark(edge),
+      live: () => this.close(true),
+    };
+  }
+
+  private reportPosition(): void {
+    if (this.camera && !this.player.playing) this.around.positionChanged(this.camera, this.player.wall);
   }
 
   private zooms(): HTMLElement {
     return element(
       "div",
       { class: "zooms", role: "group", "aria-label": "Zoom" },
-      iconButton(ZoomIn, "Zoom in (+)", () => this.bar.zoom(ZOOM), "act"),
-      iconButton(ZoomOut, "Zoom out (-)", () => this.bar.zoom(1 / ZOOM), "act"),
+      iconButton(ZoomIn, "Zoom in (+)", () => this.bar.zoom(ZOOM_FACTOR), "act"),
+      iconButton(ZoomOut, "Zoom out (-)", () => this.bar.zoom(1 / ZOOM_FACTOR), "act"),
     );
   }
 
-  /** Which cameras there are, and until when. */
-  private async learn(): Promise<void> {
+  /** Loads the list of cameras. */
+  private async loadCameras(): Promise<void> {
     try {
       this.known = await cameras();
       this.trouble = "none";
@@ -216,10 +224,10 @@ export class RecordingsView {
 
   private async refresh(): Promise<void> {
     const unknown = this.known.length === 0;
-    if (unknown || this.day.end > Date.now()) await Promise.all([this.learn(), this.refill()]);
+    if (unknown || this.day.end > Date.now()) await Promise.all([this.loadCameras(), this.refill()]);
     if (unknown && this.known.length > 0 && !this.player.playing)
       await this.choose(this.camera ?? this.known[0]!, null);
-    // Whatever it was, it may be over: a server that restarted, a link that is back.
+    // Retries: the server or the network may be back.
     if (this.player.status === "failed" && this.player.playing) this.player.play();
     this.draw();
   }
@@ -294,6 +302,11 @@ export class RecordingsView {
     );
   }
 
+  private mark(edge: "start" | "end"): void {
+    const now = this.now();
+    if (now !== null) this.clip.mark(edge, now);
+  }
+
   private cut(): void {
     this.clip.open(this.now(), this.recorded.at(-1)?.end ?? 0);
     if (this.clip.span) this.bar.reveal(this.clip.span);
@@ -316,10 +329,10 @@ export class RecordingsView {
     this.days.show(this.day, camera && this.of(camera));
     this.controls.show(this.list.length > 0 && supported);
     this.sign.textContent = camera && this.around.recording(camera.room) ? "REC" : "";
-    this.drawChoice();
+    this.choice.show(this.known, camera);
     this.showLock();
     this.node.dataset.status = player.status;
-    this.say(
+    this.card.show(
       overlayText({
         trouble: this.trouble,
         supported,
@@ -330,71 +343,9 @@ export class RecordingsView {
     );
   }
 
-  private say(said: OverlayText | null): void {
-    this.card.hidden = said === null;
-    this.card.className = `card ${said?.style ?? ""}`;
-    const key = JSON.stringify(said);
-    if (!said || this.card.dataset.said === key) return;
-    this.card.dataset.said = key;
-    this.card.replaceChildren(
-      element("strong", {}, said.title),
-      ...(said.text ? [element("span", {}, said.text)] : []),
-    );
-  }
-
-  private drawChoice(): void {
-    const { camera } = this;
-    const listed = camera && !this.of(camera) ? [...this.known, camera] : this.known;
-    const names = listed.map(({ room, peer }) => `${peer} · ${room}`);
-    if (this.choice.dataset.names !== JSON.stringify(names)) {
-      this.choice.dataset.names = JSON.stringify(names);
-      this.choice.replaceChildren(...names.map((name) => element("option", {}, name)));
-    }
-    this.choice.hidden = names.length === 0;
-    this.choice.selectedIndex = listed.findIndex((it) => it.room === camera?.room && it.peer === camera.peer);
-  }
-
   private cancel(event: Event): void {
     event.preventDefault();
     if (this.clip.span) this.clip.set(null);
     else this.close();
-  }
-
-  private key(event: KeyboardEvent): void {
-    const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("select")) return;
-    if (event.key === " " && target.closest("button, a")) return;
-    const act = this.keys(event.shiftKey)[event.key];
-    if (!act) return;
-    event.preventDefault();
-    act();
-  }
-
-  private keys(far: boolean): Record<string, () => void> {
-    const step = far ? 60_000 : 10_000;
-    const { bar, clip, player } = this;
-    const mark = (edge: "start" | "end") => (): void => {
-      const now = this.now();
-      if (now !== null) clip.mark(edge, now);
-    };
-    return {
-      " ": () => this.toggle(),
-      k: () => this.toggle(),
-      ArrowLeft: () => this.step(-step),
-      ArrowRight: () => this.step(step),
-      ArrowUp: () => bar.zoom(ZOOM),
-      ArrowDown: () => bar.zoom(1 / ZOOM),
-      "+": () => bar.zoom(ZOOM),
-      "-": () => bar.zoom(1 / ZOOM),
-      PageUp: () => this.jump(-1),
-      PageDown: () => this.jump(1),
-      Home: () => this.recorded[0] && void this.seek(this.recorded[0].start),
-      End: () => this.recorded.length > 0 && void this.seek(this.recorded.at(-1)!.end - LATEST_MS),
-      m: () => (player.muted = !player.muted),
-      c: () => this.cut(),
-      i: mark("start"),
-      o: mark("end"),
-      l: () => this.close(true),
-    };
   }
 }
