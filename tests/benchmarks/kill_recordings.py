@@ -24,7 +24,7 @@ from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.media import make_file
 from tests.helpers.programs import need
-from tests.helpers.recorded import complaints
+from tests.helpers.recordings import complaints
 from tests.helpers.waiting import until
 from tests.integration.service.test_process import sfu
 

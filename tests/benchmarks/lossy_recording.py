@@ -23,7 +23,7 @@ from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.impaired import ROOM, frames_sent, stage
 from tests.helpers.impairment.link import Line, Link
 from tests.helpers.programs import need
-from tests.helpers.recorded import complaints
+from tests.helpers.recordings import complaints
 from tests.helpers.waiting import until
 
 

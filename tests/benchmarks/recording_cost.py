@@ -31,7 +31,7 @@ from sfu.rtc.sdp.codec import Codec, Kind
 from tests.helpers.brokers import free_port
 from tests.helpers.media import make_file
 from tests.helpers.programs import need
-from tests.helpers.recorded import START_US, Unit, tracks_of, units_of
+from tests.helpers.recordings import START_US, Unit, tracks_of, units_of
 
 _TURN_US = 10_000_000
 _ROUNDS = 8

@@ -24,7 +24,7 @@ from sfu.units import rfc3339
 from tests.browser.conftest import FLAGS
 from tests.helpers.browser.pages import go, until_true
 from tests.helpers.programs import need
-from tests.helpers.recorded import START_US, Unit, record
+from tests.helpers.recordings import START_US, Unit, record
 
 PICTURE = Path(__file__).parents[2] / "docs" / "timeline.png"
 ROOM, PEER = "home/drive", "gate"

@@ -12,7 +12,7 @@ from playwright.async_api import Browser
 
 from recorder.store.directory import Store
 from tests.helpers.browser.pages import decoded, until_live, until_true
-from tests.helpers.recorded import complaints
+from tests.helpers.recordings import complaints
 from tests.helpers.waiting import PATIENCE_S
 
 

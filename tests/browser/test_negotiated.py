@@ -21,8 +21,8 @@ from sfu.rtc.sdp.description import CNAME, RID, TRANSPORT_CC, Local, Negotiated
 from sfu.rtc.sdp.negotiate import Role, negotiate
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_answer
-from tests.helpers.associations import End, ports, server_end
 from tests.helpers.browser.cameras import Painted
+from tests.helpers.transports import Endpoint, ports, server_end
 from tests.helpers.waiting import until
 
 OWN_SSRC = 0x0FF5E7
@@ -61,7 +61,7 @@ STATS = """async (type) => {
 @dataclass
 class Call:
     page: Page
-    end: End
+    end: Endpoint
     negotiated: Negotiated
 
     async def stats(self, kind: str) -> list[dict[str, Any]]:

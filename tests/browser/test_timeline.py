@@ -17,7 +17,7 @@ from sfu.units import rfc3339
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.cameras import HEIGHT, RATE, WIDTH, YCBCR, Painted, on_air
 from tests.helpers.browser.pages import opened, until_live, until_true
-from tests.helpers.recorded import START_US, Unit, probed, record
+from tests.helpers.recordings import START_US, Unit, probed, record
 from tests.helpers.serving import serving
 
 StartMosquitto = Callable[..., Mosquitto]

@@ -1,4 +1,4 @@
-"""`python -m tests.helpers.crowd BROKER ROOM COUNT`: viewers in a process that can be killed; prints "up"."""
+"""`python -m tests.helpers.crowd BROKER ROOM COUNT`: viewers in a process of their own; prints "up" once connected."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import contextlib
 import sys
 
 from sfu.signaling.broker_url import BrokerUrl
-from tests.helpers.cast import watching
+from tests.helpers.peers import watching
 
 
 async def watch(broker: str, room: str, count: int) -> None:

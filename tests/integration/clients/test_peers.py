@@ -25,8 +25,8 @@ from sfu.signaling.link import BrokerLink, Incoming
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Role
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import Screen, window
 from tests.helpers.media import make_file
+from tests.helpers.peers import PeerViewer, window_sections
 from tests.helpers.serving import serving
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -301,15 +301,15 @@ async def test_what_cannot_be_published_is_said_before_anything_starts(
 
 async def test_a_late_answer_to_an_earlier_offer_is_none_to_the_latest() -> None:
     """An offer that is repeated is answered twice."""
-    screen = Screen()
-    attempt = await Attempt.open(HOST, window(0), screen)
+    screen = PeerViewer()
+    attempt = await Attempt.open(HOST, window_sections(0), screen)
     try:
-        attempt.on_message(answer(window(0)))
+        attempt.on_message(answer(window_sections(0)))
         assert attempt.settled
-        attempt.renegotiate([*window(0), *window(1)])
-        attempt.on_message(answer(window(0)))
+        attempt.renegotiate([*window_sections(0), *window_sections(1)])
+        attempt.on_message(answer(window_sections(0)))
         assert not attempt.settled
-        attempt.on_message(answer([*window(0), *window(1)]))
+        attempt.on_message(answer([*window_sections(0), *window_sections(1)]))
         assert attempt.settled
         assert screen.answer is not None
         assert len(screen.answer.sections) == 4

@@ -16,8 +16,9 @@ from jsonschema import Draft202012Validator
 from sfu.signaling.topics import RESERVED, Topics
 from tests.benchmarks.kill_recordings import camera
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import Wire, filming, watching, wire
 from tests.helpers.media import make_file
+from tests.helpers.mqtt_client import MqttClient, mqtt_client
+from tests.helpers.peers import publishing, watching
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 from tests.integration.docs.schemas import Document
@@ -77,11 +78,11 @@ def sent() -> set[tuple[str, str]]:
 
 
 @asynccontextmanager
-async def server_at_work(mosquitto: Callable[..., Mosquitto], directory: Path) -> AsyncIterator[Wire]:
+async def server_at_work(mosquitto: Callable[..., Mosquitto], directory: Path) -> AsyncIterator[MqttClient]:
     """Runs a server through everything that it publishes about; yields all messages, once the server has ended."""
     source = make_file(directory / "source.mp4", options={"bf": "0", "g": "5"})
     url = mosquitto().url
-    async with wire(url, topics=("#",)) as home:
+    async with mqtt_client(url, topics=("#",)) as home:
         async with (
             serving(url, recording__dir=directory / "recordings", recording__rooms="lobby=off"),
             camera(url, "site/gate/pub/cam1", source),
@@ -99,7 +100,7 @@ async def server_at_work(mosquitto: Callable[..., Mosquitto], directory: Path) -
             for leaf in ("site/pub/x", "site/view/x", "site/join/x"):
                 offer = {"command": "signal", "clientid": "x", "type": "offer", "data": "v=0", "session": "12345678"}
                 home.publish(f"sfu/{leaf}", json.dumps(offer))
-            async with filming(url, "site/gate/pub/cam2"):
+            async with publishing(url, "site/gate/pub/cam2"):
                 await until(lambda: len(home.json("sfu/site/state")["producers"]) == 2)
             home.publish("sfu/site/recordings/set", "OFF")
             await until(lambda: home.latest.get("sfu/site/recordings/state") == b"OFF")
@@ -112,7 +113,9 @@ async def test_a_server_at_work_publishes_what_the_document_says(
     mosquitto: Callable[..., Mosquitto], tmp_path: Path
 ) -> None:
     async with asyncio.timeout(120), server_at_work(mosquitto, tmp_path) as home:
-        heard = [message for message in home.heard or () if not message.topic.startswith("drain/") and message.payload]
+        heard = [
+            message for message in home.messages or () if not message.topic.startswith("drain/") and message.payload
+        ]
     seen, events = set(), set()
     for message in heard:
         channel = channel_of(message.topic)

@@ -13,9 +13,9 @@ import pytest
 
 from tests.benchmarks.kill_recordings import camera
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import wire
 from tests.helpers.examples import EXAMPLES, NODE, installed
 from tests.helpers.media import make_file
+from tests.helpers.mqtt_client import mqtt_client
 from tests.helpers.serving import serving
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -69,7 +69,7 @@ async def test_the_python_camera_is_seen_by_the_python_viewer(mosquitto: Callabl
     port = ("--port", str(url.port))
     async with (
         serving(url, recording__mode="off"),
-        wire(url) as home,
+        mqtt_client(url) as home,
         running(sys.executable, "camera.py", "porch", "--id", "cam-7", *port) as camera_output,
         running(sys.executable, "viewer.py", "porch", *port) as viewer_output,
     ):
@@ -84,7 +84,7 @@ async def test_the_python_camera_publishes_a_file(mosquitto: Callable[..., Mosqu
     source = make_file(tmp_path / "source.mp4", options={"bf": "0", "g": "5"})
     async with (
         serving(url, recording__mode="off"),
-        wire(url) as home,
+        mqtt_client(url) as home,
         running(sys.executable, "camera.py", "porch", "--file", str(source), "--port", str(url.port)),
     ):
         await until(lambda: home.json("sfu/porch/state").get("live"))
@@ -101,7 +101,7 @@ async def test_the_node_viewer_sees_a_camera(
     node = (str(NODE), str(example_packages / "viewer.mjs"))
     async with (
         serving(url, recording__mode="off"),
-        wire(url) as home,
+        mqtt_client(url) as home,
         camera(url, "site/gate/pub/cam1", source),
     ):
         await until(lambda: home.json("sfu/site/state").get("live"))

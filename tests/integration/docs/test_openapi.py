@@ -17,8 +17,9 @@ from jsonschema import Draft202012Validator
 from sfu.service import Service
 from tests.benchmarks.kill_recordings import camera
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import watching, wire
 from tests.helpers.media import make_file
+from tests.helpers.mqtt_client import mqtt_client
+from tests.helpers.peers import watching
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 from tests.integration.docs.schemas import Document
@@ -78,7 +79,7 @@ async def client_of_a_server_at_work(
     url = mosquitto().url
     async with (
         serving(url, recording__dir=directory / "recordings", recording__mode="always") as service,
-        wire(url) as home,
+        mqtt_client(url) as home,
         camera(url, "site/gate/pub/cam1", source),
         watching(url, "site/view/anna"),
         aiohttp.ClientSession() as session,

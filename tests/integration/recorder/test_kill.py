@@ -25,7 +25,7 @@ from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import Store
 from recorder.store.index import Index, layout_of
 from recorder.upkeep.repair import repair
-from tests.helpers.recorded import START_US, Unit, complaints, tracks_of, units
+from tests.helpers.recordings import START_US, Unit, complaints, tracks_of, units
 
 # name: video codec, whether an audio track is declared, whether it speaks
 CASES: dict[str, tuple[str | None, bool, bool]] = {

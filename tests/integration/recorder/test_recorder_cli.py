@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from recorder.store.directory import DAMAGED, Store
-from tests.helpers.recorded import START_US, complaints, record
+from tests.helpers.recordings import START_US, complaints, record
 
 SECOND = 1_000_000
 

@@ -15,7 +15,7 @@ from recorder.store.directory import Segment, Store
 from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.media import make_file
-from tests.helpers.recorded import complaints, probed
+from tests.helpers.recordings import complaints, probed
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 from tests.integration.recorder.test_recordings import camera

@@ -19,9 +19,10 @@ from recorder.store.directory import Segment, Store
 from sfu.units import parse_rfc3339, rfc3339
 from tests.benchmarks.kill_recordings import MOST_LOST_S, camera, cameras, killed
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import Wire, filming, watching, wire
 from tests.helpers.media import make_file
-from tests.helpers.recorded import complaints, probed
+from tests.helpers.mqtt_client import MqttClient, mqtt_client
+from tests.helpers.peers import publishing, watching
+from tests.helpers.recordings import complaints, probed
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 
@@ -34,14 +35,14 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_file(tmp_path_factory.mktemp("source") / "source.mp4", options={"bf": "0", "g": "5"})
 
 
-def events(home: Wire, room: str) -> list[dict[str, Any]]:
+def events(home: MqttClient, room: str) -> list[dict[str, Any]]:
     """Those of recordings."""
     topic = f"sfu/{room}/event"
-    told = [json.loads(message.payload) for message in home.heard or () if message.topic == topic]
+    told = [json.loads(message.payload) for message in home.messages or () if message.topic == topic]
     return [event for event in told if event["type"].startswith(("recording", "segment"))]
 
 
-def kinds(home: Wire, room: str) -> list[str]:
+def kinds(home: MqttClient, room: str) -> list[str]:
     return [event["type"] for event in events(home, room)]
 
 
@@ -49,7 +50,7 @@ def segments(directory: Path) -> list[Segment]:
     return sorted(Store(directory).walk(), key=lambda segment: segment.start_us)
 
 
-async def switched(home: Wire, room: str, word: str) -> None:
+async def switched(home: MqttClient, room: str, word: str) -> None:
     """Returns when what is said is so."""
     home.publish(f"sfu/{room}/recordings/set", word)
     await until(lambda: home.latest.get(f"sfu/{room}/recordings/state") == word.encode())
@@ -57,7 +58,7 @@ async def switched(home: Wire, room: str, word: str) -> None:
 
 async def test_on_and_off_over_mqtt(mosquitto: StartMosquitto, tmp_path: Path, source: Path) -> None:
     url = mosquitto().url
-    async with wire(url) as home, serving(url, recording__dir=tmp_path) as service:
+    async with mqtt_client(url) as home, serving(url, recording__dir=tmp_path) as service:
         async with camera(url, "front/pub/cam1", source):
             await until(lambda: home.latest.get("sfu/front/recordings/state") == b"OFF")
             await until(lambda: home.json("sfu/front/state").get("live"))
@@ -92,7 +93,7 @@ async def test_a_room_s_switch_is_its_sub_rooms_and_what_was_retained_is_not_hea
     mosquitto: StartMosquitto, tmp_path: Path, source: Path
 ) -> None:
     url = mosquitto().url
-    async with wire(url) as home:
+    async with mqtt_client(url) as home:
         home.link.set_state("sfu/site/gate/recordings/set", b"ON")
         await home.drained()
         rooms = {"recording__dir": tmp_path, "recording__rooms": "lobby=off"}
@@ -114,7 +115,11 @@ async def test_an_event_is_recorded_with_what_came_before_it(
 ) -> None:
     url = mosquitto().url
     event = {"recording__mode": "event", "recording__preroll": "1s"}
-    async with wire(url) as home, serving(url, recording__dir=tmp_path, **event), camera(url, "hall/pub/cam1", source):
+    async with (
+        mqtt_client(url) as home,
+        serving(url, recording__dir=tmp_path, **event),
+        camera(url, "hall/pub/cam1", source),
+    ):
         await until(lambda: home.json("sfu/hall/state").get("live"))
         live = time.time()
         await until(lambda: time.time() > live + 1.5)
@@ -132,13 +137,13 @@ async def test_what_is_told_survives_the_broker_and_ends_with_the_server(
     broker = mosquitto()
     async with camera(broker.url, "front/pub/cam1", source):
         async with serving(broker.url, recording__dir=tmp_path, recording__mode="always"):
-            async with wire(broker.url) as home:
+            async with mqtt_client(broker.url) as home:
                 await until(lambda: home.latest.get("sfu/front/recordings/state") == b"ON")
             broker.kill()
             broker.restart()
-            async with wire(broker.url) as home:
+            async with mqtt_client(broker.url) as home:
                 await until(lambda: home.latest.get("sfu/front/recordings/state") == b"ON")
-        async with wire(broker.url) as home:
+        async with mqtt_client(broker.url) as home:
             await until(lambda: home.retained.get("sfu/front/recordings/state") == b"OFF")
     (segment,) = segments(tmp_path)
     assert complaints(segment.path) == ""
@@ -149,17 +154,17 @@ async def test_two_producers_a_camera_that_comes_and_goes_and_viewers_who_notice
 ) -> None:
     url = mosquitto().url
     async with (
-        wire(url) as home,
+        mqtt_client(url) as home,
         serving(url, recording__dir=tmp_path, recording__mode="always"),
-        filming(url, "yard/pub/lens") as lens,
-        watching(url, "yard/view/anna") as (screen, _),
+        publishing(url, "yard/pub/lens") as sender,
+        watching(url, "yard/view/anna") as (viewer, _),
     ):
         await until(lambda: home.json("sfu/yard/state").get("live"))
         for session in range(1, 3):
             async with camera(url, "yard/pub/cam1", source):
                 await until(lambda: kinds(home, "yard").count("recording_started") >= session)  # noqa: B023
             await until(lambda: kinds(home, "yard").count("recording_stopped") >= session)  # noqa: B023
-        await screen.missed_nothing(lens, "v0", "a0")
+        await viewer.missed_nothing(sender, "v0", "a0")
     of_camera = [segment for segment in segments(tmp_path) if segment.peer == "cam1"]
     assert len(of_camera) == 2
     assert [complaints(segment.path) for segment in of_camera] == ["", ""]
@@ -173,7 +178,7 @@ async def test_a_directory_that_cannot_be_written_is_told_of_and_used_once_it_ca
     directory = tmp_path / "recordings"
     directory.write_text("a file is in the way")
     async with (
-        wire(url) as home,
+        mqtt_client(url) as home,
         serving(url, recording__dir=directory, recording__mode="always") as service,
         camera(url, "front/pub/cam1", source),
         watching(url, "front/view/anna"),
@@ -214,11 +219,11 @@ async def test_a_full_disk_costs_old_recordings_or_pauses_and_viewers_nothing(
     monkeypatch.setattr("recorder.manager.NEEDED_BYTES", 1_000_000)
     url = mosquitto().url
     async with (
-        wire(url) as home,
+        mqtt_client(url) as home,
         serving(url, recording__dir=small_disk, recording__keep_free=0, recording__on_full=on_full) as service,
         camera(url, "front/pub/cam1", source),
-        filming(url, "hall/pub/lens") as lens,
-        watching(url, "hall/view/anna") as (screen, _),
+        publishing(url, "hall/pub/lens") as sender,
+        watching(url, "hall/view/anna") as (viewer, _),
     ):
         await until(lambda: home.json("sfu/front/state").get("live"))
         old = Store(small_disk).new("front", "cam1", 1_000_000_000, ".mp4").path
@@ -241,7 +246,7 @@ async def test_a_full_disk_costs_old_recordings_or_pauses_and_viewers_nothing(
         assert kinds(home, "front").count("segment_deleted") == (0 if on_full == "pause" else 1)
         assert service.recordings.deletions()["free"] == (0 if on_full == "pause" else 1)
         await switched(home, "front", "OFF")
-        await screen.missed_nothing(lens, "v0", "a0")
+        await viewer.missed_nothing(sender, "v0", "a0")
     assert [complaints(segment.path) for segment in segments(small_disk) if segment.path != old] == ["", ""]
 
 
@@ -263,7 +268,7 @@ async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
 
     url = mosquitto().url
     async with (
-        wire(url) as home,
+        mqtt_client(url) as home,
         serving(url, recording__dir=tmp_path) as service,
         camera(url, "front/pub/cam1", source),
     ):
@@ -280,7 +285,7 @@ async def test_after_a_kill_files_are_whole_and_sigterm_finishes_them(
 ) -> None:
     """More kills by hand: `python -m tests.benchmarks.kill_recordings`."""
     url = mosquitto().url
-    async with wire(url) as home, cameras(url, tmp_path):
+    async with mqtt_client(url) as home, cameras(url, tmp_path):
         lost = await killed(url, tmp_path / "recordings", 0.6)
         assert max(lost.values()) <= MOST_LOST_S, lost
         await until(lambda: home.latest["sfu/yard/recordings/state"] == b"OFF")

@@ -29,7 +29,7 @@ from sfu.http.answers import Refusal
 from sfu.http.server import HttpServer, PageInfo
 from sfu.units import rfc3339
 from tests.helpers.programs import need
-from tests.helpers.recorded import START_US, complaints, record, tracks_of, units
+from tests.helpers.recordings import START_US, complaints, record, tracks_of, units
 from tests.helpers.waiting import PATIENCE_S, until
 
 SECOND = 1_000_000

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import wire
 from tests.helpers.media import make_file
+from tests.helpers.mqtt_client import mqtt_client
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 from tests.integration.recorder.test_recordings import camera
@@ -21,7 +21,7 @@ async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto],
     url = mosquitto().url
     source = make_file(tmp_path / "source.mp4", audio=None, options={"bf": "0"})
     async with (
-        wire(url) as home,
+        mqtt_client(url) as home,
         serving(url, recording__dir=tmp_path / "recordings", recording__mode="off") as service,
         camera(url, "site/gate/pub/cam1", source),
         aiohttp.ClientSession() as client,
@@ -46,7 +46,7 @@ async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto],
                 else:
                     code = "room_not_found" if "bridge" in urlsplit(address).path else "not_found"
                     assert (await response.json())["error"]["code"] == code
-    async with wire(url) as home:
+    async with mqtt_client(url) as home:
         await home.drained()
         assert "sfu/site/snapshot" not in home.retained
         assert "sfu/site/snapshot/url" in home.retained

@@ -18,8 +18,10 @@ from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.service import Service
 from sfu.signaling.bodies import MAX_PAYLOAD_BYTES, ErrorCode
 from tests.helpers.brokers import Mosquitto, Proxy
-from tests.helpers.cast import Caller, Lens, Screen, Wire, calling, filming, kept, watching, wire
+from tests.helpers.mqtt_client import MqttClient, mqtt_client, retained_messages
 from tests.helpers.offers import NAMES, offer
+from tests.helpers.peers import PeerCamera, PeerViewer, publishing, watching
+from tests.helpers.raw_peer import RawPeer, raw_peer
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 
@@ -32,7 +34,7 @@ class Scene:
     """A server at work, and somebody who means no good."""
 
     service: Service
-    eve: Wire
+    eve: MqttClient
 
     def counted(self, name: str) -> int:
         return self.service.server.counters[name]
@@ -44,7 +46,7 @@ class Scene:
         """Of all errors that the server has sent on a leaf."""
         messages = [
             json.loads(heard.payload)
-            for heard in self.eve.heard or ()
+            for heard in self.eve.messages or ()
             if heard.topic == f"sfu/{leaf}" and b'"clientid":"sfu-' in heard.payload
         ]
         return [message["data"]["code"] for message in messages if message["type"] == "error"]
@@ -59,20 +61,20 @@ class Scene:
 @contextlib.asynccontextmanager
 async def unharmed(url: Any, **settings: Any) -> AsyncIterator[Scene]:
     """A camera and a viewer that lose nothing whatever the body does; afterwards nothing of it is left."""
-    async with serving(url, **settings) as service, wire(url) as eve:
+    async with serving(url, **settings) as service, mqtt_client(url) as eve:
         await eve.drained()
         tasks = len(asyncio.all_tasks())
-        async with filming(url, "front/pub/cam1") as lens, watching(url, "front/view/anna") as (screen, _):
-            await screen.missed_nothing(lens, "v0", "a0")
+        async with publishing(url, "front/pub/cam1") as camera, watching(url, "front/view/anna") as (viewer, _):
+            await viewer.missed_nothing(camera, "v0", "a0")
             scene = Scene(service, eve)
             yield scene
-            await screen.missed_nothing(lens, "v0", "a0")
-            assert (screen.sessions, screen.downs) == (1, [])
+            await viewer.missed_nothing(camera, "v0", "a0")
+            assert (viewer.sessions, viewer.downs) == (1, [])
             assert service.server.counters["refused_internal"] == 0
             assert service.link.counters["handler_failed"] == 0
         await until(lambda: not service.server.participants)
         await until(lambda: len(asyncio.all_tasks()) <= tasks)
-    retained = await kept(url)
+    retained = await retained_messages(url)
     assert not [topic for topic in retained if set(topic.split("/")) & {"pub", "view", "join"}]
 
 
@@ -148,7 +150,7 @@ async def test_an_offer_that_waited_at_the_broker_is_not_answered(mosquitto: Sta
     topic = "sfu/front/view/ghost"
     async with (
         Proxy(broker.url, refuse_v5="connack" if protocol == "3.1.1" else None) as proxy,
-        wire(broker.url) as eve,
+        mqtt_client(broker.url) as eve,
     ):
         offer_of_yore = json.dumps(BASE | {"clientid": "ghost", "type": "offer", "data": offer(NAMES[0])})
         eve.link.set_state(topic, offer_of_yore.encode())
@@ -158,7 +160,9 @@ async def test_an_offer_that_waited_at_the_broker_is_not_answered(mosquitto: Sta
                 await until(lambda: scene.counted("retained") == 1)
             assert scene.counted("sessions") == 2
             eve.link.set_state(topic, None)
-            await until(lambda: [message.payload for message in eve.heard or () if message.topic == topic][-1] == b"")
+            await until(
+                lambda: [message.payload for message in eve.messages or () if message.topic == topic][-1] == b""
+            )
             await eve.drained()
             assert eve.latest[topic] == b""  # whoever clears a topic is not told that nothing is no message
 
@@ -177,15 +181,15 @@ async def test_who_speaks_on_another_s_leaf_is_not_heard(scene: Scene) -> None:
 
 async def test_an_offer_five_times_is_one_session(scene: Scene) -> None:
     before = scene.counted("sessions")
-    async with calling(scene.eve, "front/view/eve") as eve:
+    async with raw_peer(scene.eve, "front/view/eve") as eve:
         text = await eve.make_offer()
         for _ in range(5):
-            eve.say("offer", text)
+            eve.send("offer", text)
         await until(lambda: len(eve.answers) >= 1)
         await scene.eve.drained()
         assert len(set(eve.answers)) == 1
         assert scene.counted("sessions") == before + 1
-        eve.say("bye", {})
+        eve.send("bye", {})
 
 
 async def test_candidates_first_twice_garbage_and_far_too_many(scene: Scene) -> None:
@@ -197,14 +201,14 @@ async def test_candidates_first_twice_garbage_and_far_too_many(scene: Scene) -> 
         "candidate:1 1 udp 1 0.0.0.0 0 typ host",
         "\x00",
     ]
-    async with calling(scene.eve, "front/view/eve") as eve:
+    async with raw_peer(scene.eve, "front/view/eve") as eve:
         for candidate in (good, good, None, *[good | {"candidate": text} for text in bad]):
-            eve.say("candidate", candidate)
-        await eve.call()
+            eve.send("candidate", candidate)
+        await eve.connect()
         for candidate in (good, good, None, *[good | {"candidate": text} for text in bad]):
-            eve.say("candidate", candidate)
+            eve.send("candidate", candidate)
         for number in itertools.count(1):
-            eve.say("candidate", good | {"candidate": f"candidate:{number} 1 udp 1 192.0.2.1 {number} typ host"})
+            eve.send("candidate", good | {"candidate": f"candidate:{number} 1 udp 1 192.0.2.1 {number} typ host"})
             if number % 100 == 0:
                 await scene.eve.drained()
             if scene.counted("rate_limited"):
@@ -261,7 +265,9 @@ async def test_real_offers_with_a_line_gone_wrong_get_an_answer_or_a_code(mosqui
 
         def count() -> bool:
             nonlocal answered, refused
-            heard = [message.payload for message in scene.eve.heard or () if message.topic.startswith("sfu/mangled/")]
+            heard = [
+                message.payload for message in scene.eve.messages or () if message.topic.startswith("sfu/mangled/")
+            ]
             answered = sum(b'"type":"answer"' in payload for payload in heard)
             refused = sum(b'"type":"error"' in payload for payload in heard)
             return answered + refused == len(texts)
@@ -321,21 +327,21 @@ async def test_words_without_a_session_are_counted(scene: Scene) -> None:
 
 
 async def test_selecting_what_is_not_there_is_a_bad_request_and_changes_nothing(scene: Scene) -> None:
-    screen = Screen()
-    async with calling(scene.eve, "front/view/eve", screen) as eve:
-        await eve.call()
-        await screen.told("cam1", "v0", "a0")
-        eve.say("select", {"mid": "v7", "peer": "cam1"})
-        eve.say("select", {"mid": "v0", "peer": "cam1", "room": "elsewhere"})
-        eve.say("select", {"mid": "v0", "peer": "cam1", "track": "audio"})
+    viewer = PeerViewer()
+    async with raw_peer(scene.eve, "front/view/eve", viewer) as eve:
+        await eve.connect()
+        await viewer.shows("cam1", "v0", "a0")
+        eve.send("select", {"mid": "v7", "peer": "cam1"})
+        eve.send("select", {"mid": "v0", "peer": "cam1", "room": "elsewhere"})
+        eve.send("select", {"mid": "v0", "peer": "cam1", "track": "audio"})
         await until(lambda: eve.errors == [ErrorCode.BAD_REQUEST] * 3)
-        await screen.told("cam1", "v0", "a0")
-        eve.say("bye", {})
+        await viewer.shows("cam1", "v0", "a0")
+        eve.send("bye", {})
 
 
 async def test_a_camera_that_offers_no_known_codec_is_told(scene: Scene) -> None:
-    async with calling(scene.eve, "front/pub/eve", Lens()) as eve:
-        eve.say("offer", (await eve.make_offer()).replace("VP8", "FLV1").replace("opus", "mp3"))
+    async with raw_peer(scene.eve, "front/pub/eve", PeerCamera()) as eve:
+        eve.send("offer", (await eve.make_offer()).replace("VP8", "FLV1").replace("opus", "mp3"))
         await until(lambda: eve.errors == [ErrorCode.CODEC])
 
 
@@ -373,19 +379,19 @@ async def test_junk_on_the_media_port_is_counted_and_never_answered(scene: Scene
 
 async def test_a_half_open_session_ends_by_itself_and_is_told(scene: Scene) -> None:
     """Some time after the answer nobody has connected: the place is free again."""
-    async with calling(scene.eve, "front/view/eve") as eve:
-        eve.say("offer", await eve.make_offer())
+    async with raw_peer(scene.eve, "front/view/eve") as eve:
+        eve.send("offer", await eve.make_offer())
         await until(lambda: eve.answers)
         scene.service.server.participants[eve.leaf].transport.agent.limits = AgentTimeouts(half_open=1.0)
         await until(lambda: scene.counted("ended_timeout") == 1)
-        await until(lambda: any(getattr(body, "reason", None) == "timeout" for body in eve.heard))
+        await until(lambda: any(getattr(body, "reason", None) == "timeout" for body in eve.messages))
 
 
 async def test_a_legacy_caller_gets_no_words_it_does_not_know(scene: Scene) -> None:
-    async with calling(scene.eve, "front/view/eve", session=None) as eve:
-        await eve.call()
-        eve.say("select", {"mid": "nowhere", "peer": "cam1"})
+    async with raw_peer(scene.eve, "front/view/eve", session=None) as eve:
+        await eve.connect()
+        eve.send("select", {"mid": "nowhere", "peer": "cam1"})
         await until(lambda: eve.errors == [ErrorCode.BAD_REQUEST])
-        assert {type(body).type for body in eve.heard} == {"answer", "error"}
-        assert isinstance(eve, Caller)
-        eve.say("bye", {})
+        assert {type(body).type for body in eve.messages} == {"answer", "error"}
+        assert isinstance(eve, RawPeer)
+        eve.send("bye", {})

@@ -24,7 +24,9 @@ from sfu.rooms.participant import Participant
 from sfu.rtc.sdp.description import RID, OfferSection
 from sfu.service import Service
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import Caller, Lens, Screen, Wire, calling, filming, watching, wire
+from tests.helpers.mqtt_client import MqttClient, mqtt_client
+from tests.helpers.peers import PeerCamera, PeerViewer, publishing, watching
+from tests.helpers.raw_peer import RawPeer, raw_peer
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 
@@ -34,13 +36,13 @@ RTX, RID_ID = 97, 4
 KEY_FRAME = 0x1000
 
 
-class Screened(Screen):
+class Screened(PeerViewer):
     """Keeps whole packets, and takes those without a payload too."""
 
     def __init__(self) -> None:
         super().__init__()
         self.packets: list[rtp.Packet] = []
-        self.caller: Caller
+        self.caller: RawPeer
 
     def on_rtp(self, data: bytes) -> None:
         packet = rtp.parse(data)
@@ -60,7 +62,7 @@ class Screened(Screen):
         return next(ssrc for ssrc, mid in self._mids.items() if mid == "v0")
 
 
-class Odd(Lens):
+class Odd(PeerCamera):
     """A camera whose every packet a test makes; counts what it is asked for."""
 
     def __init__(self, *rids: str) -> None:
@@ -68,7 +70,7 @@ class Odd(Lens):
         self.ssrc, self.rtx_ssrc = 0xCA, 0xCB
         self.rids = rids
         self.asked: list[rtcp.Message] = []
-        self.camera: Caller
+        self.camera: RawPeer
 
     @property
     def sections(self) -> list[OfferSection]:
@@ -97,8 +99,8 @@ class Odd(Lens):
 @dataclass
 class Scene:
     service: Service
-    home: Wire
-    lens: Lens
+    home: MqttClient
+    source: PeerCamera
     """What the camera films that must not be disturbed."""
 
     def dropped(self, reason: str) -> int:
@@ -107,15 +109,15 @@ class Scene:
     def repaired(self, event: str) -> int:
         return self.service.metrics._repairs().get(event, 0)
 
-    def of(self, caller: Caller) -> Participant:
+    def of(self, caller: RawPeer) -> Participant:
         return self.service.server.participants[caller.leaf]
 
     @contextlib.asynccontextmanager
     async def viewer(self, leaf: str = "front/view/eve") -> AsyncIterator[Screened]:
         screen = Screened()
-        async with calling(self.home, leaf, screen) as caller:
+        async with raw_peer(self.home, leaf, screen) as caller:
             screen.caller = caller
-            await caller.call()
+            await caller.connect()
             yield screen
             assert caller.up
 
@@ -123,9 +125,9 @@ class Scene:
     async def filmed(self, *rids: str) -> AsyncIterator[tuple[Odd, Screened]]:
         """A camera in a room below, and its viewer, who has seen its packets 0 to 9."""
         odd = Odd(*rids)
-        async with calling(self.home, "front/yard/pub/eve", odd) as camera:
+        async with raw_peer(self.home, "front/yard/pub/eve", odd) as camera:
             odd.camera = camera
-            await camera.call()
+            await camera.connect()
             async with self.viewer("front/yard/view/bert") as bert:
                 if not rids:
                     odd.send(0)
@@ -142,14 +144,14 @@ async def scene(mosquitto: Callable[..., Mosquitto]) -> AsyncIterator[Scene]:
     url = mosquitto().url
     async with (
         serving(url) as service,
-        wire(url) as home,
-        filming(url, "front/pub/cam") as lens,
+        mqtt_client(url) as home,
+        publishing(url, "front/pub/cam") as source,
         watching(url, "front/view/anna") as (anna, _),
     ):
-        home.heard = None
-        await anna.sees(lens)
-        yield Scene(service, home, lens)
-        await anna.missed_nothing(lens, "v0", "a0")
+        home.messages = None
+        await anna.receives(source)
+        yield Scene(service, home, source)
+        await anna.missed_nothing(source, "v0", "a0")
         assert (anna.sessions, anna.downs) == (1, [])
         counters = service.server.counters
         assert counters["refused_internal"] == counters["ended_internal"] == 0

@@ -12,20 +12,22 @@ import pytest
 
 from sfu.signaling.bodies import MAX_PAYLOAD_BYTES, Bye, ErrorCode, ErrorNotice
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import Caller, Lens, Screen, calling, filming, watching, window, wire
+from tests.helpers.mqtt_client import mqtt_client
+from tests.helpers.peers import PeerCamera, PeerViewer, publishing, watching, window_sections
+from tests.helpers.raw_peer import RawPeer, raw_peer
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 
 StartMosquitto = Callable[..., Mosquitto]
 
 
-def notices(caller: Caller) -> list[ErrorNotice]:
-    return [body for body in caller.heard if isinstance(body, ErrorNotice)]
+def notices(caller: RawPeer) -> list[ErrorNotice]:
+    return [body for body in caller.messages if isinstance(body, ErrorNotice)]
 
 
-async def refused(caller: Caller, code: ErrorCode) -> ErrorNotice:
+async def refused(caller: RawPeer, code: ErrorCode) -> ErrorNotice:
     """Offers, and returns the error that must come instead of an answer."""
-    caller.say("offer", await caller.make_offer())
+    caller.send("offer", await caller.make_offer())
     await until(lambda: caller.errors)
     assert caller.errors == [code]
     assert not caller.answers
@@ -34,58 +36,58 @@ async def refused(caller: Caller, code: ErrorCode) -> ErrorNotice:
 
 async def test_a_re_offer_adds_and_removes_windows_and_leaves_the_others_running(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
-    screen = Screen()
+    viewer = PeerViewer()
     async with (
         serving(url),
-        wire(url) as home,
-        filming(url, "front/pub/cam1") as first,
-        calling(home, "front/view/anna", screen) as anna,
+        mqtt_client(url) as home,
+        publishing(url, "front/pub/cam1") as first,
+        raw_peer(home, "front/view/anna", viewer) as anna,
     ):
-        await anna.call()
-        await screen.sees(first)
-        ssrcs = {section.mid: section.ssrcs for section in screen.answer.sections} if screen.answer else {}
-        async with filming(url, "front/pub/cam2") as second:
-            await anna.call([*window(0), *window(1)])
-            assert screen.answer is not None
-            assert {section.mid: section.ssrcs for section in screen.answer.sections}.items() >= ssrcs.items()
-            await screen.missed_nothing(second, "v1", "a1")
-            await screen.missed_nothing(first, "v0", "a0")
-            await anna.call(window(0))
-            await until(lambda: set(screen.slots) == {"v0", "a0"})
-            silent = len(screen.received["v1"])
-            await screen.missed_nothing(first, "v0", "a0")
-            assert len(screen.received["v1"]) == silent
+        await anna.connect()
+        await viewer.receives(first)
+        ssrcs = {section.mid: section.ssrcs for section in viewer.answer.sections} if viewer.answer else {}
+        async with publishing(url, "front/pub/cam2") as second:
+            await anna.connect([*window_sections(0), *window_sections(1)])
+            assert viewer.answer is not None
+            assert {section.mid: section.ssrcs for section in viewer.answer.sections}.items() >= ssrcs.items()
+            await viewer.missed_nothing(second, "v1", "a1")
+            await viewer.missed_nothing(first, "v0", "a0")
+            await anna.connect(window_sections(0))
+            await until(lambda: set(viewer.slots) == {"v0", "a0"})
+            silent = len(viewer.received["v1"])
+            await viewer.missed_nothing(first, "v0", "a0")
+            assert len(viewer.received["v1"]) == silent
         assert not anna.closed
 
 
 async def test_a_camera_s_re_offer_may_add_and_drop_sound(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
-    lens = Lens()
+    source = PeerCamera()
     async with (
         serving(url) as service,
-        wire(url) as home,
-        watching(url, "front/view/anna") as (screen, _),
-        calling(home, "front/pub/cam1", lens, sections=lens.sections[:1]) as camera,
+        mqtt_client(url) as home,
+        watching(url, "front/view/anna") as (viewer, _),
+        raw_peer(home, "front/pub/cam1", source, sections=source.sections[:1]) as camera,
     ):
-        await camera.call()
-        film = asyncio.create_task(lens.film(camera))
-        await screen.missed_nothing(lens)
-        await screen.told(None, "a0")
-        await camera.call(lens.sections)
-        await screen.missed_nothing(lens, "v0", "a0")
-        await camera.call(lens.sections[:1])
-        await screen.told(None, "a0")
-        await screen.missed_nothing(lens, "v0")
-        film.cancel()
+        await camera.connect()
+        sending = asyncio.create_task(source.send_forever(camera))
+        await viewer.missed_nothing(source)
+        await viewer.shows(None, "a0")
+        await camera.connect(source.sections)
+        await viewer.missed_nothing(source, "v0", "a0")
+        await camera.connect(source.sections[:1])
+        await viewer.shows(None, "a0")
+        await viewer.missed_nothing(source, "v0")
+        sending.cancel()
         assert service.server.counters["sessions"] == 2
 
 
 async def test_the_same_offer_again_gets_the_same_answer_again(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
-    async with serving(url) as service, wire(url) as home, calling(home, "front/view/anna") as anna:
-        await anna.call()
+    async with serving(url) as service, mqtt_client(url) as home, raw_peer(home, "front/view/anna") as anna:
+        await anna.connect()
         for _ in range(4):
-            anna.say("offer", anna.offer)
+            anna.send("offer", anna.offer)
         await until(lambda: len(anna.answers) == 5)
         assert len(set(anna.answers)) == 1
         assert anna.up
@@ -97,23 +99,23 @@ async def test_viewers_of_a_camera_that_stands_still_hear_that_the_way_to_us_liv
 ) -> None:
     """By which the page tells a dead way, after 0.6 s, from a quiet one."""
     url = mosquitto().url
-    lens, screen, heard = Lens("video"), Screen(), list[float]()
+    source, viewer, heard = PeerCamera("video"), PeerViewer(), list[float]()
     clock = asyncio.get_running_loop().time
     async with (
         serving(url),
-        wire(url) as home,
-        calling(home, "front/pub/cam1", lens) as camera,
-        calling(home, "front/view/anna", screen) as anna,
+        mqtt_client(url) as home,
+        raw_peer(home, "front/pub/cam1", source) as camera,
+        raw_peer(home, "front/view/anna", viewer) as anna,
     ):
-        await camera.call()
-        await anna.call()
+        await camera.connect()
+        await anna.connect()
 
         def seen() -> bool:
-            lens.shoot(camera)
-            return bool(screen.received["v0"])
+            source.send_burst(camera)
+            return bool(viewer.received["v0"])
 
         await until(seen)
-        monkeypatch.setattr(screen, "on_rtcp", lambda _: heard.append(clock()))
+        monkeypatch.setattr(viewer, "on_rtcp", lambda _: heard.append(clock()))
         since = clock()
         await until(lambda: len(heard) >= 4)
     assert max(later - earlier for earlier, later in itertools.pairwise([since, *heard[:4]])) < 1.0
@@ -121,11 +123,11 @@ async def test_viewers_of_a_camera_that_stands_still_hear_that_the_way_to_us_liv
 
 async def test_a_newer_session_on_a_leaf_replaces_the_older_which_is_told(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
-    async with serving(url) as service, wire(url) as home, wire(url) as phone:
-        async with calling(home, "front/view/anna") as old, calling(phone, "front/view/anna") as new:
-            await old.call()
-            await new.call()
-            await until(lambda: Bye("replaced") in old.heard)
+    async with serving(url) as service, mqtt_client(url) as home, mqtt_client(url) as phone:
+        async with raw_peer(home, "front/view/anna") as old, raw_peer(phone, "front/view/anna") as new:
+            await old.connect()
+            await new.connect()
+            await until(lambda: Bye("replaced") in old.messages)
             await until(lambda: old.closed == ["dtls"])
             assert new.up
             assert len(service.server.participants) == 1
@@ -135,18 +137,18 @@ async def test_a_newer_session_on_a_leaf_replaces_the_older_which_is_told(mosqui
 @pytest.mark.parametrize("role", ["pub", "join"])
 async def test_reject_keeps_who_is_there_and_tells_who_comes(mosquitto: StartMosquitto, role: str) -> None:
     url = mosquitto().url
-    lens = Lens()
+    source = PeerCamera()
     async with (
         serving(url, same_peer="reject"),
-        wire(url) as home,
-        watching(url, "front/view/anna") as (screen, _),
-        filming(url, "front/pub/cam1") as first,
-        wire(url) as stranger,
-        calling(stranger, f"front/{role}/cam1", lens) as second,
+        mqtt_client(url) as home,
+        watching(url, "front/view/anna") as (viewer, _),
+        publishing(url, "front/pub/cam1") as first,
+        mqtt_client(url) as stranger,
+        raw_peer(stranger, f"front/{role}/cam1", source) as second,
     ):
-        await screen.sees(first)
+        await viewer.receives(first)
         await refused(second, ErrorCode.PRODUCER_EXISTS)
-        await screen.missed_nothing(first)
+        await viewer.missed_nothing(first)
         await until(lambda: [it["peer"] for it in home.json("sfu/front/state").get("producers", ())] == ["cam1"])
 
 
@@ -163,46 +165,46 @@ async def test_beyond_a_limit_the_next_is_told_until_there_is_room(
     mosquitto: StartMosquitto, limit: dict[str, Any], leaves: tuple[str, str]
 ) -> None:
     url = mosquitto().url
-    players = [Lens() if "/pub/" in leaf else Screen() for leaf in leaves]
+    players = [PeerCamera() if "/pub/" in leaf else PeerViewer() for leaf in leaves]
     async with (
         serving(url, **limit) as service,
-        wire(url) as home,
-        calling(home, leaves[0], players[0]) as first,
-        calling(home, leaves[1], players[1]) as second,
+        mqtt_client(url) as home,
+        raw_peer(home, leaves[0], players[0]) as first,
+        raw_peer(home, leaves[1], players[1]) as second,
     ):
-        await first.call()
+        await first.connect()
         await refused(second, ErrorCode.LIMIT)
         assert first.up
         await until(lambda: len(service.port._listeners) == 1)  # the refused one's agent has left the port
-        first.say("bye", {})
+        first.send("bye", {})
         await until(lambda: not service.server.participants)
-        second.heard.clear()
-        await second.call()
+        second.messages.clear()
+        await second.connect()
 
 
 async def test_too_many_messages_are_refused_once_with_a_time_to_come_back(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
     async with (
         serving(url, limits__messages=10) as service,
-        wire(url) as home,
-        filming(url, "front/pub/cam1") as lens,
-        watching(url, "front/view/bert") as (screen, _),
-        calling(home, "front/view/anna") as anna,
+        mqtt_client(url) as home,
+        publishing(url, "front/pub/cam1") as source,
+        watching(url, "front/view/bert") as (viewer, _),
+        raw_peer(home, "front/view/anna") as anna,
     ):
         for _ in range(40):
-            anna.say("select", {"mid": "v0", "peer": "cam1"})
+            anna.send("select", {"mid": "v0", "peer": "cam1"})
         await until(lambda: service.server.counters["rate_limited"] == 30)
         await home.drained()
         (notice,) = notices(anna)
         assert notice.code is ErrorCode.RATE_LIMITED
         assert notice.retry_after is not None
         assert 0 < notice.retry_after <= 10
-        await screen.missed_nothing(lens)
+        await viewer.missed_nothing(source)
 
 
 async def test_a_message_of_64_KiB_is_read_and_one_byte_more_refused(mosquitto: StartMosquitto) -> None:  # noqa: N802
     url = mosquitto().url
-    async with serving(url) as service, wire(url) as home, calling(home, "front/view/anna") as anna:
+    async with serving(url) as service, mqtt_client(url) as home, raw_peer(home, "front/view/anna") as anna:
         offer = {"command": "signal", "clientid": "anna", "type": "offer", "session": anna.session, "v": 2}
         text = json.dumps(offer | {"data": await anna.make_offer()})
         home.publish(anna.topic, text.ljust(MAX_PAYLOAD_BYTES))

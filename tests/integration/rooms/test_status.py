@@ -9,7 +9,7 @@ import aiohttp
 
 from sfu.service import Service
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import filming, watching
+from tests.helpers.peers import publishing, watching
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 
@@ -34,10 +34,10 @@ async def test_rooms_tell_of_their_cameras_and_viewers(mosquitto: Start) -> None
     url = mosquitto().url
     async with (
         serving(url) as service,
-        filming(url, "front/pub/cam1") as lens,
+        publishing(url, "front/pub/cam1") as source,
         watching(url, "front/view/anna") as (screen, _),
     ):
-        await screen.missed_nothing(lens, "v0", "a0")
+        await screen.missed_nothing(source, "v0", "a0")
         cameras = [it for it in service.server.participants.values() if it.uplink.tracks]
         await until(lambda: all(producer.bitrate for it in cameras for producer in it.uplink.producers))
         front = (await rooms(service))["front"]
@@ -67,8 +67,8 @@ async def test_rooms_tell_of_their_cameras_and_viewers(mosquitto: Start) -> None
 async def test_what_was_repaired_is_remembered_when_its_session_is_over(mosquitto: Start) -> None:
     url = mosquitto().url
     async with serving(url) as service:
-        async with filming(url, "front/pub/cam1") as lens, watching(url, "front/view/anna") as (screen, _):
-            await screen.missed_nothing(lens, "v0")
+        async with publishing(url, "front/pub/cam1") as source, watching(url, "front/view/anna") as (screen, _):
+            await screen.missed_nothing(source, "v0")
             viewer = next(it for it in service.server.participants.values() if it.downlink.slots)
             consumer = viewer.downlink.consumers[0]
             consumer.repairs.admit(range(7), 0.0)

@@ -12,7 +12,7 @@ import time
 import pytest
 from aioice import stun as wire
 
-from tests.helpers.associations import (
+from tests.helpers.transports import (
     association,
     client_end,
     connect,

@@ -10,7 +10,7 @@ import pytest
 
 from sfu.rtc.net import port as udp
 from sfu.rtc.net.port import UdpPort
-from tests.helpers.associations import stranger
+from tests.helpers.transports import stranger
 from tests.helpers.waiting import until
 
 

@@ -13,7 +13,7 @@ from aioice import Candidate, Connection, ice, stun, turn
 from aiortc import rtcdtlstransport as dtls
 
 from sfu.rtc.net import srtp
-from tests.helpers.associations import CLIENT, SERVER
+from tests.helpers.transports import CLIENT, SERVER
 from tests.helpers.waiting import PATIENCE_S
 
 

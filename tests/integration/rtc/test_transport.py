@@ -15,7 +15,7 @@ from aiortc import rtcdtlstransport as dtls
 from sfu.rtc.dtls import Certificate
 from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.rtc.transport import TransportState
-from tests.helpers.associations import (
+from tests.helpers.transports import (
     CLIENT,
     SERVER,
     association,

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 
 from sfu.rtc.ice.agent import TurnServer
-from tests.helpers.associations import End, client_end, connect, exchange, ports, rtp, server_end
 from tests.helpers.brokers import free_port
-from tests.helpers.cast import Lens, filming, watching
 from tests.helpers.coturn import coturn, shut, turn_settings
+from tests.helpers.peers import PeerCamera, publishing, watching
 from tests.helpers.serving import serving
+from tests.helpers.transports import Endpoint, client_end, connect, exchange, ports, rtp, server_end
 from tests.helpers.waiting import until
 
 
@@ -32,7 +32,7 @@ async def test_a_relay_only_client_connects(tmp_path, transport, full):
         assert not client_port._listeners
 
 
-async def burst(server: End, client: End) -> None:
+async def burst(server: Endpoint, client: Endpoint) -> None:
     """More packets at once, each way, than may wait for a channel: a bound channel takes them all."""
     for end, other in ((server, client), (client, server)):
         before = len(other.rtp)
@@ -85,13 +85,13 @@ async def test_what_a_whole_server_forwards_through_its_relay_all_arrives(tmp_pa
         shut(service)
         url = service.broker_url
         async with (
-            filming(url, "hall/pub/one", lens=Lens(burst=4)) as lens,
+            publishing(url, "hall/pub/one", camera=PeerCamera(burst=4)) as camera,
             watching(url, "hall/view/a") as (screen, _),
             watching(url, "hall/view/b") as (other, _),
         ):
             for viewer in (screen, other):
-                await viewer.sees(lens, ahead=200)
-                await viewer.missed_nothing(lens, "v0", "a0")
+                await viewer.receives(camera, ahead=200)
+                await viewer.missed_nothing(camera, "v0", "a0")
             agents = [participant.transport.agent for participant in service.server.participants.values()]
             assert [(agent.connected, agent.path) for agent in agents] == [(True, None)] * 3
 

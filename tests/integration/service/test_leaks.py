@@ -14,7 +14,9 @@ import pytest
 
 from sfu.service import Service
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import Lens, Screen, Wire, calling, filming, wire
+from tests.helpers.mqtt_client import MqttClient, mqtt_client
+from tests.helpers.peers import PeerCamera, PeerViewer, publishing
+from tests.helpers.raw_peer import raw_peer
 from tests.helpers.serving import serving
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -47,32 +49,32 @@ def held(service: Service) -> dict[str, int]:
     } | ({"early": len(server._early._kept), "rates": len(server._rates._arrivals)} if LONG else {})
 
 
-async def visit(home: Wire, number: int) -> None:
+async def visit(home: MqttClient, number: int) -> None:
     """One join and leave, as a camera or a viewer, with a bye, without one, or with the offer alone."""
-    player = Lens() if number % 3 == 0 else Screen()
+    player = PeerCamera() if number % 3 == 0 else PeerViewer()
     role = "pub" if number % 3 == 0 else "view"
-    async with calling(home, f"front/{role}/peer-{number}", player) as caller:
-        caller.say("candidate", None)
-        await caller.call()
-        if isinstance(player, Lens):
+    async with raw_peer(home, f"front/{role}/peer-{number}", player) as caller:
+        caller.send("candidate", None)
+        await caller.connect()
+        if isinstance(player, PeerCamera):
             for _ in range(3):
                 await asyncio.wait_for(send_one(player, caller), PATIENCE_S)
         else:
             await until(lambda: player.received["v0"])
         if number % 2:
-            caller.say("bye", {})
+            caller.send("bye", {})
             await until(lambda: caller.closed)
 
 
-async def send_one(lens: Lens, caller: object) -> None:
+async def send_one(camera: PeerCamera, caller: object) -> None:
     """A few packets."""
-    film = asyncio.create_task(lens.film(caller))  # type: ignore[arg-type]
-    sent = lens.sent
-    await until(lambda: lens.sent > sent + 2)
-    film.cancel()
+    sending = asyncio.create_task(camera.send_forever(caller))
+    sent = camera.sent
+    await until(lambda: camera.sent > sent + 2)
+    sending.cancel()
 
 
-async def visits(service: Service, home: Wire, first: int, count: int) -> None:
+async def visits(service: Service, home: MqttClient, first: int, count: int) -> None:
     for start in range(first, first + count, AT_ONCE):
         async with asyncio.TaskGroup() as tasks:
             for number in range(start, start + AT_ONCE):
@@ -84,8 +86,8 @@ async def visits(service: Service, home: Wire, first: int, count: int) -> None:
 @pytest.mark.timeout(600)
 async def test_joins_and_leaves_leave_nothing_behind(mosquitto: Callable[..., Mosquitto]) -> None:
     url = mosquitto().url
-    async with serving(url) as service, wire(url) as home, filming(url, "front/pub/cam1"):
-        home.heard = None
+    async with serving(url) as service, mqtt_client(url) as home, publishing(url, "front/pub/cam1"):
+        home.messages = None
         await visits(service, home, 0, WARM_UP)
         await settled(service)
         before, memory = held(service), rss()

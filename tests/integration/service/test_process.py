@@ -16,7 +16,9 @@ from typer.testing import CliRunner
 from sfu.cli import app
 from sfu.signaling.bodies import Bye
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import calling, filming, kept, watching, wire
+from tests.helpers.mqtt_client import mqtt_client, retained_messages
+from tests.helpers.peers import publishing, watching
+from tests.helpers.raw_peer import raw_peer
 from tests.helpers.serving import serving
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -70,15 +72,15 @@ async def sfu(*arguments: str) -> AsyncIterator[Process]:
 
 async def test_sigterm_tells_viewers_leaves_an_honest_room_and_exits_with_0(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
-    async with wire(url) as home, sfu("--broker", str(url)) as process:
+    async with mqtt_client(url) as home, sfu("--broker", str(url)) as process:
         await until(lambda: home.latest.get("sfu/bridge/state") == b"online")
-        async with filming(url, "front/pub/cam1"), calling(home, "front/view/anna") as anna:
-            await anna.call()
+        async with publishing(url, "front/pub/cam1"), raw_peer(home, "front/view/anna") as anna:
+            await anna.connect()
             await until(lambda: home.latest.get("sfu/front/availability") == b"online")
             process.signal(signal.SIGTERM)
             assert await process.ended() == 0
-            await until(lambda: Bye("shutting_down") in anna.heard)
-            retained = await kept(url)
+            await until(lambda: Bye("shutting_down") in anna.messages)
+            retained = await retained_messages(url)
     assert retained["sfu/bridge/state"] == b"offline"
     assert retained["sfu/front/availability"] == b"offline"
     assert retained["sfu/front/viewers"] == b"0"
@@ -93,7 +95,7 @@ async def test_sigterm_tells_viewers_leaves_an_honest_room_and_exits_with_0(mosq
 
 async def test_a_second_sigterm_ends_it_at_once(mosquitto: StartMosquitto) -> None:
     broker = mosquitto()
-    async with wire(broker.url) as home, sfu("--broker", str(broker.url)) as process:
+    async with mqtt_client(broker.url) as home, sfu("--broker", str(broker.url)) as process:
         await until(lambda: home.latest.get("sfu/bridge/state") == b"online")
         broker.freeze()  # the farewell cannot be said: a graceful end takes its time
         while process.lives:  # two that come together are one to the kernel
@@ -104,7 +106,7 @@ async def test_a_second_sigterm_ends_it_at_once(mosquitto: StartMosquitto) -> No
 
 async def test_sigterm_ends_it_in_time_though_the_broker_does_not_answer(mosquitto: StartMosquitto) -> None:
     broker = mosquitto()
-    async with wire(broker.url) as home, sfu("--broker", str(broker.url)) as process:
+    async with mqtt_client(broker.url) as home, sfu("--broker", str(broker.url)) as process:
         await until(lambda: home.latest.get("sfu/bridge/state") == b"online")
         broker.freeze()
         process.signal(signal.SIGTERM)
@@ -141,7 +143,7 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(mosquitto: StartMosq
     async with sfu("--broker", str(broker.url)) as process:
         await until(lambda: "cannot connect to broker" in process.log)
         broker.restart()
-        async with wire(broker.url) as home:
+        async with mqtt_client(broker.url) as home:
             await until(lambda: home.latest.get("sfu/bridge/state") == b"online")
         process.signal(signal.SIGTERM)
         assert await process.ended() == 0
@@ -149,23 +151,23 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(mosquitto: StartMosq
 
 async def test_what_a_killed_server_left_behind_is_put_right_by_the_next(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
-    async with wire(url) as home, filming(url, "site/gate/pub/cam1") as lens:
+    async with mqtt_client(url) as home, publishing(url, "site/gate/pub/cam1") as camera:
         async with (
             sfu("--broker", str(url)) as process,
-            calling(home, "hall/view/bert") as bert,
+            raw_peer(home, "hall/view/bert") as bert,
             watching(url, "site/gate/view/anna"),
         ):
-            await bert.call()
+            await bert.connect()
             await until(lambda: home.latest.get("sfu/site/gate/viewers") == b"1")
             await until(lambda: home.latest.get("sfu/hall/viewers") == b"1")
             process.signal(signal.SIGKILL)
             await process.ended()
         await until(lambda: home.latest["sfu/bridge/state"] == b"offline")  # its last will
-        assert (await kept(url))["sfu/site/gate/availability"] == b"online"
+        assert (await retained_messages(url))["sfu/site/gate/availability"] == b"online"
         async with serving(url):
             await until(lambda: home.latest["sfu/hall/viewers"] == b"0")
             await until(lambda: home.latest["sfu/site/gate/viewers"] == b"0")
             assert not home.json("sfu/hall/state")["live"]
-            async with watching(url, "site/view/anna") as (screen, _):
-                await screen.sees(lens)  # the camera notices a new server and comes back
+            async with watching(url, "site/view/anna") as (viewer, _):
+                await viewer.receives(camera)  # the camera notices a new server and comes back
                 await until(lambda: home.latest["sfu/site/gate/availability"] == b"online")

@@ -13,7 +13,9 @@ import pytest
 
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from tests.helpers.brokers import Mosquitto, Proxy
-from tests.helpers.cast import Lens, Screen, Wire, calling, filming, kept, watching, wire
+from tests.helpers.mqtt_client import MqttClient, mqtt_client, retained_messages
+from tests.helpers.peers import PeerCamera, PeerViewer, publishing, watching
+from tests.helpers.raw_peer import raw_peer
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 
@@ -82,15 +84,15 @@ async def test_a_camera_reaches_a_viewer_whole_and_the_room_s_topics_say_so(
 ) -> None:
     async with (
         lines(kind, mosquitto) as line,
-        wire(line.observer, tls=line.tls) as home,
+        mqtt_client(line.observer, tls=line.tls) as home,
         serving(line.server, **(line.settings or {})),
     ):
         async with (
-            filming(line.camera, "front/pub/cam1", tls=line.tls) as lens,
+            publishing(line.camera, "front/pub/cam1", tls=line.tls) as sender,
             watching(line.viewer, "front/view/anna", tls=line.tls) as (screen, _),
         ):
-            await screen.missed_nothing(lens, "v0", "a0")
-            await screen.told("cam1", "v0", "a0")
+            await screen.missed_nothing(sender, "v0", "a0")
+            await screen.shows("cam1", "v0", "a0")
             assert {
                 mid: (s.source.room, s.source.peer, s.source.codec) for mid, s in screen.slots.items() if s.source
             } == {
@@ -120,7 +122,11 @@ async def test_a_camera_reaches_a_viewer_whole_and_the_room_s_topics_say_so(
             ("viewer_joined", "anna"),
             ("viewer_left", "anna"),
         ]
-    retained = await kept(line.observer, tls=line.tls) if kind != "mqtt 3.1.1" else {"sfu/bridge/state": b"offline"}
+    retained = (
+        await retained_messages(line.observer, tls=line.tls)
+        if kind != "mqtt 3.1.1"
+        else {"sfu/bridge/state": b"offline"}
+    )
     assert retained["sfu/bridge/state"] == b"offline"
     assert not [topic for topic in retained if "/pub/" in topic or "/view/" in topic or topic.endswith("/event")]
 
@@ -128,15 +134,15 @@ async def test_a_camera_reaches_a_viewer_whole_and_the_room_s_topics_say_so(
 async def test_access_rules_keep_strangers_out_of_other_leaves(mosquitto: StartMosquitto) -> None:
     async with lines("acl", mosquitto) as line, serving(line.server) as service:
         async with (
-            wire(line.viewer) as anna,
-            filming(line.camera, "front/pub/cam1") as lens,
+            mqtt_client(line.viewer) as anna,
+            publishing(line.camera, "front/pub/cam1") as sender,
             watching(line.viewer, "front/view/anna") as (screen, _),
         ):
             anna.publish(
                 "sfu/front/pub/cam1", json.dumps({"command": "signal", "clientid": "cam1", "type": "bye", "data": {}})
             )
             anna.publish("sfu/front/state", "{}")
-            await screen.missed_nothing(lens)
+            await screen.missed_nothing(sender)
             await until(lambda: service.server.counters["ended_bye"] == 0 and "sfu/front/state" in anna.latest)
         assert not [topic for topic in anna.latest if topic.startswith("sfu/front/pub")]
 
@@ -144,17 +150,17 @@ async def test_access_rules_keep_strangers_out_of_other_leaves(mosquitto: StartM
 async def test_a_camera_may_come_after_the_viewer_leave_and_come_back_into_its_slot(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
     async with serving(url), watching(url, "front/view/anna", windows=2) as (screen, _):
-        await screen.told(None, "v0", "a0", "v1", "a1")
-        async with filming(url, "front/pub/cam1") as first, filming(url, "front/pub/cam2"):
-            await until(lambda: {screen.showing("v0"), screen.showing("v1")} == {"cam1", "cam2"})
-            await until(lambda: screen.showing("a0") == screen.showing("v0"))
-            number = 0 if screen.showing("v0") == "cam1" else 1
+        await screen.shows(None, "v0", "a0", "v1", "a1")
+        async with publishing(url, "front/pub/cam1") as first, publishing(url, "front/pub/cam2"):
+            await until(lambda: {screen.source_of("v0"), screen.source_of("v1")} == {"cam1", "cam2"})
+            await until(lambda: screen.source_of("a0") == screen.source_of("v0"))
+            number = 0 if screen.source_of("v0") == "cam1" else 1
             await screen.missed_nothing(first, f"v{number}", f"a{number}")
-        await screen.told(None, "v0", "a0", "v1", "a1")
-        async with filming(url, "front/pub/cam1", lens=first):
-            await screen.told("cam1", f"v{number}", f"a{number}")
-            await screen.sees(first, f"v{number}")
-            await screen.sees(first, f"a{number}")
+        await screen.shows(None, "v0", "a0", "v1", "a1")
+        async with publishing(url, "front/pub/cam1", camera=first):
+            await screen.shows("cam1", f"v{number}", f"a{number}")
+            await screen.receives(first, f"v{number}")
+            await screen.receives(first, f"a{number}")
         assert screen.sessions == 1
 
 
@@ -162,17 +168,17 @@ async def test_a_room_shows_what_its_sub_rooms_have_and_not_the_other_way_round(
     url = mosquitto().url
     async with (
         serving(url),
-        wire(url) as home,
-        filming(url, "site/gate/pub/gate") as gate,
-        filming(url, "site/yard/north/pub/north") as north,
+        mqtt_client(url) as home,
+        publishing(url, "site/gate/pub/gate") as gate,
+        publishing(url, "site/yard/north/pub/north") as north,
         watching(url, "site/view/anna", windows=2) as (site, _),
         watching(url, "site/gate/view/bert", windows=2) as (below, _),
     ):
-        await until(lambda: {site.showing("v0"), site.showing("v1")} == {"gate", "north"})
-        for lens, name in ((gate, "gate"), (north, "north")):
-            await site.missed_nothing(lens, "v0" if site.showing("v0") == name else "v1")
+        await until(lambda: {site.source_of("v0"), site.source_of("v1")} == {"gate", "north"})
+        for sender, name in ((gate, "gate"), (north, "north")):
+            await site.missed_nothing(sender, "v0" if site.source_of("v0") == name else "v1")
         await below.missed_nothing(gate)
-        assert below.showing("v1") is None
+        assert below.source_of("v1") is None
         await until(lambda: len(home.json("sfu/site/state").get("producers", ())) == 2)
         rooms = {entry["peer"]: entry.get("room") for entry in home.json("sfu/site/state")["producers"]}
         assert rooms == {"gate": "site/gate", "north": "site/yard/north"}
@@ -186,54 +192,54 @@ async def test_members_of_a_room_see_each_other_and_never_themselves(mosquitto: 
     url = mosquitto().url
     async with (
         serving(url),
-        wire(url) as home,
-        member(home, "anna") as (anna_lens, anna_screen),
-        member(home, "bert") as (bert_lens, bert_screen),
+        mqtt_client(url) as home,
+        member(home, "anna") as (anna_camera, anna_viewer),
+        member(home, "bert") as (bert_camera, bert_viewer),
     ):
-        for screen, other, lens in ((anna_screen, "bert", bert_lens), (bert_screen, "anna", anna_lens)):
-            await screen.missed_nothing(lens, "video", "audio")
-            await screen.told(other, "video", "audio")
-            assert {name for name, _ in screen.received["video"]} == {lens.name}
+        for screen, other, sender in ((anna_viewer, "bert", bert_camera), (bert_viewer, "anna", anna_camera)):
+            await screen.missed_nothing(sender, "video", "audio")
+            await screen.shows(other, "video", "audio")
+            assert {name for name, _ in screen.received["video"]} == {sender.name}
 
 
 @contextlib.asynccontextmanager
-async def member(home: Wire, name: str) -> AsyncIterator[tuple[Lens, Screen]]:
-    """A `join` peer: what its lens sends and its screen shows goes over the same two sections."""
-    lens, screen = Lens(), Screen()
-    sections = [replace(section, direction="sendrecv") for section in lens.sections]
-    async with calling(home, f"call/join/{name}", screen, sections=sections) as caller:
-        await caller.call()
+async def member(home: MqttClient, name: str) -> AsyncIterator[tuple[PeerCamera, PeerViewer]]:
+    """A `join` peer: it sends and receives over the same two sections."""
+    sender, screen = PeerCamera(), PeerViewer()
+    sections = [replace(section, direction="sendrecv") for section in sender.sections]
+    async with raw_peer(home, f"call/join/{name}", screen, sections=sections) as caller:
+        await caller.connect()
         assert screen.answer is not None
-        lens.on_answer(screen.answer)
-        film = asyncio.create_task(lens.film(caller))
+        sender.on_answer(screen.answer)
+        sending = asyncio.create_task(sender.send_forever(caller))
         try:
-            yield lens, screen
+            yield sender, screen
         finally:
-            film.cancel()
+            sending.cancel()
 
 
 async def test_select_shows_a_chosen_camera_nothing_or_waits_for_one_that_is_away(mosquitto: StartMosquitto) -> None:
     url = mosquitto().url
     async with (
         serving(url),
-        filming(url, "front/pub/cam1") as first,
+        publishing(url, "front/pub/cam1") as first,
         watching(url, "front/view/anna", windows=1) as (screen, peer),
-        filming(url, "front/pub/cam2") as second,
+        publishing(url, "front/pub/cam2") as second,
     ):
-        await screen.sees(first)
+        await screen.receives(first)
         peer.select("v0", "cam2")
-        await screen.sees(second, "v0")
-        await screen.sees(second, "a0")  # a window's sound goes with its picture
-        await screen.told("cam2", "v0", "a0")
+        await screen.receives(second, "v0")
+        await screen.receives(second, "a0")  # a window's sound goes with its picture
+        await screen.shows("cam2", "v0", "a0")
         peer.select("v0", None)
-        await screen.told(None, "v0", "a0")
+        await screen.shows(None, "v0", "a0")
         peer.select("v0", "cam3")
         await until(lambda: screen.slots["v0"].reason == "away")
-        async with filming(url, "front/pub/cam3") as third:
-            await screen.sees(third)
+        async with publishing(url, "front/pub/cam3") as third:
+            await screen.receives(third)
         await until(lambda: screen.slots["v0"].reason == "away")
         peer.select("v0", "cam1")
-        await screen.sees(first)
+        await screen.receives(first)
         assert {(b - a) & 0xFFFF for a, b in zip(screen.sequences["v0"], screen.sequences["v0"][1:], strict=False)} == {
             1
         }
@@ -247,12 +253,12 @@ async def test_a_second_session_of_a_camera_replaces_the_first_or_is_refused(
     async with (
         serving(url, same_peer=same_peer) as service,
         watching(url, "front/view/anna") as (screen, _),
-        filming(url, "front/pub/cam1") as first,
+        publishing(url, "front/pub/cam1") as first,
     ):
-        await screen.sees(first)
-        async with filming(url, "front/pub/cam1") as second:
+        await screen.receives(first)
+        async with publishing(url, "front/pub/cam1") as second:
             if same_peer == "replace":
-                await screen.sees(second)
+                await screen.receives(second)
                 assert service.server.counters["ended_replaced"] == 1
             else:
                 await until(lambda: service.server.counters["refused_producer_exists"] == 1)

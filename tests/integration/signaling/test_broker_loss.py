@@ -7,7 +7,8 @@ import os
 from collections.abc import Callable
 
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.cast import filming, kept, watching, wire
+from tests.helpers.mqtt_client import mqtt_client, retained_messages
+from tests.helpers.peers import publishing, watching
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 
@@ -20,20 +21,20 @@ async def test_not_one_packet_is_lost_while_the_broker_is_away(mosquitto: Callab
     url = broker.url
     async with (
         serving(url) as service,
-        filming(url, "front/pub/cam1") as lens,
-        watching(url, "front/view/anna") as (screen, _),
+        publishing(url, "front/pub/cam1") as camera,
+        watching(url, "front/view/anna") as (viewer, _),
     ):
-        await screen.missed_nothing(lens, "v0", "a0")
+        await viewer.missed_nothing(camera, "v0", "a0")
         begun = service.server.counters["sessions"]
         broker.kill()
         await until(lambda: not service.link.connected)
         await asyncio.sleep(AWAY_S)  # the loss itself is what is tested
-        await screen.missed_nothing(lens, "v0", "a0")
+        await viewer.missed_nothing(camera, "v0", "a0")
         broker.restart()
-        assert not await kept(url)
+        assert not await retained_messages(url)
         await service.link.wait_connected(PATIENCE_S)
-        async with wire(url) as home, watching(url, "front/view/bert") as (late, _):
-            await late.missed_nothing(lens, "v0", "a0")
+        async with mqtt_client(url) as home, watching(url, "front/view/bert") as (late, _):
+            await late.missed_nothing(camera, "v0", "a0")
             await until(lambda: home.json("sfu/front/state").get("viewers") == 2, PATIENCE_S)
             state = home.json("sfu/front/state")
             assert state["live"]
@@ -42,9 +43,9 @@ async def test_not_one_packet_is_lost_while_the_broker_is_away(mosquitto: Callab
             await until(lambda: home.latest.get("sfu/front/viewers") == b"2")
             await until(lambda: home.latest.get("sfu/bridge/state") == b"online")
             await until(lambda: home.json("sfu/bridge/info").get("clientid") == service.clientid)
-        await screen.missed_nothing(lens, "v0", "a0")
+        await viewer.missed_nothing(camera, "v0", "a0")
         assert service.server.counters["sessions"] == begun + 1
-        assert (screen.sessions, screen.downs) == (1, [])
+        assert (viewer.sessions, viewer.downs) == (1, [])
 
 
 async def test_what_ended_while_the_broker_was_away_is_told_when_it_is_back(
@@ -53,13 +54,13 @@ async def test_what_ended_while_the_broker_was_away_is_told_when_it_is_back(
     broker = mosquitto()
     url = broker.url
     async with serving(url) as service:
-        async with wire(url) as home, filming(url, "front/pub/cam1"), watching(url, "front/view/anna"):
+        async with mqtt_client(url) as home, publishing(url, "front/pub/cam1"), watching(url, "front/view/anna"):
             await until(lambda: home.latest.get("sfu/front/availability") == b"online")
             broker.kill()
             await until(lambda: not service.link.connected)
         await until(lambda: not service.server.participants)
         broker.restart()
-        async with wire(url) as home:
+        async with mqtt_client(url) as home:
             await until(lambda: home.latest.get("sfu/bridge/state") == b"online", PATIENCE_S)
             await until(lambda: home.latest.get("sfu/front/availability") == b"offline")
             await until(lambda: home.latest.get("sfu/front/viewers") == b"0")

@@ -11,7 +11,7 @@ from statistics import median
 
 import pytest
 
-from tests.helpers.links import Viewer
+from tests.helpers.thin_link import Viewer
 
 SEEDS = range(6)
 THIN_AT = 20.0

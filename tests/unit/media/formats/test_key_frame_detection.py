@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sfu.media.formats.key_frame_detection import starts_key_frame
-from tests.helpers.encoded import (
+from tests.helpers.rtp_payloads import (
     FRAMES,
     KEY_FRAME_EVERY,
     aggregate,

@@ -21,7 +21,7 @@ from sfu.clients.frames import OPUS
 from sfu.clients.packetize import PAYLOADS
 from sfu.media.formats.rtp import Packet
 from sfu.rtc.sdp.codec import Codec
-from tests.helpers.recorded import START_US, complaints, probed, units
+from tests.helpers.recordings import START_US, complaints, probed, units
 
 H264 = Codec("H264", 90_000, 1, 102, (("packetization-mode", "1"),), ("nack", "nack pli"))
 NOW = 1000.0

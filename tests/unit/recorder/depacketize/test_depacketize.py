@@ -20,9 +20,9 @@ from recorder.depacketize.units import CodecParameters, Unit
 from sfu.clients import packetize
 from sfu.media.formats.rtp import Packet
 from sfu.rtc.sdp.codec import Codec
-from tests.helpers.encoded import FRAMES, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
 from tests.helpers.media import decoded
 from tests.helpers.programs import need
+from tests.helpers.rtp_payloads import FRAMES, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
 from tests.unit.media.formats.test_key_frame_detection import (
     AV1,
     VP8,

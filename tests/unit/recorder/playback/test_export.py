@@ -16,7 +16,7 @@ from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import Segment, Store
 from recorder.store.index import Index
 from recorder.upkeep.progressive import make_progressive
-from tests.helpers.recorded import START_US, complaints, probed, record, tracks_of, units
+from tests.helpers.recordings import START_US, complaints, probed, record, tracks_of, units
 
 SECOND = 1_000_000
 

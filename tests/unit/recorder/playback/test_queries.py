@@ -23,7 +23,7 @@ from recorder.store.directory import Segment, Store
 from recorder.store.file_layout import FileLayout, Part
 from recorder.store.index import layout_of
 from sfu.units import parse_rfc3339
-from tests.helpers.recorded import START_US, record
+from tests.helpers.recordings import START_US, record
 
 SECOND = 1_000_000
 DURATION_US = 4_000_000

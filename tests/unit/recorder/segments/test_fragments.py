@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recorder.segments.fragments import annex_b_to_length_prefixed
 from recorder.segments.muxer import Muxer
 from recorder.store import mp4
-from tests.helpers.recorded import muxed, tracks_of, units
+from tests.helpers.recordings import muxed, tracks_of, units
 
 NAL_UNIT = st.binary(min_size=1, max_size=60).filter(lambda unit: b"\0\0" not in unit and unit[-1])
 

@@ -9,7 +9,7 @@ import pytest
 from recorder.segments.muxer import PART_US, Muxer, MuxError, suffix
 from recorder.store import mp4, webm
 from recorder.store.file_layout import FileLayout
-from tests.helpers.recorded import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units
+from tests.helpers.recordings import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units
 
 
 def _file(path: Path, muxer: Muxer, sequence: tuple[Unit, ...] | list[Unit]) -> Path:

@@ -33,9 +33,9 @@ from recorder.timeline.timeline import Timeline
 from sfu.clients import packetize
 from sfu.media.formats.rtp import Packet
 from sfu.rtc.sdp.codec import Codec, Kind
-from tests.helpers.encoded import FRAMES
 from tests.helpers.media import avcc_units, make_file, packets_of
 from tests.helpers.programs import need
+from tests.helpers.rtp_payloads import FRAMES
 from tests.unit.media.formats.test_key_frame_detection import X265_OPEN
 from tests.unit.recorder.depacketize.test_depacketize import WAYS, Way
 

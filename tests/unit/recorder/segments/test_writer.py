@@ -13,7 +13,7 @@ from recorder.segments.muxer import Muxer, MuxError
 from recorder.segments.writer import SegmentWriter
 from recorder.store import index
 from recorder.store.directory import Store
-from tests.helpers.recorded import START_US, Unit, complaints, parameters, tracks_of, units
+from tests.helpers.recordings import START_US, Unit, complaints, parameters, tracks_of, units
 
 
 class Volatile:

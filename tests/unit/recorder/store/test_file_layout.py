@@ -14,7 +14,7 @@ from recorder.segments.muxer import Muxer
 from recorder.store import mp4, webm
 from recorder.store.file_layout import LOST, FileLayout, ReadBytes
 from tests.helpers.media import make_file
-from tests.helpers.recorded import muxed, tracks_of, units
+from tests.helpers.recordings import muxed, tracks_of, units
 
 Parse = Callable[[ReadBytes, int], FileLayout]
 _CASES: dict[str, tuple[Parse, str | None, bool]] = {

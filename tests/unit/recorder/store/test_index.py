@@ -13,7 +13,7 @@ from recorder.store import index as indexes
 from recorder.store.directory import INDEX, Segment, Store
 from recorder.store.file_layout import LOST, FileLayout
 from recorder.store.index import Index, LayoutCache, layout_in, layout_of
-from tests.helpers.recorded import START_US, record, units
+from tests.helpers.recordings import START_US, record, units
 
 SECOND = 1_000_000
 

@@ -15,7 +15,7 @@ from recorder.store.directory import Segment, Store
 from recorder.upkeep.cleaner import Candidate, Cleaner, DeletionReason, Policy, StorageLimits, choose
 from sfu.settings import OnFull
 from sfu.signaling.topics import contains
-from tests.helpers.recorded import START_US, record, tracks_of, units
+from tests.helpers.recordings import START_US, record, tracks_of, units
 
 AGE, BYTES, FREE = DeletionReason.AGE, DeletionReason.BYTES, DeletionReason.FREE
 

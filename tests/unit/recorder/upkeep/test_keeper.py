@@ -11,7 +11,7 @@ from recorder.store.directory import Store
 from recorder.store.index import layout_of
 from recorder.upkeep.cleaner import Cleaner, Deletion, Policy, StorageLimits
 from recorder.upkeep.keeper import Keeper
-from tests.helpers.recorded import START_US, complaints, record
+from tests.helpers.recordings import START_US, complaints, record
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import SCRATCH, Store
 from recorder.store.index import Index, layout_of
 from recorder.upkeep.progressive import make_progressive
-from tests.helpers.recorded import START_US, complaints, probed, record, tracks_of, units
+from tests.helpers.recordings import START_US, complaints, probed, record, tracks_of, units
 
 
 @pytest.mark.parametrize("codec", ["H264", "VP8", None])

@@ -11,7 +11,7 @@ from recorder.store import index as indexes
 from recorder.store.directory import DAMAGED, INDEX, SCRATCH, Segment, Store
 from recorder.store.index import Index
 from recorder.upkeep.repair import Repaired, repair
-from tests.helpers.recorded import START_US, complaints, record, units
+from tests.helpers.recordings import START_US, complaints, record, units
 
 
 def _repair(store: Store) -> list[Repaired]:

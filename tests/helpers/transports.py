@@ -36,7 +36,7 @@ def rtcp(ssrc: int = 0x1234) -> bytes:
     return struct.pack("!BBHI", 0x80, 201, 1, ssrc)
 
 
-class End:
+class Endpoint:
     """A transport with all packets and notices that it gave."""
 
     def __init__(
@@ -106,20 +106,22 @@ def server_end(
     host: str = "127.0.0.1",
     limits: AgentTimeouts = DEFAULT_LIMITS,
     **options: Any,
-) -> End:
+) -> Endpoint:
     ufrag, pwd = credentials()
     kind: Callable[..., IceAgent] = FullAgent if full else LiteAgent
     make = functools.partial(kind, port, ufrag=ufrag, pwd=pwd, announce=(host,), limits=limits, **options)
-    return End(make, SERVER, "server")
+    return Endpoint(make, SERVER, "server")
 
 
-def client_end(port: UdpPort, *, host: str = "127.0.0.1", limits: AgentTimeouts = DEFAULT_LIMITS, **agent: Any) -> End:
+def client_end(
+    port: UdpPort, *, host: str = "127.0.0.1", limits: AgentTimeouts = DEFAULT_LIMITS, **agent: Any
+) -> Endpoint:
     ufrag, pwd = credentials()
     options = {"announce": (host,), "controlling": True, "limits": limits, **agent}
-    return End(functools.partial(FullAgent, port, ufrag=ufrag, pwd=pwd, **options), CLIENT, "client")
+    return Endpoint(functools.partial(FullAgent, port, ufrag=ufrag, pwd=pwd, **options), CLIENT, "client")
 
 
-async def introduce(server: End, client: End, *, server_fingerprint: str = SERVER.fingerprint) -> None:
+async def introduce(server: Endpoint, client: Endpoint, *, server_fingerprint: str = SERVER.fingerprint) -> None:
     """What signalling does: each side hears of the other."""
     await server.agent.gather()
     await client.agent.gather()
@@ -134,12 +136,12 @@ async def introduce(server: End, client: End, *, server_fingerprint: str = SERVE
             end.agent.add_candidate(candidate)
 
 
-async def connect(server: End, client: End) -> None:
+async def connect(server: Endpoint, client: Endpoint) -> None:
     await introduce(server, client)
     await until(lambda: server.up and client.up)
 
 
-async def exchange(server: End, client: End) -> None:
+async def exchange(server: Endpoint, client: Endpoint) -> None:
     """One RTP packet and one RTCP packet each way; returns when all four arrived as they were sent."""
     sequence = next(_sequences)
     for end, other in ((server, client), (client, server)):
@@ -153,7 +155,9 @@ async def exchange(server: End, client: End) -> None:
 
 
 @contextlib.asynccontextmanager
-async def association(*, full: bool = False, host: str = "127.0.0.1", **client: Any) -> AsyncIterator[tuple[End, End]]:
+async def association(
+    *, full: bool = False, host: str = "127.0.0.1", **client: Any
+) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
     """A connected (server, client), each on its own port."""
     async with ports(bind=(host,)) as (server_port, client_port):
         server = server_end(server_port, full=full, host=host)
