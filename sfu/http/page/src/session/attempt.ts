@@ -1,4 +1,4 @@
-// One attempt to connect (docs/protocol.md section 3): one RTCPeerConnection, one session id, offers out and answers in.
+// One attempt to connect (docs/protocol.md section 3): one RTCPeerConnection, one session id, offers out, answers in.
 // Never retries.
 
 import { randomId } from "../net/broker.js";
