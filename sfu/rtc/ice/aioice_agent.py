@@ -11,7 +11,7 @@ import asyncio
 import ipaddress
 import socket
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Protocol, cast
 
 from aioice import Candidate, ice, turn
@@ -102,7 +102,9 @@ class SocketBase(Base):
         super().__init__(receiver)
         self.port = port
         self.socket = sock
-        self.local_candidate = _candidate("host", host, port.port)
+        foundation = candidate_foundation("host", "udp", host)
+        priority = candidate_priority(_COMPONENT, "host")
+        self.local_candidate = Candidate(foundation, _COMPONENT, "udp", priority, host, port.port, "host")
         self.connection_made(cast("asyncio.BaseTransport", _SocketTransport(self)))
 
     async def request(
@@ -176,7 +178,8 @@ class RelayBase(Base):
         """
         client = self._client
         if (channel := client.peer_to_channel.get(address)) is not None:
-            if isinstance(client, turn.TurnClientTcpProtocol) and self._congested(client):
+            tcp = client.transport if isinstance(client, turn.TurnClientTcpProtocol) else None
+            if tcp is not None and tcp.get_write_buffer_size() > _MAX_BUFFERED_BYTES:
                 return False
             client._send(struct.pack("!HH", channel, len(data)) + data)  # noqa: SLF001
             return True
@@ -197,10 +200,6 @@ class RelayBase(Base):
 
     def _relay(self, name: str) -> Any:
         return getattr(self.transport, f"_TurnTransport__{name}")
-
-    @staticmethod
-    def _congested(client: turn.TurnClientTcpProtocol) -> bool:
-        return client.transport.get_write_buffer_size() > _MAX_BUFFERED_BYTES
 
 
 class SharedConnection(ice.Connection):
@@ -231,12 +230,20 @@ class SharedConnection(ice.Connection):
         bases = [SocketBase(self, self._port, sock, host) for sock, host in _by_socket(self._port, hosts)]
         self._protocols += bases
         self._local_candidates += [base.local_candidate for base in bases]
-        tasks = [asyncio.create_task(query) for query in self._queries(bases)]
-        if tasks:
+        if tasks := [asyncio.create_task(query) for query in self._queries(bases)]:
             await self._collect(tasks)
         self._local_candidates_end = True
         if self._closing:  # closed while gathering: releases the allocations that came after that
             await self.release()
+
+    async def connect(self) -> None:
+        """Checks pairs until one is nominated. Raises ConnectionError if none works."""
+        await super().connect()
+        # aioice cancels the other checks and never repeats them, not even those of a pair the peer has nominated since.
+        for pair in [pair for pair in self._check_list if pair.task is not None]:
+            pair.task, pair.state = None, ice.CandidatePair.State.WAITING
+            if pair.remote_nominated and not self._closing:
+                self.check_start_task(pair)
 
     def base_of(self, sock: socket.socket) -> Base | None:
         """Returns the base on this socket of the port, or None."""
@@ -279,9 +286,8 @@ class SharedConnection(ice.Connection):
             async with asyncio.timeout(_RELEASE_S):
                 await self.close()
         except TimeoutError:
-            for base in self._protocols:
-                if isinstance(base, RelayBase):
-                    base.abort()
+            for base in [base for base in self._protocols if isinstance(base, RelayBase)]:
+                base.abort()
 
     def check_complete(self, pair: ice.CandidatePair) -> None:
         """Proves the address of a pair that works, and selects a nominated pair. Called by aioice after each check."""
@@ -332,19 +338,12 @@ class SharedConnection(ice.Connection):
                     self._protocols.append(relay)
 
 
-def _candidate(kind: str, host: str, port: int) -> Candidate:
-    foundation = candidate_foundation(kind, "udp", host)
-    return Candidate(foundation, _COMPONENT, "udp", candidate_priority(_COMPONENT, kind), host, port, kind)
-
-
-def _by_socket(port: UdpPort, hosts: Sequence[str]) -> list[tuple[socket.socket, str]]:
-    """Returns each socket with the address to announce for it: its own, or for a wildcard the first of its family."""
-    found = []
+def _by_socket(port: UdpPort, hosts: Sequence[str]) -> Iterator[tuple[socket.socket, str]]:
+    """Yields each socket with the address to announce for it: its own, or for a wildcard the first of its family."""
     for sock in port.sockets:
         bound = ipaddress.ip_address(sock.getsockname()[0])
         for host in hosts:
             address = ipaddress.ip_address(host)
             if address.version == bound.version and (bound.is_unspecified or address == bound):
-                found.append((sock, host))
+                yield sock, host
                 break
-    return found

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from typing import Any, cast
 
 import pytest
 from aioice import Candidate, Connection, ice, stun, turn
 from aiortc import rtcdtlstransport as dtls
 
+from sfu.rtc.ice.aioice_agent import Base, SharedConnection
 from sfu.rtc.net import srtp
+from sfu.rtc.net.stun import Address
 from tests.helpers.transports import CLIENT, SERVER
-from tests.helpers.waiting import PATIENCE_S
+from tests.helpers.waiting import PATIENCE_S, until
 
 
 class Pipe:
@@ -155,6 +158,77 @@ async def test_a_connection_waits_for_more_candidates_until_their_end():
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.1):
             await connection.connect()
+    await connection.close()
+
+
+class HeldBase(Base):
+    """A base whose checks of an address are answered once the test opens its gate."""
+
+    def __init__(self, receiver: SharedConnection) -> None:
+        super().__init__(receiver)
+        self.local_candidate = Candidate("1", 1, "udp", 1, "127.0.0.1", 9, "host")
+        self.gates = {("127.0.0.1", port): asyncio.Event() for port in (1, 2)}
+
+    async def request(
+        self,
+        request: stun.Message,
+        addr: Address,
+        integrity_key: bytes | None = None,
+        retransmissions: int | None = None,
+    ) -> tuple[stun.Message, Address]:
+        await self.gates[addr].wait()
+        return request, addr
+
+    def prove(self, address: Address) -> bool:
+        return True
+
+    async def close(self) -> None:
+        pass
+
+
+class Selections:
+    """The owner of a connection, with the addresses that it selected."""
+
+    def __init__(self) -> None:
+        self.addresses: list[Address] = []
+
+    def on_selected(self, connection: SharedConnection) -> None:
+        assert connection.selected
+        self.addresses.append(connection.selected[1])
+
+    def on_lost(self, connection: SharedConnection) -> None:
+        pass
+
+
+async def test_a_pair_nominated_while_the_first_one_completes_is_selected():
+    """aioice cancels the checks in progress then, which would leave that pair unchecked for ever."""
+    owner = Selections()
+    connection = SharedConnection(
+        cast("Any", owner),
+        cast("Any", None),
+        ufrag="abcd",
+        pwd="p" * 22,
+        controlling=False,
+        stun_server=None,
+        turn_server=None,
+    )
+    base = HeldBase(connection)
+    connection._protocols.append(base)
+    connection._local_candidates_end = True
+    connection.remote_username, connection.remote_password = "efgh", "q" * 22
+    connecting = asyncio.create_task(connection.connect())
+    await asyncio.sleep(0)
+    check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST)
+    check.attributes.update({"PRIORITY": 1, "USE-CANDIDATE": None})
+    first, second = base.gates
+    connection.check_incoming(check, first, base)
+    base.gates[first].set()
+    await until(lambda: owner.addresses)
+    connection.check_incoming(check, second, base)
+    assert not connecting.done()
+    await connecting
+    base.gates[second].set()
+    await until(lambda: owner.addresses == [first, second])
     await connection.close()
 
 
