@@ -26,7 +26,6 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticUndefined
 from pydantic_settings import (
     BaseSettings,
     NestedSecretsSettingsSource,
@@ -329,7 +328,7 @@ def _describe(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, st
         if isinstance(kind, type) and issubclass(kind, _Part):
             yield from _describe(kind, f"{prefix}{name.upper()}__")
             continue
-        default = "" if field.default is PydanticUndefined else field.default
+        default = "" if field.is_required() else field.get_default()
         words = tuple(kind) if isinstance(kind, type) and issubclass(kind, StrEnum) else get_args(kind)
         choices = f" ({' or '.join(words)})" if words and isinstance(words[0], str) else ""
         yield f"{prefix}{name.upper()}", _plain(default), f"{field.description}{choices}"

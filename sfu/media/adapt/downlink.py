@@ -198,11 +198,11 @@ class Downlink:
 
     # --- what the client says
 
-    def on_rtcp(self, data: bytes, said: Sequence[rtcp.Message], now: float) -> None:
-        """One compound, and what it says. Reports are only kept: they are read when somebody wants to know."""
+    def on_rtcp(self, data: bytes, requests: Sequence[rtcp.Message], now: float) -> None:
+        """Takes one RTCP compound, and the requests in it. Reports are kept, and read by the next `tick`."""
         if data[1] == rtcp.RECEIVER_REPORT:
             self._report = data, now
-        for message in said:
+        for message in requests:
             if isinstance(message, rtcp.Nack):
                 self._on_nack(message, now)
             elif isinstance(message, rtcp.KeyFrameRequest):
@@ -221,7 +221,7 @@ class Downlink:
                     self._transport.send_rtp(packet)
 
     def _on_key_frame_request(self, ssrc: int, now: float) -> None:
-        """A camera that does not heed requests is replayed: it is the only key frame to be had."""
+        """Requests a key frame; replays the latest one of a camera that heeds no requests."""
         for slot in self.slots.values():
             consumer = slot.consumer
             producer = consumer.producer
