@@ -53,7 +53,7 @@ class RecordingEvents(Protocol):
     """A listener for the events of recordings."""
 
     def recording(self, room: str, peer: str, on: bool, event: dict[str, Any]) -> None:
-        """A recording of the peer has started (`on`) or stopped."""
+        """Notes that a recording of the peer has started (`on`) or stopped."""
 
     def event(self, room: str, event: dict[str, Any]) -> None:
         """Another event of a recording in the room."""

@@ -21,6 +21,7 @@ KEY_FRAME_EVERY = 10
 def encode(encoder: str, options: tuple[tuple[str, str], ...] = ()) -> list[av.Packet[av.VideoStream]]:
     """Noise, so that key frames take many packets; a key frame every ten frames."""
     context = av.CodecContext.create(encoder, "w")
+    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = 320, 192, "yuv420p"
     context.time_base = Fraction(1, 25)

@@ -17,7 +17,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "exa
 
 RIDDLES = re.compile(r"(What|Whether|Who|Whose|Whom|Of|Those|That|Says|Told|By how|To whom)\b")
 """First words of a docstring that make the reader guess its subject."""
-VERB = re.compile(r"(See `|True if |True while |Called |[A-Z][a-z-]*s\b)")
+VERB = re.compile(r"(See `|True (if|while|unless) |Called |[A-Z][a-z-]*s\b)")
 """The start of a function's docstring: a verb ("Returns ..."), or the protocol that it implements ("See `...`")."""
 HARD_WORDS = re.compile(
     r"\b(told|untold|lest|of late|dear|oftener|whoever|thereof|is said|said of|to be had|in vain|as it were)\b",

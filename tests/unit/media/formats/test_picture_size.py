@@ -17,6 +17,7 @@ SIZES = [(320, 180), (640, 352), (1280, 720), (720, 1280), (1918, 1078)]
 
 def key_frame(encoder: str, size: tuple[int, int], **options: str) -> bytes:
     context = av.CodecContext.create(encoder, "w")
+    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
     context.width, context.height = size
     context.pix_fmt, context.time_base, context.options = "yuv420p", Fraction(1, 25), options
     frame = VideoFrame(*size, "yuv420p")

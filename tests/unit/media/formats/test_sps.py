@@ -18,6 +18,7 @@ SIZES = [(320, 180), (1918, 1078)]
 
 def parameter_set(encoder: str, size: tuple[int, int], options: dict[str, str], pixel_format: str) -> bytes:
     context = av.CodecContext.create(encoder, "w")
+    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
     context.width, context.height = size
     context.pix_fmt, context.time_base, context.options = pixel_format, Fraction(1, 25), options
     frame = VideoFrame(*size, pixel_format)

@@ -280,6 +280,7 @@ def test_a_key_frame_whose_parameter_sets_fell_into_a_hole_is_not_given_old_ones
 def encoded(encoder: str, size: tuple[int, int], options: dict[str, str] | None = None) -> list[bytes]:
     """Two frames of grey."""
     context = av.CodecContext.create(encoder, "w")
+    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
     assert isinstance(context, VideoCodecContext)
     context.width, context.height, context.pix_fmt = *size, "yuv420p"
     context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
