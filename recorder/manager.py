@@ -56,7 +56,7 @@ class RecordingEvents(Protocol):
         """Notes that a recording of the peer has started (`on`) or stopped."""
 
     def event(self, room: str, event: dict[str, Any]) -> None:
-        """Another event of a recording in the room."""
+        """Publishes another event of a recording in the room."""
 
 
 class Recordings:
