@@ -61,9 +61,19 @@ class Snapshots:
     of the event loop, in seconds.
     """
 
-    def __init__(self, find: Callable[[str, str | None], Producer | None], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        find: Callable[[str, str | None], Producer | None],
+        clock: Callable[[], float],
+        *,
+        reuse_s: float = _REUSE_S,
+        wait_s: float = _WAIT_S,
+    ) -> None:
+        """Requests within `reuse_s` get the same picture; a camera has `wait_s` to send a new key frame."""
         self._find = find
         self._clock = clock
+        self._reuse_s = reuse_s
+        self._wait_s = wait_s
         self._taken: dict[Producer, tuple[float, asyncio.Task[Snapshot]]] = {}
         self._requested: dict[str, asyncio.Task[None]] = {}
 
@@ -74,7 +84,9 @@ class Snapshots:
             raise NoCamera(f"no camera sends to {room}" if peer is None else f"{peer} sends no video to {room}")
         now = self._clock()
         self._taken = {
-            other: (at, task) for other, (at, task) in self._taken.items() if now - at < _REUSE_S or not task.done()
+            other: (at, task)
+            for other, (at, task) in self._taken.items()
+            if now - at < self._reuse_s or not task.done()
         }
         if producer not in self._taken:
             if sum(not task.done() for _, task in self._taken.values()) >= _MAX_AT_ONCE:
@@ -120,7 +132,7 @@ class Snapshots:
     async def _next_key_frame(self, producer: Producer) -> Sequence[Packet]:
         """Asks for a key frame and returns its packets when all have arrived; on a timeout those of the latest one."""
         before = producer.history.start()
-        deadline = self._clock() + _WAIT_S
+        deadline = self._clock() + self._wait_s
         producer.request_key_frame(self._clock())
         while self._clock() < deadline:
             await asyncio.sleep(_CHECK_INTERVAL_S)

@@ -154,9 +154,10 @@ class _CachedLayout:
 
 
 class LayoutCache:
-    """The layouts of the files used last. Safe for several threads."""
+    """The layouts of the `capacity` files used last. Safe for several threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, capacity: int = _MAX_LAYOUTS) -> None:
+        self._capacity = capacity
         self._known: OrderedDict[Path, _CachedLayout] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -179,6 +180,6 @@ class LayoutCache:
         with self._lock:
             self._known[path] = _CachedLayout(stat.st_ino, stat.st_size, stat.st_mtime_ns, layout)
             self._known.move_to_end(path)
-            while len(self._known) > _MAX_LAYOUTS:
+            while len(self._known) > self._capacity:
                 self._known.popitem(last=False)
         return layout

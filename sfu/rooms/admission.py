@@ -27,6 +27,11 @@ class MessageRates:
         self._arrivals: dict[Leaf, deque[float]] = {}
         self._refused_at: dict[Leaf, float] = {}
 
+    @property
+    def known(self) -> int:
+        """Returns the number of leaves whose messages or refusals are remembered."""
+        return len(self._arrivals.keys() | self._refused_at.keys())
+
     def allow(self, leaf: Leaf, now: float) -> bool:
         """Counts one message. Returns False if it exceeds the limit."""
         arrivals = self._arrivals.get(leaf)
@@ -69,6 +74,11 @@ class EarlyCandidates:
         self._each = each
         self._age = age
         self._kept: dict[Leaf, tuple[float, deque[Candidate]]] = {}
+
+    @property
+    def known(self) -> int:
+        """Returns the number of leaves with candidates."""
+        return len(self._kept)
 
     def keep(self, leaf: Leaf, candidate: Candidate, now: float) -> None:
         """Keeps one candidate. The oldest one of the leaf is dropped first; beyond the bound new leaves are ignored."""

@@ -61,6 +61,11 @@ class Retransmitter:
         """
         self._bytes.tokens = self._bytes.burst
 
+    @property
+    def remembered(self) -> int:
+        """Returns the number of packets whose last retransmission is remembered; at most 1024."""
+        return len(self._sent)
+
     def admit(self, sequences: Sequence[int], now: float) -> Sequence[int]:
         """Returns the sequence numbers of a NACK that may be looked up; the last ones are left out if over budget."""
         bucket = self._requests

@@ -39,6 +39,11 @@ class Arrivals:
         self._after_jump = -1
         self._count = 0
 
+    @property
+    def remembered(self) -> int:
+        """Returns the number of packets whose arrival can still be reported."""
+        return len(self._arrived)
+
     def received(self, sequence: int, now: float) -> None:
         """Notes the arrival of a packet. `sequence` is the 16-bit number in its header extension."""
         expected = self._expected

@@ -5,7 +5,7 @@ Owns the table of SSRCs of one transport. Never knows the purpose of a section.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
 
@@ -106,6 +106,11 @@ class Demux:
         """Header extension ids (mid, rid) with which a packet may go to another place than the one before."""
         self.refused_rid = False
         """True if the latest packet without destination had a known section and a rid that this does not have."""
+
+    @property
+    def ssrcs(self) -> Set[int]:
+        """Returns the SSRCs whose destination is kept; at most 64."""
+        return self._by_ssrc.keys()
 
     def configure(self, routes: Sequence[Route]) -> None:
         """Takes over a negotiation. Known SSRCs keep their sections if these still exist."""

@@ -7,6 +7,7 @@ Owns the delays, the back-off and the giving up for one producer. Never sends an
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Set
 from itertools import islice
 from math import inf
 from typing import Final
@@ -73,6 +74,16 @@ class Gaps:
         self._paused_until = 0.0
         self._key = -1
         self._lost = -1
+
+    @property
+    def missing(self) -> Set[int]:
+        """Returns the unwrapped sequence numbers of the packets that are missing now; at most 512."""
+        return self._missing.keys()
+
+    @property
+    def reordering(self) -> int:
+        """Returns the number of packets that are watched for reordering; at most three times the missing ones."""
+        return len(self._new)
 
     def received(self, index: int, now: float, count: int = 1) -> None:
         """Notes `count` consecutive packets from this unwrapped sequence number on."""

@@ -32,10 +32,9 @@ def test_quiet_leaves_are_forgotten_and_a_flood_of_leaves_has_a_bound() -> None:
     rates = MessageRates(2, leaves=100)
     for number in range(1000):
         assert rates.allow(leaf(number), 0.0)
-        assert len(rates._arrivals) <= 100
+        assert rates.known <= 100
     rates.forget(RATE_WINDOW_S)
-    assert not rates._arrivals
-    assert not rates._refused_at
+    assert rates.known == 0
 
 
 def test_candidates_wait_for_their_offer_for_a_while() -> None:
@@ -50,4 +49,4 @@ def test_candidates_wait_for_their_offer_for_a_while() -> None:
     assert early.take(leaf(1), 40.0) == []
     early.keep(leaf(3), words[0], 50.0)
     early.forget(80.0)
-    assert not early._kept
+    assert early.known == 0

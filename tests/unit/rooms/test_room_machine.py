@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -320,7 +321,10 @@ class RoomMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         for leaf in sorted(self.model.members):
             self.go(leaf)
-        assert (self.house._members, self.house._rooms, self.model.chosen) == ({}, {}, {})
+        assert (self.house.rooms(), self.model.chosen) == ([], {})
+        for leaf in (Leaf(room, role, peer) for room in ROOMS for role in Role for peer in PEERS):
+            with pytest.raises(KeyError):
+                self.house.slots(leaf)
 
 
 def _key(source: SlotSource) -> tuple[str, str, str]:

@@ -72,7 +72,7 @@ def test_memory_is_bounded() -> None:
     for at in range(0x10000):
         budget.allow(at, 10, at / 500, RTT)
     assert budget.resent == 0x10000
-    assert len(budget._sent) <= 1024
+    assert budget.remembered <= 1024
 
 
 def test_what_was_sent_again_last_is_forgotten_last() -> None:

@@ -127,7 +127,7 @@ def test_several_long_losses_take_several_messages() -> None:
 def test_a_flood_is_not_remembered_whole() -> None:
     arrivals = fed([(sequence & 0xFFFF, 1.0) for sequence in range(20_000)])
     assert len(told(arrivals, 1.0)) == -(-20_000 // 190)
-    assert len(arrivals._arrived) == MAX_PACKETS
+    assert arrivals.remembered == MAX_PACKETS
 
 
 def test_a_pause_too_long_for_a_delta_takes_another_message() -> None:
@@ -187,7 +187,7 @@ def test_any_numbers_give_messages_that_can_be_sent(packets: list[tuple[int, flo
         arrivals.received(sequence, now)
         if at % 17 == 0:
             told(arrivals, now)
-    assert len(arrivals._arrived) <= MAX_PACKETS + len(packets)
+    assert arrivals.remembered <= MAX_PACKETS + len(packets)
 
 
 class ArrivalsMachine(RuleBasedStateMachine):
@@ -261,7 +261,7 @@ class ArrivalsMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_bounded(self) -> None:
-        assert len(self.arrivals._arrived) <= len(self.came)
+        assert self.arrivals.remembered <= len(self.came)
 
 
 TestArrivalsMachine = ArrivalsMachine.TestCase

@@ -101,12 +101,12 @@ def test_at_most_64_ssrcs_are_kept_and_the_busy_ones_survive() -> None:
         mid_of(table, packet(ssrc, mid=b"s"))
         assert mid_of(table, packet(1)) == "v"
     assert mid_of(table, packet(2)) is None
-    assert len(table._by_ssrc) == 64
+    assert len(table.ssrcs) == 64
 
 
 def test_a_flood_of_signalled_ssrcs_is_cut() -> None:
     table = demux(Route("v", 1, (96,), tuple(range(5000))))
-    assert len(table._by_ssrc) == 64
+    assert len(table.ssrcs) == 64
 
 
 def test_a_mid_that_no_packet_could_carry_is_harmless() -> None:
@@ -130,7 +130,7 @@ def test_a_rid_that_was_never_offered_leads_nowhere_and_changes_nothing() -> Non
     table = demux(VIDEO, LAYERED)
     for strange in (b"f", b"", b"Q", b"\xff", b"q\0"):
         assert table.route(packet(1, 100, b"l", rid=strange)) is None
-        assert table._by_ssrc.keys() == {20}
+        assert table.ssrcs == {20}
     table.route(packet(1, 100, b"l", rid=b"q"))
     assert table.route(packet(1, 100, rid=b"f")) is None
     assert way(table, packet(1, 100)) == ("l", "q", False)
@@ -211,4 +211,4 @@ def test_any_packets_and_reoffers_lead_to_sections_and_layers_that_exist(steps: 
                 assert routed.mid == told["mid"].decode()
             if route.rids and not routed.repairs and rid:
                 assert routed.rid == rid.decode()
-        assert len(table._by_ssrc) <= 64
+        assert len(table.ssrcs) <= 64

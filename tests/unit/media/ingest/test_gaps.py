@@ -210,10 +210,10 @@ class GapsMachine(RuleBasedStateMachine):
     @invariant()
     def it_is_bounded_and_adds_up(self) -> None:
         gaps = self.gaps
-        assert len(gaps._missing) <= 512
-        assert len(gaps._new) <= 3 * 512
+        assert len(gaps.missing) <= 512
+        assert gaps.reordering <= 3 * 512
         assert gaps.recovered <= gaps.nacked
-        assert (gaps.due_at == math.inf) == (not gaps._missing)
+        assert (gaps.due_at == math.inf) == (not gaps.missing)
 
     def teardown(self) -> None:
         """All that is missing is asked for or given up in the end."""

@@ -170,11 +170,10 @@ def test_another_file_in_its_place_is_read_anew(segment: Segment, tmp_path: Path
     assert found.of(segment.path) == LOST
 
 
-def test_the_layout_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(indexes, "_MAX_LAYOUTS", 2)
+def test_the_layout_cache_is_bounded(tmp_path: Path) -> None:
     store = Store(tmp_path)
     paths = [record(store, peer=peer).path for peer in "abc"]
-    found = LayoutCache()
+    found = LayoutCache(capacity=2)
     first = found.of(paths[0])
     for path in paths[1:]:
         found.of(path)
