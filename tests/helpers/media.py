@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -52,6 +53,13 @@ def packets_of(path: Path, kind: str) -> list[tuple[float, bytes]]:
             for packet in container.demux(stream)
             if packet.size
         ]
+
+
+def jpeg_size(jpeg: bytes) -> tuple[int, int]:
+    """Returns width and height of a picture."""
+    with av.open(io.BytesIO(jpeg)) as container:
+        (shown,) = container.decode(video=0)
+        return shown.width, shown.height
 
 
 def avcc_units(sample: bytes) -> list[bytes]:

@@ -14,14 +14,22 @@ from typing import Literal, NamedTuple
 import av
 from av.bitstream import BitStreamFilterContext
 
+from recorder.capture.reorder import Arrival
 from recorder.depacketize.units import CodecParameters
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import Segment, Store
+from sfu.clients.frames import OPUS
+from sfu.clients.packetize import PAYLOADS
+from sfu.media.formats.rtp import Packet
+from sfu.rtc.sdp.codec import Codec
 from tests.helpers.media import make_file
 from tests.helpers.programs import need
 
 START_US = 1_772_600_767_891_000  # 2026-03-04T05:06:07.891Z
+H264 = Codec("H264", 90_000, 1, 102, (("packetization-mode", "1"),), ("nack", "nack pli"))
+NOW = 1000.0
+EPOCH_US = START_US - int(NOW * 1e6)
 ENCODERS = {
     "H264": ("libx264", ".mp4", {"preset": "ultrafast", "bf": "0"}),
     "H265": ("libx265", ".mp4", {"preset": "ultrafast", "x265-params": "bframes=0:log-level=none"}),
@@ -111,6 +119,20 @@ def complaints(path: Path) -> str:
     command = [need("ffmpeg"), "-nostdin", "-v", "error", "-i", str(path), *times, "-f", "null", "-"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.stderr if done.returncode == 0 else f"exit {done.returncode}: {done.stderr}"
+
+
+def arrivals(*, seconds: int = 4, audio: bool = True, at: float = NOW) -> Iterator[Arrival]:
+    """The test picture and tone as a camera sends them from `at` on."""
+    index = {"video": 0, "audio": 0}
+    for unit in units("H264", audio=audio, seconds=seconds):
+        codec = H264 if unit.kind == "video" else OPUS
+        payloads = PAYLOADS[codec.name](unit.data)
+        for number, payload in enumerate(payloads):
+            media_time = unit.pts_us * codec.clock_rate // 1_000_000
+            packet = Packet(number == len(payloads) - 1, codec.payload_type, 0, media_time, 1, payload)
+            index[unit.kind] += 1
+            packet.index = index[unit.kind]
+            yield Arrival(unit.kind, packet, codec, at + unit.pts_us / 1e6)
 
 
 class Seen(NamedTuple):

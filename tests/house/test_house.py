@@ -171,6 +171,18 @@ ONLY = {
     "rich": {"sfu/loadtest/report/progress", "sfu/loadtest/report/table", "recorder/cli"},
 }
 
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+UNIT_TESTS = [path for path in TESTS if "unit" in path.parts]
+PRIVATE = re.compile(r"(sfu|recorder|aiortc|aioice)\.[\w.]*\b_[a-z]\w*", re.IGNORECASE)
+IMPORTERS_OF_TESTS = {
+    "tests/benchmarks/kill_recordings.py",
+    "tests/helpers/browser/flash_and_beep.py",
+    "tests/integration/recorder/test_recorder_serve.py",
+    "tests/integration/recorder/test_snapshots.py",
+    "tests/integration/signaling/test_embedded_broker.py",
+}
+"""Files that still import from another test module."""
+
 
 def _matching(patterns: Iterable[str]) -> list[Path]:
     return [path for path in FILES if any(path.match(f"{ROOT}/{pattern}.py") for pattern in patterns)]
@@ -281,3 +293,38 @@ def test_a_public_class_name_occurs_once_per_package(package: str) -> None:
 def test_no_folder_has_more_than_15_files_of_code() -> None:
     for folder in {path.parent for path in FILES}:
         assert len([path for path in folder.glob("*.py") if path.stem != "__init__"]) <= 15, folder
+
+
+def test_no_test_module_is_a_library_of_another() -> None:
+    """Shared code lives in tests/helpers."""
+    for path in TESTS:
+        users = [name for name in _imports(path) if re.match(r"tests\.(\w+\.)*test_\w+", name)]
+        assert not users or str(path.relative_to(ROOT)) in IMPORTERS_OF_TESTS, f"{path}: {users}"
+
+
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=str)
+def test_unit_tests_read_no_private_names(path: Path) -> None:
+    """Neither attributes, nor imports, nor names that `monkeypatch.setattr` gets as text."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    attributes = {n.attr for n in nodes if isinstance(n, ast.Attribute) and _foreign(n)} - {"_replace"}
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    patched = {text for text in texts if PRIVATE.fullmatch(text)}
+    arguments = {
+        argument.value
+        for node in nodes
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("setattr", "getattr"))
+        for argument in node.args
+        if isinstance(argument, ast.Constant) and re.match(r"_[A-Za-z]", str(argument.value))
+    }
+    imported = {name for name in _imports(path) if PRIVATE.fullmatch(name)}
+    assert not attributes | patched | arguments | imported
+
+
+@pytest.mark.parametrize("path", [path for path in UNIT_TESTS if path.stem.startswith("test_")], ids=str)
+def test_a_unit_test_is_named_after_its_module(path: Path) -> None:
+    """Or after its package; words after the module's name say which part of it is tested."""
+    folder = path.relative_to(ROOT / "tests" / "unit").parent
+    homes = [ROOT / folder, ROOT / "sfu" / folder, ROOT / "tests" / folder]
+    names = {child.stem for home in homes if home.is_dir() for child in home.iterdir()} | {folder.name}
+    subject = path.stem.removeprefix("test_")
+    assert any(f"{subject}_".startswith(f"{name}_") for name in names), f"{path} has no module of its name"

@@ -9,12 +9,11 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.media import make_file
+from tests.helpers.media import jpeg_size, make_file
 from tests.helpers.mqtt_client import mqtt_client
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 from tests.integration.recorder.test_recordings import camera
-from tests.unit.recorder.test_snapshots import size
 
 
 async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:
@@ -29,7 +28,7 @@ async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto],
         await until(lambda: home.json("sfu/site/state").get("live"))
         home.publish("sfu/site/snapshot/set", "PRESS")
         await until(lambda: {"sfu/site/snapshot", "sfu/site/snapshot/url"} <= home.latest.keys())
-        assert size(home.latest["sfu/site/snapshot"]) == (320, 180)
+        assert jpeg_size(home.latest["sfu/site/snapshot"]) == (320, 180)
         assert service.http is not None
         for address, status in (
             (home.latest["sfu/site/snapshot/url"].decode(), 200),
@@ -42,7 +41,7 @@ async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto],
                 assert response.status == status, address
                 if status == 200:
                     assert response.headers["Content-Type"] == "image/jpeg"
-                    assert size(await response.read()) == (320, 180)
+                    assert jpeg_size(await response.read()) == (320, 180)
                 else:
                     code = "room_not_found" if "bridge" in urlsplit(address).path else "not_found"
                     assert (await response.json())["error"]["code"] == code

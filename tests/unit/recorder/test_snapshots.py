@@ -1,26 +1,24 @@
 from __future__ import annotations
 
 import asyncio
-import io
 
-import av
 import pytest
 
-from recorder import snapshots
 from recorder.playback import picture
 from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError, Snapshots
 from sfu.media.ingest.producer import Producer
+from tests.helpers.encodings import ENCODINGS, Encoding, codec
 from tests.helpers.forwarding import FakeCamera
+from tests.helpers.media import jpeg_size
 from tests.helpers.waiting import until
-from tests.unit.recorder.depacketize.test_depacketize import WAYS, Way, codec
 
 
 class Filmed(FakeCamera):
     """A camera that sends really encoded frames, the first of them a key frame."""
 
-    def __init__(self, way: Way) -> None:
-        super().__init__((codec(way.codec),))
-        self.frames = [way.payloads(data, key) for data, key in way.frames()]
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__((codec(encoding.codec),))
+        self.frames = [encoding.payloads(data, key) for data, key in encoding.frames()]
 
     def send(self, frame: int) -> None:
         self.send_packets(frame, 0, len(self.frames[frame]))
@@ -33,51 +31,42 @@ class Filmed(FakeCamera):
             self.packet(payloads[number], marker=number == len(payloads) - 1)
 
 
-def taking(*cameras: FakeCamera) -> Snapshots:
+def taking(*cameras: FakeCamera, **seconds: float) -> Snapshots:
     """The room is the camera's number."""
 
     def find(room: str, _: str | None) -> Producer | None:
         return cameras[int(room)].producer if int(room) < len(cameras) else None
 
-    return Snapshots(find, asyncio.get_running_loop().time)
+    return Snapshots(find, asyncio.get_running_loop().time, **seconds)
 
 
-def size(jpeg: bytes) -> tuple[int, int]:
-    with av.open(io.BytesIO(jpeg)) as container:
-        (shown,) = container.decode(video=0)
-        return shown.width, shown.height
+VP8 = ENCODINGS["vp8"]
 
 
-VP8 = WAYS["vp8"]
-
-
-@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-async def test_a_key_frame_of_any_codec_becomes_a_picture(way: Way) -> None:
-    camera = Filmed(way)
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+async def test_a_key_frame_of_any_codec_becomes_a_picture(encoding: Encoding) -> None:
+    camera = Filmed(encoding)
     camera.send(0)
     camera.send(1)
     shot = await taking(camera).take("0")
-    assert size(shot.full) == (320, 192)
+    assert jpeg_size(shot.full) == (320, 192)
     assert camera.asked == 0
 
 
-async def test_a_picture_is_taken_at_most_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_REUSE_S", 0.2)
+async def test_a_picture_is_taken_at_most_once_a_second() -> None:
     camera = Filmed(VP8)
     camera.send(0)
-    snaps = taking(camera)
+    snaps = taking(camera, reuse_s=0.2)
     first, second = await asyncio.gather(snaps.take("0"), snaps.take("0"))
     assert first is second is await snaps.take("0")
     await asyncio.sleep(0.25)
     assert await snaps.take("0") is not first
 
 
-async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_REUSE_S", 0.0)
-    monkeypatch.setattr(snapshots, "_WAIT_S", 0.2)
+async def test_an_old_key_frame_is_shown_only_if_no_other_comes() -> None:
     camera = Filmed(VP8)
     camera.send(0)
-    snaps = taking(camera)
+    snaps = taking(camera, reuse_s=0.0, wait_s=0.2)
     young = await snaps.take("0")
     for frame in range(1, 10):
         camera.send(frame)
@@ -85,8 +74,7 @@ async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pyt
     assert camera.asked == 0
     assert (await snaps.take("0")).full == young.full
     assert camera.asked == 1
-    monkeypatch.setattr(snapshots, "_WAIT_S", 30.0)
-    task = asyncio.create_task(snaps.take("0"))
+    task = asyncio.create_task(taking(camera, wait_s=30.0).take("0"))
     for _ in range(5):  # until it looks for another key frame
         await asyncio.sleep(0)
     last = len(camera.frames[10]) - 1
@@ -97,9 +85,8 @@ async def test_an_old_key_frame_is_shown_only_if_no_other_comes(monkeypatch: pyt
     assert (await task).full != young.full
 
 
-async def test_only_eight_cameras_are_served_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(snapshots, "_WAIT_S", 0.2)
-    snaps = taking(*(FakeCamera() for _ in range(9)))
+async def test_only_eight_cameras_are_served_at_once() -> None:
+    snaps = taking(*(FakeCamera() for _ in range(9)), wait_s=0.2)
     tasks = [asyncio.create_task(snaps.take(str(number))) for number in range(8)]
     await asyncio.sleep(0)
     with pytest.raises(Busy):
@@ -110,7 +97,7 @@ async def test_only_eight_cameras_are_served_at_once(monkeypatch: pytest.MonkeyP
         await snaps.take("9")
 
 
-async def test_repeated_requests_take_one_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_repeated_requests_take_one_picture() -> None:
     camera = Filmed(VP8)
     camera.send(0)
     snaps = taking(camera)
@@ -125,8 +112,8 @@ async def test_repeated_requests_take_one_picture(monkeypatch: pytest.MonkeyPatc
 
 def test_a_picture_fits_where_it_must() -> None:
     full, small = picture.jpegs_of("VP8", _key_frame(), max_bytes=10_500)
-    assert size(full) == (320, 192)
-    assert size(small) == (160, 96)
+    assert jpeg_size(full) == (320, 192)
+    assert jpeg_size(small) == (160, 96)
     assert len(small) <= 10_500 < len(full)
     with pytest.raises(picture.PictureError):
         picture.jpegs_of("VP8", b"nonsense", max_bytes=1)

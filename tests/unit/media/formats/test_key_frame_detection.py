@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sfu.media.formats.key_frame_detection import starts_key_frame
+from tests.helpers.encodings import AV1, VP8, VP9, X264, X264_SLICES, X265_CLOSED, X265_OPEN
 from tests.helpers.rtp_payloads import (
     FRAMES,
     KEY_FRAME_EVERY,
@@ -19,18 +20,6 @@ from tests.helpers.rtp_payloads import (
     pack_vp9,
     units,
 )
-
-X264 = ("libx264", (("preset", "ultrafast"), ("tune", "zerolatency")))
-X264_SLICES = (
-    "libx264",
-    (("preset", "ultrafast"), ("tune", "zerolatency"), ("x264-params", "slices=4:log-level=none")),
-)
-X265 = "x265-params", "keyint=10:min-keyint=10:log-level=none:pools=1:frame-threads=1"
-X265_CLOSED = ("libx265", (("preset", "ultrafast"), (X265[0], X265[1] + ":open-gop=0")))
-X265_OPEN = ("libx265", (("preset", "ultrafast"), (X265[0], X265[1] + ":open-gop=1:bframes=2")))
-VP8 = ("libvpx", (("deadline", "realtime"), ("cpu-used", "8"), ("lag-in-frames", "0")))
-VP9 = ("libvpx-vp9", VP8[1])
-AV1 = ("libsvtav1", (("preset", "11"), ("svtav1-params", "keyint=10:pred-struct=1:rc=2:lp=1")))
 
 
 def frames(encoder: tuple[str, tuple[tuple[str, str], ...]]) -> list[av.Packet[av.VideoStream]]:

@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.formats import rtcp
+from tests.helpers.rtp_packets import PLI, U8, U16, U32, rtcp_packet
 
-U8 = st.integers(0, 0xFF)
-U16 = st.integers(0, 0xFFFF)
-U32 = st.integers(0, 0xFFFF_FFFF)
 BLOCKS = st.builds(
     rtcp.ReportBlock,
     ssrc=U32,
@@ -34,11 +32,6 @@ SENDER_REPORTS = st.builds(
     reports=st.lists(BLOCKS, max_size=31).map(tuple),
 )
 SSRCS = st.lists(U32, max_size=31).map(tuple)
-PLI = rtcp.pli(1, 2)
-
-
-def frame(kind: int, count: int, body: bytes) -> bytes:
-    return aiortc_rtp.pack_rtcp_packet(kind, count, body)
 
 
 def theirs(data: bytes) -> list[aiortc_rtp.AnyRtcpPacket]:
@@ -98,7 +91,7 @@ def test_lost_is_clamped_to_24_bits(lost: int, written: int) -> None:
 
 
 def test_profile_specific_extensions_of_a_report_are_ignored() -> None:
-    assert rtcp.parse(frame(201, 0, bytes(3) + b"\x01" + b"more")) == [rtcp.ReceiverReport(1)]
+    assert rtcp.parse(rtcp_packet(201, 0, bytes(3) + b"\x01" + b"more")) == [rtcp.ReceiverReport(1)]
 
 
 @given(U32, U32, U8)
@@ -114,7 +107,7 @@ def test_key_frame_requests_are_read_back_and_are_aiortcs(sender: int, media: in
 
 def test_each_entry_of_a_full_intra_request_is_a_request() -> None:
     entries = b"".join(ssrc.to_bytes(4, "big") + b"\x07\0\0\0" for ssrc in (10, 11))
-    assert rtcp.parse(frame(206, 4, bytes(8) + entries)) == [
+    assert rtcp.parse(rtcp_packet(206, 4, bytes(8) + entries)) == [
         rtcp.KeyFrameRequest(10, fir=True),
         rtcp.KeyFrameRequest(11, fir=True),
     ]
@@ -156,14 +149,14 @@ def test_nack_of_a_run_is_one_entry_for_seventeen_even_over_the_wrap() -> None:
 
 
 def test_a_nack_asks_for_a_thousand_packets_at_most() -> None:
-    (parsed,) = rtcp.parse(frame(205, 1, bytes(8) + b"\0\0\xff\xff" * 300))
+    (parsed,) = rtcp.parse(rtcp_packet(205, 1, bytes(8) + b"\0\0\xff\xff" * 300))
     assert isinstance(parsed, rtcp.Nack)
     assert len(parsed.sequences) == 1000
 
 
 def test_nack_wraps() -> None:
     body = bytes(4) + b"\0\0\0\x05" + b"\xff\xff\x00\x03"
-    assert rtcp.parse(frame(205, 1, body)) == [rtcp.Nack(5, (0xFFFF, 0, 1))]
+    assert rtcp.parse(rtcp_packet(205, 1, body)) == [rtcp.Nack(5, (0xFFFF, 0, 1))]
 
 
 @given(SSRCS)
@@ -191,7 +184,7 @@ def test_a_part_whose_padding_contradicts_its_length_is_skipped(padding: int) ->
 
 
 def test_unknown_types_are_skipped_and_a_broken_frame_ends_the_reading() -> None:
-    unknown = frame(207, 0, b"abcd")
+    unknown = rtcp_packet(207, 0, b"abcd")
     assert rtcp.parse(unknown + PLI) == rtcp.parse(PLI)
     for broken in (PLI[:-1], b"\x40" + PLI[1:], b"\x81"):
         assert rtcp.parse(PLI + broken) == rtcp.parse(PLI)
@@ -213,11 +206,11 @@ REMB = rtcp.remb(1, 500_000, (2,))
     [
         REMB[:2] + b"\0\3" + REMB[4:16],  # ends after its name
         REMB[:16] + b"\xff" + REMB[17:],  # of more streams than it names
-        frame(205, 1, bytes(8)),  # asks for nothing
-        frame(206, 1, bytes(4)),
-        frame(206, 4, bytes(12)),
-        frame(203, 31, bytes(4)),
-        frame(200, 0, bytes(8)),
+        rtcp_packet(205, 1, bytes(8)),  # asks for nothing
+        rtcp_packet(206, 1, bytes(4)),
+        rtcp_packet(206, 4, bytes(12)),
+        rtcp_packet(203, 31, bytes(4)),
+        rtcp_packet(200, 0, bytes(8)),
         bytes((PLI[0] | 0x20, *PLI[1:-1], 0)),
         PLI[:-1],
         b"\x81",
@@ -232,7 +225,7 @@ def test_what_contradicts_itself_is_counted_and_the_rest_read(broken: bytes) -> 
 
 def test_feedback_that_nobody_asked_for_is_not_even_read() -> None:
     """A datagram full of it claims half a million packets."""
-    run = frame(205, 15, bytes(4) + b"\0\0\0\2\0\0\x1f\xff" + bytes(4) + b"\x1f\xff\0\0")
+    run = rtcp_packet(205, 15, bytes(4) + b"\0\0\0\2\0\0\x1f\xff" + bytes(4) + b"\x1f\xff\0\0")
     assert isinstance(rtcp.parse(run)[0], rtcp.TransportFeedback)
     drops: Counter[str] = Counter()
     assert rtcp.parse_requests(run * 58 + PLI, drops) == rtcp.parse(PLI)

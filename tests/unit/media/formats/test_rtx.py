@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.formats import rtp, rtx
-from tests.unit.media.formats.test_rtp import PACKETS, U16, U32, packet
+from tests.helpers.rtp_packets import PACKETS, U16, U32, packet
 
 
 @given(PACKETS.filter(lambda original: original.payload), st.integers(0, 127), U32, U16)

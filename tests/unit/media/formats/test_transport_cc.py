@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sfu.media.formats import rtcp
 from sfu.media.formats.transport_cc import MAX_PACKETS, TransportFeedback, read_arrivals, write_arrivals
-from tests.unit.media.formats.test_rtcp import PLI, U8, U16, U32, frame
+from tests.helpers.rtp_packets import PLI, U8, U16, U32, rtcp_packet
 
 SMALL = st.integers(0, 255)
 LARGE = st.integers(-0x8000, 0x7FFF)
@@ -91,7 +91,7 @@ def test_large_deltas_have_a_sign() -> None:
 def test_a_malformed_message_is_none(data: bytes) -> None:
     assert read_arrivals(data) is None
     padded = data + bytes(-len(data) & 3)
-    assert rtcp.parse(frame(205, 15, bytes(4) + padded) + PLI)[-1:] == rtcp.parse(PLI)
+    assert rtcp.parse(rtcp_packet(205, 15, bytes(4) + padded) + PLI)[-1:] == rtcp.parse(PLI)
 
 
 @given(st.binary(max_size=100), st.integers(0, 0xFFFF))

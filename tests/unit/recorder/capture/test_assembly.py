@@ -8,7 +8,7 @@ from dataclasses import replace
 from recorder.capture.assembly import Assembly
 from recorder.capture.reorder import Arrival
 from recorder.depacketize.units import PlacedUnit
-from tests.unit.recorder.capture.test_pipeline import EPOCH_US, NOW, arrivals
+from tests.helpers.recordings import EPOCH_US, NOW, arrivals
 
 
 def assembled(assembly: Assembly, come: list[Arrival]) -> list[PlacedUnit]:

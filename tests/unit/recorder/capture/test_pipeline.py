@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,28 +18,8 @@ from recorder.segments.recording import AskKeyFrame
 from recorder.segments.writer import Disk, Finished
 from recorder.store.directory import Store
 from sfu.clients.frames import OPUS
-from sfu.clients.packetize import PAYLOADS
 from sfu.media.formats.rtp import Packet
-from sfu.rtc.sdp.codec import Codec
-from tests.helpers.recordings import START_US, complaints, probed, units
-
-H264 = Codec("H264", 90_000, 1, 102, (("packetization-mode", "1"),), ("nack", "nack pli"))
-NOW = 1000.0
-EPOCH_US = START_US - int(NOW * 1e6)
-
-
-def arrivals(*, seconds: int = 4, audio: bool = True, at: float = NOW) -> Iterator[Arrival]:
-    """The test picture and tone as a camera sends them from `at` on."""
-    index = {"video": 0, "audio": 0}
-    for unit in units("H264", audio=audio, seconds=seconds):
-        codec = H264 if unit.kind == "video" else OPUS
-        payloads = PAYLOADS[codec.name](unit.data)
-        for number, payload in enumerate(payloads):
-            media_time = unit.pts_us * codec.clock_rate // 1_000_000
-            packet = Packet(number == len(payloads) - 1, codec.payload_type, 0, media_time, 1, payload)
-            index[unit.kind] += 1
-            packet.index = index[unit.kind]
-            yield Arrival(unit.kind, packet, codec, at + unit.pts_us / 1e6)
+from tests.helpers.recordings import EPOCH_US, H264, NOW, START_US, arrivals, complaints, probed
 
 
 class Disks:

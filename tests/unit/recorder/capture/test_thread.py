@@ -16,8 +16,7 @@ from recorder.rules import Rule
 from recorder.segments.files import DiskFile
 from recorder.segments.writer import Disk
 from recorder.store.directory import Store
-from tests.helpers.recordings import complaints, probed
-from tests.unit.recorder.capture.test_pipeline import arrivals
+from tests.helpers.recordings import arrivals, complaints, probed
 
 
 class Stalling:

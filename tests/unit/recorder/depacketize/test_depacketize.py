@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import subprocess
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from fractions import Fraction
 
 import av
@@ -15,127 +14,60 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recorder.depacketize import DepacketizeDrop, Depacketizer
-from recorder.depacketize.audio import opus_duration
 from recorder.depacketize.units import CodecParameters, Unit
 from sfu.clients import packetize
 from sfu.media.formats.rtp import Packet
-from sfu.rtc.sdp.codec import Codec
-from tests.helpers.media import decoded
-from tests.helpers.programs import need
-from tests.helpers.rtp_payloads import FRAMES, aggregate, encode, pack, pack_av1, pack_units, pack_vp9, units
-from tests.unit.media.formats.test_key_frame_detection import (
+from tests.helpers.encodings import (
+    AUDIO,
     AV1,
+    DECODERS,
+    ENCODINGS,
+    VIDEO,
     VP8,
     VP9,
     X264,
-    X264_SLICES,
-    X265,
     X265_CLOSED,
-    X265_OPEN,
+    Encoding,
+    codec,
+    flat,
+    packets,
 )
-
-X265_LIVE = ("libx265", (("preset", "ultrafast"), (X265[0], X265[1] + ":open-gop=0:bframes=0")))
-DECODERS = {"H264": "h264", "H265": "hevc", "VP8": "libvpx", "VP9": "libvpx-vp9", "AV1": "libdav1d"}
-VIDEO = tuple(DECODERS)
-AUDIO = {"opus": 48000, "PCMU": 8000, "PCMA": 8000, "G722": 8000}
-
-
-def codec(name: str, **parameters: str) -> Codec:
-    if name in AUDIO:
-        return Codec(name, AUDIO[name], 2 if name == "opus" else 1, 96)
-    return Codec(name, 90000, 1, 96, tuple((key.replace("_", "-"), value) for key, value in parameters.items()))
-
-
-def packets(groups: Sequence[Sequence[bytes]], ticks: int = 3600) -> list[Packet]:
-    """RTP packets of units, each a list of payloads."""
-    sent: list[Packet] = []
-    for number, payloads in enumerate(groups):
-        for at, payload in enumerate(payloads):
-            last = at == len(payloads) - 1
-            sent.append(Packet(last, 96, len(sent), number * ticks, 1, payload, index=len(sent)))
-    return sent
+from tests.helpers.media import decoded
+from tests.helpers.programs import need
+from tests.helpers.rtp_payloads import FRAMES, encode, pack, pack_units, units
 
 
 def pushed(depacketizer: Depacketizer, sent: Sequence[Packet]) -> list[Unit]:
     return [unit for packet in sent for unit in depacketizer.push(packet)]
 
 
-def flat(groups: Sequence[Sequence[bytes]]) -> list[bytes]:
-    return [payload for group in groups for payload in group]
+each_encoding = pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
 
 
-def _aggregated_sets(stream: bytes) -> list[bytes]:
-    """An H.265 access unit whose small units travel in aggregation packets."""
-    small, payloads = [], []
-    for fragments in pack_units(stream, header=2):
-        if len(fragments) == 1:
-            small.append(fragments[0])
-        else:
-            payloads += fragments
-    return [aggregate(b"\x60\x01", small), *payloads] if small else payloads
-
-
-def low_overhead(unit: bytes) -> bytes:
-    """An AV1 temporal unit of libsvtav1 without its temporal delimiter."""
-    return unit.removeprefix(b"\x12\x00")
-
-
-def annex_b(unit: bytes) -> bytes:
-    return packetize.byte_stream(units(unit))
-
-
-@dataclass(frozen=True)
-class Way:
-    """One encoder's units, how they are packetised, and what is to come out."""
-
-    codec: str
-    encoder: tuple[str, tuple[tuple[str, str], ...]]
-    payloads: Callable[[bytes, bool], list[bytes]]
-    expected: Callable[[bytes], bytes] = bytes
-
-    def frames(self) -> list[tuple[bytes, bool]]:
-        return [(bytes(packet), packet.is_keyframe) for packet in encode(*self.encoder)]
-
-    def packets(self) -> list[Packet]:
-        return packets([self.payloads(data, key) for data, key in self.frames()])
-
-
-WAYS = {
-    "h264 stap-a and fu-a": Way("H264", X264, lambda data, _: packetize.h264_payloads(data), annex_b),
-    "h264 single units": Way("H264", X264_SLICES, lambda data, _: flat(pack_units(data, header=1)), annex_b),
-    "h265": Way("H265", X265_LIVE, lambda data, _: flat(pack_units(data, header=2)), annex_b),
-    "h265 aggregated": Way("H265", X265_OPEN, lambda data, _: _aggregated_sets(data), annex_b),
-    "vp8": Way("VP8", VP8, lambda data, _: packetize.vp8_payloads(data)),
-    "vp9": Way("VP9", VP9, lambda data, key: pack_vp9(data, key=key)),
-    "vp9 short ids": Way("VP9", VP9, lambda data, key: pack_vp9(data, key=key, picture_id=b"\x07")),
-    "av1 counted": Way("AV1", AV1, lambda data, key: pack_av1(data, key=key, counted=True), low_overhead),
-    "av1 listed": Way("AV1", AV1, lambda data, key: pack_av1(data, key=key, counted=False), low_overhead),
-}
-each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
-
-
-@each_way
-def test_every_unit_comes_back_as_it_was(way: Way) -> None:
-    depacketizer = Depacketizer(codec(way.codec))
-    found = pushed(depacketizer, way.packets())
-    assert [(unit.data, unit.key) for unit in found] == [(way.expected(data), key) for data, key in way.frames()]
+@each_encoding
+def test_every_unit_comes_back_as_it_was(encoding: Encoding) -> None:
+    depacketizer = Depacketizer(codec(encoding.codec))
+    found = pushed(depacketizer, encoding.packets())
+    assert [(unit.data, unit.key) for unit in found] == [
+        (encoding.expected(data), key) for data, key in encoding.frames()
+    ]
     assert [unit.media_time for unit in found] == [3600 * number for number in range(FRAMES)]
     assert not any(unit.lost for unit in found)
     assert set(depacketizer.drops.values()) == {0}
 
 
-@each_way
-def test_a_strict_decoder_takes_every_unit(way: Way) -> None:
-    found = pushed(Depacketizer(codec(way.codec)), way.packets())
-    assert decoded(DECODERS[way.codec], [unit.data for unit in found]) == [(320, 192)] * FRAMES
+@each_encoding
+def test_a_strict_decoder_takes_every_unit(encoding: Encoding) -> None:
+    found = pushed(Depacketizer(codec(encoding.codec)), encoding.packets())
+    assert decoded(DECODERS[encoding.codec], [unit.data for unit in found]) == [(320, 192)] * FRAMES
 
 
-@each_way
-def test_parameters_stand_on_each_key_unit_and_nowhere_else(way: Way) -> None:
-    found = pushed(Depacketizer(codec(way.codec)), way.packets())
+@each_encoding
+def test_parameters_stand_on_each_key_unit_and_nowhere_else(encoding: Encoding) -> None:
+    found = pushed(Depacketizer(codec(encoding.codec)), encoding.packets())
     parameters = found[0].parameters
     assert parameters is not None
-    assert (parameters.codec, parameters.clock_rate) == (way.codec, 90000)
+    assert (parameters.codec, parameters.clock_rate) == (encoding.codec, 90000)
     assert (parameters.width, parameters.height) == (320, 192)
     assert all(unit.parameters is (parameters if unit.key else None) for unit in found)
 
@@ -150,13 +82,13 @@ def decodable(found: Sequence[Unit]) -> list[Unit]:
     return kept
 
 
-@each_way
-def test_a_hole_anywhere_costs_its_unit_and_what_needs_it(way: Way) -> None:
-    sent = way.packets()
-    whole = [(way.expected(data), key) for data, key in way.frames()]
+@each_encoding
+def test_a_hole_anywhere_costs_its_unit_and_what_needs_it(encoding: Encoding) -> None:
+    sent = encoding.packets()
+    whole = [(encoding.expected(data), key) for data, key in encoding.frames()]
     keys = [number for number, (_, key) in enumerate(whole) if key]
     for missing in range(0, len(sent), 3):
-        depacketizer = Depacketizer(codec(way.codec))
+        depacketizer = Depacketizer(codec(encoding.codec))
         found = decodable(pushed(depacketizer, sent[:missing] + sent[missing + 1 :]))
         torn = sent[missing].media_time // 3600
         numbers = [unit.media_time // 3600 for unit in found]
@@ -168,17 +100,17 @@ def test_a_hole_anywhere_costs_its_unit_and_what_needs_it(way: Way) -> None:
 
 @pytest.mark.parametrize("name", ["H264", "H265", "VP8", "VP9", "AV1"])
 def test_half_of_the_packets_missing_never_gives_a_broken_picture(name: str) -> None:
-    way = next(way for way in WAYS.values() if way.codec == name)
-    whole = {way.expected(data) for data, _ in way.frames()}
-    sent = way.packets()
+    encoding = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name)
+    whole = {encoding.expected(data) for data, _ in encoding.frames()}
+    sent = encoding.packets()
     for step in (2, 3, 5, 17):
         kept = [packet for packet in sent if packet.index % step]
         assert {unit.data for unit in pushed(Depacketizer(codec(name)), kept)} <= whole
 
 
 def test_the_hole_is_told_by_the_next_unit() -> None:
-    way = WAYS["vp8"]
-    sent = way.packets()
+    encoding = ENCODINGS["vp8"]
+    sent = encoding.packets()
     torn = next(packet for packet in sent if packet.media_time == 3600 and not packet.marker)
     depacketizer = Depacketizer(codec("VP8"))
     found = pushed(depacketizer, [packet for packet in sent if packet is not torn])
@@ -187,32 +119,32 @@ def test_the_hole_is_told_by_the_next_unit() -> None:
 
 
 def test_whole_units_that_are_missing_are_told_too() -> None:
-    sent = [packet for packet in WAYS["vp8"].packets() if not 3600 <= packet.media_time < 4 * 3600]
+    sent = [packet for packet in ENCODINGS["vp8"].packets() if not 3600 <= packet.media_time < 4 * 3600]
     found = pushed(Depacketizer(codec("VP8")), sent)
     # nothing tells that the first packet after a hole begins its frame, unless a key frame begins there
     assert [unit.media_time // 3600 for unit in found] == [0, *range(5, FRAMES)]
     assert [unit.media_time // 3600 for unit in found if unit.lost] == [5]
 
 
-@each_way
-def test_units_end_without_a_marker_too(way: Way) -> None:
-    sent = way.packets()
+@each_encoding
+def test_units_end_without_a_marker_too(encoding: Encoding) -> None:
+    sent = encoding.packets()
     for packet in sent:
         packet.marker = False
-    found = pushed(Depacketizer(codec(way.codec)), sent)
-    assert [unit.data for unit in found] == [way.expected(data) for data, _ in way.frames()[:-1]]
+    found = pushed(Depacketizer(codec(encoding.codec)), sent)
+    assert [unit.data for unit in found] == [encoding.expected(data) for data, _ in encoding.frames()[:-1]]
 
 
-@each_way
-def test_late_and_repeated_packets_and_padding_change_nothing(way: Way) -> None:
-    depacketizer = Depacketizer(codec(way.codec))
+@each_encoding
+def test_late_and_repeated_packets_and_padding_change_nothing(encoding: Encoding) -> None:
+    depacketizer = Depacketizer(codec(encoding.codec))
     sent = []
-    for packet in way.packets():
+    for packet in encoding.packets():
         packet.index *= 2
         probe = Packet(False, 96, 0, packet.media_time, 1, b"", index=packet.index + 1)
         sent += [packet, packet, probe]
     found = pushed(depacketizer, sent)
-    assert [unit.data for unit in found] == [way.expected(data) for data, _ in way.frames()]
+    assert [unit.data for unit in found] == [encoding.expected(data) for data, _ in encoding.frames()]
     assert depacketizer.drops[DepacketizeDrop.LATE] == len(sent) // 3
 
 
@@ -304,8 +236,8 @@ ENCODERS = {"H264": X264, "H265": X265_CLOSED, "VP8": VP8, "VP9": VP9, "AV1": AV
 def test_the_size_is_read_from_the_stream(name: str, size: tuple[int, int]) -> None:
     encoder, options = ENCODERS[name]
     first = encoded(encoder, size, dict(options))[0]
-    way = next(way for way in WAYS.values() if way.codec == name)
-    (unit,) = pushed(Depacketizer(codec(name)), packets([way.payloads(first, True)]))
+    encoding = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name)
+    (unit,) = pushed(Depacketizer(codec(name)), packets([encoding.payloads(first, True)]))
     assert unit.parameters is not None
     assert (unit.parameters.width, unit.parameters.height) == size == decoded(DECODERS[name], [unit.data])[0]
 
@@ -325,9 +257,9 @@ def test_sizes_of_less_usual_h264(options: str, profile: str) -> None:
 @pytest.mark.parametrize("name", VIDEO)
 def test_another_size_makes_other_parameters(name: str) -> None:
     encoder, options = ENCODERS[name]
-    way = next(way for way in WAYS.values() if way.codec == name)
+    encoding = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name)
     firsts = [encoded(encoder, size, dict(options))[0] for size in [(320, 192), (320, 192), (640, 360)]]
-    found = pushed(Depacketizer(codec(name)), packets([way.payloads(first, True) for first in firsts]))
+    found = pushed(Depacketizer(codec(name)), packets([encoding.payloads(first, True) for first in firsts]))
     assert found[0].parameters is found[1].parameters
     assert found[1].parameters != found[2].parameters
 
@@ -371,45 +303,6 @@ def test_ffmpeg_decodes_what_comes_out(name: str) -> None:
     assert len([line for line in run.stdout.splitlines() if not line.startswith(b"#")]) == FRAMES
 
 
-def test_sound_is_a_unit_a_packet() -> None:
-    sent = [Packet(False, 96, n, n * 960, 1, b"\xfc\xff\xfe", index=n) for n in (0, 1, 3)]
-    found = pushed(Depacketizer(codec("opus")), sent)
-    assert [(unit.media_time, unit.key, unit.lost, unit.duration) for unit in found] == [
-        (0, True, False, 960),
-        (960, True, False, 960),
-        (2880, True, True, 960),
-    ]
-    assert found[0].parameters is not None
-    assert found[0].parameters.extradata[:10] == b"OpusHead\x01\x02"
-
-
-@pytest.mark.parametrize("name", ["PCMU", "PCMA", "G722"])
-def test_telephone_sound_lasts_as_long_as_it_has_octets(name: str) -> None:
-    (unit,) = Depacketizer(codec(name)).push(Packet(True, 0, 0, 0, 1, bytes(160)))
-    assert (unit.data, unit.duration) == (bytes(160), 160)
-    assert unit.parameters == CodecParameters(name, 8000, channels=1)
-
-
-@pytest.mark.parametrize("milliseconds", ["2.5", "5", "10", "20", "40", "60"])
-@pytest.mark.parametrize("application", ["voip", "audio", "lowdelay"])
-def test_opus_says_how_long_it_is(milliseconds: str, application: str) -> None:
-    context = av.CodecContext.create("libopus", "w")
-    assert isinstance(context, av.AudioCodecContext)
-    context.sample_rate, context.layout, context.format = 48000, "mono", "s16"
-    context.bit_rate = 12000
-    context.options = {"frame_duration": milliseconds, "application": application}
-    context.open()
-    frame = av.AudioFrame("s16", "mono", context.frame_size)
-    frame.sample_rate = 48000
-    made = [bytes(packet) for packet in [*context.encode(frame), *context.encode(None)]]
-    assert {opus_duration(packet) for packet in made} == {int(float(milliseconds) * 48)}
-
-
-@pytest.mark.parametrize("packet", [b"", b"\x03", b"\x03\x00", b"\x1b\x3f"])
-def test_what_opus_cannot_be_has_no_duration(packet: bytes) -> None:
-    assert opus_duration(packet) == 0
-
-
 def _fragment(name: str) -> bytes:
     """A fragment in the middle of a unit that began."""
     return {
@@ -423,7 +316,7 @@ def _fragment(name: str) -> bytes:
 
 @pytest.mark.parametrize("name", VIDEO)
 def test_a_unit_beyond_bounds_is_dropped(name: str) -> None:
-    start = next(way for way in WAYS.values() if way.codec == name).packets()[0]
+    start = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name).packets()[0]
     starts = {"H264": b"\x7c\x85\x80", "H265": b"\x62\x01\x93\x80", "AV1": b"\x58\x0a"}
     start.payload = starts.get(name, start.payload)
     start.marker = False
@@ -486,8 +379,8 @@ def test_any_packets_give_whole_answers(name: str, sent: list[tuple[bytes, bool,
 @settings(max_examples=100)
 @given(data=st.data())
 def test_flipped_bytes_of_real_packets_never_raise(name: str, data: st.DataObject) -> None:
-    way = next(way for way in WAYS.values() if way.codec == name)
-    sent = way.packets()[:40]
+    encoding = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name)
+    sent = encoding.packets()[:40]
     depacketizer = Depacketizer(codec(name))
     for packet in sent:
         if data.draw(st.booleans()):
@@ -500,7 +393,7 @@ def test_flipped_bytes_of_real_packets_never_raise(name: str, data: st.DataObjec
 
 @pytest.mark.parametrize("mime", ["H264", "VP8"])
 def test_what_aiortc_packs_comes_back(mime: str) -> None:
-    way = WAYS["h264 stap-a and fu-a" if mime == "H264" else "vp8"]
-    groups = [pack(f"video/{mime}", packet) for packet in encode(*way.encoder)]
+    encoding = ENCODINGS["h264 stap-a and fu-a" if mime == "H264" else "vp8"]
+    groups = [pack(f"video/{mime}", packet) for packet in encode(*encoding.encoder)]
     found = pushed(Depacketizer(codec(mime)), packets(groups))
     assert decoded(DECODERS[mime], [unit.data for unit in found]) == [(320, 192)] * FRAMES

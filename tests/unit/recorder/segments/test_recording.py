@@ -33,11 +33,10 @@ from recorder.timeline.timeline import Timeline
 from sfu.clients import packetize
 from sfu.media.formats.rtp import Packet
 from sfu.rtc.sdp.codec import Codec, Kind
+from tests.helpers.encodings import ENCODINGS, X265_OPEN, Encoding
 from tests.helpers.media import avcc_units, make_file, packets_of
 from tests.helpers.programs import need
 from tests.helpers.rtp_payloads import FRAMES
-from tests.unit.media.formats.test_key_frame_detection import X265_OPEN
-from tests.unit.recorder.depacketize.test_depacketize import WAYS, Way
 
 H264 = Codec("H264", 90000, 1, 96)
 OPUS = Codec("opus", 48000, 2, 111)
@@ -444,18 +443,18 @@ def test_packets_of_a_camera_that_changes_its_size_become_two_files_that_decode(
             assert sum(frame.samples for frame in container.decode(audio=0)) > 1.8 * 48000
 
 
-IN_ORDER = {name: way for name, way in WAYS.items() if way.encoder is not X265_OPEN}
+IN_ORDER = {name: encoding for name, encoding in ENCODINGS.items() if encoding.encoder is not X265_OPEN}
 """Without the one whose pictures are not sent in the order they are shown in, which WebRTC does not know."""
 
 
-@pytest.mark.parametrize("way", IN_ORDER.values(), ids=IN_ORDER)
+@pytest.mark.parametrize("encoding", IN_ORDER.values(), ids=IN_ORDER)
 @pytest.mark.parametrize("loss", [0.0, 0.003, 0.02])
-def test_whatever_is_lost_no_picture_in_the_file_is_broken(way: Way, loss: float, tmp_path: Path) -> None:
+def test_whatever_is_lost_no_picture_in_the_file_is_broken(encoding: Encoding, loss: float, tmp_path: Path) -> None:
     need("ffmpeg")
     noise = random.Random(7)
-    packets = [packet for packet in way.packets() if noise.random() >= loss]
+    packets = [packet for packet in encoding.packets() if noise.random() >= loss]
     sent: list[tuple[float, Kind, Packet]] = [(packet.media_time / 90000, "video", packet) for packet in packets]
-    files = _record(sent, Codec(way.codec, 90000, 1, 96))
+    files = _record(sent, Codec(encoding.codec, 90000, 1, 96))
     assert len(files) == 1
     path = tmp_path / "out"
     path.write_bytes(files[0])

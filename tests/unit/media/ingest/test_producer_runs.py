@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -51,23 +51,20 @@ class Heard:
     def state(self) -> dict[str, Any]:
         """Whatever it and its parts remember."""
         producer = self.producer
-        parts = [producer.gaps, producer.reception, producer.history, producer.key_frames]
-        found = {f"{type(part).__name__}.{key}": value for part in parts for key, value in vars(part).items()}
-        found["Gaps._missing"] = list(producer.gaps._missing)
-        names = (
-            "_highest",
-            "_last",
-            "_after_jump",
-            "octets",
-            "padding",
-            "heard_at",
-            "restarts",
-            "drops",
-            "start",
-            "ssrc",
-        )
-        found |= {name: getattr(producer, name) for name in names}
-        return found | {"spacing": round(producer._spacing, 9), "said": self.said, "taken": self.taken}
+        parts = (producer, producer.gaps, producer.reception, producer.history, producer.key_frames)
+        found = {f"{type(part).__name__}.{key}": _plain(value) for part in parts for key, value in vars(part).items()}
+        return found | {"said": self.said, "taken": self.taken}
+
+
+def _plain(value: object) -> object:
+    """Numbers rounded, containers of them as lists; of other objects only the type."""
+    if isinstance(value, float):
+        return round(value, 9)
+    if value is None or isinstance(value, int | str | Packet | Codec):
+        return value
+    if isinstance(value, Mapping):
+        return [(key, _plain(each)) for key, each in value.items()]
+    return [_plain(each) for each in value] if isinstance(value, Iterable) else type(value).__name__
 
 
 def arrivals(steps: Sequence[tuple[int, int, bytes, int, int, float]]) -> list[list[tuple[Packet, float]]]:
