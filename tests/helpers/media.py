@@ -6,8 +6,10 @@ import io
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
 
@@ -23,17 +25,18 @@ def make_file(
 ) -> Path:
     """A test picture and a tone, muxed; the container by the path's suffix. One key frame a second."""
     with av.open(str(path), "w") as output:
-        streams = []
+        streams: list[tuple[Any, str]] = []
         if video is not None:
-            stream = output.add_stream(video, rate=rate, options={"g": str(rate), **(options or {})})
-            stream.width, stream.height = size
-            stream.pix_fmt = "yuv420p"
-            streams.append((stream, f"testsrc=size={size[0]}x{size[1]}:rate={rate}:duration={seconds},format=yuv420p"))
+            picture: Any = output.add_stream(video, rate=rate, options={"g": str(rate), **(options or {})})
+            picture.width, picture.height = size
+            picture.pix_fmt = "yuv420p"
+            source = f"testsrc=size={size[0]}x{size[1]}:rate={rate}:duration={seconds},format=yuv420p"
+            streams.append((picture, source))
         if audio is not None:
-            stream = output.add_stream(audio, rate=48000)
-            stream.layout = "stereo"
+            sound: Any = output.add_stream(audio, rate=48000)
+            sound.layout = "stereo"
             tone = f"sine=frequency=440:sample_rate=48000:samples_per_frame=960:duration={seconds}"
-            streams.append((stream, f"{tone},aformat=channel_layouts=stereo"))
+            streams.append((sound, f"{tone},aformat=channel_layouts=stereo"))
         for stream, graph in streams:
             with av.open(graph, format="lavfi") as pictures:
                 for frame in pictures.decode():
@@ -57,7 +60,7 @@ def packets_of(path: Path, kind: str) -> list[tuple[float, bytes]]:
 
 def jpeg_size(jpeg: bytes) -> tuple[int, int]:
     """Returns width and height of a picture."""
-    with av.open(io.BytesIO(jpeg)) as container:
+    with av.open(io.BytesIO(jpeg), "r") as container:
         (shown,) = container.decode(video=0)
         return shown.width, shown.height
 
@@ -108,6 +111,7 @@ def _aggregated(payload: bytes) -> list[bytes]:
 def decoded(codec: str, frames: Sequence[bytes]) -> list[tuple[int, int]]:
     """Width and height of each picture that a strict decoder makes of the frames."""
     context = av.CodecContext.create(codec, "r")
+    assert isinstance(context, VideoCodecContext)
     context.options = {"err_detect": "explode"}
     pictures = []
     for frame in frames:

@@ -22,7 +22,7 @@ from recorder.store.directory import Segment, Store
 from sfu.clients.frames import OPUS
 from sfu.clients.packetize import PAYLOADS
 from sfu.media.formats.rtp import Packet
-from sfu.rtc.sdp.codec import Codec
+from sfu.rtc.sdp.codec import Codec, Kind
 from tests.helpers.media import make_file
 from tests.helpers.programs import need
 
@@ -67,17 +67,16 @@ def units_of(path: Path) -> Iterator[Unit]:
         }
         for packet in container.demux():
             for unit in filters[packet.stream.index].filter(packet if packet.size else None):
-                kind = "video" if packet.stream.type == "video" else "audio"
-                pts_us = round(Fraction(unit.pts) * unit.time_base * 1_000_000)
+                kind: Kind = "video" if packet.stream.type == "video" else "audio"
+                pts_us = round(Fraction(unit.pts or 0) * unit.time_base * 1_000_000)
                 if pts_us >= 0:
                     yield Unit(pts_us, kind, bytes(unit), unit.is_keyframe)
 
 
 def parameters(codec: str) -> CodecParameters:
-    video = codec in ENCODERS
-    size = {"width": 320, "height": 180} if video else {"channels": 2 if codec == "opus" else 1}
-    clock_rate = 90_000 if video else 48_000 if codec == "opus" else 8_000
-    return CodecParameters(codec, clock_rate, pixel_format="yuv420p" if codec == "VP9" else "", **size)
+    if codec in ENCODERS:
+        return CodecParameters(codec, 90_000, 320, 180, pixel_format="yuv420p" if codec == "VP9" else "")
+    return CodecParameters(codec, *((48_000, 0, 0, 2) if codec == "opus" else (8_000, 0, 0, 1)))
 
 
 def tracks_of(codec: str | None, *, audio: bool = True) -> list[CodecParameters]:

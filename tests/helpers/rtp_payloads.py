@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cache
 
@@ -38,6 +38,26 @@ def encode(encoder: str, options: tuple[tuple[str, str], ...] = ()) -> list[av.P
         frame.pts = index
         packets += context.encode(frame)
     return packets + context.encode(None)
+
+
+def encode_grey(
+    encoder: str, size: tuple[int, int], options: Mapping[str, str] | None = None, *, pixel_format: str = "yuv420p"
+) -> list[bytes]:
+    """Returns two encoded grey frames of any size."""
+    context = av.CodecContext.create(encoder, "w")
+    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
+    assert isinstance(context, VideoCodecContext)
+    context.width, context.height, context.pix_fmt = *size, pixel_format
+    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
+    context.options = dict(options or {})
+    made = []
+    for index in range(2):
+        frame = av.VideoFrame(*size, pixel_format)
+        for plane in frame.planes:
+            plane.update(bytes([128]) * plane.buffer_size)
+        frame.pts = index
+        made += context.encode(frame)
+    return [bytes(packet) for packet in [*made, *context.encode(None)]]
 
 
 def pack(mime_type: str, packet: av.Packet[av.VideoStream]) -> list[bytes]:

@@ -141,6 +141,10 @@ async def connect(server: Endpoint, client: Endpoint) -> None:
     await until(lambda: server.up and client.up)
 
 
+def _got_both(end: Endpoint) -> bool:
+    return bool(end.rtp and end.rtcp)
+
+
 async def exchange(server: Endpoint, client: Endpoint) -> None:
     """One RTP packet and one RTCP packet each way; returns when all four arrived as they were sent."""
     sequence = next(_sequences)
@@ -149,7 +153,7 @@ async def exchange(server: Endpoint, client: Endpoint) -> None:
         other.rtcp.clear()
         end.transport.send_rtp(rtp(sequence))
         end.transport.send_rtcp(rtcp())
-        await until(lambda other=other: other.rtp and other.rtcp)
+        await until(functools.partial(_got_both, other))
         assert other.rtp == [rtp(sequence)]
         assert other.rtcp == [rtcp()]
 

@@ -17,7 +17,7 @@ PICTURE = byte_stream([b"\x65" + b"\x11" * 3000])
 
 
 def stream(**changes: int) -> OutgoingStream:
-    return OutgoingStream(h264(), **({"mid": "v", "ssrc": 7, "sequence": 65534, "offset": 100} | changes))
+    return OutgoingStream(h264(), mid="v", **({"ssrc": 7, "sequence": 65534, "offset": 100} | changes))
 
 
 def parsed(data: bytes) -> rtp.Packet:

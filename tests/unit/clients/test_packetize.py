@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,9 @@ def test_key_frames_without_parameter_sets_get_the_last_known_ones() -> None:
 
 
 @pytest.mark.parametrize(("codec", "pack"), [("libvpx", vp8_payloads), ("libvpx-vp9", vp9_payloads)])
-def test_vpx_frames_survive_with_their_first_and_last_packet_marked(codec: str, pack, tmp_path: Path) -> None:
+def test_vpx_frames_survive_with_their_first_and_last_packet_marked(
+    codec: str, pack: Callable[[bytes], list[bytes]], tmp_path: Path
+) -> None:
     path = make_file(tmp_path / "a.webm", video=codec, audio=None, seconds=0.4, options={"deadline": "realtime"})
     frames = [data for _, data in packets_of(path, "video")]
     assert any(len(frame) > MAX_PAYLOAD for frame in frames)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from random import Random
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +12,9 @@ from sfu.clients.sequence_counter import SequenceCounter
 
 
 @given(st.integers(0, 65535), st.sets(st.integers(0, 300), min_size=2), st.randoms(use_true_random=False))
-def test_loss_is_what_is_missing_in_any_order_and_across_the_wrap(start, offsets, random) -> None:
+def test_loss_is_what_is_missing_in_any_order_and_across_the_wrap(
+    start: int, offsets: set[int], random: Random
+) -> None:
     arrivals = sorted(offsets)
     random.shuffle(arrivals)
     sequences = SequenceCounter()

@@ -89,7 +89,7 @@ def test_a_queue_runs_empty_again() -> None:
     impairment = Impairment(Link(rate=1e6), "7")
     while impairment.take(1000, 0.0):
         pass
-    assert impairment.take(1000, 1.0) == (pytest.approx(1.0 + (1000 + OVERHEAD) * 8 / 1e6),)
+    assert impairment.take(1000, 1.0) == pytest.approx((1.0 + (1000 + OVERHEAD) * 8 / 1e6,))
 
 
 def test_a_changed_link_counts_from_the_next_packet() -> None:
@@ -114,8 +114,8 @@ def udp(host: str) -> socket.socket:
     return sock
 
 
-def relayed(server: socket.socket, **options: Line) -> Relay:
-    return Relay(server=server.getsockname(), **options)
+def relayed(server: socket.socket, *, rest: Line | None = None) -> Relay:
+    return Relay(server=server.getsockname(), rest=rest)
 
 
 def test_each_client_has_an_address_of_its_own_at_the_server(server: socket.socket) -> None:
@@ -221,4 +221,5 @@ def arrival(sock: socket.socket) -> float:
     """Seconds from a datagram's sending, which it tells, to its arrival."""
     data, ancillary, *_ = sock.recvmsg(2000, 100)
     seconds, nanoseconds = struct.unpack("qq", ancillary[0][2])
-    return (seconds * 10**9 + nanoseconds - struct.unpack_from("!Q", data)[0]) / 1e9
+    (sent_ns,) = struct.unpack_from("!Q", data)
+    return float(seconds * 10**9 + nanoseconds - sent_ns) / 1e9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -89,8 +90,9 @@ def _viewers() -> ViewersStatus:
     return ViewersStatus(2, 2, {}, StreamCounts(), Histogram(), Histogram(), Histogram(), 0, 0, 0, 0.0)
 
 
-def _step(viewers: int, **values: float) -> Figures:
-    return Figures(**({field.name: 0 for field in fields(Figures)} | {"viewers": viewers, "cameras": 1} | values))
+def _step(viewers: int, **values: Any) -> Figures:
+    zeros: dict[str, Any] = {field.name: 0 for field in fields(Figures)}
+    return Figures(**(zeros | {"viewers": viewers, "cameras": 1} | values))
 
 
 def test_packets_expected_of_a_camera_outside_the_test_are_those_the_server_numbered() -> None:

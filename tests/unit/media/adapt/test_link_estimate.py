@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,7 +154,7 @@ steps = st.one_of(
 
 
 @given(st.lists(st.tuples(steps, times), max_size=60))
-def test_whatever_a_viewer_says_it_stays_in_bounds(said: list[tuple[tuple[str, object], float]]) -> None:
+def test_whatever_a_viewer_says_it_stays_in_bounds(said: list[tuple[tuple[str, Any], float]]) -> None:
     estimate, now = LinkEstimate(), 100.0
     for (step, value), elapsed in said:
         now += elapsed

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-import av
 import pytest
-from av import VideoFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.formats.picture_size import picture_size
+from tests.helpers.rtp_payloads import encode_grey
 
 SIZES = [(320, 180), (640, 352), (1280, 720), (720, 1280), (1918, 1078)]
 
 
-def key_frame(encoder: str, size: tuple[int, int], **options: str) -> bytes:
-    context = av.CodecContext.create(encoder, "w")
-    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
-    context.width, context.height = size
-    context.pix_fmt, context.time_base, context.options = "yuv420p", Fraction(1, 25), options
-    frame = VideoFrame(*size, "yuv420p")
-    frame.pts = 0
-    packets = [*context.encode(frame), *context.encode(None)]
-    return bytes(packets[0])
-
-
 @pytest.mark.parametrize("size", SIZES)
 def test_vp8_tells_in_its_frame_header(size: tuple[int, int]) -> None:
-    picture = key_frame("libvpx", size)
+    picture = encode_grey("libvpx", size)[0]
     assert picture_size("VP8", b"\x10" + picture) == size
     assert picture_size("VP8", b"\x90\x80\x81\x00" + picture) == size, "behind a PictureID"
 
@@ -36,7 +22,7 @@ def test_vp8_tells_in_its_frame_header(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("profile", ["baseline", "high"])
 def test_h264_tells_in_its_parameter_set(size: tuple[int, int], profile: str) -> None:
-    stream = key_frame("libx264", size, profile=profile)
+    stream = encode_grey("libx264", size, {"profile": profile})[0]
     units = stream.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")
     parameters = next(unit for unit in units if unit and unit[0] & 0x1F == 7)
     assert picture_size("H264", parameters) == size

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.formats import rtcp
+from sfu.media.formats.transport_cc import TransportFeedback
 from tests.helpers.rtp_packets import PLI, U8, U16, U32, rtcp_packet
 
 BLOCKS = st.builds(
@@ -193,7 +194,7 @@ def test_unknown_types_are_skipped_and_a_broken_frame_ends_the_reading() -> None
 @given(st.lists(st.binary(max_size=60), max_size=4), st.lists(BLOCKS, max_size=3))
 def test_requests_are_read_alike_without_what_no_relay_needs(junk: list[bytes], blocks: list[rtcp.ReportBlock]) -> None:
     data = rtcp.compound(rtcp.receiver_report(1, blocks, "a"), PLI) + b"".join(junk)
-    unneeded = (rtcp.ReceiverReport, rtcp.TransportFeedback)
+    unneeded = (rtcp.ReceiverReport, TransportFeedback)
     wanted = [message for message in rtcp.parse(data) if not isinstance(message, unneeded)]
     assert rtcp.parse_requests(data, Counter()) == wanted
 
@@ -226,7 +227,7 @@ def test_what_contradicts_itself_is_counted_and_the_rest_read(broken: bytes) -> 
 def test_feedback_that_nobody_asked_for_is_not_even_read() -> None:
     """A datagram full of it claims half a million packets."""
     run = rtcp_packet(205, 15, bytes(4) + b"\0\0\0\2\0\0\x1f\xff" + bytes(4) + b"\x1f\xff\0\0")
-    assert isinstance(rtcp.parse(run)[0], rtcp.TransportFeedback)
+    assert isinstance(rtcp.parse(run)[0], TransportFeedback)
     drops: Counter[str] = Counter()
     assert rtcp.parse_requests(run * 58 + PLI, drops) == rtcp.parse(PLI)
     assert drops == {"unasked_feedback": 58}

@@ -82,7 +82,7 @@ def test_version_other_than_2_gives_none() -> None:
 def test_extension_block_is_aiortcs(values: dict[int, bytes]) -> None:
     profile, body = aiortc_rtp.pack_header_extensions(list(values.items()))
     expected = profile.to_bytes(2, "big") + (len(body) // 4).to_bytes(2, "big") + body if values else b""
-    assert rtp.extension_block(values.items()) == expected
+    assert rtp.extension_block(list(values.items())) == expected
 
 
 def test_extensions_are_what_aiortc_wrote() -> None:

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
-import av
 import pytest
-from av import VideoFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.formats.picture_size import picture_size
 from sfu.media.formats.sps import h264_size, h265_size
+from tests.helpers.rtp_payloads import encode_grey
 
 SIZES = [(320, 180), (1918, 1078)]
 
 
 def parameter_set(encoder: str, size: tuple[int, int], options: dict[str, str], pixel_format: str) -> bytes:
-    context = av.CodecContext.create(encoder, "w")
-    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
-    context.width, context.height = size
-    context.pix_fmt, context.time_base, context.options = pixel_format, Fraction(1, 25), options
-    frame = VideoFrame(*size, pixel_format)
-    frame.pts = 0
-    stream = bytes([*context.encode(frame), *context.encode(None)][0])
+    stream = encode_grey(encoder, size, options, pixel_format=pixel_format)[0]
     units = stream.replace(b"\0\0\0\1", b"\0\0\1").split(b"\0\0\1")
     kinds = [(unit[0] & 0x1F if encoder == "libx264" else unit[0] >> 1) if unit else 0 for unit in units]
     return units[kinds.index(7 if encoder == "libx264" else 33)]

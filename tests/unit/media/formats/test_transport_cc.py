@@ -57,7 +57,8 @@ def test_the_head_is_as_the_draft_draws_it() -> None:
 
 
 def test_the_drafts_examples_of_chunks_are_read() -> None:
-    lost, come = [None], [0]
+    lost: list[int | None] = [None]
+    come: list[int | None] = [0]
     assert deltas(221, "00dd") == tuple(lost * 221)
     assert deltas(24, "2018" + "00" * 24) == tuple(come * 24)
     assert deltas(14, "9f1c" + "00" * 8) == tuple(lost + come * 5 + lost * 3 + come * 3 + lost * 2)

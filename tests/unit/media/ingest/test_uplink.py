@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import TypeVar
 
 import pytest
 
 from sfu.media.formats import rtcp
 from sfu.media.formats.rtp import Packet, extension_block
+from sfu.media.formats.transport_cc import TransportFeedback
 from sfu.media.ingest.producer import NoOutput, Producer
 from sfu.media.ingest.reception import BitrateBounds
 from sfu.media.ingest.uplink import Uplink
@@ -16,6 +18,7 @@ from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import RID, TRANSPORT_CC, Agreed, Receive
 
 VP8 = Codec("VP8", 90_000, 1, 96, feedback=("nack", "nack pli", "transport-cc"))
+_Message = TypeVar("_Message", bound=rtcp.Message)
 WIDE, LAYER, REPAIRED = 3, 4, 5
 
 
@@ -61,7 +64,7 @@ class Wire:
     def on_flowing(self) -> None:
         self.changes += 1
 
-    def of(self, kind: type) -> list[rtcp.Message]:
+    def of(self, kind: type[_Message]) -> list[_Message]:
         return [message for message in self.said if isinstance(message, kind)]
 
 
@@ -142,16 +145,16 @@ def test_feedback_tells_each_arrival_once_in_50_ms() -> None:
     wire = Wire()
     for number in range(100):
         wire.take(packet(number, wide=struct.pack(">H", number)), number / 100)
-    told = wire.of(rtcp.TransportFeedback)
+    told = wire.of(TransportFeedback)
     assert 15 <= len(told) <= 21
-    arrivals = [delta for feedback in told for delta in feedback.deltas if delta is not None]  # type: ignore[attr-defined]
+    arrivals = [delta for feedback in told for delta in feedback.deltas if delta is not None]
     assert 94 <= len(arrivals) <= 100
 
 
 def test_numbers_of_another_length_and_malformed_packets_do_nothing() -> None:
     wire = Wire()
     assert wire.take(packet(1, wide=b"\x01"), 0.0)
-    assert not wire.of(rtcp.TransportFeedback)
+    assert not wire.of(TransportFeedback)
     assert wire.take(b"\x80\x60", 0.0) is None
     assert wire.uplink.drops["malformed_rtp"] == 1
 
@@ -171,6 +174,6 @@ def test_a_camera_hears_when_its_packets_came_not_when_they_were_read() -> None:
     wire.uplink.receive(packets[:1], 1.0, lambda: [0.9])
     wire.uplink.receive(packets[1:], 1.3, lambda: [1.0 + number / 100 for number in range(7)])
     wire.uplink.receive([packet(9, wide=b"\x00\x09")], 1.4)
-    told = [message for message in wire.said if isinstance(message, rtcp.TransportFeedback)]
+    told = [message for message in wire.said if isinstance(message, TransportFeedback)]
     ten_ms, to_the_last = 40, 1360  # of 250 us each
     assert told[-1].deltas[1:] == pytest.approx([ten_ms] * 5 + [to_the_last], abs=1)

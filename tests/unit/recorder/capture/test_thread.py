@@ -55,7 +55,8 @@ def wait(done: Callable[[], object]) -> None:
 
 
 def test_a_disk_that_stalls_loses_nothing_and_the_end_does_not_wait_for_it_for_ever(tmp_path: Path) -> None:
-    stalling, thread, events = Stalling(tmp_path), RecorderThread(), []
+    stalling, thread = Stalling(tmp_path), RecorderThread()
+    events: list[PipelineEvent] = []
     feed = begun(thread, stalling.disk, events)
     packets = list(arrivals())
     feed.items.extend(packets[:200])
@@ -74,7 +75,8 @@ def test_a_disk_that_stalls_loses_nothing_and_the_end_does_not_wait_for_it_for_e
 
 
 def test_a_bug_ends_one_pipeline_and_the_thread_goes_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    thread, events = RecorderThread(), []
+    thread = RecorderThread()
+    events: list[PipelineEvent] = []
     feed = begun(thread, Disk(Store(tmp_path)), events)
     feed.items.extend(list(arrivals())[:300])
     wait(lambda: events)

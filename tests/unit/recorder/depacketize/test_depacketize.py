@@ -5,11 +5,8 @@ from __future__ import annotations
 import base64
 import subprocess
 from collections.abc import Sequence
-from fractions import Fraction
 
-import av
 import pytest
-from av.video.codeccontext import VideoCodecContext
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,7 +31,7 @@ from tests.helpers.encodings import (
 )
 from tests.helpers.media import decoded
 from tests.helpers.programs import need
-from tests.helpers.rtp_payloads import FRAMES, encode, pack, pack_units, units
+from tests.helpers.rtp_payloads import FRAMES, encode, encode_grey, pack, pack_units, units
 
 
 def pushed(depacketizer: Depacketizer, sent: Sequence[Packet]) -> list[Unit]:
@@ -172,7 +169,8 @@ def test_parameter_sets_of_the_first_key_frame_go_before_all_others(name: str) -
 @pytest.mark.parametrize("name", H26X)
 def test_parameter_sets_may_come_with_the_description_alone(name: str) -> None:
     encoder, header, sets = H26X[name]
-    found, groups = {}, []
+    found: dict[int, bytes] = {}
+    groups: list[list[bytes]] = []
     for packet in encode(*encoder):
         own = units(bytes(packet))
         found |= {_kind(unit, header): unit for unit in own if _kind(unit, header) in sets}
@@ -200,31 +198,13 @@ def test_parameter_sets_in_a_unit_of_their_own_are_no_loss() -> None:
 
 
 def test_a_key_frame_whose_parameter_sets_fell_into_a_hole_is_not_given_old_ones() -> None:
-    small, large = (encoded("libx264", size)[0] for size in ((320, 192), (640, 480)))
+    small, large = (encode_grey("libx264", size)[0] for size in ((320, 192), (640, 480)))
     groups = [packetize.h264_payloads(small), packetize.h264_payloads(large)]
     sent = packets(groups)
     sets = len(groups[0])
     assert groups[1][0][0] & 0x1F == 24
     assert len(pushed(Depacketizer(codec("H264")), sent)) == 2
     assert len(pushed(Depacketizer(codec("H264")), sent[:sets] + sent[sets + 1 :])) == 1
-
-
-def encoded(encoder: str, size: tuple[int, int], options: dict[str, str] | None = None) -> list[bytes]:
-    """Two frames of grey."""
-    context = av.CodecContext.create(encoder, "w")
-    context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
-    assert isinstance(context, VideoCodecContext)
-    context.width, context.height, context.pix_fmt = *size, "yuv420p"
-    context.time_base, context.framerate = Fraction(1, 25), Fraction(25)
-    context.options = options or {}
-    made = []
-    for index in range(2):
-        frame = av.VideoFrame(*size, "yuv420p")
-        for plane in frame.planes:
-            plane.update(bytes([128]) * plane.buffer_size)
-        frame.pts = index
-        made += context.encode(frame)
-    return [bytes(packet) for packet in [*made, *context.encode(None)]]
 
 
 SIZES = [(320, 192), (322, 178), (1920, 1080), (64, 64), (1278, 718)]
@@ -235,7 +215,7 @@ ENCODERS = {"H264": X264, "H265": X265_CLOSED, "VP8": VP8, "VP9": VP9, "AV1": AV
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_the_size_is_read_from_the_stream(name: str, size: tuple[int, int]) -> None:
     encoder, options = ENCODERS[name]
-    first = encoded(encoder, size, dict(options))[0]
+    first = encode_grey(encoder, size, dict(options))[0]
     encoding = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name)
     (unit,) = pushed(Depacketizer(codec(name)), packets([encoding.payloads(first, True)]))
     assert unit.parameters is not None
@@ -248,7 +228,7 @@ def test_the_size_is_read_from_the_stream(name: str, size: tuple[int, int]) -> N
 @pytest.mark.parametrize("profile", ["main", "high"])
 def test_sizes_of_less_usual_h264(options: str, profile: str) -> None:
     made = {"x264-params": options, "profile": "high" if "cqm" in options else profile}
-    first = encoded("libx264", (322, 180), made)[0]
+    first = encode_grey("libx264", (322, 180), made)[0]
     (unit,) = pushed(Depacketizer(codec("H264")), packets([packetize.h264_payloads(first)]))
     assert unit.parameters is not None
     assert (unit.parameters.width, unit.parameters.height) == (322, 180)
@@ -258,7 +238,7 @@ def test_sizes_of_less_usual_h264(options: str, profile: str) -> None:
 def test_another_size_makes_other_parameters(name: str) -> None:
     encoder, options = ENCODERS[name]
     encoding = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name)
-    firsts = [encoded(encoder, size, dict(options))[0] for size in [(320, 192), (320, 192), (640, 360)]]
+    firsts = [encode_grey(encoder, size, dict(options))[0] for size in [(320, 192), (320, 192), (640, 360)]]
     found = pushed(Depacketizer(codec(name)), packets([encoding.payloads(first, True) for first in firsts]))
     assert found[0].parameters is found[1].parameters
     assert found[1].parameters != found[2].parameters

@@ -377,10 +377,10 @@ def _check(actions: list[tuple[float, Action]], units: dict[bytes, Unit]) -> Non
             order[action.track] = int(action.data)
 
 
-def _rtp(path: Path, codec: Codec, kind: Kind, first: int) -> list[tuple[float, Packet]]:
+def _rtp(path: Path, codec: Codec, first: int) -> list[tuple[float, Packet]]:
     """A file's track as (second, RTP packet)."""
     sent: list[tuple[float, Packet]] = []
-    for at, sample in packets_of(path, kind):
+    for at, sample in packets_of(path, codec.kind):
         data = packetize.byte_stream(avcc_units(sample)) if codec.kind == "video" else sample
         payloads = packetize.PAYLOADS[codec.name](data)
         for number, payload in enumerate(payloads):
@@ -423,11 +423,11 @@ def test_packets_of_a_camera_that_changes_its_size_become_two_files_that_decode(
     sent: list[tuple[float, Kind, Packet]] = []
     for part, size in enumerate([(320, 180), (640, 360)]):
         path = make_file(tmp_path / f"{part}.mkv", options=options, size=size)
-        for kind, codec in (("video", H264), ("audio", OPUS)):
+        for codec in (H264, OPUS):
             first = 2**32 - codec.clock_rate + part * 2 * codec.clock_rate
-            for at, packet in _rtp(path, codec, kind, first):
+            for at, packet in _rtp(path, codec, first):
                 packet.index += part * 10**6  # as a producer counts on after a restart
-                sent.append((at + 2 * part, kind, packet))
+                sent.append((at + 2 * part, codec.kind, packet))
     files = _record(sorted(sent, key=lambda item: item[0]), H264, OPUS)
     assert len(files) == 2
     for data, size in zip(files, [(320, 180), (640, 360)], strict=True):

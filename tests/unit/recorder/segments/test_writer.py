@@ -4,6 +4,7 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ import pytest
 from recorder.segments.files import DiskFile, being_written, unless_written
 from recorder.segments.muxer import Muxer, MuxError
 from recorder.segments.writer import SegmentWriter
-from recorder.store import index
+from recorder.store import mp4, webm
 from recorder.store.directory import Store
+from recorder.store.index import layout_of
 from tests.helpers.recordings import START_US, Unit, complaints, parameters, tracks_of, units
 
 
@@ -45,7 +47,7 @@ class Full(DiskFile):
         self.room -= 1
         if self.room < 0:
             limit = os.fstat(self._file).st_size + len(data) // 2
-            real, os.write = os.write, lambda file, rest: _write_up_to(real, limit, file, rest)
+            real, os.write = os.write, lambda file, rest: _write_up_to(real, limit, file, memoryview(rest))
             try:
                 super().append(data)
             finally:
@@ -54,11 +56,11 @@ class Full(DiskFile):
             super().append(data)
 
 
-def _write_up_to(real: object, limit: int, file: int, rest: memoryview) -> int:
+def _write_up_to(real: Callable[[int, memoryview], int], limit: int, file: int, rest: memoryview) -> int:
     left = limit - os.fstat(file).st_size
     if left <= 0:
         raise OSError(28, "No space left on device")
-    return real(file, rest[:left])  # type: ignore[operator]
+    return real(file, rest[:left])
 
 
 def _writer(path: Path, *, codec: str | None = "H264", **options: object) -> SegmentWriter:
@@ -139,8 +141,8 @@ def test_a_full_disk_leaves_whole_parts(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         _give(writer, [*units("H264"), *(unit._replace(pts_us=unit.pts_us + 4_000_000) for unit in units("H264"))])
     writer.close()
-    assert index.layout_of(path).end == path.stat().st_size
-    assert index.layout_of(path).duration_us == pytest.approx(3_000_000, abs=45_000)
+    assert layout_of(path).end == path.stat().st_size
+    assert layout_of(path).duration_us == pytest.approx(3_000_000, abs=45_000)
     assert complaints(path) == ""
 
 
@@ -199,7 +201,7 @@ def test_random_appends_are_one_file(tmp_path: Path) -> None:
 
 
 def _duration(data: bytes, suffix: str) -> int:
-    parse = index.webm.layout if suffix == ".webm" else index.mp4.layout
+    parse = webm.layout if suffix == ".webm" else mp4.layout
     return parse(lambda at, size: data[at : at + size], len(data)).duration_us
 
 

@@ -57,7 +57,12 @@ def test_a_second_look_opens_nothing_and_the_index_may_vanish(tmp_path: Path, mo
     index.save()
     opened: list[Path] = []
     real = indexes.layout_of
-    monkeypatch.setattr(indexes, "layout_of", lambda path: opened.append(path) or real(path))
+
+    def noting(path: Path) -> FileLayout:
+        opened.append(path)
+        return real(path)
+
+    monkeypatch.setattr(indexes, "layout_of", noting)
     assert Index(store).spans("yard", "cam", 0, START_US + 60 * SECOND) == first
     assert opened == []
     for path in tmp_path.rglob(INDEX):

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from recorder.depacketize.units import PlacedUnit, Unit
 from recorder.timeline.placement import Placement
 from recorder.timeline.timeline import Timeline
+from sfu.rtc.sdp.codec import Kind
 
 WALL = 1_790_000_000_000_000
 """us of UTC when our monotonic clock shows 0."""
 NTP_1900 = 2_208_988_800
 LATENCY = {"audio": 0.030, "video": 0.095}
 """Seconds from the moment something is taken to its arrival: encoders differ."""
-RATE = {"audio": 48000, "video": 90000}
+RATE: dict[Kind, int] = {"audio": 48000, "video": 90000}
 PERIOD = {"audio": 0.1, "video": 0.2}
 """Seconds between units; few, so that an hour is simulated in seconds."""
 
@@ -51,14 +52,14 @@ class Camera:
     wall: Callable[[float], float] = lambda t: 0.0
     """Seconds by which our wall clock was set."""
 
-    def media_time(self, kind: str, t: float) -> int:
+    def media_time(self, kind: Kind, t: float) -> int:
         ticks = self.media(kind, t) * self.sampling[kind] * RATE[kind]
         return (self.first[kind] + int(ticks)) & 0xFFFFFFFF
 
 
 @dataclass
 class Event:
-    kind: str
+    kind: Kind
     taken: float
     arrived: float
     is_report: bool
@@ -68,7 +69,7 @@ def happenings(camera: Camera, seconds: float, noise: random.Random) -> Iterator
     return heapq.merge(*(_track(camera, kind, seconds, noise) for kind in RATE), key=lambda event: event.arrived)
 
 
-def _track(camera: Camera, kind: str, seconds: float, noise: random.Random) -> Iterator[Event]:
+def _track(camera: Camera, kind: Kind, seconds: float, noise: random.Random) -> Iterator[Event]:
     t, arrived, next_report = camera.begins[kind], 0.0, max(camera.begins[kind], camera.report_from)
     next_report += camera.first_report[kind]
     while t < seconds:
@@ -83,12 +84,12 @@ def _track(camera: Camera, kind: str, seconds: float, noise: random.Random) -> I
         t += PERIOD[kind]
 
 
-def simulate(camera: Camera, seconds: float, seed: int = 1) -> dict[str, list[tuple[float, float]]]:
+def simulate(camera: Camera, seconds: float, seed: int = 1) -> dict[Kind, list[tuple[float, float]]]:
     """(taken, answered less taken) of each unit by track, in seconds."""
     noise = random.Random(seed)
     placement = Placement(("audio", "video"))
-    taken: dict[str, list[float]] = {kind: [] for kind in RATE}
-    answers: dict[str, list[tuple[float, float]]] = {kind: [] for kind in RATE}
+    taken: dict[Kind, list[float]] = {kind: [] for kind in RATE}
+    answers: dict[Kind, list[tuple[float, float]]] = {kind: [] for kind in RATE}
 
     def answered(moments: list[PlacedUnit]) -> None:
         for moment in moments:
@@ -114,7 +115,7 @@ def simulate(camera: Camera, seconds: float, seed: int = 1) -> dict[str, list[tu
     return answers
 
 
-def apart(answers: dict[str, list[tuple[float, float]]], since: float, until: float) -> float:
+def apart(answers: dict[Kind, list[tuple[float, float]]], since: float, until: float) -> float:
     """The most that sound and picture taken at one moment are apart, in ms."""
     audio = {round(taken, 3): error for taken, error in answers["audio"]}
     both = [
@@ -126,12 +127,12 @@ def apart(answers: dict[str, list[tuple[float, float]]], since: float, until: fl
     return 1000 * max(both)
 
 
-def furthest(answers: dict[str, list[tuple[float, float]]], since: float, until: float) -> float:
+def furthest(answers: dict[Kind, list[tuple[float, float]]], since: float, until: float) -> float:
     """The most that anything is from the moment it was taken, in ms."""
     return 1000 * max(abs(error) for track in answers.values() for taken, error in track if since <= taken < until)
 
 
-def assert_monotone(answers: dict[str, list[tuple[float, float]]]) -> None:
+def assert_monotone(answers: dict[Kind, list[tuple[float, float]]]) -> None:
     for track in answers.values():
         assert all(later[0] + later[1] >= earlier[0] + earlier[1] for earlier, later in pairwise(track))
 

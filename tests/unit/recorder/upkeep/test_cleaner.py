@@ -83,12 +83,15 @@ def test_free_space_is_won_back_oldest_first() -> None:
 
 def test_protected_and_growing_ones_stay_and_others_go_for_them() -> None:
     held = [_held(0, protected=True), _held(10), _held(20), _held(30)]
-    growing = {"busy": lambda one: one.segment.start_us == 10 * SECOND}
-    assert _chosen(held, Policy(StorageLimits(size=200)), **growing) == [
+
+    def growing(one: Candidate) -> bool:
+        return one.segment.start_us == 10 * SECOND
+
+    assert _chosen(held, Policy(StorageLimits(size=200)), busy=growing) == [
         (20, BYTES),
         (30, BYTES),
     ]
-    assert _chosen(held, Policy(StorageLimits(age=0)), **growing) == [
+    assert _chosen(held, Policy(StorageLimits(age=0)), busy=growing) == [
         (20, AGE),
         (30, AGE),
     ]

@@ -17,7 +17,7 @@ def line(host: str, port: int = 40000, kind: str = "host", component: int = 1, t
 
 @pytest.mark.parametrize("host", ["8.8.8.8", "2600::1", "192.168.1.9", "10.0.0.1", "127.0.0.1", "::1", "fd00::2"])
 @pytest.mark.parametrize("kind", ["host", "srflx", "relay"])
-def test_addresses_of_peers_are_checked(host, kind):
+def test_addresses_of_peers_are_checked(host: str, kind: str) -> None:
     assert candidates.parse(line(host, kind=kind), allow_private=True).host == host
 
 
@@ -25,7 +25,7 @@ def test_addresses_of_peers_are_checked(host, kind):
     "host",
     ["192.168.1.9", "10.0.0.1", "172.16.0.1", "127.0.0.1", "169.254.1.1", "100.64.0.1", "::1", "fd00::2", "fe80::1"],
 )
-def test_private_addresses_are_a_matter_of_policy(host):
+def test_private_addresses_are_a_matter_of_policy(host: str) -> None:
     candidates.parse(line(host), allow_private=True)
     with pytest.raises(candidates.RefusedError, match="private"):
         candidates.parse(line(host), allow_private=False)
@@ -60,24 +60,24 @@ def test_private_addresses_are_a_matter_of_policy(host):
         (line("8.8.8.8") + " x y" * 200, "junk"),
     ],
 )
-def test_the_others_are_refused_with_their_reason(text, reason):
+def test_the_others_are_refused_with_their_reason(text: str, reason: str) -> None:
     with pytest.raises(candidates.RefusedError, match=f"^{reason}$"):
         candidates.parse(text, allow_private=True)
 
 
 @pytest.mark.parametrize("prefix", ["", "candidate:", "a=candidate:"])
-def test_each_spelling_of_the_line_is_understood(prefix):
+def test_each_spelling_of_the_line_is_understood(prefix: str) -> None:
     text = line("8.8.8.8").removeprefix("candidate:")
     assert candidates.parse(prefix + text, allow_private=False).port == 40000
 
 
 @given(st.text(max_size=200) | st.lists(st.text("0123456789.: %/abcdefudpty", max_size=8), max_size=10).map(" ".join))
-def test_no_text_raises_anything_else(text):
+def test_no_text_raises_anything_else(text: str) -> None:
     with contextlib.suppress(candidates.RefusedError):
         candidates.parse(text, allow_private=True)
 
 
 @given(st.text("0123456789abcdef.:%", max_size=30), st.integers())
-def test_no_host_raises_anything_else(host, port):
+def test_no_host_raises_anything_else(host: str, port: int) -> None:
     with contextlib.suppress(candidates.RefusedError):
         candidates.allowed_host(host, port, allow_private=True)

@@ -19,11 +19,11 @@ def h264(profile_level_id: str, mode: str = "1", payload_type: int = 96) -> Code
 CONSTRAINED_BASELINE, BASELINE, MAIN, HIGH = "42e01f", "42001f", "4d001f", "64001f"
 
 
-def test_kind_follows_from_the_name():
+def test_kind_follows_from_the_name() -> None:
     assert [codec(name).kind for name in (*AUDIO, *VIDEO)] == ["audio"] * len(AUDIO) + ["video"] * len(VIDEO)
 
 
-def test_parameters_are_found_in_any_case():
+def test_parameters_are_found_in_any_case() -> None:
     vp9 = codec("VP9", Profile_ID="2")
     assert vp9.parameter("profile-id") == "2"
     assert vp9.parameter("absent") is None
@@ -46,23 +46,23 @@ def test_parameters_are_found_in_any_case():
         ("", 1),
     ],
 )
-def test_h264_profiles_rank_by_what_decoders_must_master(text, rank):
+def test_h264_profiles_rank_by_what_decoders_must_master(text: str, rank: int) -> None:
     assert h264_rank(h264(text)) == rank
 
 
-def test_h264_without_parameters_is_baseline_in_single_nal_mode():
+def test_h264_without_parameters_is_baseline_in_single_nal_mode() -> None:
     bare = codec("H264")
     assert (h264_rank(bare), packetization_mode(bare)) == (1, 0)
 
 
-def test_h264_goes_to_the_same_profile_else_the_next_higher_else_any():
+def test_h264_goes_to_the_same_profile_else_the_next_higher_else_any() -> None:
     offered = [h264(MAIN, payload_type=1), h264(CONSTRAINED_BASELINE, payload_type=2), h264(HIGH, payload_type=3)]
     chosen = [matching(h264(profile), offered) for profile in (CONSTRAINED_BASELINE, BASELINE, MAIN, HIGH)]
     assert [codec.payload_type for codec in chosen if codec] == [2, 1, 1, 3]
     assert matching(h264(HIGH), offered[:2]) == offered[0]
 
 
-def test_h264_fragments_go_only_to_peers_that_take_them():
+def test_h264_fragments_go_only_to_peers_that_take_them() -> None:
     single, fragments, interleaved = (h264(MAIN, mode, payload_type=int(mode)) for mode in "012")
     assert matching(fragments, [single]) is None
     assert matching(fragments, [interleaved]) is None
@@ -86,11 +86,11 @@ def test_h264_fragments_go_only_to_peers_that_take_them():
         (Codec("PCMA", 8000, 1, 8), Codec("PCMA", 16000, 1, 97), False),
     ],
 )
-def test_other_codecs_match_by_name_clock_and_profile(produced, offered, fits):
+def test_other_codecs_match_by_name_clock_and_profile(produced: Codec, offered: Codec, fits: bool) -> None:
     assert matching(produced, [offered]) == (offered if fits else None)
 
 
-def test_preference_orders_names_and_then_takes_the_plainest_variant():
+def test_preference_orders_names_and_then_takes_the_plainest_variant() -> None:
     offered = [
         codec("H265"),
         codec("VP9", 98, profile_id="2"),
@@ -126,7 +126,7 @@ codecs = st.builds(
 
 
 @given(produced=codecs, offered=st.lists(codecs))
-def test_any_parameters_match_or_do_not_and_never_raise(produced, offered):
+def test_any_parameters_match_or_do_not_and_never_raise(produced: Codec, offered: list[Codec]) -> None:
     found = matching(produced, offered)
     assert found is None or (found in offered and found.name == produced.name)
     assert sorted(by_preference(offered, ("vp8",)), key=id) == sorted(offered, key=id)

@@ -1,6 +1,7 @@
 """Negotiation: the sections that are served, their direction, codecs and windows."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,24 +15,27 @@ from sfu.rtc.sdp.description import (
     RID,
     TRANSPORT_CC,
     Description,
+    Direction,
+    Negotiated,
     SdpError,
     Section,
+    Setup,
     TransportParameters,
 )
-from sfu.rtc.sdp.negotiate import FEEDBACK, negotiate
+from sfu.rtc.sdp.negotiate import FEEDBACK, Role, negotiate
 from sfu.rtc.sdp.parse import parse_description
 from tests.helpers.offers import NAMES, PREFERENCE, negotiated, offer
 
 VP8 = Codec("VP8", 90000, 1, 96, (), ("nack", "transport-cc"))
 
 
-def changed(name: str, **values) -> Description:
+def changed(name: str, **values: Any) -> Description:
     """A vector with values replaced in all its sections."""
     description = parse_description(offer(name))
     return replace(description, sections=tuple(replace(section, **values) for section in description.sections))
 
 
-def decide(description: Description, role="join"):
+def decide(description: Description, role: Role = "join") -> Negotiated:
     return negotiate(description, role, preference=PREFERENCE, ssrc=lambda mid: 1)
 
 
@@ -50,7 +54,7 @@ def decide(description: Description, role="join"):
         ("join", "inactive", "inactive"),
     ],
 )
-def test_the_role_limits_the_direction_whatever_is_offered(role, offered, ours):
+def test_the_role_limits_the_direction_whatever_is_offered(role: Role, offered: Direction, ours: Direction) -> None:
     for section in decide(changed("chromium-sendrecv", direction=offered), role).sections:
         assert section.direction == ours
         assert (section.receive is not None) == (ours in {"sendrecv", "recvonly"})
@@ -58,7 +62,7 @@ def test_the_role_limits_the_direction_whatever_is_offered(role, offered, ours):
 
 
 @pytest.mark.parametrize(("first", "name"), [("h264", "H264"), ("vp8", "VP8"), ("vp9", "VP9"), ("av1", "AV1")])
-def test_a_producer_is_told_the_one_codec_we_prefer(first, name):
+def test_a_producer_is_told_the_one_codec_we_prefer(first: str, name: str) -> None:
     audio, video = negotiated(offer("chromium-sendrecv"), "pub", (first,)).sections
     assert [codec.name for codec in video.codecs] == [name]
     assert [codec.name for codec in audio.codecs] == ["opus"]
@@ -66,17 +70,17 @@ def test_a_producer_is_told_the_one_codec_we_prefer(first, name):
     assert video.receive.codecs == video.codecs
 
 
-def test_the_h264_variant_is_constrained_baseline_in_fragments():
+def test_the_h264_variant_is_constrained_baseline_in_fragments() -> None:
     (codec,) = negotiated(offer("chromium-sendrecv"), "pub").sections[1].codecs
     assert (codec.parameter("packetization-mode"), codec.parameter("profile-level-id")) == ("1", "42e01f")
 
 
-def test_a_camera_without_our_favourite_still_works():
+def test_a_camera_without_our_favourite_still_works() -> None:
     assert negotiated(offer("gstreamer-unbundled"), "pub").sections[0].codecs[0].name == "VP8"
     assert negotiated(offer("embedded-pub"), "pub").sections[1].codecs[0].name == "PCMA"
 
 
-def test_interleaved_h264_is_not_served():
+def test_interleaved_h264_is_not_served() -> None:
     h264 = parse_description(offer("pion-pub")).sections[0].codecs[0]
     interleaved = replace(h264, parameters=(("packetization-mode", "2"),))
     assert [section.rejected for section in decide(changed("pion-pub", codecs=(h264,))).sections] == [None, None]
@@ -85,7 +89,7 @@ def test_interleaved_h264_is_not_served():
     assert caught.value.code == "codec"
 
 
-def test_a_member_is_told_the_preferred_codec_first_and_may_be_sent_the_others():
+def test_a_member_is_told_the_preferred_codec_first_and_may_be_sent_the_others() -> None:
     video = negotiated(offer("chromium-sendrecv"), "join", ("vp9",)).sections[1]
     names = [codec.name for codec in video.codecs]
     assert (names[0], names[2]) == ("VP9", "H264")
@@ -94,7 +98,7 @@ def test_a_member_is_told_the_preferred_codec_first_and_may_be_sent_the_others()
     assert video.send.codecs == video.receive.codecs == video.codecs
 
 
-def test_a_viewer_may_be_sent_everything_it_offers_that_we_know():
+def test_a_viewer_may_be_sent_everything_it_offers_that_we_know() -> None:
     offered = parse_description(offer("chromium-view")).sections[1].codecs
     agreed = negotiated(offer("chromium-view"), "view").sections[1].codecs
     assert sorted(codec.payload_type for codec in agreed) == sorted(codec.payload_type for codec in offered)
@@ -103,7 +107,7 @@ def test_a_viewer_may_be_sent_everything_it_offers_that_we_know():
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("role", ["pub", "view", "join"])
-def test_only_what_was_offered_is_answered(name, role):
+def test_only_what_was_offered_is_answered(name: str, role: Role) -> None:
     description = parse_description(offer(name))
     agreed = negotiated(offer(name), role)
     extensions = {*EXTENSIONS, TRANSPORT_CC, RID, REPAIRED_RID}
@@ -118,7 +122,7 @@ def test_only_what_was_offered_is_answered(name, role):
         assert ours.rtx.keys() <= {codec.payload_type for codec in ours.codecs}
 
 
-def test_retransmissions_are_agreed_to_for_each_codec_answered():
+def test_retransmissions_are_agreed_to_for_each_codec_answered() -> None:
     section = parse_description(offer("chromium-view")).sections[1]
     decided = negotiated(offer("chromium-view"), "view")
     video = decided.sections[1]
@@ -131,7 +135,7 @@ def test_retransmissions_are_agreed_to_for_each_codec_answered():
     assert video.send.rtx_ssrc == 1000 + sum(b"1 rtx")
 
 
-def test_a_camera_repairs_the_one_codec_it_is_told():
+def test_a_camera_repairs_the_one_codec_it_is_told() -> None:
     audio, video = negotiated(offer("chromium-sendrecv"), "pub").sections
     (codec,) = video.codecs
     assert video.receive is not None
@@ -146,7 +150,7 @@ def test_a_camera_repairs_the_one_codec_it_is_told():
     assert (audio.rtx, audio.receive.rtx, audio.receive.repairs) == ({}, {}, {})
 
 
-def test_without_rtx_there_are_neither_its_payload_types_nor_its_ssrcs():
+def test_without_rtx_there_are_neither_its_payload_types_nor_its_ssrcs() -> None:
     decided = decide(changed("chromium-sendrecv", rtx={}))
     video = decided.sections[1]
     assert decided.repeats
@@ -157,10 +161,10 @@ def test_without_rtx_there_are_neither_its_payload_types_nor_its_ssrcs():
 
 
 @pytest.mark.parametrize("name", ["chromium-wall", "firefox-view", "aiortc-view"])
-def test_each_slot_asks_for_two_ssrcs_whether_its_peer_takes_retransmissions_or_not(name):
-    asked = []
+def test_each_slot_asks_for_two_ssrcs_whether_its_peer_takes_retransmissions_or_not(name: str) -> None:
+    asked: list[str] = []
 
-    def ssrc(key):
+    def ssrc(key: str) -> int:
         asked.append(key)
         return len(asked)
 
@@ -181,21 +185,23 @@ def test_each_slot_asks_for_two_ssrcs_whether_its_peer_takes_retransmissions_or_
     ],
 )
 @pytest.mark.parametrize("role", ["pub", "view"])
-def test_transport_wide_feedback_and_its_numbers_come_together_or_not_at_all(values, agreed, role):
+def test_transport_wide_feedback_and_its_numbers_come_together_or_not_at_all(
+    values: dict[str, Any], agreed: bool, role: Role
+) -> None:
     description = changed("chromium-sendrecv", **{"codecs": (VP8,), "extensions": {TRANSPORT_CC: 3}} | values)
     for section in decide(replace(description, sections=description.sections[1:]), role).sections:
         assert (TRANSPORT_CC in section.extensions) == (agreed and role == "pub")
         assert ("transport-cc" in section.codecs[0].feedback) == (agreed and role == "pub")
 
 
-def test_sound_gets_transport_wide_feedback_too():
+def test_sound_gets_transport_wide_feedback_too() -> None:
     audio, _ = negotiated(offer("chromium-sendrecv"), "pub").sections
     assert TRANSPORT_CC in audio.extensions
     assert audio.codecs[0].feedback == ("transport-cc",)
 
 
 @pytest.mark.parametrize("role", ["pub", "join"])
-def test_a_camera_is_asked_for_its_layers_in_its_own_order(role):
+def test_a_camera_is_asked_for_its_layers_in_its_own_order(role: Role) -> None:
     (section,) = negotiated(offer("chromium-simulcast"), role).sections
     assert section.receive is not None
     assert section.receive.rids == ("h", "l")
@@ -212,14 +218,16 @@ def test_a_camera_is_asked_for_its_layers_in_its_own_order(role):
         ({"direction": "recvonly"}, "join"),
     ],
 )
-def test_layers_are_not_asked_for_where_they_could_not_be_told_apart_or_are_not_sent(values, role):
+def test_layers_are_not_asked_for_where_they_could_not_be_told_apart_or_are_not_sent(
+    values: dict[str, Any], role: Role
+) -> None:
     (section,) = decide(changed("chromium-simulcast", **values), role).sections
     assert section.rejected is None
     assert section.receive is None or section.receive.rids == ()
     assert not section.extensions.keys() & {RID, REPAIRED_RID}
 
 
-def test_windows_pair_the_kth_sound_with_the_kth_picture():
+def test_windows_pair_the_kth_sound_with_the_kth_picture() -> None:
     sections = negotiated(offer("chromium-join-added"), "join").sections
     sent = [(section.send.stream, section.send.track) for section in sections if section.send]
     assert sent == [
@@ -230,7 +238,7 @@ def test_windows_pair_the_kth_sound_with_the_kth_picture():
     ]
 
 
-def test_a_wall_gets_a_window_for_each_picture_and_no_data_channel():
+def test_a_wall_gets_a_window_for_each_picture_and_no_data_channel() -> None:
     sections = negotiated(offer("chromium-wall"), "view").sections
     assert [section.send.stream for section in sections if section.send and section.kind == "video"] == [
         f"window-{number}" for number in range(1, 6)
@@ -238,7 +246,7 @@ def test_a_wall_gets_a_window_for_each_picture_and_no_data_channel():
     assert [section.rejected for section in sections] == [None] * 6 + ["kind"]
 
 
-def test_a_re_offer_without_a_section_keeps_the_others_and_their_ssrcs():
+def test_a_re_offer_without_a_section_keeps_the_others_and_their_ssrcs() -> None:
     ssrcs = {
         name: {s.mid: s.send.ssrc for s in negotiated(offer(name), "view").sections if s.send}
         for name in ("chromium-wall", "chromium-wall-stopped")
@@ -261,7 +269,7 @@ def test_a_re_offer_without_a_section_keeps_the_others_and_their_ssrcs():
         ({"mid": "elsewhere"}, "bundle"),
     ],
 )
-def test_one_section_that_cannot_be_served_costs_only_itself(values, reason):
+def test_one_section_that_cannot_be_served_costs_only_itself(values: dict[str, Any], reason: str) -> None:
     description = parse_description(offer("chromium-sendrecv"))
     audio, video = description.sections
     agreed = decide(replace(description, sections=(replace(audio, **values), video)))
@@ -276,13 +284,13 @@ def test_one_section_that_cannot_be_served_costs_only_itself(values, reason):
 @pytest.mark.parametrize(
     "protocol", ["RTP/SAVPF", "UDP/TLS/RTP/SAVP", "TCP/DTLS/RTP/SAVPF", "udp/tls/rtp/savpf", "RTP/AVP"]
 )
-def test_every_protocol_of_rfc_8829_is_taken(protocol):
+def test_every_protocol_of_rfc_8829_is_taken(protocol: str) -> None:
     agreed = decide(changed("chromium-sendrecv", protocol=protocol))
     assert [(section.rejected, section.protocol) for section in agreed.sections] == [(None, protocol)] * 2
 
 
 @pytest.mark.parametrize(("offered", "ours"), [("actpass", "passive"), ("active", "passive"), ("passive", "active")])
-def test_we_wait_for_the_dtls_hello_unless_the_peer_insists(offered, ours):
+def test_we_wait_for_the_dtls_hello_unless_the_peer_insists(offered: Setup, ours: str) -> None:
     description = parse_description(offer("chromium-view"))
     section = description.sections[0]
     transport = replace(section.transport, setup=offered)
@@ -290,7 +298,7 @@ def test_we_wait_for_the_dtls_hello_unless_the_peer_insists(offered, ours):
     assert decide(replace(description, sections=sections, transport=transport)).setup == ours
 
 
-def test_without_bundle_what_shares_the_first_transport_is_served():
+def test_without_bundle_what_shares_the_first_transport_is_served() -> None:
     assert [s.rejected for s in negotiated(offer("gstreamer-unbundled"), "join").sections] == [None, "bundle"]
     embedded = negotiated(offer("embedded-pub"), "pub")
     assert [section.rejected for section in embedded.sections] == [None, None]
@@ -298,7 +306,7 @@ def test_without_bundle_what_shares_the_first_transport_is_served():
     assert not any(MID in section.extensions for section in embedded.sections)
 
 
-def test_the_transport_is_that_of_the_first_section_served():
+def test_the_transport_is_that_of_the_first_section_served() -> None:
     description = parse_description(offer("gstreamer-unbundled"))
     video, audio = description.sections
     unbundled = decide(replace(description, sections=(replace(video, codecs=()), audio)))
@@ -308,7 +316,7 @@ def test_the_transport_is_that_of_the_first_section_served():
     assert decide(bundled).bundle == ("audio1", "video0")
 
 
-def test_bundled_sections_may_leave_their_transport_to_the_first():
+def test_bundled_sections_may_leave_their_transport_to_the_first() -> None:
     description = parse_description(offer("chromium-sendrecv"))
     audio, video = description.sections
     empty = TransportParameters("", "", (), "actpass")
@@ -316,12 +324,12 @@ def test_bundled_sections_may_leave_their_transport_to_the_first():
     assert (agreed.ufrag, agreed.sections[1].rejected) == (description.ufrag, None)
 
 
-directions = st.sampled_from(["sendrecv", "sendonly", "recvonly", "inactive"])
+directions: st.SearchStrategy[Direction] = st.sampled_from(["sendrecv", "sendonly", "recvonly", "inactive"])
 real_sections = st.sampled_from([section for name in NAMES for section in parse_description(offer(name)).sections])
 
 
 @st.composite
-def sections(draw) -> Section:
+def sections(draw: st.DrawFn) -> Section:
     return replace(
         draw(real_sections),
         direction=draw(directions),
@@ -334,7 +342,9 @@ def sections(draw) -> Section:
 @given(
     parts=st.lists(sections(), min_size=1, max_size=8), role=st.sampled_from(["pub", "view", "join"]), data=st.data()
 )
-def test_any_offer_is_answered_section_by_section_or_refused(parts, role, data):
+def test_any_offer_is_answered_section_by_section_or_refused(
+    parts: list[Section], role: Role, data: st.DataObject
+) -> None:
     parts = [replace(part, index=index, mid=str(index)) for index, part in enumerate(parts)]
     mids = [part.mid for part in parts]
     bundle = data.draw(st.none() | st.lists(st.sampled_from([*mids, "unknown"])).map(tuple))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import MID, OfferSection, SdpError
+from sfu.rtc.sdp.negotiate import Role
 from sfu.rtc.sdp.parse import parse_description
 from sfu.rtc.sdp.write import write_answer, write_offer
 from tests.helpers.offers import LOCAL, NAMES, answer, negotiated, offer
@@ -21,7 +22,7 @@ VIDEO = "m=video 9 UDP/TLS/RTP/SAVPF 96\r\na=rtcp-mux\r\na=rtpmap:96 VP8/90000\r
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_every_vector_is_understood(name):
+def test_every_vector_is_understood(name: str) -> None:
     description = parse_description(offer(name))
     assert description.transport.complete
     assert description.setup == "actpass"
@@ -29,7 +30,7 @@ def test_every_vector_is_understood(name):
     assert all(len(section.mid) > 0 for section in description.sections)
 
 
-def test_a_browser_camera_and_microphone():
+def test_a_browser_camera_and_microphone() -> None:
     audio, video = parse_description(offer("chromium-sendrecv")).sections
     assert (audio.kind, audio.mid, audio.direction, audio.rtcp_mux) == ("audio", "0", "sendrecv", True)
     assert audio.codecs[0] == Codec(
@@ -43,7 +44,7 @@ def test_a_browser_camera_and_microphone():
     assert video.extensions[MID] == 4
 
 
-def test_firefox_puts_the_fingerprint_on_session_level_fmtp_first_and_bundles_on_port_0():
+def test_firefox_puts_the_fingerprint_on_session_level_fmtp_first_and_bundles_on_port_0() -> None:
     audio, video = parse_description(offer("firefox-view")).sections
     assert video.rejected is False
     assert video.direction == "recvonly"
@@ -53,7 +54,7 @@ def test_firefox_puts_the_fingerprint_on_session_level_fmtp_first_and_bundles_on
     assert video.codecs[2].parameter("profile-level-id") == "42e01f"
 
 
-def test_gstreamer_pads_fmtp_writes_opus_in_capitals_and_names_streams_by_ssrc():
+def test_gstreamer_pads_fmtp_writes_opus_in_capitals_and_names_streams_by_ssrc() -> None:
     audio, video = parse_description(offer("gstreamer-pub")).sections
     assert (audio.codecs[0].name, audio.codecs[0].channels) == ("opus", 2)
     assert video.codecs[0].parameter("profile-level-id") == "42c015"
@@ -62,7 +63,7 @@ def test_gstreamer_pads_fmtp_writes_opus_in_capitals_and_names_streams_by_ssrc()
     assert video.cname == "user3197027544@host-63f598de"
 
 
-def test_embedded_peers_write_no_mid_no_rtpmap_for_static_types_and_small_letters():
+def test_embedded_peers_write_no_mid_no_rtpmap_for_static_types_and_small_letters() -> None:
     description = parse_description(offer("embedded-pub"))
     video, audio = description.sections
     assert (video.mid, video.named, video.protocol) == ("0", False, "udp/tls/rtp/savpf")
@@ -70,7 +71,7 @@ def test_embedded_peers_write_no_mid_no_rtpmap_for_static_types_and_small_letter
     assert description.bundle is None
 
 
-def test_retransmissions_are_read_for_the_codecs_we_know():
+def test_retransmissions_are_read_for_the_codecs_we_know() -> None:
     _, video = parse_description(offer("chromium-sendrecv")).sections
     ours = {codec.payload_type for codec in video.codecs}
     assert set(video.rtx.values()) == ours
@@ -91,7 +92,7 @@ def test_retransmissions_are_read_for_the_codecs_we_know():
         "",
     ],
 )
-def test_retransmissions_of_nothing_are_left_out(lines):
+def test_retransmissions_of_nothing_are_left_out(lines: str) -> None:
     (section,) = parse_description(
         f"{HEAD}{VIDEO.replace(' 96', ' 96 97')}a=rtpmap:97 rtx/90000\r\n{lines}\r\n"
     ).sections
@@ -108,7 +109,7 @@ def test_retransmissions_of_nothing_are_left_out(lines):
         ("FID 1 4294967296", {}),
     ],
 )
-def test_a_repair_group_has_two_ssrcs(group, repairs):
+def test_a_repair_group_has_two_ssrcs(group: str, repairs: dict[int, int]) -> None:
     (section,) = parse_description(f"{HEAD}{VIDEO}a=ssrc-group:{group}\r\n").sections
     assert section.repairs == repairs
 
@@ -139,7 +140,7 @@ RID_LINES = "a=rid:q send\r\na=rid:h send max-width=640;max-fps=30\r\na=rid:f-1_
         ("send rid=q;h", ()),
     ],
 )
-def test_layers_are_those_the_peer_would_send_or_none(simulcast, rids):
+def test_layers_are_those_the_peer_would_send_or_none(simulcast: str, rids: tuple[str, ...]) -> None:
     (section,) = parse_description(f"{HEAD}{VIDEO}{RID_LINES}a=simulcast:{simulcast}\r\n").sections
     assert section.rids == rids
 
@@ -148,31 +149,31 @@ def test_layers_are_those_the_peer_would_send_or_none(simulcast, rids):
     "line",
     ["a=rid:z send pt=96", "a=rid:z send max-width=9;pt=96", f"a=rid:{'z' * 17} send", "a=rid:z* send", "a=rid:z"],
 )
-def test_a_rid_that_we_cannot_take_costs_the_layers(line):
+def test_a_rid_that_we_cannot_take_costs_the_layers(line: str) -> None:
     rid = line.removeprefix("a=rid:").split(" ")[0]
     (section,) = parse_description(f"{HEAD}{VIDEO}{RID_LINES}{line}\r\na=simulcast:send q;{rid}\r\n").sections
     assert section.rids == ()
 
 
-def test_at_most_four_layers_are_taken():
+def test_at_most_four_layers_are_taken() -> None:
     rids = [str(number) for number in range(9)]
     lines = "".join(f"a=rid:{rid} send\r\n" for rid in rids)
     (section,) = parse_description(f"{HEAD}{VIDEO}{lines}a=simulcast:send {';'.join(rids)}\r\n").sections
     assert section.rids == ("0", "1", "2", "3")
 
 
-def test_a_browsers_layers_keep_their_order_with_those_it_does_not_send_now():
+def test_a_browsers_layers_keep_their_order_with_those_it_does_not_send_now() -> None:
     audio, video = parse_description(offer("chromium-layers")).sections
     assert (audio.rids, video.rids) == ((), ("q", "h", "f"))
     assert (video.ssrcs, video.repairs) == ((), {}), "packets tell by rid"
 
 
-def test_layers_are_answered_in_the_order_offered():
+def test_layers_are_answered_in_the_order_offered() -> None:
     text = answer(offer("chromium-simulcast"), "pub")
     assert "a=rid:h recv\r\na=rid:l recv\r\na=simulcast:recv h;l\r\n" in text
 
 
-def test_what_was_read_before_does_not_colour_what_is_read_next():
+def test_what_was_read_before_does_not_colour_what_is_read_next() -> None:
     described = {
         text: parse_description(HEAD + VIDEO + text) for text in ("", "a=rtcp-fb:96 nack pli\r\n", "a=fmtp:96 x=1\r\n")
     }
@@ -181,14 +182,14 @@ def test_what_was_read_before_does_not_colour_what_is_read_next():
     assert all(parse_description(HEAD + VIDEO + text) == description for text, description in described.items())
 
 
-def test_candidates_are_kept_as_they_are():
+def test_candidates_are_kept_as_they_are() -> None:
     description = parse_description(offer("libdatachannel-pub"))
     assert description.candidates == ("candidate:1 1 UDP 2122317823 10.1.2.3 54778 typ host",)
     assert description.end_of_candidates
     assert description.setup == "actpass"
 
 
-def test_stopped_and_data_sections_keep_their_place():
+def test_stopped_and_data_sections_keep_their_place() -> None:
     sections = parse_description(offer("chromium-wall-stopped")).sections
     assert [section.rejected for section in sections] == [False, False, True, False, False, False, True]
     assert [section.index for section in sections] == list(range(7))
@@ -224,7 +225,7 @@ def test_stopped_and_data_sections_keep_their_place():
         "",
     ],
 )
-def test_a_line_out_of_shape_costs_nothing_but_itself(line):
+def test_a_line_out_of_shape_costs_nothing_but_itself(line: str) -> None:
     (section,) = parse_description(f"{HEAD}{VIDEO}{line}\r\n").sections
     assert [codec.name for codec in section.codecs] == ["VP8"]
 
@@ -247,7 +248,7 @@ def test_a_line_out_of_shape_costs_nothing_but_itself(line):
         ("a" * (1 << 20), "too_large"),
     ],
 )
-def test_what_cannot_be_used_is_refused_with_its_code(text, code):
+def test_what_cannot_be_used_is_refused_with_its_code(text: str, code: str) -> None:
     with pytest.raises(SdpError) as caught:
         parse_description(text)
     assert caught.value.code == code
@@ -277,7 +278,7 @@ MANY_FORMATS = f"m=video 9 UDP/TLS/RTP/SAVPF {' '.join(map(str, PAYLOAD_TYPES))}
     ],
     ids=["ssrc", "feedback for all", "feedback", "fmtp", "spaces", "group", "msid", "rid", "layers", "gap", "rids"],
 )
-def test_hostile_text_takes_bounded_time(body):
+def test_hostile_text_takes_bounded_time(body: str) -> None:
     started = time.process_time()
     parse_description((HEAD + MANY_FORMATS + body)[:65536])
     assert time.process_time() - started < 0.5
@@ -297,7 +298,7 @@ def readable(text: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_a_description_or_refused(text):
+def test_any_text_is_a_description_or_refused(text: str) -> None:
     readable(text)
     readable(HEAD + text)
     readable(HEAD + VIDEO + text)
@@ -313,12 +314,12 @@ LINES = st.from_regex(
 
 
 @given(st.lists(LINES, max_size=30))
-def test_any_lines_of_sdp_are_a_description_or_refused(lines):
+def test_any_lines_of_sdp_are_a_description_or_refused(lines: list[str]) -> None:
     readable(HEAD + "\r\n".join(lines))
 
 
 @given(name=st.sampled_from(NAMES), data=st.data())
-def test_mangled_offers_are_a_description_or_refused(name, data):
+def test_mangled_offers_are_a_description_or_refused(name: str, data: st.DataObject) -> None:
     lines = offer(name)[:12000].split("\r\n")
     for position in data.draw(st.lists(st.integers(0, len(lines) - 1), max_size=8)):
         index = position % len(lines)
@@ -329,7 +330,7 @@ def test_mangled_offers_are_a_description_or_refused(name, data):
     readable(raw.decode("latin-1"))
 
 
-def test_an_answer_reads_back_as_what_was_agreed():
+def test_an_answer_reads_back_as_what_was_agreed() -> None:
     agreed = negotiated(offer("chromium-join-added"), "join")
     description = parse_description(write_answer(agreed, LOCAL, session_id=7, version=3))
     assert description.origin == "- 7 3 IN IP4 127.0.0.1"
@@ -353,11 +354,11 @@ def test_an_answer_reads_back_as_what_was_agreed():
     "name", ["chromium-view", "chromium-sendrecv", "chromium-layers", "firefox-view", "pion-pub", "embedded-pub"]
 )
 @pytest.mark.parametrize("role", ["pub", "view", "join"])
-def test_answers_for_sound_and_picture_stay_below_4_kib(name, role):
+def test_answers_for_sound_and_picture_stay_below_4_kib(name: str, role: Role) -> None:
     assert len(answer(offer(name), role)) < 4096
 
 
-def test_feedback_that_all_of_a_dozen_codecs_have_is_written_once():
+def test_feedback_that_all_of_a_dozen_codecs_have_is_written_once() -> None:
     text = answer(offer("chromium-view"), "view")
     assert text.count("a=rtcp-fb:* nack pli\r\n") == text.count("nack pli") == 1
     assert "a=rtcp-fb:96 nack\r\n" in answer(offer("chromium-sendrecv"), "pub", ("vp8",))
@@ -365,17 +366,17 @@ def test_feedback_that_all_of_a_dozen_codecs_have_is_written_once():
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {name for name in NAMES if name.startswith("chromium")}))
 @pytest.mark.parametrize("role", ["pub", "view", "join"])
-def test_only_chromium_is_answered_with_feedback_for_all(name, role):
+def test_only_chromium_is_answered_with_feedback_for_all(name: str, role: Role) -> None:
     assert "a=rtcp-fb:*" not in answer(offer(name), role)
 
 
-def test_a_senders_own_declarations_are_not_repeated():
+def test_a_senders_own_declarations_are_not_repeated() -> None:
     text = answer(offer("gstreamer-pub"), "pub")
     assert "sprop-" not in text
     assert "a=fmtp:96 packetization-mode=1;profile-level-id=42c015\r\n" in text
 
 
-def test_our_offers_read_back_as_written():
+def test_our_offers_read_back_as_written() -> None:
     parameters = (("packetization-mode", "1"), ("sprop-parameter-sets", "Z0A="))
     codec = Codec("H264", 90000, 1, 102, parameters, ("nack", "nack pli"))
     sections = [
@@ -404,7 +405,7 @@ def test_our_offers_read_back_as_written():
 
 
 @pytest.mark.parametrize("role", ["pub", "view", "join"])
-async def test_aiortc_accepts_our_answers(role):
+async def test_aiortc_accepts_our_answers(role: Role) -> None:
     peer = RTCPeerConnection()
     try:
         peer.addTransceiver("audio", direction="sendrecv")
