@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 _LAYER_CHECK_S: Final = 0.5
 """Time between two checks for a better layer."""
-_RETRY_AFTER_S: Final = 5.0
+RETRY_AFTER_S: Final = 5.0
 """Time until a recording that a bug ended is begun again."""
 _CLOSE_TIMEOUT_S: Final = 2.5
 """Longest wait for the disk at the end. The files play without what is missing."""
@@ -245,7 +245,7 @@ class Recordings:
             self._keeper.make_room()
         elif failed.fault is Fault.INTERNAL and self._feeds.get(source) is feed and self._loop is not None:
             self._end(source, "failed")
-            self._loop.call_later(_RETRY_AFTER_S, self._try_again, source)
+            self._loop.call_later(RETRY_AFTER_S, self._try_again, source)
 
     def _try_again(self, source: _Source) -> None:
         if source in self._uplinks and not self._closing:

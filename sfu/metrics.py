@@ -76,8 +76,8 @@ class Metrics(Collector):
         yield _counter("sfu_udp_dropped", "received datagrams that were dropped", self._port.drops, "reason")
         yield CounterMetricFamily("sfu_rtp_forwarded", "packets passed to the kernel", value=self._fanout.forwarded)
         yield _counter("sfu_rtp_refused", "packets that the kernel refused", self._fanout.refused(), "errno")
-        yield _counter("sfu_rtp_dropped", "packets that were not forwarded to a consumer", self._drops(), "reason")
-        yield _counter("sfu_rtp_repairs", "loss recovery: requests and retransmissions", self._repairs(), "event")
+        yield _counter("sfu_rtp_dropped", "packets that were not forwarded to a consumer", self.drops(), "reason")
+        yield _counter("sfu_rtp_repairs", "loss recovery: requests and retransmissions", self.repairs(), "event")
         bitrates, sparse = self._rooms()
         yield _gauge("sfu_room_bitrate", "bit/s that the producers of a room send now", bitrates, "room")
         yield _gauge(
@@ -94,8 +94,8 @@ class Metrics(Collector):
         yield _counter("sfu_recordings_failures", "recordings that failed", recordings.failures(), "reason")
         yield _counter("sfu_recordings_deleted", "segments deleted", recordings.deletions(), "reason")
 
-    def _repairs(self) -> Mapping[str, int]:
-        """Adds up all sessions; the room server keeps the sums of those that have ended."""
+    def repairs(self) -> Mapping[str, int]:
+        """Returns counts of loss recovery by event, for all sessions there were."""
         total: Counter[str] = Counter(self._server.repairs)
         for participant in self._server.participants.values():
             total.update(repair_counts(participant))
@@ -109,8 +109,8 @@ class Metrics(Collector):
             sparse[leaf.room] += len(participant.downlink.sparse)
         return bitrates, sparse
 
-    def _drops(self) -> Mapping[str, int]:
-        """Adds up all sessions; the room server keeps the sums of those that have ended."""
+    def drops(self) -> Mapping[str, int]:
+        """Returns counts of dropped packets by reason, for all sessions there were."""
         total: Counter[str] = Counter(self._server.drops)
         for participant in self._server.participants.values():
             total.update(drop_counts(participant))

@@ -26,7 +26,7 @@ from recorder.store.directory import Store
 
 _CHECK_INTERVAL_S: Final = 0.25
 """The time between two checks whether the clip is still wanted."""
-_EXIT_TIMEOUT_S: Final = 1.0
+EXIT_TIMEOUT_S: Final = 1.0
 """The time that the process has to clean up before it is interrupted, and then killed."""
 _NICENESS: Final = 10
 _ROOT: Final = Path(__file__).parents[2]
@@ -101,7 +101,7 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(number)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_EXIT_TIMEOUT_S):
+            async with asyncio.timeout(EXIT_TIMEOUT_S):
                 await process.wait()
                 return
 

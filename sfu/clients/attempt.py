@@ -101,7 +101,7 @@ class Attempt:
         self._id = secrets.randbits(62)
         self._version = 0
         self._fingerprint = host.certificate.fingerprint
-        self._port = port
+        self.port = port
         self._sections = sections
         self._listener = listener
 
@@ -210,7 +210,7 @@ class Attempt:
     async def close(self) -> None:
         """Closes the transport and the port."""
         await self.transport.close()
-        self._port.close()
+        self.port.close()
 
     def _take_answer(self, text: str) -> None:
         if self._settled.is_set():

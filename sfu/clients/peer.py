@@ -23,7 +23,7 @@ from sfu.signaling.link import BrokerLink, Incoming
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Topics
 
-_OFFER_WAITS_S = (3.0, 3.0, 6.0, 8.0)
+OFFER_WAITS_S = (3.0, 3.0, 6.0, 8.0)
 """Time to wait for the answer after each copy of an offer: copies are sent at 0, 3, 6 and 12 s."""
 _STABLE_S = 10.0
 """A session that lasted this long was a good one: the back-off starts again."""
@@ -190,7 +190,7 @@ class Peer:
                     self._changed.set()
 
     async def _negotiate(self, attempt: Attempt) -> bool:
-        return await attempt.negotiate(lambda offer: self._send(attempt, offer), _OFFER_WAITS_S)
+        return await attempt.negotiate(lambda offer: self._send(attempt, offer), OFFER_WAITS_S)
 
     def _send(self, attempt: Attempt, body: Body) -> None:
         envelope = Envelope(self._leaf.peer, body, session=attempt.session, token=self._token)

@@ -26,7 +26,7 @@ from sfu.signaling.topics import Leaf, Role, TopicError
 Report = Callable[[str], None]
 """Shows one line to the user."""
 
-_EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}
+EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}
 _REPORT_INTERVAL_S = 1.0
 _SHORTEST_SLEEP_S = 0.001
 
@@ -176,7 +176,7 @@ def _section(stream: OutgoingStream, peer: str) -> OfferSection:
         kind=stream.codec.kind,
         direction="sendonly",
         codecs=(stream.codec,),
-        extensions=_EXTENSIONS,
+        extensions=EXTENSIONS,
         ssrc=stream.ssrc,
         stream=peer,
         track=f"{peer}-{stream.codec.kind}",

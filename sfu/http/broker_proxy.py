@@ -56,9 +56,9 @@ class BrokerProxy:
     ) -> None:
         """`connect_timeout`: seconds to reach the broker. `stall_timeout`: seconds for a side to take data."""
         self._connect = connect
-        self._limit = limit
-        self._connect_timeout = connect_timeout
-        self._stall_timeout = stall_timeout
+        self.limit = limit
+        self.connect_timeout = connect_timeout
+        self.stall_timeout = stall_timeout
         self._sockets: set[web.WebSocketResponse] = set()
         self._open = 0
         self.counters: Counter[str] = Counter()
@@ -80,7 +80,7 @@ class BrokerProxy:
         offer = socket.can_prepare(request)
         if not offer.ok or offer.protocol != "mqtt":
             raise web.HTTPBadRequest(text="only WebSockets with subprotocol mqtt are served here\n")
-        if self._open >= self._limit:
+        if self._open >= self.limit:
             self.counters["full"] += 1
             raise web.HTTPServiceUnavailable(text="too many connections\n", headers={"Retry-After": "10"})
         self._open += 1
@@ -99,7 +99,7 @@ class BrokerProxy:
 
     async def _reach_broker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
-            async with asyncio.timeout(self._connect_timeout):
+            async with asyncio.timeout(self.connect_timeout):
                 return await self._connect()
         except TimeoutError:
             self.counters["broker_timeout"] += 1
@@ -148,13 +148,13 @@ class BrokerProxy:
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                 return
             writer.write(message.data)
-            async with asyncio.timeout(self._stall_timeout):
+            async with asyncio.timeout(self.stall_timeout):
                 await writer.drain()
 
     async def _to_client(self, reader: asyncio.StreamReader, broker: object, socket: web.WebSocketResponse) -> None:
         while data := await reader.read(_CHUNK_BYTES):
             tcp.acknowledge(broker)  # a page sends little data, which would carry the acknowledgement
-            async with asyncio.timeout(self._stall_timeout):
+            async with asyncio.timeout(self.stall_timeout):
                 await socket.send_bytes(data)
 
 

@@ -101,6 +101,12 @@ class HttpServer:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104
         return f"http://{f'[{host}]' if ':' in host and not host.startswith('[') else host}:{self.port}/"
 
+    @property
+    def routes(self) -> frozenset[tuple[str, str]]:
+        """Returns (method, path pattern) of every route; none before `start`."""
+        routes = self._runner.app.router.routes() if self._runner else ()
+        return frozenset((route.method, route.resource.canonical) for route in routes if route.resource)
+
     async def start(self) -> None:
         """Starts to listen. Raises HttpError if it cannot."""
         runner = web.AppRunner(self._application(), handle_signals=False, access_log=None, shutdown_timeout=1.0)

@@ -32,8 +32,8 @@ from sfu.runner import wait_for_stop
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import TopicError, Topics, valid_room
 
-_POLL_INTERVAL_S = 0.5
-_SETTLE_S = 1.5
+POLL_INTERVAL_S = 0.5
+SETTLE_S = 1.5
 """Pause after the last viewer joined, so that joining does not disturb the measurement."""
 _JOIN_S = 30.0
 """Time after the ramp in which the last peer must connect or fail."""
@@ -171,7 +171,7 @@ class LoadTest:
                 raise LoadError(f"a camera failed: {', '.join(moment.cameras.failed)}")
             if self._now() > deadline:
                 raise LoadError("the cameras did not connect in time")
-            await self._wait(_POLL_INTERVAL_S)
+            await self._wait(POLL_INTERVAL_S)
 
     async def measure_once(self) -> Result:
         """Runs the plan's single measurement."""
@@ -184,8 +184,8 @@ class LoadTest:
         await self._viewers.ask(SetViewerCount(viewers))
         deadline = self._now() + viewers / self._setup.plan.ramp + _JOIN_S
         while not _settled((await self._poll()).viewers, viewers) and self._now() < deadline:
-            await self._wait(_POLL_INTERVAL_S)
-        await self._wait(_SETTLE_S)
+            await self._wait(POLL_INTERVAL_S)
+        await self._wait(SETTLE_S)
         self._progress.stage(f"measuring {viewers} viewers for {seconds:g} s")
         return await self._measure(seconds)
 
@@ -236,8 +236,8 @@ class LoadTest:
         latency = Histogram()
         until = self._now() + seconds
         while (left := until - self._now()) > _SHORTEST_WAIT_S:
-            await self._wait(min(_POLL_INTERVAL_S, left))
-            if left > _POLL_INTERVAL_S:
+            await self._wait(min(POLL_INTERVAL_S, left))
+            if left > POLL_INTERVAL_S:
                 latency.merge((await self._poll()).latency)
         await self._mark()
         after = await self._poll()
@@ -260,7 +260,7 @@ class LoadTest:
         moment = Moment(self._now() - self._started, cameras, viewers, server)
         if self._last is None:
             self._last = moment
-        elif moment.at - self._last.at >= _POLL_INTERVAL_S / 2:  # shorter intervals give no useful rates
+        elif moment.at - self._last.at >= POLL_INTERVAL_S / 2:  # shorter intervals give no useful rates
             self._samples.append(results.sample(self._last, moment))
             self._progress.show(moment, self._samples[-1])
             self._last = moment

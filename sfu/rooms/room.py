@@ -237,6 +237,11 @@ class Rooms:
         """Returns the content of each slot of `leaf`. Raises KeyError if `leaf` has no session."""
         return self._members[leaf].wall.states
 
+    @property
+    def member_count(self) -> int:
+        """Members of all rooms together."""
+        return len(self._members)
+
     def rooms(self) -> list[str]:
         """Returns every known room, sorted."""
         return sorted(self._rooms)

@@ -89,6 +89,16 @@ class RoomServer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
+    @property
+    def remembered_leaves(self) -> int:
+        """Leaves whose message rates or early candidates are kept for a while."""
+        return self._rates.known + self._early.known
+
+    @property
+    def running_tasks(self) -> int:
+        """Offers that are being answered and transports that are being closed."""
+        return len(self._tasks)
+
     # --- messages in
 
     def receive(self, leaf: Leaf, payload: bytes) -> None:

@@ -152,7 +152,7 @@ async def lost(broker: Mosquitto, chromium: Browser, *, told: bool) -> None:
             assert service.server.counters["sessions"] == 2
             if not told:
                 await service.server.participants[LEAF].transport.agent.close()
-            service.server._end(LEAF, "silent")
+            service.server.on_closed(service.server.participants[LEAF], "silent")
             await one.press()
             await plays(one, two)
             assert service.server.counters["sessions"] == 3

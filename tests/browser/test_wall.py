@@ -122,7 +122,7 @@ async def test_a_turned_phone_turns_its_picture(
     chromium: Browser, mosquitto: StartMosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The phone says so in a header extension; without that the viewer would see it lying on its side."""
-    monkeypatch.setitem(publish._EXTENSIONS, VIDEO_ORIENTATION, 7)
+    monkeypatch.setitem(publish.EXTENSIONS, VIDEO_ORIENTATION, 7)
     phone = Phone(Painted("red"))
     async with serving(mosquitto().url) as service, on_air(service, "hall", "phone", phone):
         viewer = await opened(chromium, service, "#hall")

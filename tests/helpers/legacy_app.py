@@ -85,7 +85,7 @@ class LegacyApp:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._mqtt = paho.Client(CallbackAPIVersion.VERSION2, client_id=self.clientid, protocol=paho.MQTTv31)
-        self._subscribed = asyncio.Event()
+        self.subscribed = asyncio.Event()
         self._mqtt.on_connect = self._on_connect
         self._mqtt.on_subscribe = self._on_subscribe
         self._mqtt.on_message = self._on_publish
@@ -94,7 +94,7 @@ class LegacyApp:
         self._mqtt.connect_async(self._broker.host, self._broker.port, keepalive=20)
         self._mqtt.loop_start()
         async with asyncio.timeout(PATIENCE_S):
-            await self._subscribed.wait()
+            await self.subscribed.wait()
         self.local = self._make(self._on_candidate)
         return self
 
@@ -111,7 +111,7 @@ class LegacyApp:
 
     async def press(self) -> None:
         """The call button."""
-        self._send("offer", await self.local.offer())
+        self.send("offer", await self.local.offer())
 
     def replace_local(self) -> None:
         """A fresh `_localPc`.
@@ -130,19 +130,19 @@ class LegacyApp:
         """`MqttClientPayloadBuilder.addString`: one byte per character."""
         self._mqtt.publish(self._topic, payload.encode("latin-1"), qos=1)
 
-    def _send(self, event: str, data: object) -> None:
+    def send(self, event: str, data: object) -> None:
         self.sent[event] += 1
         request = {"command": "signal", "clientid": self.clientid, "type": event, "data": data}
         self.publish(json.dumps(request, ensure_ascii=False, separators=(",", ":")))
 
     def _on_candidate(self, candidate: Candidate) -> None:
-        self._loop.call_later(CANDIDATE_DELAY_S, self._send, "candidate", candidate)
+        self._loop.call_later(CANDIDATE_DELAY_S, self.send, "candidate", candidate)
 
     def _on_connect(self, *_: object) -> None:
         self._mqtt.subscribe(self._topic, qos=0)
 
     def _on_subscribe(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._subscribed.set)
+        self._loop.call_soon_threadsafe(self.subscribed.set)
 
     def _on_publish(self, _: object, __: object, message: paho.MQTTMessage) -> None:
         self._loop.call_soon_threadsafe(self._on_payload, bytes(message.payload))
@@ -166,7 +166,7 @@ class LegacyApp:
                 case "offer":
                     if self.remote is None:
                         self.remote = self._make(self._on_candidate)
-                    self._send("answer", await self.remote.answer(message["data"]))
+                    self.send("answer", await self.remote.answer(message["data"]))
                 case "answer":
                     await self.local.accept(message["data"])
                 case "candidate":

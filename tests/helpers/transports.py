@@ -41,10 +41,12 @@ class Endpoint:
 
     def __init__(
         self,
+        port: UdpPort,
         make_agent: Callable[[AgentListener], IceAgent],
         certificate: Certificate,
         role: Literal["server", "client"],
     ) -> None:
+        self.port = port
         self.transport = Transport(make_agent, certificate, role=role, listener=self, media=self)
         self.connected = 0
         self.bugs = 0
@@ -110,15 +112,15 @@ def server_end(
     ufrag, pwd = credentials()
     kind: Callable[..., IceAgent] = FullAgent if full else LiteAgent
     make = functools.partial(kind, port, ufrag=ufrag, pwd=pwd, announce=(host,), limits=limits, **options)
-    return Endpoint(make, SERVER, "server")
+    return Endpoint(port, make, SERVER, "server")
 
 
 def client_end(
     port: UdpPort, *, host: str = "127.0.0.1", limits: AgentTimeouts = DEFAULT_LIMITS, **agent: Any
 ) -> Endpoint:
     ufrag, pwd = credentials()
-    options = {"announce": (host,), "controlling": True, "limits": limits, **agent}
-    return Endpoint(functools.partial(FullAgent, port, ufrag=ufrag, pwd=pwd, **options), CLIENT, "client")
+    options = {"ufrag": ufrag, "pwd": pwd, "announce": (host,), "controlling": True, "limits": limits, **agent}
+    return Endpoint(port, functools.partial(FullAgent, port, **options), CLIENT, "client")
 
 
 async def introduce(server: Endpoint, client: Endpoint, *, server_fingerprint: str = SERVER.fingerprint) -> None:

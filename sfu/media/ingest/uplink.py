@@ -6,7 +6,7 @@ send as well as its link allows. Never knows who watches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Final, Protocol
 
 from sfu.media.formats import rtcp, rtp, rtx
@@ -73,6 +73,11 @@ class Uplink:
     def heard_at(self) -> float:
         """Returns the time of the latest packet of any track, in seconds of the loop's clock."""
         return max((track.heard_at for track in self.tracks.values()), default=float("-inf"))
+
+    @property
+    def ssrcs(self) -> Set[int]:
+        """Returns the SSRCs whose destination is kept; at most 64."""
+        return self._demux.ssrcs
 
     # --- negotiation
 

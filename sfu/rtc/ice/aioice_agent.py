@@ -28,7 +28,7 @@ _MAX_WAITING_SENDS: Final = 64
 """Datagrams that may wait for a TURN channel to be bound."""
 _MAX_BUFFERED_BYTES: Final = 1 << 20
 """The most that may wait in a TCP connection to a TURN server."""
-_RENEW_CHANNEL_S: Final = 240
+RENEW_CHANNEL_S: Final = 240
 """A channel lasts 10 minutes, but its permission 5 (RFC 8656 sections 9 and 12); aioice would renew after 500 s."""
 _GATHER_S: Final = 2.0
 """How long STUN and TURN servers may take to answer. The peer's offer waits for the answer meanwhile."""
@@ -149,7 +149,7 @@ class RelayBase(Base):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Sets our interval of renewal on the new allocation."""
         super().connection_made(transport)
-        self._client.channel_refresh_time = _RENEW_CHANNEL_S
+        self._client.channel_refresh_time = RENEW_CHANNEL_S
 
     def datagram_received(self, data: bytes | str, addr: tuple[Any, ...]) -> None:
         """Handles a datagram that the TURN server relayed from a peer at `addr`, trusted as little as on the port."""

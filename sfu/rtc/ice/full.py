@@ -61,6 +61,11 @@ class FullAgent(IceAgent):
         self._newest = self._active = self._generation(ufrag, pwd)
         self._generations = {ufrag: self._newest}
 
+    @property
+    def valid_ufrags(self) -> tuple[str, ...]:
+        """Local ufrags whose checks are answered: the newest, and during an ICE restart the one before."""
+        return tuple(self._generations)
+
     async def gather(self) -> None:
         """Gathers host candidates, and those that STUN and TURN servers give within 2 s."""
         await self._newest.gather(self._announce)

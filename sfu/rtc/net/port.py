@@ -130,6 +130,21 @@ class UdpPort:
             return False
         return True
 
+    @property
+    def listener_count(self) -> int:
+        """Ufrags that are registered."""
+        return len(self._listeners)
+
+    @property
+    def validated_addresses(self) -> tuple[Address, ...]:
+        """Source addresses whose datagrams are given to a listener."""
+        return tuple(self._validated)
+
+    @property
+    def awaited_responses(self) -> int:
+        """STUN requests of ours that wait for their response."""
+        return len(self._expected)
+
     def register(self, ufrag: str, listener: Listener) -> None:
         """Gives requests that address `ufrag` to `listener`. Raises ValueError if the ufrag is taken."""
         if self._listeners.setdefault(ufrag, listener) is not listener:

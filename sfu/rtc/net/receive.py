@@ -30,7 +30,7 @@ _NAME_STRIDE_BYTES: Final = 32
 """From one sender's address to the next: fits sockaddr_in6, the longer of the two, and is a multiple of 8."""
 _IPV6_NAME_BYTES: Final = 28
 _IPV4_NAME_BYTES: Final = 16
-_MAX_KNOWN_SENDERS: Final = 4096
+MAX_KNOWN_SENDERS: Final = 4096
 """Senders whose address is kept as text; the table is cleared when it is full."""
 _SEGMENT: Final = struct.Struct("=QiiI4x")
 """A cmsghdr with one int, padded to its alignment: the segment size."""
@@ -163,6 +163,11 @@ class Ingress:
             MMSGHDR.pack_into(self._headers, index * MMSGHDR.size, *header)
         self._headers_at = self._pinned[-1]
 
+    @property
+    def known_senders(self) -> int:
+        """Senders whose address is remembered, `MAX_KNOWN_SENDERS` at most."""
+        return len(self._known)
+
     def read(self) -> list[Datagrams]:
         """Returns the waiting datagrams in order; empty if there are none or the socket is closed."""
         if not self._batched:
@@ -209,9 +214,9 @@ class Ingress:
 
     def _learn(self, name: int | bytes, index: int) -> Address:
         """Returns a sender's address and remembers it by `name`, so that it is made once for each sender."""
-        if len(self._known) >= _MAX_KNOWN_SENDERS:
+        if len(self._known) >= MAX_KNOWN_SENDERS:
             self._known.clear()
-        known = self._known[name] = _unpacked(self._name(index), ipv6=self._ipv6)
+        known = self._known[name] = unpack_address(self._name(index), ipv6=self._ipv6)
         return known
 
     def _read_singly(self) -> list[Datagrams]:
@@ -240,7 +245,7 @@ def _accepts(sock: socket.socket, level: int, option: int) -> bool:
     return True
 
 
-def _unpacked(name: bytes, *, ipv6: bool) -> Address:
+def unpack_address(name: bytes, *, ipv6: bool) -> Address:
     """Returns the address in a `struct sockaddr_in` or `sockaddr_in6`."""
     if not ipv6:
         port, host = _IPV4.unpack_from(name)

@@ -26,7 +26,7 @@ _SLOTS: Final = 256
 """Packets that the arena holds: a third of a megabyte, so that sendmmsg finds them in the second level cache."""
 _MESSAGES: Final = _SLOTS
 """Messages that may be queued: at worst each packet is one."""
-_FEW_PACKETS: Final = 32
+FEW_PACKETS: Final = 32
 """Up to so many packets, of all transports together, are written one by one. The steps for all at once use more code
 and tables, and in a process that sleeps between two bursts the first use of each waits for memory."""
 _CMSG: Final = struct.Struct("=QiiH6x")
@@ -103,7 +103,7 @@ class Egress:
 
         Returns the number of packets that libsrtp refused, by position of the target; only targets with any.
         """
-        if len(burst.packets) * len(targets.paths) <= _FEW_PACKETS:
+        if len(burst.packets) * len(targets.paths) <= FEW_PACKETS:
             return self._write_few(targets, burst)
         layout = burst.layout(targets.overhead, segmented=self.segmented)
         each = len(layout.messages)

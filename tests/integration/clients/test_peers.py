@@ -252,7 +252,7 @@ async def test_a_refusal_for_now_is_tried_again_in_a_new_session(mosquitto: Star
 async def test_an_unanswered_offer_is_repeated_word_for_word_then_made_anew(
     mosquitto: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_OFFER_WAITS_S", (0.1, 0.1, 0.2, 0.2))
+    monkeypatch.setattr(client, "OFFER_WAITS_S", (0.1, 0.1, 0.2, 0.2))
     broker, lines = mosquitto(), []
     async with scripted(broker, LEAF, lambda _: None) as server:
         async with running(view_once(broker, lines)):

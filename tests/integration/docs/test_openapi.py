@@ -37,10 +37,7 @@ def documented() -> set[tuple[str, str]]:
 def registered(service: Service) -> set[tuple[str, str]]:
     """Returns (method, path) of every route of a server; HEAD goes with GET."""
     assert service.http is not None
-    runner = service.http._runner
-    assert runner is not None
-    routes = [(route.method.lower(), route.resource) for route in runner.app.router.routes()]
-    return {(method, resource.canonical) for method, resource in routes if resource and method != "head"}
+    return {(method.lower(), path) for method, path in service.http.routes if method != "HEAD"}
 
 
 class Client:

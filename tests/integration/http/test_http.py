@@ -284,7 +284,7 @@ class TestBrokerDoor:
 
         for connect, status in ((unreachable, 502), (silent, 504)):
             server = await start(connect_broker=connect)
-            server.proxy._connect_timeout = 0.1
+            server.proxy.connect_timeout = 0.1
             with pytest.raises(WSServerHandshakeError) as refusal:
                 await client.ws_connect(server.url + "mqtt", protocols=("mqtt",))
             assert refusal.value.status == status
@@ -292,7 +292,7 @@ class TestBrokerDoor:
 
     async def test_a_full_house_is_503(self, start: Start, client: ClientSession, broker: int) -> None:
         server = await start(connect_broker=connector(broker))
-        server.proxy._limit = 1
+        server.proxy.limit = 1
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)):
             with pytest.raises(WSServerHandshakeError) as refusal:
                 await client.ws_connect(server.url + "mqtt", protocols=("mqtt",))
@@ -334,7 +334,7 @@ class TestSlowSides:
 
         fake = await asyncio.start_server(flood, "127.0.0.1", 0)
         server = await start(connect_broker=connector(fake.sockets[0].getsockname()[1]))
-        server.proxy._stall_timeout = 0.5
+        server.proxy.stall_timeout = 0.5
         reader, writer = await _raw_upgrade(server.port)
         async with asyncio.timeout(PATIENCE_S):
             await stalled.wait()
@@ -354,7 +354,7 @@ class TestSlowSides:
 
         fake = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
         server = await start(connect_broker=connector(fake.sockets[0].getsockname()[1]))
-        server.proxy._stall_timeout = 0.5
+        server.proxy.stall_timeout = 0.5
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             with contextlib.suppress(ConnectionError):
                 async with asyncio.timeout(PATIENCE_S):

@@ -26,8 +26,8 @@ Start = Callable[..., Mosquitto]
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The pauses that make figures steady: none are wanted here."""
-    monkeypatch.setattr(run, "_SETTLE_S", 0.2)
-    monkeypatch.setattr(run, "_POLL_INTERVAL_S", 0.1)
+    monkeypatch.setattr(run, "SETTLE_S", 0.2)
+    monkeypatch.setattr(run, "POLL_INTERVAL_S", 0.1)
 
 
 async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start, tmp_path: Path) -> None:

@@ -257,7 +257,7 @@ async def test_a_bug_ends_one_recording_with_a_traceback_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("recorder.manager._RETRY_AFTER_S", 0.1)
+    monkeypatch.setattr("recorder.manager.RETRY_AFTER_S", 0.1)
     push, bugs = Pipeline.push, [True]
 
     def buggy(pipeline: Pipeline, *args: Any) -> None:

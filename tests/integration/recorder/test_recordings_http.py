@@ -400,7 +400,7 @@ async def test_a_client_who_leaves_ends_the_making_of_its_clip(
         return process
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", stopped)
-    monkeypatch.setattr(clip, "_EXIT_TIMEOUT_S", PATIENCE_S)  # it may be slow to begin, but must not be slow to notice
+    monkeypatch.setattr(clip, "EXIT_TIMEOUT_S", PATIENCE_S)  # it may be slow to begin, but must not be slow to notice
     url = await start(library)
     query = {"room": "site/gate", "peer": "cam", "start": at(1), "end": at(3)}
     task = asyncio.ensure_future(client.get(url + "api/recordings/export", params=query))

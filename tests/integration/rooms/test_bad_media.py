@@ -104,10 +104,10 @@ class Scene:
     """What the camera films that must not be disturbed."""
 
     def dropped(self, reason: str) -> int:
-        return self.service.metrics._drops().get(reason, 0)
+        return self.service.metrics.drops().get(reason, 0)
 
     def repaired(self, event: str) -> int:
-        return self.service.metrics._repairs().get(event, 0)
+        return self.service.metrics.repairs().get(event, 0)
 
     def of(self, caller: RawPeer) -> Participant:
         return self.service.server.participants[caller.leaf]
@@ -278,7 +278,7 @@ async def test_a_layer_that_was_never_offered_leads_nowhere(scene: Scene) -> Non
             if number % 50 == 49:
                 await until(lambda number=number: scene.dropped("unknown_rid") == number + 1)
         uplink = scene.of(odd.camera).uplink
-        assert len(uplink._demux._by_ssrc) == 2
+        assert len(uplink.ssrcs) == 2
         assert {rid: layer.reception.packets for rid, layer in uplink.tracks["video"].rids.items()} == {
             "h": 300,
             "l": 300,
@@ -320,7 +320,7 @@ async def test_ssrcs_that_change_with_each_packet_restart_nobody_for_ever(scene:
         uplink = scene.of(odd.camera).uplink
         await until(lambda: scene.dropped("stale") > 1900)
         assert scene.repaired("camera_restarts") <= 2 + 2 * (asyncio.get_running_loop().time() - start)
-        assert len(uplink._demux._by_ssrc) <= 64
+        assert len(uplink.ssrcs) <= 64
 
 
 async def test_packets_of_nothing_but_padding_keep_the_numbers_whole(scene: Scene) -> None:

@@ -102,7 +102,7 @@ async def scene(
 async def test_a_viewer_whose_socket_never_drains_harms_nobody(mosquitto: StartMosquitto) -> None:
     source = PeerCamera("video", burst=10, size=LARGE)
     async with scene(mosquitto, source) as at, at.viewer("deaf") as (screen, caller), at.viewer("near") as (near, _):
-        (sock,) = caller._port.sockets
+        (sock,) = caller.port.sockets
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         asyncio.get_running_loop().remove_reader(sock.fileno())
         received = len(screen.received["v0"])
@@ -282,7 +282,7 @@ async def test_65_000_packets_that_wait_for_nobody_cost_their_own_picture_alone(
         source.burst = 65_000
         source.send_burst(hoard)
         source.burst = 1
-        (sock,), server = camera._port.sockets, ("127.0.0.1", at.service.port.port)
+        (sock,), server = camera.port.sockets, ("127.0.0.1", at.service.port.port)
         read = at.service.port.received
         await asyncio.to_thread(lambda: [sock.sendto(packet, server) for packet in hoard.packets])
         while bert.received["v0"][-1][1] < source.sent - 50:
@@ -294,7 +294,7 @@ async def test_65_000_packets_that_wait_for_nobody_cost_their_own_picture_alone(
         assert len(set(bert.sequences["v0"][-30_000:])) == min(len(numbers), 30_000)
         (producer,) = at.service.server.participants[camera.leaf].uplink.producers
         assert producer.history.bytes <= at.service.settings.media.history
-        assert len(producer.gaps._missing) <= 512
+        assert len(producer.gaps.missing) <= 512
         assert (bert.sessions, bert.downs) == (1, [])
 
 

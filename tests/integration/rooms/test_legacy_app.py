@@ -190,7 +190,7 @@ async def test_every_message_to_a_leaf_is_json_that_the_app_survives(mosquitto: 
     broker = mosquitto()
     async with serving(broker.url), phone(broker, "sfu/lobby/join/one") as app:
         for data in ("", "v=0", None, {}, 7, "x" * 70_000):
-            app._send("offer", data)
+            app.send("offer", data)
         await until(lambda: len(app.received) == 6)
         assert {message["type"] for message in app.received} == {"error"}
         assert not app.failures
@@ -211,10 +211,10 @@ async def test_it_comes_back_after_the_broker_did(mosquitto: StartMosquitto) -> 
         await plays(app)
         broker.kill()
         await plays(app)
-        app._subscribed.clear()  # before it can have subscribed again
+        app.subscribed.clear()  # before it can have subscribed again
         broker.restart()
         await service.link.wait_connected(PATIENCE_S)
-        await asyncio.wait_for(app._subscribed.wait(), PATIENCE_S)
+        await asyncio.wait_for(app.subscribed.wait(), PATIENCE_S)
         await app.press()
         await until(lambda: len(app.answers()) == 2)
         await plays(app)

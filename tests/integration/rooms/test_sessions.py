@@ -175,7 +175,7 @@ async def test_beyond_a_limit_the_next_is_told_until_there_is_room(
         await first.connect()
         await refused(second, ErrorCode.LIMIT)
         assert first.up
-        await until(lambda: len(service.port._listeners) == 1)  # the refused one's agent has left the port
+        await until(lambda: service.port.listener_count == 1)  # the refused one's agent has left the port
         first.send("bye", {})
         await until(lambda: not service.server.participants)
         second.messages.clear()

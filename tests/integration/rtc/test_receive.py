@@ -198,13 +198,13 @@ def test_no_number_of_senders_fills_memory(
     sockets: tuple[socket.socket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, into = sockets
-    monkeypatch.setattr(receive, "_MAX_KNOWN_SENDERS", 4)
+    monkeypatch.setattr(receive, "MAX_KNOWN_SENDERS", 4)
     way_in = Ingress(into)
     for _ in range(10):
         with socket.socket(out.family, socket.SOCK_DGRAM) as stranger:
             stranger.sendto(b"hello", into.getsockname()[:2])
             assert len(way_in.read()) == 1
-    assert len(way_in._known) <= 4
+    assert way_in.known_senders <= 4
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="knows the layout of Linux's addresses")
@@ -212,4 +212,4 @@ def test_an_address_of_link_scope_keeps_its_zone() -> None:
     index = socket.if_nameindex()[0][0]
     name = socket.AF_INET6.to_bytes(2, sys.byteorder) + (5004).to_bytes(2, "big") + bytes(4)
     name += socket.inet_pton(socket.AF_INET6, "fe80::1") + index.to_bytes(4, sys.byteorder)
-    assert receive._unpacked(name, ipv6=True) == (f"fe80::1%{socket.if_indextoname(index)}", 5004)
+    assert receive.unpack_address(name, ipv6=True) == (f"fe80::1%{socket.if_indextoname(index)}", 5004)

@@ -39,7 +39,7 @@ def sockets() -> Iterator[tuple[socket.socket, socket.socket]]:
 @pytest.fixture(params=[0, 32], ids=["all at once", "few one by one"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The number of packets up to which they are written one by one."""
-    monkeypatch.setattr(send, "_FEW_PACKETS", request.param)
+    monkeypatch.setattr(send, "FEW_PACKETS", request.param)
 
 
 def to(out: socket.socket, into: socket.socket, sender: SrtpContext) -> Targets:
@@ -247,7 +247,7 @@ def test_passes_like_and_unlike_the_one_before_reach_whom_they_should(
     few: int,
 ) -> None:
     """The headers of the pass before are used again only where they still fit."""
-    monkeypatch.setattr(send, "_FEW_PACKETS", few)
+    monkeypatch.setattr(send, "FEW_PACKETS", few)
     out, _ = sockets
     egress, ends, sequence = Egress(out), [keys() for _ in range(3)], 0
     with contextlib.ExitStack() as stack:

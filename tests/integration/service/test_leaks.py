@@ -40,13 +40,13 @@ def held(service: Service) -> dict[str, int]:
         "tasks": len(asyncio.all_tasks()),
         "files": len(os.listdir("/proc/self/fd")),  # noqa: PTH208
         "participants": len(server.participants),
-        "server tasks": len(server._tasks),
-        "listeners": len(port._listeners),
-        "validated": len(port._validated),
-        "expected": len(port._expected),
-        "members": len(service.rooms._members),
+        "server tasks": server.running_tasks,
+        "listeners": port.listener_count,
+        "validated": len(port.validated_addresses),
+        "expected": port.awaited_responses,
+        "members": service.rooms.member_count,
         "rooms": len(service.rooms.rooms()),
-    } | ({"early": len(server._early._kept), "rates": len(server._rates._arrivals)} if LONG else {})
+    } | ({"remembered leaves": server.remembered_leaves} if LONG else {})
 
 
 async def visit(home: MqttClient, number: int) -> None:
@@ -111,7 +111,7 @@ def excess(after: dict[str, int], before: dict[str, int]) -> dict[str, int]:
 
 async def settled(service: Service) -> None:
     """All that ends by itself has ended; what is remembered of leaves for a while only in the long run."""
-    await until(lambda: not service.server._tasks)
+    await until(lambda: not service.server.running_tasks)
     await until(lambda: not any(task.get_name().endswith("publish") for task in asyncio.all_tasks()))
     if LONG:
-        await until(lambda: len(service.server._rates._arrivals) + len(service.server._early._kept) <= 1, 60)
+        await until(lambda: service.server.remembered_leaves <= 1, 60)

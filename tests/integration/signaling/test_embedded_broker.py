@@ -1,9 +1,11 @@
 """The embedded broker: that rumqttd, configured by us, does for BrokerLink and browsers what mosquitto does."""
 
 import asyncio
+import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -150,10 +152,18 @@ async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
     await broker.stop()
 
 
-def send_signal(broker: EmbeddedBroker, number: signal.Signals) -> None:
-    assert broker._broker is not None
-    assert broker._broker._process is not None
-    broker._broker._process.send_signal(number)
+def send_signal(number: signal.Signals) -> None:
+    """Sends a signal to the child process of the embedded broker."""
+    (child,) = (path for path in Path("/proc").glob("[0-9]*") if is_broker(path))
+    os.kill(int(child.name), number)
+
+
+def is_broker(process: Path) -> bool:
+    try:
+        parent = (process / "stat").read_text().rpartition(")")[2].split()[1]
+        return int(parent) == os.getpid() and b"sfu-broker-" in (process / "cmdline").read_bytes()
+    except OSError:  # it has ended
+        return False
 
 
 async def test_a_killed_child_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +171,7 @@ async def test_a_killed_child_is_started_again(monkeypatch: pytest.MonkeyPatch) 
     broker = EmbeddedBroker()
     await broker.start()
     async with running(broker.url) as (link, _):
-        send_signal(broker, signal.SIGKILL)
+        send_signal(signal.SIGKILL)
         await until(lambda: broker.restarts and link.counters["connects"] == 2)
     assert broker.restarts == 1
     await broker.stop()
@@ -175,10 +185,10 @@ async def test_a_slow_child_is_left_alone_and_its_clients_stay(
     broker = EmbeddedBroker()
     await broker.start()
     async with observer(broker.url) as (link, heard):
-        send_signal(broker, signal.SIGSTOP)
+        send_signal(signal.SIGSTOP)
         await until(lambda: "answers slowly" in caplog.text)
         await asyncio.sleep(2)
-        send_signal(broker, signal.SIGCONT)
+        send_signal(signal.SIGCONT)
         link.publish("sfu/after", b"still here")
         await until(lambda: heard.payloads == [b"still here"])
         assert broker.restarts == 0
@@ -192,7 +202,7 @@ async def test_a_child_that_never_answers_is_started_again(monkeypatch: pytest.M
         monkeypatch.setattr(f"sfu.signaling.embedded_broker.{name}", value)
     broker = EmbeddedBroker()
     await broker.start()
-    send_signal(broker, signal.SIGSTOP)
+    send_signal(signal.SIGSTOP)
     await until(lambda: broker.restarts)
     monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_TIMEOUT_S", PATIENCE_S)
     async with running(broker.url):
