@@ -19,33 +19,18 @@ from pathlib import Path
 
 from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
-from sfu.clients.publish import publish
 from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.brokers import Mosquitto
+from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.programs import need
 from tests.helpers.recordings import complaints
+from tests.helpers.server_process import sfu
 from tests.helpers.waiting import until
-from tests.integration.service.test_process import sfu
 
 MOST_LOST_S = 1.1
 CAMERAS = {"both": "libx264", "sound": None}
 """By peer: the encoder of the picture, None for sound alone."""
-
-
-@contextlib.asynccontextmanager
-async def camera(url: BrokerUrl, leaf: str, source: Path) -> AsyncIterator[None]:
-    """`sfu publish` of a file, for ever."""
-    room, _, peer = leaf.rpartition("/pub/")
-    stop = asyncio.Event()
-    task = asyncio.create_task(
-        publish(room, str(source), peer_id=peer, loop=True, broker=url, stop=stop, report=lambda _: None)
-    )
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,7 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import av
 from playwright.async_api import Browser, async_playwright
@@ -38,7 +38,7 @@ class Kept(NamedTuple):
 
 async def kept(browser: Browser, broker: BrokerUrl, directory: Path, line: Line, *, seconds: float, codec: str) -> Kept:
     """What is in the files of a camera on this line."""
-    options = {"recording__dir": directory, "recording__mode": "always", "media__codecs": codec}
+    options: dict[str, Any] = {"recording__dir": directory, "recording__mode": "always", "media__codecs": codec}
     async with stage(browser, broker, **options) as scene:
         camera = await scene.camera(line)
         await until(lambda: scene.service.rooms.recording(ROOM))

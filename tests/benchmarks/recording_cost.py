@@ -52,13 +52,12 @@ a=rtpmap:111 opus/48000/2
 
 def ours(source: tuple[Unit, ...], seconds: int, path: Path) -> float:
     """CPU seconds to write this many seconds of media, at the speed of the disk, synced as in real time."""
-    turns = [tuple(unit) for unit in source]
     before = time.process_time()
     writer = SegmentWriter(path, Muxer(tracks_of("H264"), start_us=START_US, title="yard/cam"))
     for turn in range(seconds * 1_000_000 // _TURN_US):
-        for pts_us, kind, data, key in turns:
-            at = pts_us + turn * _TURN_US
-            writer.write(kind, at, data, key=key, now=at / 1e6)
+        for unit in source:
+            at = unit.pts_us + turn * _TURN_US
+            writer.write(unit.kind, at, unit.data, key=unit.key, now=at / 1e6)
     writer.close()
     return time.process_time() - before
 

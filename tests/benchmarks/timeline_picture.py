@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, ViewportSize, async_playwright
 
 from recorder.store.directory import Store
 from sfu import settings
@@ -64,7 +64,7 @@ def encoded(pictures: list[bytes]) -> Iterator[tuple[bytes, bool]]:
     encoder = VideoEncoder(WIDTH, HEIGHT, 1, key_interval=KEY_S, bit_rate=700_000)
     for second in range(len(pictures) * KEY_S):
         picture = pictures[second // KEY_S]
-        with av.open(io.BytesIO(picture), format="mjpeg") as container:
+        with av.open(io.BytesIO(picture), "r", format="mjpeg") as container:
             frame = next(container.decode(video=0)).reformat(format="yuv420p", dst_color_range="MPEG")
         for _, data, key in encoder.encode(frame, float(second)):
             yield data, key
@@ -87,8 +87,9 @@ def fill(store: Store, frames: list[tuple[bytes, bool]]) -> None:
 
 async def shown(browser: Browser, service: Service) -> Page:
     """The page as the picture has it: a clip chosen, a moment of its end, the pointer further on."""
-    options = {"viewport": {"width": 1200, "height": 760}, "color_scheme": "dark", "timezone_id": "UTC"}
-    page = await (await browser.new_context(**options, device_scale_factor=1.5)).new_page()
+    size: ViewportSize = {"width": 1200, "height": 760}
+    context = await browser.new_context(viewport=size, color_scheme="dark", timezone_id="UTC", device_scale_factor=1.5)
+    page = await context.new_page()
     await go(page, service, f"#?recordings={ROOM}/{PEER}&at={rfc3339(wall_us(CLIP_H))}")
     await until_true(page, "__sfu.recordings()?.status === 'ready'")
     for key in ("Space", "i", "+", "+"):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, ViewportSize, async_playwright
 
 from sfu import settings
 from sfu.clients.publish import publish
@@ -35,8 +35,8 @@ CAMERAS: Final = (
     ("home/garden", "fence", -1.0, "transform: scale(-1.9, 1.9) translateX(-12%); filter: brightness(1.5)"),
     ("site/yard", "night", 0.35, "transform: scale(1.7); transform-origin: 50% 85%; filter: grayscale(1)"),
 )
-_SIZE: Final = {"width": 1280, "height": 720}
-_PAGE: Final = {"width": 1280, "height": 786}
+_SIZE: Final[ViewportSize] = {"width": 1280, "height": 720}
+_PAGE: Final[ViewportSize] = {"width": 1280, "height": 786}
 
 
 async def drawn(browser: Browser, directory: Path) -> list[Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from typing import Any
 
 from playwright.async_api import Browser, Page
 
@@ -114,16 +115,21 @@ class Engine:
         return ChromiumConnection(self._page, len(self._handlers) - 1)
 
 
+async def evaluated(app: LegacyApp, expression: str) -> Any:
+    """Returns the value of an expression about the app's connection in its page."""
+    assert isinstance(app.local, ChromiumConnection)
+    return await app.local.page.evaluate(expression, app.local.name)
+
+
 async def plays(*apps: LegacyApp) -> None:
     """Waits until each app has shown another 15 pictures and received as many packets of sound."""
     try:
         async with asyncio.timeout(2 * PATIENCE_S):
             for app in apps:
-                assert isinstance(app.local, ChromiumConnection)
-                await app.local.page.evaluate(_PLAY, app.local.name)
+                await evaluated(app, _PLAY)
                 assert not app.failures
     except TimeoutError:
-        states = [await app.local.page.evaluate(_STATE, app.local.name) for app in apps]
+        states = [await evaluated(app, _STATE) for app in apps]
         raise AssertionError(f"still dark: {states}") from None
 
 

@@ -51,9 +51,10 @@ def refusal(tile: dict[str, Any]) -> tuple[str, str, str | None]:
     return tile["peer"], tile["state"], tile.get("reason")
 
 
-def sound(windows: list[dict[str, dict[str, int]]], peer: str) -> int:
+def sound(windows: list[dict[str, Any]], peer: str) -> int:
     """Samples of a camera's sound that were played."""
-    return next((tile["audio"] or {}).get("totalSamplesReceived", 0) for tile in windows if tile["peer"] == peer)
+    played: int = next((tile["audio"] or {}).get("totalSamplesReceived", 0) for tile in windows if tile["peer"] == peer)
+    return played
 
 
 async def test_a_server_that_stops_is_said_to_be_away_and_comes_back(

@@ -137,7 +137,7 @@ def check_cut(shown: list[list[Any]]) -> int:
     assert red[2] == "red"
     assert abs(green[1] - 3_000) < 250
     assert green[0] - red[0] < 500, "no stall at the cut"
-    return round(green[0] - red[0])
+    return round(float(green[0] - red[0]))
 
 
 async def test_vp8_plays_and_is_cut_like_the_others(

@@ -115,7 +115,7 @@ async def test_select_switches_within_one_key_frame(
 
 
 def key_frames(windows: Tiles, mid: str) -> int:
-    return next(tile["video"]["keyFramesDecoded"] for tile in windows if tile["mid"] == mid)
+    return next(int(tile["video"]["keyFramesDecoded"]) for tile in windows if tile["mid"] == mid)
 
 
 async def test_a_turned_phone_turns_its_picture(

@@ -49,7 +49,7 @@ class RawPeer:
         self.version = 0
         self.offer = ""
         self._wire = on
-        self._port = port
+        self.port = port
         self._listener = listener or PeerViewer()
         self.sections = list(getattr(self._listener, "sections", ()) if sections is None else sections)
         self._fingerprint = HOST.certificate.fingerprint
@@ -136,7 +136,7 @@ class RawPeer:
         """Leaves without a message on the broker; DTLS sends close_notify if it is up."""
         self._wire.listeners.pop(self.topic, None)
         await self.transport.close()
-        self._port.close()
+        self.port.close()
 
     def _take(self, payload: bytes) -> None:
         with contextlib.suppress(SignalError):

@@ -7,7 +7,7 @@ PATIENCE_S = 30.0
 """What a machine with other work to do may need for what takes a good one some milliseconds."""
 
 
-async def until(predicate: Callable[[], object], timeout: float = PATIENCE_S) -> None:
+async def until(predicate: Callable[..., object], timeout: float = PATIENCE_S) -> None:
     """Returns once `predicate()` is true; AssertionError after `timeout` seconds."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout

@@ -69,7 +69,7 @@ class TurningStream(OutgoingStream):
         *others, last = super().packetize(frame, wall)
         packet = rtp.parse(last)
         assert packet is not None
-        packet.extensions[self._extensions[VIDEO_ORIENTATION]] = bytes([self.turn])
+        packet.extensions = {**packet.extensions, self._extensions[VIDEO_ORIENTATION]: bytes([self.turn])}
         return [*others, rtp.serialize(packet)]
 
 

@@ -61,7 +61,7 @@ async def tiles(page: Page) -> Tiles:
     return windows
 
 
-async def tiles_when(page: Page, predicate: Callable[[Tiles], object], timeout: float = PATIENCE_S) -> Tiles:
+async def tiles_when(page: Page, predicate: Callable[..., object], timeout: float = PATIENCE_S) -> Tiles:
     """The wall's windows as soon as `predicate` holds of them; AssertionError with the last ones after `timeout` s."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout

@@ -97,7 +97,7 @@ class StandIn:
             for levels in range(1, 5):
                 await self.mqtt.subscribe(f"{self.base}/{'/'.join('+' * levels)}/{role}/+", qos=1)
         async for message in self.mqtt.messages:
-            envelope = json.loads(bytes(message.payload))  # type: ignore[arg-type]
+            envelope = json.loads(bytes(message.payload))
             if envelope["clientid"] != "server":
                 topic = str(message.topic)
                 self.messages.append((topic, envelope))

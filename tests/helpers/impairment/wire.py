@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
+from typing import Any
 
 from sfu.rtc.net import stun
 from tests.helpers.impairment.link import Impairment, Line
@@ -84,7 +85,8 @@ class Wire:
     def run(self) -> None:
         while self._running:
             wait = max(0.0, self._due[0][0] - time.monotonic()) if self._due else None
-            ready, _, _ = select.select([self._epoll, self._control], [], [], wait)
+            watched: list[Any] = [self._epoll, self._control]
+            ready, _, _ = select.select(watched, [], [], wait)
             self._send_due()
             if self._epoll in ready:
                 for number, _ in self._epoll.poll(0):

@@ -65,7 +65,8 @@ def publishing(camera: Camera, broker: Mosquitto, leaf: Leaf) -> Coroutine[Any, 
 
 
 async def test_a_file_reaches_a_viewer_whole_and_on_time(mosquitto: Start, tmp_path: Path) -> None:
-    broker, stop, lines = mosquitto(), asyncio.Event(), []
+    broker, stop = mosquitto(), asyncio.Event()
+    lines: list[str] = []
     path = make_file(tmp_path / "camera.mp4", options=BASELINE, seconds=1)
     async with serving(broker.url) as service:
         camera = publish(
@@ -89,7 +90,8 @@ async def test_a_file_reaches_a_viewer_whole_and_on_time(mosquitto: Start, tmp_p
 
 
 async def test_an_empty_room_is_said_and_exits_with_1(mosquitto: Start) -> None:
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
     async with serving(broker.url):
         code = await view("yard", seconds=0.5, broker=broker.url, stop=asyncio.Event(), report=lines.append)
     assert code == 1
@@ -167,7 +169,8 @@ async def test_peers_come_back_to_a_restarted_server(mosquitto: Start) -> None:
 
 
 async def test_a_file_that_ends_is_a_camera_that_leaves(mosquitto: Start, tmp_path: Path) -> None:
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
     path = make_file(tmp_path / "camera.mp4", options=BASELINE, seconds=1)
     async with serving(broker.url) as service:
         code = await publish(
@@ -225,7 +228,8 @@ LEAF = Leaf("yard", Role.VIEW, "wall")
 
 @pytest.mark.parametrize("code", [ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS])
 async def test_a_refusal_for_good_ends_the_command_with_its_words(mosquitto: Start, code: ErrorCode) -> None:
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
 
     def refuse(offer: Envelope) -> bytes:
         assert offer.token == "t"
@@ -238,7 +242,8 @@ async def test_a_refusal_for_good_ends_the_command_with_its_words(mosquitto: Sta
 
 
 async def test_a_refusal_for_now_is_tried_again_in_a_new_session(mosquitto: Start) -> None:
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
 
     def refuse(offer: Envelope) -> bytes:
         return messages.dump(Envelope("server", ErrorNotice(ErrorCode.LIMIT, "full"), session=offer.session))
@@ -253,18 +258,20 @@ async def test_an_unanswered_offer_is_repeated_word_for_word_then_made_anew(
     mosquitto: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client, "OFFER_WAITS_S", (0.1, 0.1, 0.2, 0.2))
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
     async with scripted(broker, LEAF, lambda _: None) as server:
         async with running(view_once(broker, lines)):
             await until(lambda: len(server.offers) >= 5)
-        assert len({(offer.session, offer.body.sdp) for offer in server.offers[:4]}) == 1
+        assert len({(offer.session, offer.body) for offer in server.offers[:4]}) == 1
         assert server.offers[4].session != server.offers[0].session
         await until(lambda: {bye.session for bye in server.goodbyes} >= {server.offers[0].session})
     assert "not connected: no answer" in lines
 
 
 async def test_words_of_other_sessions_and_nonsense_are_not_for_us(mosquitto: Start) -> None:
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
 
     def confuse(offer: Envelope) -> bytes:
         notice = ErrorNotice(ErrorCode.UNAUTHORIZED, "somebody else")
@@ -278,7 +285,8 @@ async def test_words_of_other_sessions_and_nonsense_are_not_for_us(mosquitto: St
 
 
 async def test_who_is_replaced_does_not_come_back(mosquitto: Start) -> None:
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
     leaf = Leaf("yard", Role.PUB, "cam")
     async with serving(broker.url):
         first, second = Camera(pattern(), lines.append), Camera(pattern())
@@ -294,7 +302,8 @@ async def test_who_is_replaced_does_not_come_back(mosquitto: Start) -> None:
 async def test_what_cannot_be_published_is_said_before_anything_starts(
     mosquitto: Start, room: str, source: str, code: int
 ) -> None:
-    broker, lines = mosquitto(), []
+    broker = mosquitto()
+    lines: list[str] = []
     assert await publish(room, source, broker=broker.url, stop=asyncio.Event(), report=lines.append) == code
     assert len(lines) == 1
 

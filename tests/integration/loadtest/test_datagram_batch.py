@@ -11,6 +11,7 @@ import pytest
 
 from sfu.loadtest.synthetic import datagram_batch as module
 from sfu.loadtest.synthetic.datagram_batch import BATCH, STRIDE, DatagramBatch, dropped, prepare
+from sfu.rtc.net.linux import LINUX_64
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -32,7 +33,7 @@ def intake(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> D
     """Also as on systems without `recvmmsg`."""
     if request.param == "singly":
         monkeypatch.setattr(module, "LINUX_64", False)
-    elif not module.LINUX_64:
+    elif not LINUX_64:
         pytest.skip("needs 64-bit Linux")
     return DatagramBatch()
 
@@ -70,7 +71,7 @@ def test_more_than_a_batch_takes_another_read_and_the_longest_is_cut(pair: Pair,
     assert intake.halves(1, 1).tolist() == [BATCH]
 
 
-@pytest.mark.skipif(not module.LINUX_64, reason="needs 64-bit Linux")
+@pytest.mark.skipif(not LINUX_64, reason="needs 64-bit Linux")
 def test_what_the_socket_had_no_room_for_is_known(pair: Pair) -> None:
     sender, receiver = pair
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -32,7 +32,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_all_that_cameras_send_reaches_all_viewers_whole(mosquitto: Start, tmp_path: Path) -> None:
     """Two cameras in one room, viewers on both, by `select`; the demands hold, the files are written."""
-    broker, complaints = mosquitto(), []
+    broker = mosquitto()
+    complaints: list[str] = []
     plan = Plan(publishers=2, viewers=6, bitrate=400_000, seconds=1.5)
     options = LoadOptions(
         requirements=parse("delivered>=0.99,corrupt=0,joined>=100%,duplicated=0"),
@@ -71,7 +72,8 @@ async def test_a_files_picture_in_rooms_of_its_own_and_a_demand_missed(mosquitto
 
 async def test_viewers_of_a_camera_outside_the_test(mosquitto: Start, tmp_path: Path) -> None:
     """Counted by the server's numbering; there is no latency by a clock that is not ours."""
-    broker, over, complaints = mosquitto(), asyncio.Event(), []
+    broker, over = mosquitto(), asyncio.Event()
+    complaints: list[str] = []
     options = LoadOptions(
         requirements=parse("delivered>=1,corrupt=0,joined>=1"),
         json_file=tmp_path / "load.json",
@@ -95,7 +97,8 @@ async def test_viewers_of_a_camera_outside_the_test(mosquitto: Start, tmp_path: 
 
 
 async def test_an_empty_room_is_a_failed_test(mosquitto: Start) -> None:
-    broker, complaints = mosquitto(), []
+    broker = mosquitto()
+    complaints: list[str] = []
     async with serving(broker.url):
         plan = Plan(publishers=0, viewers=1, room="porch", seconds=0.5)
         assert await load(plan, LoadOptions(), broker=broker.url, stop=asyncio.Event(), report=complaints.append) == 1
@@ -132,7 +135,8 @@ async def test_the_search_finds_the_most_viewers_a_server_takes(mosquitto: Start
 
 
 async def test_a_test_can_be_stopped(mosquitto: Start) -> None:
-    broker, stop, complaints = mosquitto(), asyncio.Event(), []
+    broker, stop = mosquitto(), asyncio.Event()
+    complaints: list[str] = []
     async with serving(broker.url):
         running = asyncio.create_task(
             load(

@@ -64,13 +64,13 @@ def lost_us(directory: Path, case: str, seconds: float) -> int:
         first = child.stdout.readline()
         time.sleep(seconds)
         child.send_signal(signal.SIGKILL)
-        told = (first + child.stdout.read()).splitlines()
-    taken_us = int(told[-1] or told[-2])
+        lines = (first + child.stdout.read()).splitlines()
+    taken_us = int(lines[-1] or lines[-2])
     store = Store(directory)
     list(repair(store, Index(store)))
-    (segment,) = list(store.walk()) or [None]
-    if segment is None:
+    if not (segments := list(store.walk())):
         return taken_us
+    (segment,) = segments
     assert complaints(segment.path) == ""
     assert list(repair(store, Index(store))) == []
     return taken_us - layout_of(segment.path).duration_us
@@ -100,9 +100,10 @@ def main() -> None:
         cost[case].append(lost / 1e6)
         _say(f"{number + 1:3} {case:14} killed at {seconds:.2f} s, lost {lost / 1e6:.3f} s")
         assert lost <= MOST_LOST_US
-    for case, lost in cost.items():
-        if lost:
-            _say(f"{case:14} {len(lost)} kills, lost median {statistics.median(lost):.3f} s, most {max(lost):.3f} s")
+    for case, losses in cost.items():
+        if losses:
+            middle, most = statistics.median(losses), max(losses)
+            _say(f"{case:14} {len(losses)} kills, lost median {middle:.3f} s, most {most:.3f} s")
 
 
 def _say(line: str) -> None:

@@ -14,11 +14,11 @@ from pathlib import Path
 from recorder.store.directory import Segment, Store
 from sfu.signaling.broker_url import BrokerUrl
 from tests.helpers.brokers import Mosquitto
+from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.recordings import complaints, probed
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
-from tests.integration.recorder.test_recordings import camera
 
 StartMosquitto = Callable[..., Mosquitto]
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("SFU_")}

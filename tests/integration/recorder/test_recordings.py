@@ -17,8 +17,9 @@ import pytest
 from recorder.capture.pipeline import Pipeline
 from recorder.store.directory import Segment, Store
 from sfu.units import parse_rfc3339, rfc3339
-from tests.benchmarks.kill_recordings import MOST_LOST_S, camera, cameras, killed
+from tests.benchmarks.kill_recordings import MOST_LOST_S, cameras, killed
 from tests.helpers.brokers import Mosquitto
+from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.mqtt_client import MqttClient, mqtt_client
 from tests.helpers.peers import publishing, watching

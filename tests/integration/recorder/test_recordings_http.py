@@ -228,17 +228,17 @@ async def test_the_playlist_of_a_growing_file_grows(
         write(second)
     url = await start(store, wall_us=lambda: START_US + 4 * SECOND)
     address = f"{url}api/recordings/hls/yard/cam.m3u8"
-    texts = []
+    lists = []
     for seconds in ((4, 5, 6), (7,)):
         async with client.get(address, params={"start": at(0), "end": at(60)}) as response:
-            texts.append(await response.text())
-        for second in seconds:
-            write(second)
-    first, second = texts
-    assert "#EXT-X-PLAYLIST-TYPE:EVENT" in first
-    assert second.startswith(first)
-    assert len(second) > len(first)
-    assert "ENDLIST" not in second
+            lists.append(await response.text())
+        for number in seconds:
+            write(number)
+    earlier, later = lists
+    assert "#EXT-X-PLAYLIST-TYPE:EVENT" in earlier
+    assert later.startswith(earlier)
+    assert len(later) > len(earlier)
+    assert "ENDLIST" not in later
     async with client.get(address, params={"start": at(0), "end": at(2)}) as response:
         text = await response.text()
     assert text.endswith("#EXT-X-ENDLIST\n")

@@ -9,11 +9,11 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from tests.helpers.brokers import Mosquitto
+from tests.helpers.file_camera import camera
 from tests.helpers.media import jpeg_size, make_file
 from tests.helpers.mqtt_client import mqtt_client
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
-from tests.integration.recorder.test_recordings import camera
 
 
 async def test_a_picture_over_mqtt_and_http(mosquitto: Callable[..., Mosquitto], tmp_path: Path) -> None:

@@ -116,7 +116,13 @@ async def test_what_is_no_message_is_a_bad_request(scene: Scene) -> None:
 async def test_shapes_that_only_tell_are_counted_and_not_answered(scene: Scene) -> None:
     """An error is never answered, nor are an answer, a candidate and a bye: two sides could go on for ever."""
     before = scene.counted("refused_bad_request")
-    bad = [("error", {}), ("error", {"code": 7}), ("answer", None), ("candidate", 7), ("candidate", {"sdpMid": {}})]
+    bad: list[tuple[str, object]] = [
+        ("error", {}),
+        ("error", {"code": 7}),
+        ("answer", None),
+        ("candidate", 7),
+        ("candidate", {"sdpMid": {}}),
+    ]
     for kind, data in bad:
         scene.speak(kind, data)
     await until(lambda: scene.counted("refused_bad_request") == before + len(bad))
@@ -275,9 +281,9 @@ async def test_real_offers_with_a_line_gone_wrong_get_an_answer_or_a_code(mosqui
         await until(count, 90)
         assert answered > len(texts) // 2
         assert refused
-        for leaf, participant in list(scene.service.server.participants.items()):
-            if leaf.room == "mangled":
-                scene.speak("bye", {}, leaf=str(leaf), clientid=leaf.peer, session=participant.session)
+        for each, participant in list(scene.service.server.participants.items()):
+            if each.room == "mangled":
+                scene.speak("bye", {}, leaf=str(each), clientid=each.peer, session=participant.session)
 
 
 TOPICS = [

@@ -189,7 +189,8 @@ async def test_every_message_to_a_leaf_is_json_that_the_app_survives(mosquitto: 
     """Whatever is wrong with what it sent: the app has no catch around `jsonDecode`."""
     broker = mosquitto()
     async with serving(broker.url), phone(broker, "sfu/lobby/join/one") as app:
-        for data in ("", "v=0", None, {}, 7, "x" * 70_000):
+        wrong: tuple[object, ...] = ("", "v=0", None, {}, 7, "x" * 70_000)
+        for data in wrong:
             app.send("offer", data)
         await until(lambda: len(app.received) == 6)
         assert {message["type"] for message in app.received} == {"error"}

@@ -182,7 +182,6 @@ async def test_ice_restart_keeps_keys_and_media(full: bool) -> None:
             for candidate in other.agent.candidates():
                 end.agent.add_candidate(candidate)
         await exchange(server, client)  # by the old pair, meanwhile
-        assert len(client.agent.valid_ufrags) == 2
         await until(lambda: client.agent.valid_ufrags == (client.agent.ufrag,))
         await exchange(server, client)
         assert server.transport.sender is sender

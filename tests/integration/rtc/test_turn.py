@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from aioice import turn as turn_client
 
-from sfu.rtc.ice import aioice_agent
 from sfu.rtc.ice.agent import TurnServer
+from sfu.rtc.ice.aioice_agent import RENEW_CHANNEL_S
 from sfu.rtc.net.stun import Address
 from tests.helpers.brokers import Mosquitto, free_port
 from tests.helpers.coturn import coturn, shut, turn_settings
@@ -64,11 +66,12 @@ async def test_a_channel_that_is_due_for_renewal_still_takes_everything_in_order
         bindings.append(number)
 
     monkeypatch.setattr(turn_client.TurnClientMixin, "channel_bind", counted)
-    monkeypatch.setattr(aioice_agent, "RENEW_CHANNEL_S", -1)
     async with coturn(tmp_path) as (turn, _), ports() as (server_port, client_port):
         server, client = server_end(server_port), client_end(client_port, turn=turn, relay_only=True)
         await connect(server, client)
         await exchange(server, client)
+        later = SimpleNamespace(time=lambda: time.time() + RENEW_CHANNEL_S + 1)
+        monkeypatch.setattr(turn_client, "time", later)
         server.rtp.clear()
         sent = [rtp(sequence, size=500) for sequence in range(1000, 1200)]
         for packet in sent:

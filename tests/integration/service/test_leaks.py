@@ -16,7 +16,7 @@ from sfu.service import Service
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.mqtt_client import MqttClient, mqtt_client
 from tests.helpers.peers import PeerCamera, PeerViewer, publishing
-from tests.helpers.raw_peer import raw_peer
+from tests.helpers.raw_peer import RawPeer, raw_peer
 from tests.helpers.serving import serving
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -66,7 +66,7 @@ async def visit(home: MqttClient, number: int) -> None:
             await until(lambda: caller.closed)
 
 
-async def send_one(camera: PeerCamera, caller: object) -> None:
+async def send_one(camera: PeerCamera, caller: RawPeer) -> None:
     """A few packets."""
     sending = asyncio.create_task(camera.send_forever(caller))
     sent = camera.sent

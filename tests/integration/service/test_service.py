@@ -58,24 +58,27 @@ async def lines(kind: str, mosquitto: StartMosquitto) -> AsyncIterator[Lines]:
     if kind == "mqtt 3.1.1":
         broker = mosquitto()
         async with Proxy(broker.url, refuse_v5="connack") as proxy:
-            yield Lines(*[proxy.url] * 3, observer=broker.url)
+            yield Lines(proxy.url, proxy.url, proxy.url, broker.url)
             assert {4} <= set(proxy.levels)
     elif kind == "websocket":
         broker = mosquitto(websocket=True)
-        yield Lines(*[broker.websocket_url] * 3, observer=broker.url)
+        url = broker.websocket_url
+        yield Lines(url, url, url, broker.url)
     elif kind == "tls":
         broker = mosquitto(tls=True)
         files = broker.certificates
         assert files is not None
         settings = {"tls__ca": files.ca, "tls__certificate": files.client, "tls__key": files.client_key}
-        yield Lines(*[broker.url] * 4, tls=files.tls, settings=settings)
+        yield Lines(broker.url, broker.url, broker.url, broker.url, tls=files.tls, settings=settings)
     elif kind == "acl":
         url = mosquitto(acl=ACL, passwords=PASSWORDS).url
-        users = [replace(url, username=name, password=PASSWORDS[name]) for name in ("sfu", "cam1", "anna", "home")]
-        yield Lines(*users)
+        users = {
+            name: replace(url, username=name, password=PASSWORDS[name]) for name in ("sfu", "cam1", "anna", "home")
+        }
+        yield Lines(users["sfu"], users["cam1"], users["anna"], users["home"])
     else:
         broker = mosquitto()
-        yield Lines(*[broker.url] * 4)
+        yield Lines(broker.url, broker.url, broker.url, broker.url)
 
 
 @pytest.mark.parametrize("kind", ["mqtt 5", "mqtt 3.1.1", "websocket", "tls", "acl"])

@@ -1,12 +1,11 @@
 """The broker link against a real mosquitto: what it promises while the broker comes, goes, refuses and overflows."""
 
 import asyncio
-import contextlib
 import logging
 import socket
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,46 +13,11 @@ import uvloop
 
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.link import BrokerLink, Incoming
+from tests.helpers.broker_links import LEAF, observer, running
 from tests.helpers.brokers import Mosquitto, Proxy
 from tests.helpers.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
-LEAF = "sfu/lobby/view/peer"
-SIGNALLING = ("sfu/+/view/+",)
-
-
-class Box(list[Incoming]):
-    """What a link received."""
-
-    @property
-    def payloads(self) -> list[bytes]:
-        return [message.payload for message in self]
-
-    def of(self, topic: str) -> list[bytes]:
-        return [message.payload for message in self if message.topic == topic]
-
-
-@contextlib.asynccontextmanager
-async def running(
-    url: BrokerUrl, client_id: str = "sfu", *, connect: bool = True, **options: Any
-) -> AsyncIterator[tuple[BrokerLink, Box]]:
-    """A link with quick back-off, closed at the end."""
-    box = Box()
-    defaults: dict[str, Any] = {"subscriptions": SIGNALLING, "backoff": (0.05, 0.2), "on_message": box.append}
-    link = BrokerLink(url, client_id=client_id, **(defaults | options))
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(link.run())
-        try:
-            if connect:
-                await link.wait_connected(PATIENCE_S)
-            yield link, box
-        finally:
-            await link.close()
-
-
-def observer(url: BrokerUrl, *topics: str, **options: Any) -> Any:
-    """A second client that also gets what is retained."""
-    return running(url, "observer", subscriptions=(), watch=topics or ("sfu/#",), **options)
 
 
 async def test_mqtt_5_is_used_and_our_own_messages_do_not_come_back(mosquitto: StartMosquitto) -> None:

@@ -20,9 +20,9 @@ from sfu.signaling.embedded_broker import (
     ProbeResult,
 )
 from sfu.signaling.link import ANSWER_TIMEOUT_S, Incoming
+from tests.helpers.broker_links import LEAF, observer, running
 from tests.helpers.brokers import Proxy
 from tests.helpers.waiting import PATIENCE_S, until
-from tests.integration.signaling.test_broker_link import LEAF, observer, running
 
 
 @pytest.fixture
