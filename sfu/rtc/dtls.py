@@ -25,7 +25,7 @@ from sfu.rtc.net import srtp
 
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
-_PREFERENCE: Final = [profile.name.encode() for profile in srtp.PROFILES]
+PREFERENCE: Final = [profile.name.encode() for profile in srtp.PROFILES]
 
 
 class _SharedContextCertificate(RTCCertificate):
@@ -93,7 +93,7 @@ class Dtls(RTCDtlsTransport):
         self._set_role(role)
         self.repeats = True
         # The DTLS server chooses, by the order of its own list (RFC 5764 section 4.1.1 leaves it to the server).
-        self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: _PREFERENCE.index(p.openssl_profile))
+        self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: PREFERENCE.index(p.openssl_profile))
 
     def _setup_srtp(self) -> None:
         """Makes SRTP contexts of ours: aiortc's sessions copy each packet."""

@@ -164,7 +164,7 @@ def compare_from_packets(source: tuple[Unit, ...], directory: Path) -> tuple[flo
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=100)
     seconds = parser.parse_args().seconds
     with tempfile.TemporaryDirectory() as scratch:

@@ -96,7 +96,7 @@ def measure(broker: str, root: Path, mode: str, *, cameras: int, seconds: float)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cameras", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=15)
     parser.add_argument("--rounds", type=int, default=2)

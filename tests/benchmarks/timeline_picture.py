@@ -5,9 +5,9 @@ A drawn driveway at dusk, recorded as a camera would be, served by the real serv
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import io
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,4 +131,6 @@ async def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", nargs="?", type=Path, default=PICTURE, help="the PNG file to write")
+    asyncio.run(main(parser.parse_args().path))

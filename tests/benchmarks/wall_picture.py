@@ -6,10 +6,10 @@ and shown by the real page.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import functools
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -98,4 +98,6 @@ async def main(target: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]) if len(sys.argv) > 1 else PICTURE))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("path", nargs="?", type=Path, default=PICTURE, help="the PNG file to write")
+    asyncio.run(main(parser.parse_args().path))

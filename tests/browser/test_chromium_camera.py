@@ -13,6 +13,7 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.helpers.brokers import Mosquitto
+from tests.helpers.browser.flash_and_beep import FLASH_AND_BEEP
 from tests.helpers.browser.pages import camera_page, decoded, opened, publisher, tiles_when, until_live
 from tests.helpers.serving import serving
 
@@ -25,32 +26,6 @@ navigator.mediaDevices.getUserMedia = ({audio}) => open({audio, video: {width: 6
 """
 
 # A flash and a beep in the same instant, once a second.
-FLASH_AND_BEEP = """
-navigator.mediaDevices.getUserMedia = async () => {
-  const context = new AudioContext();
-  const gain = new GainNode(context, {gain: 0});
-  const out = context.createMediaStreamDestination();
-  const tone = new OscillatorNode(context, {frequency: 1000});
-  tone.connect(gain).connect(out);
-  tone.start();
-  const canvas = Object.assign(document.createElement('canvas'), {width: 320, height: 180});
-  const pen = canvas.getContext('2d');
-  const first = Math.ceil(context.currentTime) + 1;
-  for (let second = 0; second < 180; second += 1) {
-    gain.gain.setValueAtTime(1, first + second);
-    gain.gain.setValueAtTime(0, first + second + 0.15);
-  }
-  const draw = () => {
-    const into = context.currentTime - first;
-    pen.fillStyle = into >= 0 && into % 1 < 0.15 ? 'white' : (Math.round(into * 30) % 2 ? '#000' : '#010101');
-    pen.fillRect(0, 0, 320, 180);
-    requestAnimationFrame(draw);
-  };
-  draw();
-  return new MediaStream([...canvas.captureStream(30).getTracks(), ...out.stream.getTracks()]);
-};
-"""
-
 # When the flashes were on the screen and when the beeps sounded, in ms of performance.now(), for ever.
 WATCH = """(selector) => {
   const video = document.querySelector(selector);

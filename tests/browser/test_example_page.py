@@ -10,10 +10,10 @@ from pathlib import Path
 from aiohttp import web
 from playwright.async_api import Browser
 
-from tests.benchmarks.kill_recordings import camera
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.pages import until_true
 from tests.helpers.examples import installed
+from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.serving import serving
 

@@ -98,7 +98,7 @@ class Engine:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._handlers: list[Callable[[Candidate], None]] = []
+        self.handlers: list[Callable[[Candidate], None]] = []
 
     @classmethod
     async def start(cls, chromium: Browser, service: Service) -> Engine:
@@ -107,12 +107,12 @@ class Engine:
         page = await chromium.new_page()
         await page.goto(f"{service.http.url}/healthz")
         engine = cls(page)
-        await page.expose_function("candidateOf", lambda name, candidate: engine._handlers[name](candidate))
+        await page.expose_function("candidateOf", lambda name, candidate: engine.handlers[name](candidate))
         return engine
 
     def make(self, on_candidate: Callable[[Candidate], None]) -> ChromiumConnection:
-        self._handlers.append(on_candidate)
-        return ChromiumConnection(self._page, len(self._handlers) - 1)
+        self.handlers.append(on_candidate)
+        return ChromiumConnection(self._page, len(self.handlers) - 1)
 
 
 async def evaluated(app: LegacyApp, expression: str) -> Any:

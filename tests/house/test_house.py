@@ -173,15 +173,9 @@ ONLY = {
 
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 UNIT_TESTS = [path for path in TESTS if "unit" in path.parts]
+SEAMS = {"test_seams.py"}
+"""The tests of private parts of libraries that ours rely on."""
 PRIVATE = re.compile(r"(sfu|recorder|aiortc|aioice)\.[\w.]*\b_[a-z]\w*", re.IGNORECASE)
-IMPORTERS_OF_TESTS = {
-    "tests/benchmarks/kill_recordings.py",
-    "tests/helpers/browser/flash_and_beep.py",
-    "tests/integration/recorder/test_recorder_serve.py",
-    "tests/integration/recorder/test_snapshots.py",
-    "tests/integration/signaling/test_embedded_broker.py",
-}
-"""Files that still import from another test module."""
 
 
 def _matching(patterns: Iterable[str]) -> list[Path]:
@@ -299,11 +293,11 @@ def test_no_test_module_is_a_library_of_another() -> None:
     """Shared code lives in tests/helpers."""
     for path in TESTS:
         users = [name for name in _imports(path) if re.match(r"tests\.(\w+\.)*test_\w+", name)]
-        assert not users or str(path.relative_to(ROOT)) in IMPORTERS_OF_TESTS, f"{path}: {users}"
+        assert not users, f"{path}: {users}"
 
 
-@pytest.mark.parametrize("path", UNIT_TESTS, ids=str)
-def test_unit_tests_read_no_private_names(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in TESTS if path.name not in SEAMS], ids=str)
+def test_tests_read_no_private_names(path: Path) -> None:
     """Neither attributes, nor imports, nor names that `monkeypatch.setattr` gets as text."""
     nodes = list(ast.walk(ast.parse(path.read_text())))
     attributes = {n.attr for n in nodes if isinstance(n, ast.Attribute) and _foreign(n)} - {"_replace"}

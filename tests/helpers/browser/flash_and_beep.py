@@ -1,39 +1,56 @@
 """How far sound and picture of a real Chromium are apart in its recording, by flashes and beeps in the file.
 
-By hand, at length: `python -m tests.helpers.browser.flash_and_beep --seconds 120`. What the page itself adds is in
-the figures: it draws a flash up to a frame after the beep has begun.
+The page itself adds up to one frame: it draws a flash after the beep has begun.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import statistics
-import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import av
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser
 
 from recorder.store.directory import Segment, Store
 from sfu.signaling.broker_url import BrokerUrl
-from tests.browser.conftest import FLAGS
-from tests.browser.test_chromium_camera import FLASH_AND_BEEP
-from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.pages import camera_page
-from tests.helpers.programs import need
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
+
+FLASH_AND_BEEP = """
+navigator.mediaDevices.getUserMedia = async () => {
+  const context = new AudioContext();
+  const gain = new GainNode(context, {gain: 0});
+  const out = context.createMediaStreamDestination();
+  const tone = new OscillatorNode(context, {frequency: 1000});
+  tone.connect(gain).connect(out);
+  tone.start();
+  const canvas = Object.assign(document.createElement('canvas'), {width: 320, height: 180});
+  const pen = canvas.getContext('2d');
+  const first = Math.ceil(context.currentTime) + 1;
+  for (let second = 0; second < 180; second += 1) {
+    gain.gain.setValueAtTime(1, first + second);
+    gain.gain.setValueAtTime(0, first + second + 0.15);
+  }
+  const draw = () => {
+    const into = context.currentTime - first;
+    pen.fillStyle = into >= 0 && into % 1 < 0.15 ? 'white' : (Math.round(into * 30) % 2 ? '#000' : '#010101');
+    pen.fillRect(0, 0, 320, 180);
+    requestAnimationFrame(draw);
+  };
+  draw();
+  return new MediaStream([...canvas.captureStream(30).getTracks(), ...out.stream.getTracks()]);
+};
+"""
 
 _BRIGHT = 128
 _LOUD = 0.1
 _QUIET_S = 0.4
 _MATCH_S = 0.45
 _MOST_FLASHES = 180
-"""As many as the page makes unless told otherwise."""
+"""The flashes that `FLASH_AND_BEEP` makes by itself."""
 
 
 class Offset(NamedTuple):
@@ -97,46 +114,3 @@ def beeps(path: Path) -> Iterator[float]:
                     yield begin + loud[0] / 48_000
                 if loud:
                     last = begin + loud[-1] / 48_000
-
-
-def p95(values: Sequence[float]) -> float:
-    return sorted(values)[int(0.95 * (len(values) - 1))]
-
-
-def row(name: str, found: Sequence[Offset]) -> str:
-    """For people."""
-    if not found:
-        return f"{name:<8} no beep with a flash"
-    sizes = [abs(offset.ms) for offset in found]
-    signed = statistics.median(offset.ms for offset in found)
-    spread = f"p50 {statistics.median(sizes):.0f} p95 {p95(sizes):.0f} max {max(sizes):.0f} ms"
-    return f"{name:<8} {len(found):>4} beeps, flash to beep: {spread} (median {signed:+.0f})"
-
-
-async def report(seconds: float) -> None:
-    """A recording in thirds, and its first ten seconds."""
-    with tempfile.TemporaryDirectory() as scratch:
-        broker = Mosquitto(need("mosquitto"), Path(scratch))
-        try:
-            async with async_playwright() as playwright:
-                browser = await playwright.chromium.launch(executable_path=need("chromium"), args=list(FLAGS))
-                segments = await recorded(browser, broker.url, Path(scratch) / "recordings", seconds)
-                await browser.close()
-        finally:
-            broker.stop()
-        found = offsets(segments)
-    spans = {"10 s": (0.0, 10.0)}
-    spans |= {name: (n * seconds / 3, (n + 1) * seconds / 3) for n, name in enumerate(("start", "middle", "end"))}
-    for name, (since, until_) in spans.items():
-        sys.stdout.write(row(name, [offset for offset in found if since <= offset.at < until_]) + "\n")
-    sys.stdout.write(f"{row('all', found)}, {len(segments)} segments\n")
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=120)
-    asyncio.run(report(parser.parse_args().seconds))
-
-
-if __name__ == "__main__":
-    main()

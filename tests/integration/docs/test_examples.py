@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.kill_recordings import camera
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.examples import EXAMPLES, NODE, installed
+from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.mqtt_client import mqtt_client
 from tests.helpers.serving import serving

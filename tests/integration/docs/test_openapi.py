@@ -15,8 +15,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from sfu.service import Service
-from tests.benchmarks.kill_recordings import camera
 from tests.helpers.brokers import Mosquitto
+from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.mqtt_client import mqtt_client
 from tests.helpers.peers import watching

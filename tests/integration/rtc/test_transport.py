@@ -76,7 +76,7 @@ async def test_dtls_without_an_srtp_profile_of_ours_fails(monkeypatch: pytest.Mo
         server = server_end(server_port)
         other = replace(PROFILES[2], openssl_profile=b"SRTP_AES128_CM_SHA1_32")
         monkeypatch.setattr(own_dtls, "SRTP_PROFILES", [other])
-        monkeypatch.setattr(own_dtls, "_PREFERENCE", [other.openssl_profile])
+        monkeypatch.setattr(own_dtls, "PREFERENCE", [other.openssl_profile])
         client = client_end(client_port)
         await introduce(server, client)
         await until(lambda: server.closed and client.closed)
