@@ -151,7 +151,7 @@ class Certificates:
 
     @property
     def tls(self) -> Tls:
-        """What a client with a certificate is given."""
+        """Returns the TLS settings of a client with a certificate."""
         return Tls(ca=self.ca, certificate=self.client, key=self.client_key)
 
     def _issue(self, name: str) -> tuple[Path, Path]:

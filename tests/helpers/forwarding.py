@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import heapq
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -19,6 +17,7 @@ from sfu.rtc.net.burst import Burst
 from sfu.rtc.net.paths import Targets
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Send
+from tests.helpers.clock import FakeTime
 
 VP8 = Codec("VP8", 90000, 1, 96, feedback=("nack pli",))
 VP8_THERE = Codec("VP8", 90000, 1, 120)
@@ -28,53 +27,6 @@ KEY = bytes([0x10, 0x00, 0x00, 0x00, 0x9D, 0x01, 0x2A])
 DELTA = bytes([0x10, 0x01, 0x00, 0x00])
 SSRC = 0xABCD
 """The SSRC of each fake viewer's slot."""
-
-
-class FakeTime:
-    """A clock, and the callbacks of an event loop that are due on it."""
-
-    def __init__(self, now: float = 100.0) -> None:
-        self.now = now
-        self._soon: list[Callable[[], None]] = []
-        self._later: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = itertools.count()
-
-    def __call__(self) -> float:
-        return self.now
-
-    @property
-    def waiting(self) -> list[float]:
-        """Returns the seconds until each timer."""
-        return [at - self.now for at, _, _ in self._later]
-
-    def call_soon(self, callback: Callable[[], None]) -> None:
-        self._soon.append(callback)
-
-    def call_later(self, delay: float, callback: Callable[[], None]) -> Any:
-        entry = (self.now + delay, next(self._count), callback)
-        heapq.heappush(self._later, entry)
-
-        def cancel() -> None:
-            self._later.remove(entry)
-            heapq.heapify(self._later)
-
-        return SimpleNamespace(cancel=cancel)
-
-    def turn(self) -> None:
-        """Ends a turn of the loop."""
-        callbacks, self._soon = self._soon, []
-        for callback in callbacks:
-            callback()
-
-    def advance(self, seconds: float) -> None:
-        """Lets time pass, with the timers that are due."""
-        end = self.now + seconds
-        self.turn()
-        while self._later and self._later[0][0] <= end:
-            self.now, _, callback = heapq.heappop(self._later)
-            callback()
-            self.turn()
-        self.now = end
 
 
 class FakeEgress:

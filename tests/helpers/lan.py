@@ -23,7 +23,7 @@ _NEW_NETWORK = 0x40000000  # CLONE_NEWNET
 
 
 class Lan:
-    """`server` is this machine's address there; whoever is behind the cable has `host`."""
+    """`server` is this machine's address there; `host` is that of the peer behind the cable."""
 
     def __init__(self, mtu: int) -> None:
         self.name = f"sfu{random.randrange(1 << 24):06x}"

@@ -45,7 +45,7 @@ Candidate = dict[str, Any]
 
 
 class Connection(Protocol):
-    """What the app has of `RTCPeerConnection`, its own camera and microphone added."""
+    """The part of `RTCPeerConnection` that the app uses, with its camera and microphone added."""
 
     async def offer(self) -> str:
         """createOffer and setLocalDescription; the SDP as the former gave it."""
@@ -60,7 +60,7 @@ class Connection(Protocol):
         """addCandidate."""
 
     async def kill(self) -> None:
-        """The process is gone: nothing is said to anybody."""
+        """Ends as a killed process does: sends nothing more."""
 
 
 MakeConnection = Callable[[Callable[[Candidate], None]], Connection]
@@ -73,7 +73,7 @@ class LegacyApp:
     def __init__(self, broker: BrokerUrl, topic: str, make: MakeConnection | None = None) -> None:
         self.clientid = str(uuid.uuid1())
         self.failures: list[str] = []
-        """What the app would have thrown."""
+        """Exceptions that the app would have thrown."""
         self.received: list[dict[str, Any]] = []
         """Every message of others, in order."""
         self.sent: Counter[str] = Counter()
@@ -190,9 +190,9 @@ class AiortcConnection:
     def __init__(self, on_candidate: Callable[[Candidate], None], *, brightness: int = 128) -> None:
         self.frames: Counter[str] = Counter()
         self.brightness: int | None = None
-        """Of the last picture received."""
+        """Mean brightness of the last picture received."""
         self.loudness = 0
-        """Of the last sound received."""
+        """Loudness of the last sound received."""
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.pc.addTrack(Hum())
         self.pc.addTrack(Grey(brightness))

@@ -20,7 +20,7 @@ def audio(id: str = "a") -> Track:  # noqa: A002 - the field's name
 
 
 def windows(videos: int, audios: int | None = None, *, codecs: tuple[Codec, ...] = (VP8, H264)) -> list[SlotSpec]:
-    """Sections v1, a1, v2, a2, ... as a page offers them; as many audios as videos unless told."""
+    """Sections v1, a1, v2, a2, ... as a page offers them; by default as many audios as videos."""
     audios = videos if audios is None else audios
     specs: list[SlotSpec] = []
     for index in range(1, max(videos, audios) + 1):

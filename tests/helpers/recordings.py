@@ -84,7 +84,7 @@ def tracks_of(codec: str | None, *, audio: bool = True) -> list[CodecParameters]
 
 
 def muxed(muxer: Muxer, sequence: Sequence[Unit]) -> list[bytes]:
-    """What the muxer gave for each unit, and at its close."""
+    """Returns the bytes that the muxer gave for each unit, and at its close."""
     return [*(muxer.write(unit.kind, unit.pts_us, unit.data, key=unit.key) for unit in sequence), muxer.close()]
 
 
@@ -110,7 +110,7 @@ def record(
 
 
 def complaints(path: Path) -> str:
-    """What FFmpeg says while it decodes every frame of a file; empty if it is sound.
+    """Returns the messages of FFmpeg while it decodes every frame of a file; empty if it is sound.
 
     Frames keep their times: forced on a grid, those that share a place there would be complained about.
     """
@@ -145,11 +145,11 @@ def probed(path: Path) -> dict[str, Seen]:
     """The streams of a file by kind."""
     entries = "stream=index,codec_type,codec_name:packet=stream_index,pts_time"
     command = [need("ffprobe"), "-v", "error", "-show_entries", entries, "-of", "json", str(path)]
-    told = json.loads(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
+    found = json.loads(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)
     return {
         stream["codec_type"]: Seen(
             stream["codec_name"],
-            [float(packet["pts_time"]) for packet in told["packets"] if packet["stream_index"] == stream["index"]],
+            [float(packet["pts_time"]) for packet in found["packets"] if packet["stream_index"] == stream["index"]],
         )
-        for stream in told["streams"]
+        for stream in found["streams"]
     }

@@ -27,7 +27,7 @@ Capacity = Callable[[float], float]
 
 
 @dataclass
-class Link:
+class Bottleneck:
     """Drop-tail bottleneck of `capacity` bit/s, then base delay, random loss and jitter."""
 
     random: Random
@@ -79,7 +79,7 @@ class Remb:
         return self._report(self._usage(sent_at, at), at)
 
     def _usage(self, sent_at: float, at: float) -> str:
-        """Of the bandwidth: over, under or normal, by the slope of the delays."""
+        """Returns the use of the bandwidth by the slope of the delays: "over", "under" or "normal"."""
         self._smooth = 0.9 * self._smooth + 0.1 * (at - sent_at) if self._delays else at - sent_at
         self._delays.append((at, self._smooth))
         if len(self._delays) < 20:
@@ -117,7 +117,7 @@ class Remb:
 
 
 @dataclass
-class Viewer:
+class ThinLinkViewer:
     """One run of a viewer: what was chosen, what was sent, and what the link did."""
 
     seed: int
@@ -136,7 +136,7 @@ class Viewer:
 
     def __post_init__(self) -> None:
         self.random = Random(self.seed)
-        self.link = Link(self.random, self.capacity, self.loss, self.jitter)
+        self.link = Bottleneck(self.random, self.capacity, self.loss, self.jitter)
         self.estimate, self.choice, self.remb = LinkEstimate(), LayerChoice(), Remb()
         self._events: list[tuple[float, int, Callable[[float], None]]] = []
         self._order = count()
@@ -144,7 +144,7 @@ class Viewer:
         self._switch_at = self._key_at = 0.0
         self._expected = self._lost = 0
 
-    def run(self, seconds: float) -> Viewer:
+    def run(self, seconds: float) -> ThinLinkViewer:
         self._at(self.random.random(), self._report)
         for frame in range(int(seconds / FRAME_S)):
             now = frame * FRAME_S + self.random.random() * 0.004

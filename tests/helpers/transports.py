@@ -124,7 +124,7 @@ def client_end(
 
 
 async def introduce(server: Endpoint, client: Endpoint, *, server_fingerprint: str = SERVER.fingerprint) -> None:
-    """What signalling does: each side hears of the other."""
+    """Does the work of signalling: each side gets the parameters and candidates of the other."""
     await server.agent.gather()
     await client.agent.gather()
     for end, other, fingerprint in ((server, client, CLIENT.fingerprint), (client, server, server_fingerprint)):

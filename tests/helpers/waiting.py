@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 PATIENCE_S = 30.0
-"""What a machine with other work to do may need for what takes a good one some milliseconds."""
+"""Seconds that a busy machine may need for work of a few milliseconds."""
 
 
 async def until(predicate: Callable[..., object], timeout: float = PATIENCE_S) -> None:

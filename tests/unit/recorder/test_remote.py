@@ -18,7 +18,7 @@ from sfu.signaling.bodies import SlotStatus, SourceStatus, Tracks
 SSRC = {"v0": 10, "a0": 11, "v1": 12, "a1": 13}
 
 
-class Stage:
+class FakeServer:
     """A server as `Remote` sees it."""
 
     def __init__(self) -> None:
@@ -61,80 +61,80 @@ def _codec(mid: str) -> Codec:
 
 
 def test_a_producer_is_told_of_once_both_its_tracks_flow() -> None:
-    stage = Stage()
-    stage.shows(v0="site/gate/cam", a0="site/gate/cam", v1="site/yard/cam")
-    stage.sends("a0")
-    assert not stage.reported
-    stage.sends("v0")
-    ((source, shown),) = stage.reported
+    server = FakeServer()
+    server.shows(v0="site/gate/cam", a0="site/gate/cam", v1="site/yard/cam")
+    server.sends("a0")
+    assert not server.reported
+    server.sends("v0")
+    ((source, shown),) = server.reported
     assert source == ("site/gate", "cam")
     assert shown is not None
     assert (set(shown.tracks), shown.flowing) == ({"v0", "a0"}, {"v0", "a0"})
-    stage.shows(v1="site/yard/cam")
-    assert stage.reported[-1] == (("site/gate", "cam"), None)
+    server.shows(v1="site/yard/cam")
+    assert server.reported[-1] == (("site/gate", "cam"), None)
 
 
 def test_one_track_alone_is_waited_with_for_a_second_and_loses_nothing() -> None:
-    stage = Stage()
-    stage.sends("v0")
-    stage.shows(v0="site/gate/cam")
-    stage.now += 0.9
-    stage.remote.tick()
-    assert not stage.reported
-    stage.now += 0.1
-    stage.remote.tick()
-    ((_, shown),) = stage.reported
+    server = FakeServer()
+    server.sends("v0")
+    server.shows(v0="site/gate/cam")
+    server.now += 0.9
+    server.remote.tick()
+    assert not server.reported
+    server.now += 0.1
+    server.remote.tick()
+    ((_, shown),) = server.reported
     assert shown is not None
     assert len(shown.tracks["v0"].main.history.since_key()) == 1
 
 
 def test_nothing_of_a_slots_last_producer_is_kept_for_the_next() -> None:
-    stage = Stage()
-    stage.shows(v0="site/gate/cam")
-    stage.sends("v0")
-    stage.shows()
-    stage.shows(v0="site/yard/cam", a0="site/yard/cam")
-    stage.now += 5
-    stage.remote.tick()
-    assert not stage.reported
-    stage.sends("v0")
-    stage.sends("a0")
-    ((source, shown),) = stage.reported
+    server = FakeServer()
+    server.shows(v0="site/gate/cam")
+    server.sends("v0")
+    server.shows()
+    server.shows(v0="site/yard/cam", a0="site/yard/cam")
+    server.now += 5
+    server.remote.tick()
+    assert not server.reported
+    server.sends("v0")
+    server.sends("a0")
+    ((source, shown),) = server.reported
     assert source == ("site/yard", "cam")
     assert shown is not None
     assert len(shown.tracks["v0"].main.history.since_key()) == 1
 
 
 def test_a_lost_session_ends_all() -> None:
-    stage = Stage()
-    stage.shows(v0="site/gate/cam", a0="site/gate/cam")
-    stage.sends("v0")
-    stage.sends("a0")
-    stage.remote.on_down("gone")
-    assert stage.reported[-1] == (("site/gate", "cam"), None)
+    server = FakeServer()
+    server.shows(v0="site/gate/cam", a0="site/gate/cam")
+    server.sends("v0")
+    server.sends("a0")
+    server.remote.on_down("gone")
+    assert server.reported[-1] == (("site/gate", "cam"), None)
 
 
 def test_one_window_more_than_cameras_is_offered_up_to_the_most() -> None:
-    stage = Stage()
-    stage.shows(v0="site/gate/cam", a0="site/gate/cam")
-    assert stage.offered == []
+    server = FakeServer()
+    server.shows(v0="site/gate/cam", a0="site/gate/cam")
+    assert server.offered == []
     for _ in range(8):
-        stage.shows(v0="site/gate/cam", a1="site/yard/cam")
-    assert stage.offered == [4 * MIN_WINDOWS]
-    remote = stage.remote
+        server.shows(v0="site/gate/cam", a1="site/yard/cam")
+    assert server.offered == [4 * MIN_WINDOWS]
+    remote = server.remote
     while len(remote.sections) < 2 * MAX_WINDOWS:
         slots = [SlotStatus(s.mid, s.kind, SourceStatus("site", s.mid, "0", "VP8")) for s in remote.sections]
         remote.on_tracks(Tracks(tuple(slots)))
-    assert stage.offered[-1] == 2 * MAX_WINDOWS
+    assert server.offered[-1] == 2 * MAX_WINDOWS
     assert len({section.mid for section in remote.sections}) == 2 * MAX_WINDOWS
 
 
 @pytest.mark.parametrize("windows", [MAX_WINDOWS])
 def test_the_largest_offer_fits_into_a_message(windows: int) -> None:
-    stage = Stage()
-    while len(stage.remote.sections) < 2 * windows:
-        slots = [SlotStatus(s.mid, s.kind, SourceStatus("site", s.mid, "0", "VP8")) for s in stage.remote.sections]
-        stage.remote.on_tracks(Tracks(tuple(slots)))
+    server = FakeServer()
+    while len(server.remote.sections) < 2 * windows:
+        slots = [SlotStatus(s.mid, s.kind, SourceStatus("site", s.mid, "0", "VP8")) for s in server.remote.sections]
+        server.remote.on_tracks(Tracks(tuple(slots)))
     local = Local("ufrag", "p" * 24, ":".join(["AB"] * 32), (), False)
-    offer = write_offer(stage.remote.sections, local, session_id=1, version=1)
+    offer = write_offer(server.remote.sections, local, session_id=1, version=1)
     assert len(offer) < 60_000

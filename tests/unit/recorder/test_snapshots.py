@@ -13,7 +13,7 @@ from tests.helpers.media import jpeg_size
 from tests.helpers.waiting import until
 
 
-class Filmed(FakeCamera):
+class EncodedCamera(FakeCamera):
     """A camera that sends really encoded frames, the first of them a key frame."""
 
     def __init__(self, encoding: Encoding) -> None:
@@ -45,7 +45,7 @@ VP8 = ENCODINGS["vp8"]
 
 @pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
 async def test_a_key_frame_of_any_codec_becomes_a_picture(encoding: Encoding) -> None:
-    camera = Filmed(encoding)
+    camera = EncodedCamera(encoding)
     camera.send(0)
     camera.send(1)
     shot = await taking(camera).take("0")
@@ -54,7 +54,7 @@ async def test_a_key_frame_of_any_codec_becomes_a_picture(encoding: Encoding) ->
 
 
 async def test_a_picture_is_taken_at_most_once_a_second() -> None:
-    camera = Filmed(VP8)
+    camera = EncodedCamera(VP8)
     camera.send(0)
     snaps = taking(camera, reuse_s=0.2)
     first, second = await asyncio.gather(snaps.take("0"), snaps.take("0"))
@@ -64,7 +64,7 @@ async def test_a_picture_is_taken_at_most_once_a_second() -> None:
 
 
 async def test_an_old_key_frame_is_shown_only_if_no_other_comes() -> None:
-    camera = Filmed(VP8)
+    camera = EncodedCamera(VP8)
     camera.send(0)
     snaps = taking(camera, reuse_s=0.0, wait_s=0.2)
     young = await snaps.take("0")
@@ -98,7 +98,7 @@ async def test_only_eight_cameras_are_served_at_once() -> None:
 
 
 async def test_repeated_requests_take_one_picture() -> None:
-    camera = Filmed(VP8)
+    camera = EncodedCamera(VP8)
     camera.send(0)
     snaps = taking(camera)
     sent: list[tuple[str, bytes]] = []
@@ -120,7 +120,7 @@ def test_a_picture_fits_where_it_must() -> None:
 
 
 def _key_frame() -> bytes:
-    camera = Filmed(VP8)
+    camera = EncodedCamera(VP8)
     camera.send(0)
     return b"".join(packet.payload[1:] for packet in camera.producer.history.key_frame())
 

@@ -1,4 +1,4 @@
-"""What a leaf may cost before and besides its session."""
+"""The cost of a leaf without a session has bounds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cameras are asked to send, by the room that they are in."""
+"""The bitrates that cameras are asked for, by room."""
 
 from __future__ import annotations
 

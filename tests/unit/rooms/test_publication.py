@@ -1,4 +1,4 @@
-"""What the world is told of rooms, and for how long."""
+"""Retained messages about rooms: their content, and when they are cleared."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rooms: who may come in, who is told what, and what `<room>/state` says."""
+"""Rooms: who may join, which viewers get which news, and the JSON of `<room>/state`."""
 
 from __future__ import annotations
 

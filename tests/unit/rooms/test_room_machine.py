@@ -41,7 +41,7 @@ Flowing = dict[tuple[str, str, str], set[Leaf]]  # (room, peer, track) -> the le
 
 
 class Model:
-    """Who is in with what, as plain dictionaries in order of arrival."""
+    """The participants and their tracks, as plain dictionaries in order of arrival."""
 
     def __init__(self) -> None:
         self.members: set[Leaf] = set()

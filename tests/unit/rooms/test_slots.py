@@ -1,4 +1,4 @@
-"""The fill rule, as whoever watches a wall of cameras meets it."""
+"""The fill rule, as a person sees it who watches a wall of cameras."""
 
 from __future__ import annotations
 

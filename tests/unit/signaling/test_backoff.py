@@ -10,7 +10,7 @@ from sfu.signaling.broker_url import BrokerUrl
 
 @pytest.fixture
 def reconnect(monkeypatch: pytest.MonkeyPatch) -> Reconnect:
-    """Whose jitter always comes out at the ceiling."""
+    """Returns a backoff whose jitter is always the largest."""
     monkeypatch.setattr("sfu.signaling.backoff.random.uniform", lambda low, high: high if low == 0 else -1)
     return Reconnect(BrokerUrl("mqtt", "broker", 1883), "sfu", Counter(), (1.0, 60.0))
 

@@ -1,4 +1,4 @@
-"""What can be demanded of a load test, and how a wrong demand is refused."""
+"""Requirements on a load test: how they are read, and how a wrong one is refused."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ LAYERS = (150_000, 500_000, 1_700_000)
 TICK = 0.1
 
 Link = Callable[[float, int], tuple[int | None, bool]]
-"""What the estimate and the congestion are at a moment, given the layer sent."""
+"""Returns the estimate and the congestion at a moment, by the layer sent."""
 
 
 def changes(

@@ -11,21 +11,24 @@ from statistics import median
 
 import pytest
 
-from tests.helpers.thin_link import Viewer
+from tests.helpers.thin_link import ThinLinkViewer
 
 SEEDS = range(6)
 THIN_AT = 20.0
 
 
 @cache
-def stepped(says: str, thin: float) -> list[Viewer]:
+def stepped(says: str, thin: float) -> list[ThinLinkViewer]:
     """3 Mbit/s, then 400 kbit/s for `thin` seconds, then 3 Mbit/s."""
 
     def capacity(now: float) -> float:
         return 400_000 if THIN_AT <= now < THIN_AT + thin else 3_000_000
 
     seconds = THIN_AT + thin + 60
-    return [Viewer(seed, capacity, says, loss=seed % 2 * 0.02, jitter=seed % 2 * 0.03).run(seconds) for seed in SEEDS]
+    return [
+        ThinLinkViewer(seed, capacity, says, loss=seed % 2 * 0.02, jitter=seed % 2 * 0.03).run(seconds)
+        for seed in SEEDS
+    ]
 
 
 @pytest.mark.parametrize(("says", "down"), [("remb", 3.0), ("reports", 4.0)])
@@ -53,7 +56,7 @@ def test_up_soon_after_a_short_thinness(thin: float, mid: float, most: float) ->
 def test_on_a_link_that_does_not_change_it_settles(says: str, capacity: int, layers: set[int]) -> None:
     """At most one failed trial in 20 s from the first minute on, and most of the time in the right layer."""
     for seed in range(1):
-        run = Viewer(seed, lambda now: capacity, says, loss=0.01, jitter=0.02).run(180.0)
+        run = ThinLinkViewer(seed, lambda now: capacity, says, loss=0.01, jitter=0.02).run(180.0)
         assert len(run.falls(60.0, 180.0)) <= 6
         changes = [(0.0, 2), *run.shown, (180.0, 2)]
         spent = sum(
@@ -65,7 +68,7 @@ def test_on_a_link_that_does_not_change_it_settles(says: str, capacity: int, lay
 @pytest.mark.parametrize("says", ["remb", "reports"])
 def test_a_single_layer_becomes_a_slide_show_and_a_picture_again(says: str) -> None:
     for seed in range(1):
-        run = Viewer(
+        run = ThinLinkViewer(
             seed, lambda now: 300_000 if 20 <= now < 40 else 3_000_000, says, layers=(1_000_000,), jitter=0.02
         ).run(110.0)
         assert run.reached(-1, 20.0, down=True) <= 4.0

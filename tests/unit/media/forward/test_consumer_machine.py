@@ -13,230 +13,18 @@ Its invariants, checked after each step:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sfu.media.formats import rtx
-from sfu.media.formats.rtp import Packet, parse
-from sfu.media.forward.consumer import Consumer
-from sfu.media.forward.fanout import HOLD_S, Fanout
-from sfu.media.ingest.producer import Producer
-from sfu.rtc.sdp.description import ABS_SEND_TIME, Send
-from tests.helpers.forwarding import DELTA, KEY, SSRC, VP8, VP8_THERE, FakeTime, fake_fanout, fake_transport
+from sfu.media.formats.rtp import Packet
+from tests.helpers.clock import FakeTime
+from tests.helpers.forwarding import fake_fanout
+from tests.helpers.forwarding_model import RTX, ModelCamera, ModelViewer, SentPacket, Source
 
-RTX_SSRC, RTX = 0xABCE, 121
 CAMERAS = VIEWERS = 3
 ROUND_TRIP = 0.1
-
-Source = tuple[int, int, int]  # camera, run of numbers of that camera, number in it (not wrapped)
-
-
-@dataclass
-class Shot:
-    """One packet as its camera made it."""
-
-    source: Source
-    packet: Packet
-    order: int | None = None
-    """Of those that the producer took in, the how manieth it was."""
-
-
-class Camera:
-    """Sends frames, over a network that may do anything to them."""
-
-    def __init__(
-        self, number: int, sequence: int, media_time: int, *, shots: dict[bytes, Shot], fanout: Fanout
-    ) -> None:
-        self.number = number
-        self.shots = shots
-        self.ssrc, self.run, self.index, self.media_time = 10 * number, 0, sequence, media_time
-        self.late: list[Shot] = []
-        self.highest: Shot | None = None
-        """Of the present run, the last in order that was taken in."""
-        self.anew_after = -1 << 20
-        """The index before a jump of media time."""
-        self.producer = Producer(str(number), (VP8,), {ABS_SEND_TIME: 5}, listener=self, open_output=fanout.open)
-        self.branch = fanout.branch(self.producer)
-
-    def on_key_frame_wanted(self, producer: Producer) -> None:
-        """Heeds no request."""
-
-    def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
-        """Sends nothing again."""
-
-    def on_codec(self, producer: Producer) -> None:
-        """Has one codec."""
-
-    def frame(self, key: bool, count: int) -> list[Shot]:
-        made = []
-        for number in range(count):
-            self.index += 1
-            name = len(self.shots).to_bytes(4, "big")
-            payload = (KEY if key and number == 0 else DELTA) + name
-            packet = Packet(
-                number == count - 1,
-                96,
-                self.index & 0xFFFF,
-                self.media_time & 0xFFFFFFFF,
-                self.ssrc,
-                payload,
-                {5: name[1:]},
-            )
-            shot = self.shots[name] = Shot((self.number, self.run, self.index), packet)
-            made.append(shot)
-        self.media_time += 3000
-        return made
-
-    def cut(self) -> None:
-        """Another run of numbers begins: what is late belongs to none any more."""
-        self.run += 1
-        self.anew_after = -1 << 20
-        self.late.clear()
-        self.highest = None
-
-
-@dataclass
-class Stretch:
-    """A part of a viewer's numbering in which it differs from its source's by one offset."""
-
-    source: tuple[int, int]
-    offset: int
-    first: int
-    order: int
-    replayed: bool
-    ended_at: float = float("inf")
-    times: dict[int, int] = field(default_factory=dict)
-    """Media time as sent by that of the camera."""
-
-
-@dataclass
-class Seen:
-    data: bytes
-    packet: Packet
-    shot: Shot
-
-
-class Viewer:
-    """One slot, all that came into it, and what may be missing in it."""
-
-    def __init__(self, number: int, world: ConsumerMachine, rtx_payload_type: int | None) -> None:
-        self.world = world
-        self.inbox: list[tuple[bytes, float]] = []
-        transport = fake_transport(SimpleNamespace(extend=self._arrive))
-        self.has_rtx = rtx_payload_type is not None
-        send = Send((VP8_THERE,), {ABS_SEND_TIME: 3}, SSRC, "window-1", "window-1-video")
-        if rtx_payload_type is not None:
-            send = Send(
-                (VP8_THERE,),
-                {ABS_SEND_TIME: 3},
-                SSRC,
-                "window-1",
-                "window-1-video",
-                rtx={VP8_THERE.payload_type: rtx_payload_type},
-                rtx_ssrc=RTX_SSRC,
-            )
-        self.consumer = Consumer("v", send, transport)
-        self.seen: dict[int, Seen] = {}
-        self.stretches: list[Stretch] = []
-        self.excused: set[Source] = set()
-        self.sent = self.octets = 0
-        self.rtx_sequence = 0
-        self.resent_at: dict[int, float] = {}
-        self.forgotten = 0
-        """Numbers up to this one are not sent again."""
-
-    @property
-    def highest(self) -> int:
-        return max(self.seen)
-
-    def number(self, sequence: int) -> int:
-        """Not wrapped."""
-        if not self.seen:
-            return sequence + (1 << 16)
-        return self.highest + ((sequence - self.highest + 0x8000 & 0xFFFF) - 0x8000)
-
-    def _arrive(self, packets: Sequence[bytes]) -> None:
-        self.inbox += [(data, self.world.time.now) for data in packets]
-
-    def look(self, *, replaying: bool = False) -> None:
-        """Takes in what arrived first-hand."""
-        arrived = self.inbox[:]
-        self.inbox.clear()
-        for data, at in arrived:
-            packet = parse(data)
-            assert packet is not None
-            assert (packet.ssrc, packet.payload_type) == (SSRC, VP8_THERE.payload_type)
-            self.sent += 1
-            self.octets += len(packet.payload)
-            number = self.number(packet.sequence)
-            assert number not in self.seen, "first-hand twice"
-            self._note(number, data, packet, at, replaying=replaying)
-
-    def _note(self, number: int, data: bytes, packet: Packet, at: float, *, replaying: bool = False) -> None:
-        shot = self.world.shots[packet.payload[-4:]]
-        assert (packet.payload, packet.marker) == (shot.packet.payload, shot.packet.marker)
-        *source, index = shot.source
-        stretch = next((s for s in reversed(self.stretches) if s.first <= number), None)
-        if stretch is None or (stretch.source, stretch.offset) != (tuple(source), number - index):
-            assert packet.payload.startswith(KEY), "a stretch begins with a key frame"
-            if self.seen:
-                assert number == self.highest + 1, "a stretch begins with the next number"
-                before = self.seen[self.highest].packet.media_time
-                assert 0 < (packet.media_time - before) & 0xFFFFFFFF < 1 << 31, "time goes back"
-            assert shot.order is not None
-            if self.stretches:
-                self.stretches[-1].ended_at = at
-            stretch = Stretch((source[0], source[1]), number - index, number, shot.order, replaying)
-            self.stretches.append(stretch)
-        told = stretch.times.setdefault(shot.packet.media_time, packet.media_time)
-        assert told == packet.media_time, "two times of one frame"
-        self.seen[number] = Seen(data, packet, shot)
-
-    def hear_again(self, data: bytes, asked: Sequence[int]) -> int:
-        """Takes in an answer to a NACK; returns the number that it repairs."""
-        packet = parse(data)
-        assert packet is not None
-        if self.has_rtx:
-            self.rtx_sequence += 1
-            assert (packet.ssrc, packet.payload_type, packet.sequence) == (RTX_SSRC, RTX, self.rtx_sequence & 0xFFFF)
-            packet = rtx.unwrap(packet, VP8_THERE.payload_type, SSRC)
-            assert packet is not None
-        number = self.number(packet.sequence)
-        assert number & 0xFFFF in [n & 0xFFFF for n in asked]
-        before = self.seen.get(number)
-        if before is None:
-            assert number < self.highest
-            self._note(number, data, packet, self.world.time.now)
-            return number
-        was = before.packet
-        assert (packet.payload, packet.media_time, packet.marker) == (was.payload, was.media_time, was.marker)
-        assert self.has_rtx or data == before.data, "two packets under one number"
-        return number
-
-    def missing(self) -> list[int]:
-        return sorted(set(range(min(self.seen), self.highest)) - set(self.seen)) if self.seen else []
-
-    def unexplained(self) -> list[Source]:
-        """What is missing although it came from the camera while this viewer was there."""
-        found = []
-        pending = self.world.pending()
-        for number in self.missing():
-            stretch = next(s for s in reversed(self.stretches) if s.first <= number)
-            source = (*stretch.source, number - stretch.offset)
-            order = self.world.taken.get(source)
-            if order is None or source in self.excused or source in pending:
-                continue
-            if self.world.taken_at[source] >= stretch.ended_at - HOLD_S:
-                continue
-            if stretch.replayed or order > stretch.order:
-                found.append(source)
-        return found
-
-
 FATES = st.lists(st.sampled_from(["comes"] * 6 + ["lost", "late", "late", "twice"]), min_size=1, max_size=5)
 some_camera = st.integers(0, CAMERAS - 1)
 some_viewer = st.integers(0, VIEWERS - 1)
@@ -247,21 +35,23 @@ class ConsumerMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.time = FakeTime()
-        self.shots: dict[bytes, Shot] = {}
+        self.originals: dict[bytes, SentPacket] = {}
         self.taken_at: dict[Source, float] = {}
         self.taken: dict[Source, int] = {}
-        """What producers have taken in: the how manieth of all that was."""
+        """Position of each packet among all that producers took in."""
         self.fanout = fake_fanout(self.time)
-        self.viewers = [Viewer(n, self, RTX if n % 2 else None) for n in range(VIEWERS)]
-        self.cameras: list[Camera] = []
+        self.viewers = [ModelViewer(n, self, RTX if n % 2 else None) for n in range(VIEWERS)]
+        self.cameras: list[ModelCamera] = []
 
     @initialize(starts=st.tuples(*[st.tuples(st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))] * CAMERAS))
     def begin(self, starts: Sequence[tuple[int, int]]) -> None:
-        self.cameras = [Camera(n, *start, shots=self.shots, fanout=self.fanout) for n, start in enumerate(starts)]
+        self.cameras = [
+            ModelCamera(n, *start, originals=self.originals, fanout=self.fanout) for n, start in enumerate(starts)
+        ]
         for camera in self.cameras:
             # the first camera sends its frames in one go, so that its packets are held
-            for shot in camera.frame(True, 100 if camera.number == 0 else 2):
-                self.arrives(camera, shot)
+            for original in camera.frame(True, 100 if camera.number == 0 else 2):
+                self.arrives(camera, original)
         self.time.advance(0.01)
         for viewer in self.viewers:
             viewer.consumer.attach(self.cameras[0].branch, self.time.now)
@@ -270,44 +60,44 @@ class ConsumerMachine(RuleBasedStateMachine):
 
     # --- cameras
 
-    def arrives(self, camera: Camera, shot: Shot) -> None:
-        was = shot.packet
+    def arrives(self, camera: ModelCamera, original: SentPacket) -> None:
+        was = original.packet
         copy = Packet(
             was.marker, was.payload_type, was.sequence, was.media_time, was.ssrc, was.payload, dict(was.extensions)
         )
         taken = camera.producer.receive(copy, self.time.now)
-        if shot.order is not None:
+        if original.order is not None:
             assert not taken, "a duplicate is forwarded"
             return
         if taken:
-            shot.order = self.taken[shot.source] = len(self.taken)
-            self.taken_at[shot.source] = self.time.now
-            if camera.highest is None or shot.source > camera.highest.source:
-                camera.highest = shot
+            original.order = self.taken[original.source] = len(self.taken)
+            self.taken_at[original.source] = self.time.now
+            if camera.highest is None or original.source > camera.highest.source:
+                camera.highest = original
             camera.branch.push([copy])
 
     @rule(number=some_camera, key=st.booleans(), fates=FATES, turns=st.booleans(), late_first=st.booleans())
-    def film(self, number: int, key: bool, fates: Sequence[str], turns: bool, late_first: bool) -> None:
+    def send(self, number: int, key: bool, fates: Sequence[str], turns: bool, late_first: bool) -> None:
         camera = self.cameras[number]
         frame = camera.frame(key, len(fates))
         if late_first:
             frame.reverse()
-        for shot, fate in zip(frame, fates, strict=True):
+        for original, fate in zip(frame, fates, strict=True):
             if fate == "late":
-                camera.late.append(shot)
+                camera.late.append(original)
             elif fate != "lost":
-                self.arrives(camera, shot)
+                self.arrives(camera, original)
                 if fate == "twice":
-                    self.arrives(camera, shot)
+                    self.arrives(camera, original)
         self.time.advance(0.0005)
         if turns:
             self.time.turn()
 
     @rule(number=some_camera, key=st.booleans(), frames=st.integers(5, 60))
-    def film_long(self, number: int, key: bool, frames: int) -> None:
+    def send_long(self, number: int, key: bool, frames: int) -> None:
         for at in range(frames):
-            for shot in self.cameras[number].frame(key and at == 0, 1 + at % 3):
-                self.arrives(self.cameras[number], shot)
+            for original in self.cameras[number].frame(key and at == 0, 1 + at % 3):
+                self.arrives(self.cameras[number], original)
             self.time.advance(0.033)
 
     @rule(number=some_camera, turns=st.booleans(), data=st.data())
@@ -356,12 +146,12 @@ class ConsumerMachine(RuleBasedStateMachine):
     # --- viewers
 
     def pending(self) -> set[Source]:
-        """What waits in the fan-out for the rest of its frame."""
+        """Returns the packets that wait in the fan-out for the rest of their frame."""
         queued = [packet for camera in self.cameras for packet in (*camera.branch.held, *camera.branch.due)]
-        return {self.shots[packet.payload[-4:]].source for packet in queued}
+        return {self.originals[packet.payload[-4:]].source for packet in queued}
 
-    def leaves(self, viewer: Viewer) -> None:
-        """What waits in the fan-out now, it need not get any more."""
+    def leaves(self, viewer: ModelViewer) -> None:
+        """Excuses the packets that wait in the fan-out now: this viewer need not get them any more."""
         self.look()
         viewer.excused |= self.pending()
         if viewer.stretches:
@@ -376,7 +166,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         chosen.consumer.attach(None if number is None else self.cameras[number].branch, self.time.now)
         self.start(chosen)
 
-    def start(self, viewer: Viewer) -> None:
+    def start(self, viewer: ModelViewer) -> None:
         producer = viewer.consumer.producer
         self.look()
         waiting = producer is not None and viewer.consumer.group is None and not viewer.consumer.sparse
@@ -424,7 +214,7 @@ class ConsumerMachine(RuleBasedStateMachine):
             chosen.consumer.forget()
             self.start(chosen)
 
-    def forgets(self, viewer: Viewer) -> None:
+    def forgets(self, viewer: ModelViewer) -> None:
         self.look()
         if viewer.seen:
             viewer.forgotten = viewer.highest
@@ -446,18 +236,18 @@ class ConsumerMachine(RuleBasedStateMachine):
         asked = data.draw(st.lists(numbers, min_size=1, max_size=20, unique_by=lambda number: number & 0xFFFF))
         due = {number for number in asked if self.answerable(chosen, number)}
         answers = chosen.consumer.resend([n & 0xFFFF for n in asked], self.time.now, ROUND_TRIP)
-        answered = {chosen.hear_again(answer, asked) for answer in answers}
+        answered = {chosen.take_repair(answer, asked) for answer in answers}
         assert due <= answered, "not answered"
         for number in answered:
             chosen.resent_at[number] = self.time.now
 
-    def answerable(self, viewer: Viewer, number: int) -> bool:
-        """Whether nothing excuses that a packet is not sent again: it is of late, and was not sent again of late."""
+    def answerable(self, viewer: ModelViewer, number: int) -> bool:
+        """True if a packet must be sent again: it is recent, and was not sent again a moment ago."""
         if self.time.now < viewer.resent_at.get(number, 0.0) + ROUND_TRIP or number not in viewer.seen:
             return False
         if number <= viewer.forgotten:
             return False
-        camera, run, index = viewer.seen[number].shot.source
+        camera, run, index = viewer.seen[number].original.source
         stretch = viewer.stretches[-1]
         present = self.cameras[camera]
         if number < stretch.first or present.highest is None or stretch.source != (camera, run) or run != present.run:
@@ -480,7 +270,7 @@ class ConsumerMachine(RuleBasedStateMachine):
         for viewer in self.viewers:
             assert self.replaying(viewer) or viewer.unexplained() == []
 
-    def replaying(self, viewer: Viewer) -> bool:
+    def replaying(self, viewer: ModelViewer) -> bool:
         """On its way to live: what comes late meanwhile it gets at the end of that."""
         return viewer.consumer.group is not None and self.fanout.replays.running(viewer.consumer)
 
@@ -492,7 +282,7 @@ class ConsumerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.cameras)
     @rule()
     def settle(self) -> None:
-        """Once nothing moves any more, whoever is started is level with live."""
+        """Checks that each started viewer has its camera's latest packet once nothing moves any more."""
         self.time.advance(1.5)
         self.look()
         for viewer in self.viewers:
@@ -502,7 +292,7 @@ class ConsumerMachine(RuleBasedStateMachine):
                 continue
             if consumer.sparse or consumer in camera.branch.waiting:
                 continue
-            assert viewer.seen[viewer.highest].shot is camera.highest, "behind"
+            assert viewer.seen[viewer.highest].original is camera.highest, "behind"
 
 
 ConsumerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)

@@ -28,7 +28,7 @@ def test_a_viewer_has_the_key_frame_at_once_and_everything_within_half_a_second(
     assert viewer.consumer.group in camera.branch.groups.values()
     times = [packet.media_time for packet in got]
     assert times == sorted(times)
-    assert times[-1] - times[0] < 0.5 * 90_000  # four seconds, told as the time they took
+    assert times[-1] - times[0] < 0.5 * 90_000  # four seconds of media, written as the time that sending took
 
 
 def test_a_hundred_at_once_all_have_a_first_picture_at_once_and_none_waits_for_ever() -> None:

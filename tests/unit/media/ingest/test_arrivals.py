@@ -191,7 +191,7 @@ def test_any_numbers_give_messages_that_can_be_sent(packets: list[tuple[int, flo
 
 
 class ArrivalsMachine(RuleBasedStateMachine):
-    """A camera's packets over a path that loses, delays and doubles them, and what the camera has been told."""
+    """A camera's packets over a path that loses, delays and doubles them, and the reports that the camera got."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a camera does to its numbers, and what that costs those who watch."""
+"""Jumps and restarts of a camera's sequence numbers, and their cost for viewers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.helpers.forwarding import DELTA, KEY, SSRC, VP8, VP8_THERE, FakeCamer
 
 
 def sent(camera: FakeCamera, sequence: int, now: float, *, ssrc: int = 7, payload: bytes = DELTA) -> bool:
-    """Whether the producer takes this packet in."""
+    """True if the producer takes this packet in."""
     return camera.producer.receive(Packet(True, 96, sequence, 9000, ssrc, payload), now)
 
 

@@ -31,8 +31,8 @@ STEPS = st.lists(
 )
 
 
-class Heard:
-    """A producer, and all that it has said or let through."""
+class ObservedProducer:
+    """A producer, its requests to its camera, and the packets that it forwarded."""
 
     def __init__(self) -> None:
         self.said: list[object] = []
@@ -93,7 +93,7 @@ def runs(packets: Sequence[Packet]) -> list[list[Packet]]:
 def test_a_run_is_no_other_than_its_packets_one_by_one(
     steps: Sequence[tuple[int, int, bytes, int, int, float]],
 ) -> None:
-    alone, together = Heard(), Heard()
+    alone, together = ObservedProducer(), ObservedProducer()
     for group in arrivals(steps):
         for packet, now in group:
             copy = replace(packet)

@@ -1,4 +1,4 @@
-"""What a camera's packets lead to: producers, requests for what is missing, feedback; and what strays get."""
+"""Packets of a camera: they make producers, requests for missing packets and feedback; strays are dropped."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Taken(NoOutput):
         self._taken += [(self._producer, packet) for packet in packets]
 
 
-class Wire:
-    """What the camera is told."""
+class UplinkCamera:
+    """A camera of one uplink, and the messages that it receives."""
 
     def __init__(self, rids: tuple[str, ...] = ()) -> None:
-        self.said: list[rtcp.Message] = []
+        self.messages: list[rtcp.Message] = []
         self.changes = 0
         self.taken: list[tuple[Producer, Packet]] = []
         self.uplink = Uplink(
@@ -59,13 +59,13 @@ class Wire:
         return self.taken[0] if self.taken else None
 
     def _hear(self, compound: bytes) -> None:
-        self.said += rtcp.parse(compound)
+        self.messages += rtcp.parse(compound)
 
     def on_flowing(self) -> None:
         self.changes += 1
 
     def of(self, kind: type[_Message]) -> list[_Message]:
-        return [message for message in self.said if isinstance(message, kind)]
+        return [message for message in self.messages if isinstance(message, kind)]
 
 
 def packet(
@@ -79,101 +79,101 @@ def packet(
 
 
 def test_a_packet_reaches_its_producer_and_the_track_flows() -> None:
-    wire = Wire()
-    received = wire.take(packet(1), 0.0)
+    camera = UplinkCamera()
+    received = camera.take(packet(1), 0.0)
     assert received is not None
     producer, taken = received
-    assert (producer, taken.sequence, wire.changes) == (wire.uplink.tracks["v"].main, 1, 1)
-    assert wire.uplink.flowing == {"v"}
+    assert (producer, taken.sequence, camera.changes) == (camera.uplink.tracks["v"].main, 1, 1)
+    assert camera.uplink.flowing == {"v"}
 
 
 def test_missing_packets_are_asked_for_and_taken_from_an_rtx_packet() -> None:
-    wire = Wire()
+    camera = UplinkCamera()
     for sequence in (1, 2, 4, 5, 6, 7):
-        assert wire.take(packet(sequence), sequence / 100)
-    assert wire.of(rtcp.Nack) == [rtcp.Nack(7, (3,))]
+        assert camera.take(packet(sequence), sequence / 100)
+    assert camera.of(rtcp.Nack) == [rtcp.Nack(7, (3,))]
     repair = packet(900, payload=b"\x00\x03\x10\x01\x00", payload_type=97, ssrc=70)
-    received = wire.take(repair, 0.2)
+    received = camera.take(repair, 0.2)
     assert received is not None
     assert (received[1].sequence, received[1].ssrc, received[1].payload) == (3, 7, b"\x10\x01\x00")
-    assert wire.take(repair, 0.3) is None
-    assert next(wire.uplink.producers).drops["stale"] == 1
+    assert camera.take(repair, 0.3) is None
+    assert next(camera.uplink.producers).drops["stale"] == 1
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x00\x03"], ids=["padding", "cut", "empty"])
 def test_rtx_with_no_original_is_counted(payload: bytes) -> None:
-    wire = Wire()
-    wire.take(packet(1), 0.0)
-    assert wire.take(packet(900, payload=payload, payload_type=97, ssrc=70), 0.1) is None
-    assert wire.uplink.drops["rtx"] == 1
+    camera = UplinkCamera()
+    camera.take(packet(1), 0.0)
+    assert camera.take(packet(900, payload=payload, payload_type=97, ssrc=70), 0.1) is None
+    assert camera.uplink.drops["rtx"] == 1
 
 
 def test_rtx_before_the_stream_itself_is_counted() -> None:
-    wire = Wire()
-    assert wire.take(packet(900, payload=b"\x00\x03\x10\x01", payload_type=97, ssrc=70), 0.0) is None
-    assert wire.uplink.drops["rtx"] == 1
+    camera = UplinkCamera()
+    assert camera.take(packet(900, payload=b"\x00\x03\x10\x01", payload_type=97, ssrc=70), 0.0) is None
+    assert camera.uplink.drops["rtx"] == 1
 
 
 @pytest.mark.parametrize("ahead", [100, 3500, 20_000, -3500])
 def test_rtx_begins_no_stream_and_makes_no_hole(ahead: int) -> None:
     """Two in a row would be a jump of the camera's numbers, were they not sent again."""
-    wire = Wire()
+    camera = UplinkCamera()
     for sequence in (10_000, 10_001):
-        wire.take(packet(sequence), 1.0)
-    producer = wire.uplink.tracks["v"].main
+        camera.take(packet(sequence), 1.0)
+    producer = camera.uplink.tracks["v"].main
     for sequence in (10_001 + ahead, 10_002 + ahead):
         payload = struct.pack(">H", sequence) + b"\x10\x01\x00"
-        assert wire.take(packet(900, payload=payload, payload_type=97, ssrc=70), 1.1) is None
-    assert (wire.uplink.drops["rtx"], producer.restarts) == (2, 0)
-    assert wire.take(packet(10_002), 1.2)
-    assert not wire.of(rtcp.Nack)
+        assert camera.take(packet(900, payload=payload, payload_type=97, ssrc=70), 1.1) is None
+    assert (camera.uplink.drops["rtx"], producer.restarts) == (2, 0)
+    assert camera.take(packet(10_002), 1.2)
+    assert not camera.of(rtcp.Nack)
 
 
 def test_layers_are_told_apart_by_rid_and_one_never_offered_leads_nowhere() -> None:
-    wire = Wire(rids=("h", "l"))
-    high, low = (wire.uplink.tracks["v"].layer(rid) for rid in ("h", "l"))
+    camera = UplinkCamera(rids=("h", "l"))
+    high, low = (camera.uplink.tracks["v"].layer(rid) for rid in ("h", "l"))
     assert [
-        (received := wire.take(packet(1, ssrc=ssrc, rid=rid), 0.0)) and received[0]
+        (received := camera.take(packet(1, ssrc=ssrc, rid=rid), 0.0)) and received[0]
         for ssrc, rid in ((7, b"h"), (8, b"l"), (9, b"x"))
     ] == [high, low, None]
-    assert (wire.uplink.drops["unknown_rid"], wire.uplink.drops["no_section"]) == (1, 0)
-    assert wire.take(packet(1, ssrc=9, payload_type=99), 0.0) is None
-    assert (wire.uplink.drops["unknown_rid"], wire.uplink.drops["no_section"]) == (1, 1)
+    assert (camera.uplink.drops["unknown_rid"], camera.uplink.drops["no_section"]) == (1, 0)
+    assert camera.take(packet(1, ssrc=9, payload_type=99), 0.0) is None
+    assert (camera.uplink.drops["unknown_rid"], camera.uplink.drops["no_section"]) == (1, 1)
 
 
 def test_feedback_tells_each_arrival_once_in_50_ms() -> None:
-    wire = Wire()
+    camera = UplinkCamera()
     for number in range(100):
-        wire.take(packet(number, wide=struct.pack(">H", number)), number / 100)
-    told = wire.of(TransportFeedback)
+        camera.take(packet(number, wide=struct.pack(">H", number)), number / 100)
+    told = camera.of(TransportFeedback)
     assert 15 <= len(told) <= 21
     arrivals = [delta for feedback in told for delta in feedback.deltas if delta is not None]
     assert 94 <= len(arrivals) <= 100
 
 
 def test_numbers_of_another_length_and_malformed_packets_do_nothing() -> None:
-    wire = Wire()
-    assert wire.take(packet(1, wide=b"\x01"), 0.0)
-    assert not wire.of(TransportFeedback)
-    assert wire.take(b"\x80\x60", 0.0) is None
-    assert wire.uplink.drops["malformed_rtp"] == 1
+    camera = UplinkCamera()
+    assert camera.take(packet(1, wide=b"\x01"), 0.0)
+    assert not camera.of(TransportFeedback)
+    assert camera.take(b"\x80\x60", 0.0) is None
+    assert camera.uplink.drops["malformed_rtp"] == 1
 
 
 def test_a_silent_track_flows_no_more() -> None:
-    wire = Wire()
-    wire.take(packet(1), 0.0)
-    wire.uplink.tick(9.0)
-    assert wire.uplink.flowing == {"v"}
-    wire.uplink.tick(10.5)
-    assert (wire.uplink.flowing, wire.changes) == (set(), 2)
+    camera = UplinkCamera()
+    camera.take(packet(1), 0.0)
+    camera.uplink.tick(9.0)
+    assert camera.uplink.flowing == {"v"}
+    camera.uplink.tick(10.5)
+    assert (camera.uplink.flowing, camera.changes) == (set(), 2)
 
 
 def test_a_camera_hears_when_its_packets_came_not_when_they_were_read() -> None:
-    wire = Wire()
+    camera = UplinkCamera()
     packets = [packet(number, wide=struct.pack(">H", number)) for number in range(1, 9)]
-    wire.uplink.receive(packets[:1], 1.0, lambda: [0.9])
-    wire.uplink.receive(packets[1:], 1.3, lambda: [1.0 + number / 100 for number in range(7)])
-    wire.uplink.receive([packet(9, wide=b"\x00\x09")], 1.4)
-    told = [message for message in wire.said if isinstance(message, TransportFeedback)]
+    camera.uplink.receive(packets[:1], 1.0, lambda: [0.9])
+    camera.uplink.receive(packets[1:], 1.3, lambda: [1.0 + number / 100 for number in range(7)])
+    camera.uplink.receive([packet(9, wide=b"\x00\x09")], 1.4)
+    told = [message for message in camera.messages if isinstance(message, TransportFeedback)]
     ten_ms, to_the_last = 40, 1360  # of 250 us each
     assert told[-1].deltas[1:] == pytest.approx([ten_ms] * 5 + [to_the_last], abs=1)

@@ -1,4 +1,4 @@
-"""What came before an event: enough of it, beginning with a key frame, within bounds."""
+"""The media before an event: enough of it, beginning with a key frame, within bounds."""
 
 from __future__ import annotations
 

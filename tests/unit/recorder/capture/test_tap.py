@@ -14,6 +14,7 @@ from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Receive
+from tests.helpers.clock import FakeTime
 from tests.helpers.forwarding import DELTA, KEY
 
 VP8 = Codec("VP8", 90_000, 1, 96, (), ("nack", "nack pli"))
@@ -21,7 +22,7 @@ OPUS = Codec("opus", 48_000, 2, 111)
 NEVER = float("-inf")
 
 
-class Camera:
+class RecordedCamera:
     """A track whose layers send a frame a packet, 25 a second, or sound."""
 
     def __init__(self, codec: Codec = VP8, *rids: str) -> None:
@@ -50,20 +51,13 @@ class Camera:
         assert self.track.rids[rid].receive(packet, now)
 
 
-class Clock:
-    now = 10.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> FakeTime:
+    return FakeTime(10.0)
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def feed(clock: Clock) -> Feed:
+def feed(clock: FakeTime) -> Feed:
     return Feed("yard", "cam", clock)
 
 
@@ -72,7 +66,7 @@ def arrivals(items: list[Item]) -> list[tuple[str, float]]:
 
 
 def test_a_recording_begins_with_the_latest_key_frame_and_the_sound_since(feed: Feed) -> None:
-    picture, sound = Camera(), Camera(OPUS)
+    picture, sound = RecordedCamera(), RecordedCamera(OPUS)
     for step in range(100):
         now = 8.0 + step / 50
         sound.send(now, b"x")
@@ -89,8 +83,8 @@ def test_a_recording_begins_with_the_latest_key_frame_and_the_sound_since(feed: 
     assert arrivals(feed.pop(1000)) == [("video", 10.0), ("audio", 10.0)]
 
 
-def test_a_key_frame_that_was_recorded_before_is_not_recorded_again(feed: Feed, clock: Clock) -> None:
-    picture = Camera()
+def test_a_key_frame_that_was_recorded_before_is_not_recorded_again(feed: Feed, clock: FakeTime) -> None:
+    picture = RecordedCamera()
     picture.send(5.0, KEY)
     picture.send(9.0)
     feed.begin([picture.track], since=6.0)
@@ -99,7 +93,7 @@ def test_a_key_frame_that_was_recorded_before_is_not_recorded_again(feed: Feed, 
 
 
 def test_sound_alone_begins_with_its_last_second(feed: Feed) -> None:
-    sound = Camera(OPUS)
+    sound = RecordedCamera(OPUS)
     for step in range(200):
         sound.send(6.0 + step / 50, b"x")
     feed.begin([sound.track], since=NEVER)
@@ -107,7 +101,7 @@ def test_sound_alone_begins_with_its_last_second(feed: Feed) -> None:
 
 
 def test_reports_go_the_same_way(feed: Feed) -> None:
-    picture = Camera()
+    picture = RecordedCamera()
     picture.send(9.0, KEY)
     picture.track.main.note_clock(7 << 32, 810_000, 9.0)
     feed.begin([picture.track], since=NEVER)
@@ -117,7 +111,7 @@ def test_reports_go_the_same_way(feed: Feed) -> None:
 
 
 def test_words_keep_their_place_among_packets_and_nothing_follows_the_end(feed: Feed) -> None:
-    picture = Camera()
+    picture = RecordedCamera()
     feed.begin([picture.track], since=NEVER)
     picture.send(10.0, KEY)
     feed.record(True)
@@ -129,9 +123,9 @@ def test_words_keep_their_place_among_packets_and_nothing_follows_the_end(feed: 
 
 
 def test_the_better_layer_takes_over_at_a_key_frame_of_its_own_and_the_lower_one_when_it_stalls(
-    feed: Feed, clock: Clock
+    feed: Feed, clock: FakeTime
 ) -> None:
-    camera = Camera(VP8, "l", "h")
+    camera = RecordedCamera(VP8, "l", "h")
 
     def run(since: float, until: float, *rids: str, key: str | None = None) -> list[int]:
         for step in range(int((until - since) * 25)):
@@ -158,7 +152,7 @@ def test_the_better_layer_takes_over_at_a_key_frame_of_its_own_and_the_lower_one
 
 
 def test_a_queue_that_nobody_empties_has_an_end(feed: Feed) -> None:
-    picture = Camera()
+    picture = RecordedCamera()
     feed.begin([picture.track], since=NEVER)
     for step in range(20_000):
         picture.send(10.0 + step / 1000, KEY, size=1200)

@@ -70,7 +70,7 @@ def test_parameters_stand_on_each_key_unit_and_nowhere_else(encoding: Encoding) 
 
 
 def decodable(found: Sequence[Unit]) -> list[Unit]:
-    """What a recording keeps: after a loss nothing until the next key frame."""
+    """Returns the units that a recording keeps: after a loss none until the next key frame."""
     kept, waiting = [], True
     for unit in found:
         waiting = (waiting or unit.lost) and not unit.key
