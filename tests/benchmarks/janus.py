@@ -59,7 +59,7 @@ window.accept = (sdp) => connection.setRemoteDescription({type: 'answer', sdp});
 
 
 class JanusStage:
-    """What scenes need of a `Stage`."""
+    """The part of a `Stage` that scenes use, with Janus as the server."""
 
     def __init__(self, browser: Browser, http: aiohttp.ClientSession, session: str, codec: str) -> None:
         self._browser = browser

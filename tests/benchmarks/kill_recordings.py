@@ -44,7 +44,7 @@ async def cameras(url: BrokerUrl, directory: Path) -> AsyncIterator[None]:
 
 
 def arguments(url: BrokerUrl, directory: Path) -> tuple[str, ...]:
-    """Of `sfu serve`, to record everything."""
+    """Returns the arguments with which `sfu serve` records everything."""
     return ("--broker", str(url), "--set", "recording.mode=always", "--set", f"recording.dir={directory}")
 
 
@@ -106,8 +106,8 @@ async def _main(times: int, seed: int) -> None:
                 found = await killed(broker.url, root / "recordings", seconds)
                 for peer, missing in found.items():
                     lost[peer].append(missing)
-                told = ", ".join(f"{peer} {missing:.3f} s" for peer, missing in found.items())
-                _say(f"{number + 1:3} killed after {seconds:.2f} s, lost: {told}")
+                costs = ", ".join(f"{peer} {missing:.3f} s" for peer, missing in found.items())
+                _say(f"{number + 1:3} killed after {seconds:.2f} s, lost: {costs}")
         broker.stop()
     for peer, all_lost in lost.items():
         _say(f"{peer}: {times} kills, lost median {statistics.median(all_lost):.3f} s, most {max(all_lost):.3f} s")

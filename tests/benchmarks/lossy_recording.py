@@ -37,7 +37,7 @@ class Kept(NamedTuple):
 
 
 async def kept(browser: Browser, broker: BrokerUrl, directory: Path, line: Line, *, seconds: float, codec: str) -> Kept:
-    """What is in the files of a camera on this line."""
+    """Records a camera on this line and returns the figures of its files."""
     options: dict[str, Any] = {"recording__dir": directory, "recording__mode": "always", "media__codecs": codec}
     async with stage(browser, broker, **options) as scene:
         camera = await scene.camera(line)
@@ -69,8 +69,8 @@ async def report(seconds: float) -> None:
                     where = Path(scratch) / f"{codec}-{loss}"
                     found = await kept(browser, broker.url, where, line, seconds=seconds, codec=codec)
                     share = found.decoded / found.sent
-                    told = f"{codec} loss {loss:.0%}: {found.decoded} of {found.sent} frames ({share:.2%})"
-                    sys.stdout.write(f"{told}, {found.segments} files, FFmpeg: {found.complaints or 'no complaint'}\n")
+                    text = f"{codec} loss {loss:.0%}: {found.decoded} of {found.sent} frames ({share:.2%})"
+                    sys.stdout.write(f"{text}, {found.segments} files, FFmpeg: {found.complaints or 'no complaint'}\n")
                     sys.stdout.flush()
             await browser.close()
         broker.stop()

@@ -1,4 +1,4 @@
-"""What recording costs beside `ffmpeg -c copy`: CPU per recorded second, same stream, same run.
+"""The cost of recording beside `ffmpeg -c copy`: CPU per recorded second, same stream, same run.
 
 Twice: units into a file, beside FFmpeg copying a file; and RTP packets into a file, beside FFmpeg that receives them
 (and pays for their reception, which in a server the relay does). By hand: `python -m tests.benchmarks.recording_cost`.
@@ -139,7 +139,7 @@ def stream(directory: Path) -> tuple[Unit, ...]:
 
 
 def compare(source: tuple[Unit, ...], directory: Path, seconds: int) -> tuple[float, float]:
-    """CPU seconds per recorded second: ours, FFmpeg's without its start; each the least of several rounds by turns."""
+    """CPU seconds per recorded second: ours, FFmpeg's without its start; the least of alternating rounds each."""
     whole = directory / "whole.mp4"
     ours(source, seconds, whole)
     began = directory / "began.mp4"

@@ -1,4 +1,4 @@
-"""What recording costs a server: its threads' CPU, the event loop's lag, viewers' latency; with and without, by turns.
+"""The cost of recording for a server: CPU of its threads, lag of the loop, latency; alternately with and without.
 
 By hand, on a machine with nothing else to do: `python -m tests.benchmarks.recording_figures [--cameras 20] [--seconds
 15]`.
@@ -31,7 +31,7 @@ _LAG_EVERY = 0.005
 
 
 async def serve(broker: str, directory: Path, mode: str, cameras: int) -> None:
-    """A server that tells, once it is told to end, what it used while all cameras were there."""
+    """Runs a server that prints, at its end, what it used while all cameras were there."""
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     options = {"recording__dir": directory, "recording__mode": mode}
@@ -85,9 +85,9 @@ def measure(broker: str, root: Path, mode: str, *, cameras: int, seconds: float)
         assert process.stdout.readline() == "up\n"
         done = subprocess.run(load, capture_output=True, text=True, check=False)
         process.send_signal(signal.SIGTERM)
-        told = process.stdout.read().splitlines()
+        lines = process.stdout.read().splitlines()
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(told[-1])
+    found: dict[str, Any] = json.loads(lines[-1])
     seen = json.loads(figures.read_text())
     found |= {name: seen["figures"][name] for name in ("delivered", "latency_p50_ms", "latency_p99_ms")}
     found["about"] = seen["about"]["cameras"]

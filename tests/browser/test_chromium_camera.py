@@ -81,7 +81,7 @@ async def test_a_codec_of_the_settings_is_sent_and_decodes_without_a_freeze(
 
 
 async def reaches(camera: Page, bitrate: int, timeout: float = 60.0) -> dict[str, Any]:
-    """What the camera says of its video once it aims for so many bit/s."""
+    """Returns the figures of the camera's video once it aims for `bitrate` (bit/s)."""
     deadline = time.monotonic() + timeout
     sent: dict[str, Any]
     while (sent := (await publisher(camera))["video"])["targetBitrate"] < bitrate:

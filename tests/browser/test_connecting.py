@@ -63,7 +63,7 @@ async def times(page: Page) -> dict[str, Any]:
 
 
 def undisturbed(values: list[float]) -> float:
-    """What three in four exceed: a timer waited for is in every visit, the machine's other work only in some."""
+    """Returns the lower quartile: a timer delays every visit, the machine's other work only some."""
     return sorted(values)[len(values) // 4]
 
 

@@ -1,4 +1,4 @@
-"""Firefox at the wall: what it can play it plays at once, and of what it cannot play it is told."""
+"""Firefox at the wall: it plays at once all that it can, and names the codec that it cannot play."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a bad network: what delay, jitter and one viewer's thin line do to pictures, told by a clock in them."""
+"""On a bad network: the effect of delay, jitter and one thin line on pictures, measured by a clock in them."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class ChromiumConnection:
 
 
 class Engine:
-    """What makes the connections of several apps: one page of a browser."""
+    """One page of a browser that makes the connections of several apps."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -136,13 +136,13 @@ async def plays(*apps: LegacyApp) -> None:
 async def test_call_again_works_whatever_became_of_the_session(mosquitto: StartMosquitto, chromium: Browser) -> None:
     """Each with a server of its own and all at once: most of it is libwebrtc's wait, 6 s, for a way that is no more."""
     async with asyncio.TaskGroup() as cases:
-        cases.create_task(lost(mosquitto(), chromium, told=True), name="told")
-        cases.create_task(lost(mosquitto(), chromium, told=False), name="not told")
+        cases.create_task(lost(mosquitto(), chromium, notified=True), name="notified")
+        cases.create_task(lost(mosquitto(), chromium, notified=False), name="not notified")
         cases.create_task(started_anew(mosquitto(), chromium), name="started anew")
 
 
-async def lost(broker: Mosquitto, chromium: Browser, *, told: bool) -> None:
-    """By the server, told by DTLS's close_notify or not: a phone that was out of reach hears nothing."""
+async def lost(broker: Mosquitto, chromium: Browser, *, notified: bool) -> None:
+    """The server ends the session, with DTLS's close_notify or without: a phone out of reach hears nothing."""
     async with serving(broker.url) as service:
         engine = await Engine.start(chromium, service)
         async with (
@@ -156,7 +156,7 @@ async def lost(broker: Mosquitto, chromium: Browser, *, told: bool) -> None:
             await until(lambda: len(one.answers()) == 2)
             await plays(one, two)
             assert service.server.counters["sessions"] == 2
-            if not told:
+            if not notified:
                 await service.server.participants[LEAF].transport.agent.close()
             service.server.on_closed(service.server.participants[LEAF], "silent")
             await one.press()

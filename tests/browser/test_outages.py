@@ -1,4 +1,4 @@
-"""What a person at the page is told when something is missing, and that it all comes back by itself."""
+"""The page's words when something is missing, and its return to normal by itself."""
 
 from __future__ import annotations
 

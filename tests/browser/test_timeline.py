@@ -131,7 +131,7 @@ async def test_a_day_is_scrubbed_played_over_a_cut_and_a_gap_and_cut_into_a_clip
 
 
 def check_cut(shown: list[list[Any]]) -> int:
-    """ms from the last red picture to the first green one, which are in step with the time that is told."""
+    """Returns the ms from the last red picture to the first green one; both agree with the time shown."""
     first_green = next(number for number, (_, _, colour) in enumerate(shown) if colour == "green")
     red, green = shown[first_green - 1], shown[first_green]
     assert red[2] == "red"
@@ -150,9 +150,9 @@ async def test_vp8_plays_and_is_cut_like_the_others(
     async with serving(mosquitto().url, recording__dir=str(store.directory)) as service:
         page = await timeline(chromium, service, "site/web", after=3)
         await until_true(page, f"__sfu.recordings().wall > {START + 5 * SECOND}")
-        told = await page.evaluate("__sfu.recordings()")
-        assert told["frames"] > 25
-        assert told["segments"][0]["url"].endswith(".webm")
+        state = await page.evaluate("__sfu.recordings()")
+        assert state["frames"] > 25
+        assert state["segments"][0]["url"].endswith(".webm")
         await page.get_by_role("button", name="Protect from deletion").click()
         await until_true(page, "__sfu.recordings().segments.some((it) => it.protected)")
         await page.keyboard.press("c")

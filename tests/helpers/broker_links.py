@@ -16,7 +16,7 @@ SIGNALLING = ("sfu/+/view/+",)
 
 
 class Box(list[Incoming]):
-    """What a link received."""
+    """The messages that a link received."""
 
     @property
     def payloads(self) -> list[bytes]:

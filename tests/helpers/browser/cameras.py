@@ -60,7 +60,7 @@ class Painted:
 
 
 class TurningStream(OutgoingStream):
-    """Says in each picture's last packet how it lies on its side (3GPP TS 26.114 section 7.4.5), as phones do."""
+    """A stream of turned pictures, which their last packet says as phones do (3GPP TS 26.114 section 7.4.5)."""
 
     turn = 0
     """Quarter turns."""

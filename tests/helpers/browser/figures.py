@@ -1,4 +1,4 @@
-"""What a viewer's page went through in a span of time: freezes, losses, and how old its pictures were.
+"""Figures of a viewer's page over a span of time: freezes, losses, and the age of its pictures.
 
 Owns the arithmetic on two looks at `getStats()` and on the clock in the picture. Pure but for the looks themselves.
 """
@@ -81,14 +81,14 @@ async def watch(page: Page) -> None:
 
 
 async def look(page: Page) -> Look:
-    """What the page says now; ages of pictures not told before."""
+    """Returns the figures of the page now; ages of pictures shown since the last call."""
     windows = [tile for tile in await tiles(page) if tile["video"]]
     at, ages = await page.evaluate("[performance.now(), (window.ages ?? []).splice(0)]")
     return Look(at, windows[0]["video"] if windows else {}, [(when, age) for when, age in ages])
 
 
 def between(before: Look, after: Look) -> Span:
-    """What happened from one look to the next one."""
+    """Returns the difference of two readings."""
 
     def grown(name: str) -> Any:
         return after.report.get(name, 0) - before.report.get(name, 0)

@@ -53,7 +53,7 @@ class FirefoxPage:
         await self._do("browsingContext.navigate", context=self._context, url=url, wait="complete")
 
     async def evaluate(self, expression: str, argument: object = None) -> Any:
-        """What a JavaScript expression is, or what the function that it is returns; promises are awaited."""
+        """Returns the value of a JavaScript expression; functions are called and promises awaited."""
         call = f"typeof it === 'function' ? it({json.dumps(argument)}) : it"
         script = f"(async () => {{ const it = ({expression}); return JSON.stringify(await ({call})) ?? 'null'; }})()"
         target = {"context": self._context}

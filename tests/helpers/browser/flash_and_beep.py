@@ -63,7 +63,7 @@ class Offset(NamedTuple):
 async def recorded(
     browser: Browser, broker: BrokerUrl, directory: Path, seconds: float, **settings: object
 ) -> list[Segment]:
-    """What is on the disk after a Chromium has flashed and beeped for so long."""
+    """Returns the segments of a Chromium that flashed and beeped for `seconds`."""
     page = FLASH_AND_BEEP.replace(f"second < {_MOST_FLASHES}", f"second < {max(_MOST_FLASHES, int(seconds) + 10)}")
     where = {"recording__dir": directory, "recording__mode": "always"}
     async with serving(broker, **where, **settings) as service:
@@ -76,7 +76,7 @@ async def recorded(
 
 
 def offsets(segments: Sequence[Segment]) -> list[Offset]:
-    """Of each beep that has a flash within 450 ms."""
+    """Returns the offset of each beep that has a flash within 450 ms."""
     begin_us = segments[0].start_us
     found = []
     for segment in segments:

@@ -1,4 +1,4 @@
-"""Pages of a running server in a real Chromium, and what their walls say of themselves (`window.__sfu`)."""
+"""Pages of a running server in a real Chromium, and the state of their walls (`window.__sfu`)."""
 
 from __future__ import annotations
 

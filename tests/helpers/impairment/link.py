@@ -1,4 +1,4 @@
-"""What one direction of a network does to packets: lost or not, and when they come out. Pure: `now` comes in.
+"""One direction of a network: decides for each packet if it is lost and when it comes out. Pure: `now` comes in.
 
 The same seed and the same packets at the same times give the same fates; each kind of fault has dice of its own, so
 that one more fault leaves the others as they were.
@@ -28,7 +28,7 @@ class Bursts:
 
     @classmethod
     def of(cls, share: float, length: float) -> Self:
-        """That lose `share` of all packets, `length` in a row on average."""
+        """Returns losses of `share` of all packets, `length` in a row on average."""
         return cls(share / (1 - share) / length, 1 / length)
 
 
@@ -46,7 +46,7 @@ class Link:
     duplicate: float = 0.0
     rate: float | None = None
     queue: int = 32_000
-    """What waits for the rate; what comes on top is lost (drop-tail)."""
+    """Bytes that may wait for the rate; further packets are lost (drop-tail)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,5 +141,5 @@ class Impairment:
         return value + (following - value) * max(0.0, now - start) / _SWING_S
 
     def _roll(self, name: str, share: float) -> bool:
-        """Rolls even where nothing can come of it: a link that is changed does not shift the dice."""
+        """Draws a random number even if it has no effect, so that a changed link leaves the later ones the same."""
         return self._dice[name].random() < share

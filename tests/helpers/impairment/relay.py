@@ -38,7 +38,7 @@ class Relay:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Of a server behind it, as `serving` takes them."""
+        """Returns the settings of a server behind the relay, for `serving`."""
         return {"media__port": self.port, "media__bind": "127.0.0.1", "media__announce": self.host}
 
     def __enter__(self) -> Self:
@@ -57,7 +57,7 @@ class Relay:
         self._process.wait(_PATIENCE_S)
 
     def set(self, name: str, line: Line, ufrags: Sequence[str] = ()) -> None:
-        """What enters the line from now on meets these impairments.
+        """Applies these impairments to packets that enter the line from now on.
 
         Clients get lines named client-0, client-1 ... as they appear; those of `ufrags` (their own, of their offers)
         are put on the line of this name instead, a new one or one that has been there before.

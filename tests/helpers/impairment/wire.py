@@ -58,11 +58,11 @@ class _Client:
         self.path = path
         self.upstream = upstream
         self.gone = False
-        """Whether it has left this address."""
+        """True if it has left this address."""
 
 
 class Wire:
-    """`run` until told to stop."""
+    """Runs the relay until it is stopped."""
 
     def __init__(self, listening: socket.socket, server: Address, control: Connection, rest: Line, seed: int) -> None:
         self._listening = listening
@@ -116,7 +116,7 @@ class Wire:
                 client.path = path
 
     def order_move(self, name: str) -> None:
-        """What the server sends to the old address is lost from now on, as if a phone had left its Wi-Fi."""
+        """Loses packets of the server to the old address from now on, as if a phone had left its Wi-Fi."""
         path = self._paths[name]
         path.moves += 1
         home = self._home()
@@ -217,7 +217,7 @@ class Wire:
 
 
 def enlarged(sock: socket.socket) -> socket.socket:
-    """Room for what comes while the machine is busy: the relay loses what it is told to lose, nothing else."""
+    """Room for what comes while the machine is busy: the relay must lose only the packets it is meant to lose."""
     sock.setblocking(False)
     for option in (33, 32):  # SO_RCVBUFFORCE and SO_SNDBUFFORCE of Linux
         with contextlib.suppress(OSError):

@@ -70,10 +70,10 @@ async def test_cameras_of_a_room_and_below_it_are_recorded_through_losses_of_bro
             assert len(segments(directory)) == 4  # the broker is nothing to a recording
         async with serving(broker.url), camera(broker.url, leaves[0], source):
             await until(lambda: sum(segment.room == "site/gate" for segment in segments(directory)) == 2)
-            told = time.monotonic()
+            asked_at = time.monotonic()
             process.send_signal(signal.SIGTERM)
             assert await process.wait() == 0
-            assert time.monotonic() - told < 5
+            assert time.monotonic() - asked_at < 5
     gate = [segment for segment in segments(directory) if segment.room == "site/gate"]
     for segment in gate:
         assert complaints(segment.path) == ""

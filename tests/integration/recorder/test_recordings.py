@@ -37,10 +37,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def events(home: MqttClient, room: str) -> list[dict[str, Any]]:
-    """Those of recordings."""
+    """Returns the events of recordings in a room."""
     topic = f"sfu/{room}/event"
-    told = [json.loads(message.payload) for message in home.messages or () if message.topic == topic]
-    return [event for event in told if event["type"].startswith(("recording", "segment"))]
+    heard = [json.loads(message.payload) for message in home.messages or () if message.topic == topic]
+    return [event for event in heard if event["type"].startswith(("recording", "segment"))]
 
 
 def kinds(home: MqttClient, room: str) -> list[str]:
@@ -52,7 +52,7 @@ def segments(directory: Path) -> list[Segment]:
 
 
 async def switched(home: MqttClient, room: str, word: str) -> None:
-    """Returns when what is said is so."""
+    """Switches recording and returns once the state topic says so."""
     home.publish(f"sfu/{room}/recordings/set", word)
     await until(lambda: home.latest.get(f"sfu/{room}/recordings/state") == word.encode())
 
@@ -72,16 +72,16 @@ async def test_on_and_off_over_mqtt(mosquitto: StartMosquitto, tmp_path: Path, s
             await switched(home, "front", "OFF")
             await until(lambda: len(events(home, "front")) == 3)
             assert service.recordings.octets == sum(segment.path.stat().st_size for segment in segments(tmp_path))
-        started, told, stopped = events(home, "front")
+        started, segment_event, stopped = events(home, "front")
         (segment,) = segments(tmp_path)
-        assert [event["type"] for event in (started, told, stopped)] == [
+        assert [event["type"] for event in (started, segment_event, stopped)] == [
             "recording_started",
             "segment",
             "recording_stopped",
         ]
-        assert told["start"] == started["start"] == rfc3339(segment.start_us)
-        assert parse_rfc3339(told["start"]) < said_us, "begins with the key frame before ON"
-        assert (told["bytes"], tmp_path / told["file"]) == (segment.path.stat().st_size, segment.path)
+        assert segment_event["start"] == started["start"] == rfc3339(segment.start_us)
+        assert parse_rfc3339(segment_event["start"]) < said_us, "begins with the key frame before ON"
+        assert (segment_event["bytes"], tmp_path / segment_event["file"]) == (segment.path.stat().st_size, segment.path)
         assert stopped["reason"] == "stopped"
         assert complaints(segment.path) == ""
         seen = probed(segment.path)

@@ -1,4 +1,4 @@
-"""What must harm nobody: each bad input gets its code or moves a counter, while a camera and a viewer lose nothing."""
+"""Bad input harms nobody: each gets its code or moves a counter, while a camera and a viewer lose nothing."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scene:
         self.eve.publish(f"sfu/{leaf}", json.dumps(BASE | {"type": kind, "data": data} | fields))
 
     def codes(self, leaf: str = "front/view/eve") -> list[str]:
-        """Of all errors that the server has sent on a leaf."""
+        """Returns the code of each error that the server has sent on a leaf."""
         messages = [
             json.loads(heard.payload)
             for heard in self.eve.messages or ()
@@ -151,7 +151,7 @@ async def test_65_kib_are_too_large(scene: Scene) -> None:
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_an_offer_that_waited_at_the_broker_is_not_answered(mosquitto: StartMosquitto, protocol: str) -> None:
-    """Whoever retained it may be long gone; MQTT 5 spares us the replay, 3.1.1 does not."""
+    """Its sender may be gone long since. MQTT 5 can leave retained messages out, 3.1.1 cannot."""
     broker = mosquitto()
     topic = "sfu/front/view/ghost"
     async with (
@@ -170,7 +170,7 @@ async def test_an_offer_that_waited_at_the_broker_is_not_answered(mosquitto: Sta
                 lambda: [message.payload for message in eve.messages or () if message.topic == topic][-1] == b""
             )
             await eve.drained()
-            assert eve.latest[topic] == b""  # whoever clears a topic is not told that nothing is no message
+            assert eve.latest[topic] == b""  # clearing a topic gets no error for the empty message
 
 
 async def test_who_speaks_on_another_s_leaf_is_not_heard(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""What a viewer may ask and a camera may send that makes no sense: counted by name, bounded in work, nobody disturbed.
+"""Senseless requests of viewers and packets of cameras: counted by name, bounded in work, nobody disturbed.
 
 In each test another camera and its viewer in the same room lose not one packet. Work is counted, not timed.
 """
@@ -53,7 +53,7 @@ class Screened(PeerViewer):
 
     @property
     def numbers(self) -> list[int]:
-        """Of the packets with a picture, what their camera calls them."""
+        """Returns the numbers that the camera gave to the packets with a picture."""
         return [number for _, number in self.received["v0"]]
 
     @property
@@ -85,7 +85,7 @@ class Odd(PeerCamera):
         self.asked += rtcp.parse(data)
 
     def send(self, number: int, **changes: int) -> None:
-        """A key frame of one packet; `sequence`, `media_time` and `ssrc` are what its number says, or as told."""
+        """Sends a key frame of one packet; `sequence`, `media_time` and `ssrc` follow from its number unless given."""
         fields = {"sequence": number, "media_time": number * 900, "ssrc": self.ssrc} | changes
         payload = struct.pack(">HHI", KEY_FRAME, self.name, number)
         self.camera.send_rtp(self.head(**fields) + payload)
@@ -101,7 +101,7 @@ class Scene:
     service: Service
     home: MqttClient
     source: PeerCamera
-    """What the camera films that must not be disturbed."""
+    """The camera that must not be disturbed."""
 
     def dropped(self, reason: str) -> int:
         return self.service.metrics.drops().get(reason, 0)
@@ -229,16 +229,16 @@ async def test_feedback_that_makes_no_sense_is_counted_and_dear_to_nobody(
     read = itertools.count()
     monkeypatch.setattr(rtcp, "read_arrivals", lambda _: next(read))
     feedback = bytes(8) + b"\0\0\x1f\xff" + bytes(4)  # on 8,191 packets
-    told = {"cut": b"", "one run": b"\x1f\xff\0\0", "of a reserved kind": b"\x7f\xff\0\0"}
+    malformed = {"cut": b"", "one run": b"\x1f\xff\0\0", "of a reserved kind": b"\x7f\xff\0\0"}
     async with scene.viewer() as eve:
         await until(lambda: len(eve.packets) > 20)
         for part in BROKEN.values():
             eve.caller.transport.send_rtcp(rtcp.compound(part))
         await until(lambda: scene.dropped("malformed_rtcp") == len(BROKEN))
-        for body in told.values():
+        for body in malformed.values():
             part = b"\x8f\xcd" + struct.pack(">H", len(feedback + body) // 4) + feedback + body
             eve.caller.transport.send_rtcp(rtcp.compound(part * 40))
-        await until(lambda: scene.dropped("unasked_feedback") == 40 * len(told))
+        await until(lambda: scene.dropped("unasked_feedback") == 40 * len(malformed))
         assert next(read) == 0
         for bitrate in (0, 1, (1 << 18) - 1 << 63):
             eve.caller.transport.send_rtcp(rtcp.compound(rtcp.remb(SENDER, bitrate, [eve.slot])))
@@ -251,7 +251,7 @@ async def test_feedback_that_makes_no_sense_is_counted_and_dear_to_nobody(
 
 
 async def test_rtx_without_an_original_begins_nothing(scene: Scene) -> None:
-    """Of packets that never were, from far away, of nothing at all; then one that really was missing."""
+    """Requests for packets that never existed, for far ones, for none; then one for a packet that is missing."""
     async with scene.filmed() as (odd, bert):
         strays = [9 + 2000, 9 + 2001, 9 + 20_000, 9 + 20_001, 9 - 20_000, 9 - 19_999]
         for count, sequence in enumerate(strays):

@@ -1,4 +1,4 @@
-"""What may happen to packets on their way out: it stays with whom it happens to, is counted, and passes.
+"""Trouble with packets on their way out: it stays with one viewer, is counted, and passes.
 
 In each test a camera and a viewer of another room lose not one packet.
 """
@@ -223,7 +223,7 @@ class Hoard:
 
 
 async def test_packets_too_large_to_send_are_counted_and_the_others_arrive(mosquitto: StartMosquitto) -> None:
-    """Those of 2,000 bytes come in, and have no room on the way out; those beyond what is read at all stay outside."""
+    """Packets of 2,000 bytes come in but have no room on the way out; larger ones than a read takes do not come in."""
     source = PeerCamera("video", burst=10)
     async with (
         scene(mosquitto, PeerCamera("video")) as at,

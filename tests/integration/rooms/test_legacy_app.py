@@ -38,7 +38,7 @@ def media(app: LegacyApp) -> AiortcConnection:
 
 
 async def plays(app: LegacyApp, *, brightness: int | None = None, frames: int = 15) -> None:
-    """Waits until `frames` more pictures and sounds have been decoded, the pictures as bright as told."""
+    """Waits until `frames` more pictures and sounds have been decoded, the pictures as bright as expected."""
     connection = media(app)
     before = connection.frames.copy()
 

@@ -1,4 +1,4 @@
-"""`/api/rooms` and `/metrics` of a server at work: what they say of cameras, of viewers, and what was lost."""
+"""`/api/rooms` and `/metrics` of a server at work: their figures for cameras, viewers and losses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def test_rooms_tell_of_their_cameras_and_viewers(mosquitto: Start) -> None
         cameras = [it for it in service.server.participants.values() if it.uplink.tracks]
         await until(lambda: all(producer.bitrate for it in cameras for producer in it.uplink.producers))
         front = (await rooms(service))["front"]
-        told = await metrics(service)
+        figures = await metrics(service)
     assert (front["live"], front["viewers"], [it["peer"] for it in front["producers"]]) == (True, 1, ["cam1"])
     camera, viewer = front["sessions"]
     assert (camera["peer"], camera["role"], camera["receives"]) == ("cam1", "pub", [])
@@ -59,9 +59,9 @@ async def test_rooms_tell_of_their_cameras_and_viewers(mosquitto: Start) -> None
         assert (slot["kind"], slot["source"]["peer"], slot["layer"], slot["sparse"]) == (kind, "cam1", None, False)
         assert slot["packets"] > 0
         assert 0 <= slot["started_after"] < 30
-    assert told['sfu_room_bitrate{room="front"}'] > 0
-    assert told['sfu_room_slide_shows{room="front"}'] == 0
-    assert not [name for name in told if "anna" in name or "cam1" in name], "peers are not bounded"
+    assert figures['sfu_room_bitrate{room="front"}'] > 0
+    assert figures['sfu_room_slide_shows{room="front"}'] == 0
+    assert not [name for name in figures if "anna" in name or "cam1" in name], "peers are not bounded"
 
 
 async def test_what_was_repaired_is_remembered_when_its_session_is_over(mosquitto: Start) -> None:

@@ -156,7 +156,7 @@ async def test_a_peer_that_falls_silent_is_given_up(full: bool) -> None:
 
 
 async def test_answered_checks_keep_a_peer_that_never_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full agent towards a lite one hears nothing but the answers to its own consent checks (RFC 7675)."""
+    """A full agent towards a lite one hears only the answers to its own consent checks (RFC 7675)."""
     monkeypatch.setattr(aioice.ice, "CONSENT_INTERVAL", 0.05)
     async with ports() as (server_port, client_port):
         server, client = server_end(server_port), client_end(client_port, limits=AgentTimeouts(silence=1.5))
