@@ -103,7 +103,7 @@ async def steady(page: Page, frames: int) -> dict[str, Any]:
                 return after
 
 
-async def test_lips_and_voice_stay_together(
+async def test_sound_and_picture_stay_in_sync(
     chromium: Browser, mosquitto: Callable[..., Mosquitto], record_property: Record
 ) -> None:
     """Flashes and beeps are taken where a person would meet them, so that no report needs to be believed.

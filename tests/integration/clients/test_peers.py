@@ -269,7 +269,7 @@ async def test_an_unanswered_offer_is_repeated_word_for_word_then_made_anew(
     assert "not connected: no answer" in lines
 
 
-async def test_words_of_other_sessions_and_nonsense_are_not_for_us(mosquitto: Start) -> None:
+async def test_messages_of_other_sessions_and_nonsense_are_ignored(mosquitto: Start) -> None:
     broker = mosquitto()
     lines: list[str] = []
 

@@ -151,7 +151,7 @@ class TestDocuments:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert "aiohttp" not in response.headers["Server"]
 
-    async def test_frames_of_others_are_a_setting_of_the_player(self, start: Start, client: ClientSession) -> None:
+    async def test_framing_by_other_sites_is_a_setting_of_the_player(self, start: Start, client: ClientSession) -> None:
         server = await start(frame_ancestors=("https://home.example",))
         async with client.get(server.url + "embed/site/gate") as response:
             assert 'data-page="embed"' in await response.text()
@@ -200,7 +200,7 @@ class TestBrokerDoor:
             assert received == CONNACK + PINGRESP
         await until(lambda: server.proxy.connections == 0)
 
-    async def test_an_mqtt_client_lives_behind_the_door(self, start: Start, broker: int) -> None:
+    async def test_an_mqtt_client_works_through_the_proxy(self, start: Start, broker: int) -> None:
         server = await start(connect_broker=connector(broker))
         async with aiomqtt.Client(
             "127.0.0.1", server.port, transport="websockets", websocket_path="/mqtt", timeout=PATIENCE_S
@@ -290,7 +290,7 @@ class TestBrokerDoor:
             assert refusal.value.status == status
             assert server.proxy.connections == 0
 
-    async def test_a_full_house_is_503(self, start: Start, client: ClientSession, broker: int) -> None:
+    async def test_too_many_connections_are_503(self, start: Start, client: ClientSession, broker: int) -> None:
         server = await start(connect_broker=connector(broker))
         server.proxy.limit = 1
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)):

@@ -113,7 +113,7 @@ async def test_what_is_no_message_is_a_bad_request(scene: Scene) -> None:
     await scene.answered(*["bad_request"] * len(NOT_MESSAGES))
 
 
-async def test_shapes_that_only_tell_are_counted_and_not_answered(scene: Scene) -> None:
+async def test_malformed_messages_that_need_no_answer_are_counted_only(scene: Scene) -> None:
     """An error is never answered, nor are an answer, a candidate and a bye: two sides could go on for ever."""
     before = scene.counted("refused_bad_request")
     bad: list[tuple[str, object]] = [
@@ -173,7 +173,7 @@ async def test_an_offer_that_waited_at_the_broker_is_not_answered(mosquitto: Sta
             assert eve.latest[topic] == b""  # clearing a topic gets no error for the empty message
 
 
-async def test_who_speaks_on_another_s_leaf_is_not_heard(scene: Scene) -> None:
+async def test_messages_on_another_s_leaf_are_ignored(scene: Scene) -> None:
     participant = next(p for leaf, p in scene.service.server.participants.items() if leaf.peer == "cam1")
     scene.speak("offer", offer(NAMES[0]), leaf="front/pub/cam1")
     scene.speak("bye", {}, leaf="front/pub/cam1", session=participant.session)
@@ -322,7 +322,7 @@ async def test_commands_that_do_not_exist_are_told_so(scene: Scene) -> None:
     assert scene.eve.json("sfu/bridge/response/sing")["status"] == "error"
 
 
-async def test_words_without_a_session_are_counted(scene: Scene) -> None:
+async def test_messages_without_a_session_are_counted(scene: Scene) -> None:
     scene.speak("bye", {})
     scene.speak("select", {"mid": "v0", "peer": "cam1"})
     scene.speak("candidate", None)

@@ -112,7 +112,7 @@ def test_a_run_is_media_if_all_of_it_looks_so(
 
 
 @linux
-def test_what_hides_in_a_burst_of_segments_is_not_media(sockets: tuple[socket.socket, socket.socket]) -> None:
+def test_other_packets_in_a_burst_of_segments_are_not_media(sockets: tuple[socket.socket, socket.socket]) -> None:
     out, into = sockets
     way_in = Ingress(into)
     out.setsockopt(SOL_UDP, UDP_SEGMENT, 32)
@@ -140,7 +140,9 @@ def test_packets_are_decrypted_where_they_lie_and_faults_are_their_own(
 
 
 @linux
-def test_each_message_tells_when_it_came_however_late_it_is_read(sockets: tuple[socket.socket, socket.socket]) -> None:
+def test_each_message_has_its_arrival_time_however_late_it_is_read(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
     out, into = sockets
     way_in = Ingress(into)
     out.send(media(b"first"))
@@ -169,7 +171,7 @@ def test_each_message_tells_when_it_came_however_late_it_is_read(sockets: tuple[
 
 
 @WAYS
-def test_nothing_there_and_a_closed_socket_are_both_nothing(
+def test_an_empty_and_a_closed_socket_give_no_datagrams(
     sockets: tuple[socket.socket, socket.socket], batched: bool
 ) -> None:
     out, into = sockets

@@ -110,7 +110,7 @@ async def test_a_wrong_fingerprint_closes_the_association() -> None:
         await server.transport.close()
 
 
-async def test_close_tells_the_peer_once_and_oneself_never() -> None:
+async def test_close_notifies_the_peer_once_and_its_caller_never() -> None:
     async with association() as (server, client):
         await client.transport.close()
         await client.transport.close()
@@ -228,7 +228,7 @@ async def test_a_nomination_from_another_address_moves_the_path(full: bool, monk
         await moved.transport.close()
 
 
-async def test_media_sent_with_the_first_breath_arrives() -> None:
+async def test_media_sent_at_the_moment_of_connection_arrives() -> None:
     """The server has its keys a flight before the client, and may send in the same instant."""
     async with ports() as (server_port, client_port):
         server, client = server_end(server_port), client_end(client_port)

@@ -83,7 +83,7 @@ async def test_a_bad_setting_is_said_in_one_line_and_exits_with_2() -> None:
     ],
     ids=lambda arguments: arguments[1],
 )
-def test_so_is_every_other_one(arguments: tuple[str, ...]) -> None:
+def test_every_bad_setting_is_said_in_one_line(arguments: tuple[str, ...]) -> None:
     ended = CliRunner().invoke(app, ["serve", "--http", "127.0.0.1:0", *arguments])
     assert ended.exit_code == 2
     assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr

@@ -210,7 +210,7 @@ async def test_a_child_that_never_answers_is_started_again(monkeypatch: pytest.M
     await broker.stop()
 
 
-def test_one_answer_pardons_all_probes_before_it() -> None:
+def test_one_answer_resets_the_count_of_failed_probes() -> None:
     health = BrokerHealth()
     for _ in range(3):
         assert [health.fault(ProbeResult.REFUSED) for _ in range(MAX_REFUSALS - 1)] == [None] * (MAX_REFUSALS - 1)
