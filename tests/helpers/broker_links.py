@@ -30,7 +30,7 @@ class Box(list[Incoming]):
 async def running(
     url: BrokerUrl, client_id: str = "sfu", *, connect: bool = True, **options: Any
 ) -> AsyncIterator[tuple[BrokerLink, Box]]:
-    """A link with quick back-off, closed at the end."""
+    """Runs a link with quick back-off; closes it at the end."""
     box = Box()
     defaults: dict[str, Any] = {"subscriptions": SIGNALLING, "backoff": (0.05, 0.2), "on_message": box.append}
     link = BrokerLink(url, client_id=client_id, **(defaults | options))
@@ -45,5 +45,5 @@ async def running(
 
 
 def observer(url: BrokerUrl, *topics: str, **options: Any) -> Any:
-    """A second client that also gets what is retained."""
+    """Runs a second client that also gets what is retained."""
     return running(url, "observer", subscriptions=(), watch=topics or ("sfu/#",), **options)

@@ -78,24 +78,24 @@ class Mosquitto:
         subprocess.run(["mosquitto_passwd", "-U", path], check=True)
 
     def kill(self) -> None:
-        """SIGKILL: connections break without a word, nothing is saved."""
+        """Sends SIGKILL: connections break without a message, nothing is saved."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
             self._process = None
 
     def freeze(self) -> None:
-        """SIGSTOP: connections stay, nothing is answered."""
+        """Sends SIGSTOP: connections stay, nothing is answered."""
         if self._process is not None:
             self._process.send_signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """SIGCONT: it goes on where it stood."""
+        """Sends SIGCONT: it goes on where it stood."""
         if self._process is not None:
             self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """SIGTERM. Idempotent."""
+        """Sends SIGTERM and waits for the end. Idempotent."""
         if self._process is not None:
             self._process.terminate()
             self.thaw()
@@ -243,7 +243,7 @@ async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody uses now.
+    """Returns a TCP port of 127.0.0.1 that nobody uses now.
 
     Below those that the system gives to connections: one of these could be gone when the port is bound, again or first.
     """

@@ -42,7 +42,7 @@ def listens(port: int) -> bool:
 
 
 def turn_settings(turn: TurnServer) -> dict[str, str]:
-    """For `serving`: the server is a full agent with a relay."""
+    """Returns settings for `serving` that make the server a full agent with a relay."""
     return {
         "media__turn": f"turn:{turn.host}:{turn.port}?transport={turn.transport}",
         "media__turn_username": turn.username,
@@ -51,7 +51,7 @@ def turn_settings(turn: TurnServer) -> dict[str, str]:
 
 
 def shut(service: Service) -> None:
-    """A firewall that lets nothing out of the server's port, so that no hole can be punched into it either.
+    """Lets nothing out of the server's port, as a firewall does, so that no hole can be punched into it either.
 
     For the way in let the server announce an address where nobody listens.
     """

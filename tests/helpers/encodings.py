@@ -34,7 +34,7 @@ def codec(name: str, **parameters: str) -> Codec:
 
 
 def packets(groups: Sequence[Sequence[bytes]], ticks: int = 3600) -> list[Packet]:
-    """RTP packets of units, each a list of payloads."""
+    """Makes RTP packets of units, each a list of payloads."""
     sent: list[Packet] = []
     for number, payloads in enumerate(groups):
         for at, payload in enumerate(payloads):
@@ -48,7 +48,7 @@ def flat(groups: Sequence[Sequence[bytes]]) -> list[bytes]:
 
 
 def _aggregated_sets(stream: bytes) -> list[bytes]:
-    """An H.265 access unit whose small units travel in aggregation packets."""
+    """Returns the payloads of an H.265 access unit whose small units travel in aggregation packets."""
     small, payloads = [], []
     for fragments in pack_units(stream, header=2):
         if len(fragments) == 1:
@@ -59,7 +59,7 @@ def _aggregated_sets(stream: bytes) -> list[bytes]:
 
 
 def low_overhead(unit: bytes) -> bytes:
-    """An AV1 temporal unit of libsvtav1 without its temporal delimiter."""
+    """Returns an AV1 temporal unit of libsvtav1 without its temporal delimiter."""
     return unit.removeprefix(b"\x12\x00")
 
 

@@ -41,15 +41,15 @@ class Lan:
         self.up()
 
     def up(self) -> None:
-        """The cable is plugged in."""
+        """Plugs the cable in."""
         self._run("ip", "link", "set", self.name, "up")
 
     def down(self) -> None:
-        """The interface is there no more, as after a cable was pulled or Wi-Fi went away."""
+        """Takes the interface down, as when a cable is pulled or Wi-Fi goes away."""
         self._run("ip", "link", "set", self.name, "down")
 
     def slow(self, rate: str) -> None:
-        """From now on the way to `host` carries so much, as `tc` says it ("100kbit"), and holds 100 kB back."""
+        """Limits the way to `host` to a rate of `tc` ("100kbit"), with a queue of 100 kB."""
         self._run("tc", "qdisc", "replace", "dev", self.name, *f"root tbf rate {rate} burst 3000 limit 100000".split())
 
     def fast(self) -> None:
@@ -57,7 +57,7 @@ class Lan:
         self._run("tc", "qdisc", "del", "dev", self.name, "root")
 
     def port(self) -> UdpPort:
-        """A port of `host`, bound to all of its addresses."""
+        """Opens a port of `host`, bound to all of its addresses."""
         with open(f"/run/netns/{self.name}") as there, open("/proc/thread-self/ns/net") as here:  # noqa: PTH123
             enter = ctypes.CDLL(None, use_errno=True).setns
             assert enter(there.fileno(), _NEW_NETWORK) == 0, os.strerror(ctypes.get_errno())
@@ -83,7 +83,7 @@ class Lan:
 
 @contextlib.contextmanager
 def lan(*, mtu: int = 1500) -> Iterator[Lan]:
-    """A cable that takes packets of up to `mtu` bytes with their headers."""
+    """Makes a cable that takes packets of up to `mtu` bytes with their headers."""
     need("ip")
     if os.geteuid():
         pytest.skip("needs root, for a network namespace")

@@ -48,16 +48,16 @@ class Connection(Protocol):
     """The part of `RTCPeerConnection` that the app uses, with its camera and microphone added."""
 
     async def offer(self) -> str:
-        """createOffer and setLocalDescription; the SDP as the former gave it."""
+        """Calls createOffer and setLocalDescription; returns the SDP as the former gave it."""
 
     async def answer(self, offer: str) -> str:
-        """setRemoteDescription, createAnswer and setLocalDescription."""
+        """Calls setRemoteDescription, createAnswer and setLocalDescription; returns the SDP."""
 
     async def accept(self, answer: str) -> None:
-        """setRemoteDescription; raises when it does not fit."""
+        """Calls setRemoteDescription; raises when it does not fit."""
 
     async def add_candidate(self, candidate: Candidate) -> None:
-        """addCandidate."""
+        """Calls addCandidate."""
 
     async def kill(self) -> None:
         """Ends as a killed process does: sends nothing more."""
@@ -110,11 +110,11 @@ class LegacyApp:
                 await connection.kill()
 
     async def press(self) -> None:
-        """The call button."""
+        """Presses the call button."""
         self.send("offer", await self.local.offer())
 
     def replace_local(self) -> None:
-        """A fresh `_localPc`.
+        """Makes a fresh `_localPc`.
 
         Stands for what libwebrtc does inside the old one when an answer brings another fingerprint (new DTLS, new ICE
         parameters): aiortc knows only one association per connection.
@@ -123,11 +123,11 @@ class LegacyApp:
         self.local = self._make(self._on_candidate)
 
     def answers(self) -> list[str]:
-        """The SDP of every answer received."""
+        """Returns the SDP of every answer received."""
         return [message["data"] for message in self.received if message.get("type") == "answer"]
 
     def publish(self, payload: str) -> None:
-        """`MqttClientPayloadBuilder.addString`: one byte per character."""
+        """Publishes as `MqttClientPayloadBuilder.addString` does: one byte per character."""
         self._mqtt.publish(self._topic, payload.encode("latin-1"), qos=1)
 
     def send(self, event: str, data: object) -> None:
@@ -190,9 +190,9 @@ class AiortcConnection:
     def __init__(self, on_candidate: Callable[[Candidate], None], *, brightness: int = 128) -> None:
         self.frames: Counter[str] = Counter()
         self.brightness: int | None = None
-        """Mean brightness of the last picture received."""
+        """Median brightness of the last picture received."""
         self.loudness = 0
-        """Loudness of the last sound received."""
+        """Peak of the last sound received."""
         self.pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         self.pc.addTrack(Hum())
         self.pc.addTrack(Grey(brightness))

@@ -23,7 +23,7 @@ def make_file(
     options: Mapping[str, str] | None = None,
     size: tuple[int, int] = (320, 180),
 ) -> Path:
-    """A test picture and a tone, muxed; the container by the path's suffix. One key frame a second."""
+    """Makes a file with a test picture and a tone; the container by the path's suffix. One key frame a second."""
     with av.open(str(path), "w") as output:
         streams: list[tuple[Any, str]] = []
         if video is not None:
@@ -48,7 +48,7 @@ def make_file(
 
 
 def packets_of(path: Path, kind: str) -> list[tuple[float, bytes]]:
-    """(presentation seconds, bytes as the container has them) of a file's first video or audio stream."""
+    """Returns (seconds, bytes as the container has them) of a file's first video or audio stream."""
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[0]
         return [
@@ -66,7 +66,7 @@ def jpeg_size(jpeg: bytes) -> tuple[int, int]:
 
 
 def avcc_units(sample: bytes) -> list[bytes]:
-    """The NAL units of an MP4 sample with four-byte lengths."""
+    """Returns the NAL units of an MP4 sample with four-byte lengths."""
     units, at = [], 0
     while at < len(sample):
         size = int.from_bytes(sample[at : at + 4], "big")
@@ -76,7 +76,7 @@ def avcc_units(sample: bytes) -> list[bytes]:
 
 
 def h264_units(payloads: Sequence[bytes]) -> list[bytes]:
-    """NAL units out of the RTP payloads of one access unit (RFC 6184)."""
+    """Returns the NAL units in the RTP payloads of one access unit (RFC 6184)."""
     units: list[bytes] = []
     fragment = b""
     for payload in payloads:
@@ -109,7 +109,7 @@ def _aggregated(payload: bytes) -> list[bytes]:
 
 
 def decoded(codec: str, frames: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Width and height of each picture that a strict decoder makes of the frames."""
+    """Returns width and height of each picture that a strict decoder makes of the frames."""
     context = av.CodecContext.create(codec, "r")
     assert isinstance(context, VideoCodecContext)
     context.options = {"err_detect": "explode"}

@@ -7,7 +7,7 @@ import pytest
 
 
 def need(program: str) -> str:
-    """The program's path; skips (or, with CI=true, fails) the calling test when it is missing."""
+    """Returns the program's path; skips (or, with CI=true, fails) the calling test when it is missing."""
     path = shutil.which(program) or shutil.which(program, path="/usr/sbin:/usr/local/sbin:/sbin")
     if path is None:
         message = f"needs the program {program}"

@@ -51,7 +51,7 @@ class Unit(NamedTuple):
 
 @functools.cache
 def units(codec: str | None, *, audio: bool = True, seconds: int = 4) -> tuple[Unit, ...]:
-    """A test picture in `codec` (one key frame a second, 25 a second) and a tone in Opus, in order of time."""
+    """Returns a test picture in `codec` (25 a second, a key frame each second) and a tone in Opus, by time."""
     encoder, suffix, options = ENCODERS[codec] if codec is not None else (None, ".mp4", {})
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / f"source{suffix}"
@@ -98,7 +98,7 @@ def record(
     audio: bool = True,
     sequence: Sequence[Unit] | None = None,
 ) -> Segment:
-    """A finished segment of these units, by default 4 s of the test picture."""
+    """Returns a finished segment of these units, by default 4 s of the test picture."""
     sequence = units(codec, audio=audio) if sequence is None else sequence
     muxer = Muxer(tracks_of(codec, audio=audio), start_us=start_us, title=f"{room}/{peer}")
     segment = store.new(room, peer, start_us, muxer.suffix)
@@ -121,7 +121,7 @@ def complaints(path: Path) -> str:
 
 
 def arrivals(*, seconds: int = 4, audio: bool = True, at: float = NOW) -> Iterator[Arrival]:
-    """The test picture and tone as a camera sends them from `at` on."""
+    """Yields the test picture and tone as a camera sends them from `at` on."""
     index = {"video": 0, "audio": 0}
     for unit in units("H264", audio=audio, seconds=seconds):
         codec = H264 if unit.kind == "video" else OPUS
@@ -142,7 +142,7 @@ class Seen(NamedTuple):
 
 
 def probed(path: Path) -> dict[str, Seen]:
-    """The streams of a file by kind."""
+    """Returns the streams of a file by kind."""
     entries = "stream=index,codec_type,codec_name:packet=stream_index,pts_time"
     command = [need("ffprobe"), "-v", "error", "-show_entries", entries, "-of", "json", str(path)]
     found = json.loads(subprocess.run(command, capture_output=True, timeout=60, check=True).stdout)

@@ -19,7 +19,7 @@ KEY_FRAME_EVERY = 10
 
 @cache
 def encode(encoder: str, options: tuple[tuple[str, str], ...] = ()) -> list[av.Packet[av.VideoStream]]:
-    """Noise, so that key frames take many packets; a key frame every ten frames."""
+    """Encodes noise, so that key frames take many packets; a key frame every ten frames."""
     context = av.CodecContext.create(encoder, "w")
     context.thread_count = 1  # the threads of libvpx spin for minutes on a busy machine
     assert isinstance(context, VideoCodecContext)
@@ -61,7 +61,7 @@ def encode_grey(
 
 
 def pack(mime_type: str, packet: av.Packet[av.VideoStream]) -> list[bytes]:
-    """aiortc's packetiser."""
+    """Returns the payloads that aiortc makes of a packet."""
     encoder = get_encoder(RTCRtpCodecParameters(mimeType=mime_type, clockRate=90000, payloadType=96))
     payloads, _ = encoder.pack(packet)
     return payloads
@@ -72,12 +72,12 @@ def pieces(data: bytes, size: int) -> list[bytes]:
 
 
 def units(annex_b: bytes) -> list[bytes]:
-    """The NAL units of an Annex B byte stream."""
+    """Returns the NAL units of an Annex B byte stream."""
     return [unit.rstrip(b"\0") for unit in annex_b.replace(b"\0\0\0\x01", b"\0\0\x01").split(b"\0\0\x01") if unit]
 
 
 def pack_units(annex_b: bytes, *, header: int) -> list[list[bytes]]:
-    """The payloads of each NAL unit, fragmented but not aggregated; `header` is 1 for H.264 and 2 for H.265."""
+    """Returns the payloads of each NAL unit, fragmented but not aggregated; `header`: 1 for H.264, 2 for H.265."""
     return [_fragments(unit, header) if len(unit) > MTU else [unit] for unit in units(annex_b)]
 
 
@@ -92,12 +92,12 @@ def _fragments(unit: bytes, header: int) -> list[bytes]:
 
 
 def aggregate(header: bytes, group: list[bytes]) -> bytes:
-    """A STAP-A of H.264 or an aggregation packet of H.265."""
+    """Returns a STAP-A of H.264 or an aggregation packet of H.265."""
     return header + b"".join(len(unit).to_bytes(2, "big") + unit for unit in group)
 
 
 def pack_vp9(frame: bytes, *, key: bool, picture_id: bytes = b"\x80\x07") -> list[bytes]:
-    """RFC 9628 section 4.2, non-flexible mode with one spatial layer."""
+    """Returns the payloads of a frame (RFC 9628 section 4.2): non-flexible mode with one spatial layer."""
     parts = pieces(frame, MTU)
     payloads = []
     for index, part in enumerate(parts):
@@ -107,7 +107,7 @@ def pack_vp9(frame: bytes, *, key: bool, picture_id: bytes = b"\x80\x07") -> lis
 
 
 def pack_av1(unit: bytes, *, key: bool, counted: bool) -> list[bytes]:
-    """A temporal unit; without temporal delimiters and size fields, as the AV1 RTP specification asks."""
+    """Returns the payloads of a temporal unit, without temporal delimiters and size fields, as AV1's RTP asks."""
     payloads: list[bytes] = []
     elements: list[bytes] = []
     continued = False

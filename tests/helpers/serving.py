@@ -15,7 +15,7 @@ from tests.helpers.waiting import PATIENCE_S
 
 @asynccontextmanager
 async def serving(broker: BrokerUrl, **changes: Any) -> AsyncIterator[Service]:
-    """`changes` are dotted settings with `__` for the dot (`media__codecs="vp8"`); yields once connected."""
+    """Runs a server; `changes` are settings with `__` for the dot (`media__codecs="vp8"`); yields once connected."""
     user = "" if broker.username is None else f"{broker.username}:{broker.password or ''}@"
     chosen = {
         "broker": f"{broker.scheme}://{user}{broker.host}:{broker.port}{broker.path}",

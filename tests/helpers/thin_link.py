@@ -41,7 +41,7 @@ class Bottleneck:
         return max(0.0, self.free_at - now)
 
     def carry(self, now: float, size: int) -> float | None:
-        """When the packet arrives; None if it is lost."""
+        """Returns when the packet arrives, in seconds; None if it is lost."""
         if self.wait(now) > QUEUE_S:
             self.full += 1
             return None
@@ -211,7 +211,7 @@ class ThinLinkViewer:
         self._at(now + self.random.uniform(0.5, 1.5), self._report)
 
     def reached(self, layer: int, after: float, *, down: bool = False) -> float:
-        """How long after a moment the layer was first sent (or one below it was)."""
+        """Returns the seconds from `after` until the layer was first sent (or, with `down`, one below it)."""
         current = [shown for at, shown in self.shown if at <= after][-1:] or [len(self.layers) - 1]
         if current[0] <= layer if down else current[0] >= layer:
             return 0.0
@@ -219,5 +219,5 @@ class ThinLinkViewer:
         return next(fitting, float("inf")) - after
 
     def falls(self, start: float, end: float) -> list[float]:
-        """When a lower layer was chosen: the failed trials, on a link that does not change."""
+        """Returns when a lower layer was chosen: the failed trials, on a link that does not change."""
         return [at for (_, a), (at, b) in pairwise(self.chosen) if b < a and start <= at < end]

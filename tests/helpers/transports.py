@@ -148,7 +148,7 @@ def _got_both(end: Endpoint) -> bool:
 
 
 async def exchange(server: Endpoint, client: Endpoint) -> None:
-    """One RTP packet and one RTCP packet each way; returns when all four arrived as they were sent."""
+    """Sends one RTP and one RTCP packet each way; returns when all four arrived as they were sent."""
     sequence = next(_sequences)
     for end, other in ((server, client), (client, server)):
         other.rtp.clear()
@@ -164,7 +164,7 @@ async def exchange(server: Endpoint, client: Endpoint) -> None:
 async def association(
     *, full: bool = False, host: str = "127.0.0.1", **client: Any
 ) -> AsyncIterator[tuple[Endpoint, Endpoint]]:
-    """A connected (server, client), each on its own port."""
+    """Makes a connected (server, client), each on its own port."""
     async with ports(bind=(host,)) as (server_port, client_port):
         server = server_end(server_port, full=full, host=host)
         other = client_end(client_port, host=host, **client)
@@ -178,7 +178,7 @@ async def association(
 
 @contextlib.contextmanager
 def stranger(host: str = "127.0.0.1") -> Any:
-    """A socket whose address nobody has proven."""
+    """Opens a socket whose address nobody has proven."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.bind((host, 0))
