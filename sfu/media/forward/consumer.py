@@ -141,6 +141,8 @@ class Consumer:
         if source is not None:
             self._adapt(source.producer)
             source.add(self, now)
+            if self.sparse:
+                source.stop_waiting(self)  # it gets key frames at the pace of its link, never in one burst
 
     def follow(self, source: Source | None, now: float) -> None:
         """Switches to another producer at its next key frame, and shows the present one until then; None: stays."""

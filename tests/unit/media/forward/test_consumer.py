@@ -245,3 +245,13 @@ def test_another_layer_is_asked_for_a_key_frame_though_its_latest_is_kept() -> N
     asked = high.asked
     viewer.consumer.follow(high.branch, 1.0)
     assert high.asked == asked + 1
+
+
+def test_a_slide_show_that_goes_to_another_camera_gets_no_live_burst() -> None:
+    one, other, viewer = FakeCamera(), FakeCamera(ssrc=8), FakeViewer()
+    viewer.attach(one, 0.0)
+    viewer.consumer.set_sparse(True)
+    viewer.attach(other, 1.0)
+    deliver(other, [other.packet(KEY), other.packet()])
+    assert viewer.take() == []
+    assert other.fanout.slide(viewer.consumer)
