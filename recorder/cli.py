@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final, NoReturn
 
@@ -19,19 +18,11 @@ from rich.table import Table
 
 from recorder.playback.listing import ListedSegment, Listing, Overview
 from recorder.store.directory import Store
+from sfu.command_line import FAILED, WRONG_USAGE, new_app
 from sfu.runner import run_until_signal
 from sfu.units import parse_moment, rfc3339
 
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
-
-app = typer.Typer(
-    name="recorder",
-    help="Finds, exports and repairs recordings.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = new_app("recorder", "Finds, exports and repairs recordings.")
 
 Directory = Annotated[
     Path, typer.Option("--dir", envvar="SFU_RECORDING__DIR", help="directory with the recordings", show_default=True)
@@ -41,21 +32,6 @@ _TIMES: Final = "2026-11-23T07:00:00Z, 07:00 (UTC), -10m or now"
 DEFAULT_DIRECTORY: Final = Path("recordings")
 _PIPE_WIDTH: Final = 400
 """The width of a table in characters if its reader is not a terminal: no line is wrapped."""
-
-
-def _show_version(wanted: bool) -> None:  # typer's callback
-    if wanted:
-        typer.echo(version("mqtt-sfu"))
-        raise typer.Exit
-
-
-@app.callback()
-def _top(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
-    ] = False,
-) -> None:
-    """Finds, exports and repairs recordings."""
 
 
 @app.command("list")

@@ -9,43 +9,19 @@ import asyncio
 import gc
 import logging
 from collections.abc import Awaitable, Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
 from sfu import settings as settings_module
+from sfu.command_line import FAILED, WRONG_USAGE, new_app
 from sfu.runner import run_until_signal
 from sfu.settings import Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.units import parse_bit_rate
 
-FAILED: Final = 1
-WRONG_USAGE: Final = 2
-
-app = typer.Typer(
-    name="sfu",
-    help="Turn any MQTT broker into a camera network.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-
-def _show_version(wanted: bool) -> None:  # typer's callback
-    if wanted:
-        typer.echo(version("mqtt-sfu"))
-        raise typer.Exit
-
-
-@app.callback()
-def _top(
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="print the version")
-    ] = False,
-) -> None:
-    """Turn any MQTT broker into a camera network."""
+app = new_app("sfu", "Turn any MQTT broker into a camera network.")
 
 
 Broker = Annotated[
