@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,11 @@ def test_every_section_of_the_protocol_that_code_cites_exists() -> None:
         assert "CONTRACT" not in text or path == Path(__file__), f"{path}: cite docs/protocol.md and its section"
         for number in re.findall(r"protocol\.md sections? (\d+(?:\.\d+)?)", text):
             assert number in headings, f"{path}: section {number}"
+
+
+def test_every_dependency_is_named_with_its_reason() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {re.split(r"[<>=;]", dependency)[0] for dependency in project["dependencies"]}
+    section = (ROOT / "docs" / "architecture.md").read_text().partition("## Dependencies")[2].partition("\n## ")[0]
+    named = {name for row in re.findall(r"^\| ([a-z, -]+) \|", section, re.MULTILINE) for name in row.split(", ")}
+    assert named - {"package"} == names
