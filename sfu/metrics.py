@@ -5,11 +5,12 @@ Owns their names and labels. Rooms are limited in number and may be labels; peer
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Final, Protocol
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -57,6 +58,7 @@ class Metrics(Collector):
         self._recordings = recordings
         self._registry = CollectorRegistry()
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)  # memory, descriptors, CPU time
 
     def text(self) -> bytes:
         """Returns all metrics in Prometheus' text format."""
@@ -66,6 +68,7 @@ class Metrics(Collector):
         """Yields one family for each metric."""
         participants = self._server.participants
         roles = Counter(leaf.role.value for leaf in participants)
+        yield GaugeMetricFamily("sfu_tasks", "asyncio tasks of the event loop", value=len(asyncio.all_tasks()))
         yield _gauge("sfu_participants", "present sessions", {role: roles[role] for role in _ROLES}, "role")
         yield GaugeMetricFamily("sfu_mqtt_connected", "1 while the broker is connected", value=self._link.connected)
         yield _counter("sfu_mqtt_events", "events of the broker link", self._link.counters, "event")
