@@ -7,7 +7,6 @@ Never checks values against the world, such as addresses or directories.
 
 from __future__ import annotations
 
-import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
     ByteSize,
@@ -38,7 +36,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from sfu.units import parse_bit_rate, parse_duration
+from sfu.setting_forms import Bitrate, RoomBitrateRanges, Seconds, Words, table
 
 PREFIX: Final = "SFU_"
 SECRETS: Final = Path("/run/secrets")
@@ -67,55 +65,6 @@ class OnFull(StrEnum):
 
 class SettingsError(Exception):
     """Wrong settings; the text has one line for each."""
-
-
-def _split(value: object) -> object:
-    """Returns a list: `a, b` and `["a", "b"]` mean the same."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    return json.loads(text) if text.startswith("[") else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _table(value: object) -> object:
-    """Returns a table, which in the environment is JSON or `key=value,key=value`."""
-    if not isinstance(value, str):
-        return value
-    text = value.strip()
-    if text.startswith("{"):
-        return json.loads(text)
-    return dict(part.split("=", 1) for part in text.split(",") if part.strip())
-
-
-def _bit_rate(value: object) -> object:
-    """Returns bit/s: `2.5M` and 2500000 mean the same."""
-    return parse_bit_rate(value) if isinstance(value, str) else value
-
-
-def _bit_rates(value: object) -> object:
-    """Returns (least, most) bit/s of `300k-2M`; the least of `2M` is 0."""
-    if not isinstance(value, str):
-        return (0, value) if isinstance(value, int) else value
-    least, dash, most = value.partition("-")
-    return (parse_bit_rate(least), parse_bit_rate(most)) if dash else (0, parse_bit_rate(least))
-
-
-def _in_order(rates: tuple[int, int]) -> tuple[int, int]:
-    if rates[0] > rates[1]:
-        raise ValueError("the lower bit rate comes first, e.g. 300k-2M")
-    return rates
-
-
-def _seconds(value: object) -> object:
-    """Returns seconds: `1h30m` and 5400 mean the same."""
-    return parse_duration(value) if isinstance(value, str) else value
-
-
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-Bitrate = Annotated[int, BeforeValidator(_bit_rate)]
-BitrateRange = Annotated[tuple[int, int], BeforeValidator(_bit_rates), AfterValidator(_in_order)]
-RoomBitrateRanges = Annotated[dict[str, BitrateRange], NoDecode, BeforeValidator(_table)]
-Seconds = Annotated[float, BeforeValidator(_seconds)]
 
 
 def _default(text: str) -> Any:
@@ -190,7 +139,7 @@ class RoomRecordingSettings(_Part):
         return {name if equals else "mode": text if equals else name for name, equals, text in pairs}
 
 
-Rooms = Annotated[dict[str, RoomRecordingSettings], NoDecode, BeforeValidator(_table)]
+Rooms = Annotated[dict[str, RoomRecordingSettings], NoDecode, BeforeValidator(table)]
 
 
 class RecordingSettings(_Part):
@@ -236,7 +185,7 @@ class Settings(BaseSettings):
     same_peer: Literal["replace", "reject"] = Field(
         "replace", description="a second session with the same peer id: replaces the first, or is refused"
     )
-    legacy_topics: Annotated[dict[str, str], NoDecode, BeforeValidator(_table)] = Field(
+    legacy_topics: Annotated[dict[str, str], NoDecode, BeforeValidator(table)] = Field(
         {}, description='flat topics of apps that cannot change theirs: { "webrtcphone" = "lobby/join/phone" }'
     )
     frame_ancestors: Words = Field(("'self'",), description="sites that may frame /embed (Content-Security-Policy)")
