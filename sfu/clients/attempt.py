@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import random
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ _PERMANENT = frozenset(
     (ErrorCode.UNAUTHORIZED, ErrorCode.BAD_REQUEST, ErrorCode.PRODUCER_EXISTS, ErrorCode.CODEC, ErrorCode.TOO_LARGE)
 )
 """Error codes that the same offer would get again."""
+
+REPLACED_S = (30.0, 60.0)
+"""Shortest and longest wait of a peer whose id another peer has taken: coming back takes the id from that one."""
 
 _REASON_WAIT_S = 1.0
 """Time after a transport's end in which the broker may still deliver the server's reason for it."""
@@ -73,11 +77,11 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class AttemptEnd:
-    """End of an attempt. `code`: error code or bye reason if another attempt would end the same way, else None."""
+    """End of an attempt. `code`: error code if another attempt would end the same way, else None."""
 
     reason: str
     retry_after: float | None = None
-    """Seconds that the server asks to wait."""
+    """Seconds to wait before another attempt, at least."""
     code: str | None = None
     by_server: bool = False
     """True if the server itself ended the session, so that it needs no bye."""
@@ -95,9 +99,12 @@ class Attempt:
         self.over: asyncio.Future[AttemptEnd] = loop.create_future()
         self.up_since: float | None = None
         """Loop time of the connection; None before."""
+        self.unanswered: Offer | None = None
+        """The offer that waits for its answer."""
         self._settled = asyncio.Event()
         """Set while the latest offer needs no further copy."""
-        self._answered = False
+        self._remote: frozenset[tuple[str, str]] = frozenset()
+        """Fingerprints of the server in its first answer; empty before."""
         self._id = secrets.randbits(62)
         self._version = 0
         self._fingerprint = host.certificate.fingerprint
@@ -160,7 +167,7 @@ class Attempt:
 
         Returns True as soon as the offer is answered or the attempt is over.
         """
-        offer = Offer(await self._offer())
+        self.unanswered = offer = Offer(await self._offer())
         for wait in waits:
             send(offer)
             with contextlib.suppress(TimeoutError):
@@ -191,10 +198,12 @@ class Attempt:
                 self._take_answer(body.sdp)
             case Tracks():
                 self._listener.on_tracks(body)
+            case Bye("replaced"):
+                wait_s = random.uniform(*REPLACED_S)
+                text = f"another peer uses this id now; trying again in {wait_s:.0f} s"
+                self.end(AttemptEnd(text, retry_after=wait_s, by_server=True))
             case Bye(reason):
-                # Coming back would disconnect the peer that replaced us; it would come back too, without an end.
-                code = "replaced" if reason == "replaced" else None
-                self.end(AttemptEnd(f"bye: {reason}", code=code, by_server=True))
+                self.end(AttemptEnd(f"bye: {reason}", by_server=True))
             case ErrorNotice() if not self.up:
                 code = body.code if body.code in _PERMANENT else None
                 self.end(AttemptEnd(f"{body.code}: {body.message}", body.retry_after, code, by_server=True))
@@ -205,12 +214,16 @@ class Attempt:
         """Ends the attempt, unless it has ended."""
         if not self.over.done():
             self.over.set_result(end)
-            self._settled.set()
+            self._settle()
 
     async def close(self) -> None:
         """Closes the transport and the port."""
         await self.transport.close()
         self.port.close()
+
+    def _settle(self) -> None:
+        self.unanswered = None
+        self._settled.set()
 
     def _take_answer(self, text: str) -> None:
         if self._settled.is_set():
@@ -218,20 +231,25 @@ class Attempt:
         try:
             answer = parse_description(text)
         except SdpError as error:
-            self.end(AttemptEnd(f"invalid answer: {error.message}"))
+            if not self._remote:
+                self.end(AttemptEnd(f"invalid answer: {error.message}"))
             return
-        if self._answered and len(answer.sections) < len(self._sections):
-            return  # a second answer to an earlier offer, of which two copies were sent
-        self._settled.set()
+        if self._remote and not self._continues(answer):
+            return
+        self._settle()
         self._listener.on_answer(answer)
-        if self._answered:
+        if self._remote:
             return
-        self._answered = True
+        self._remote = frozenset(answer.fingerprints)
         self.transport.start(ufrag=answer.ufrag, pwd=answer.pwd, lite=answer.ice_lite, fingerprints=answer.fingerprints)
         for candidate in answer.candidates:
             self.transport.agent.add_candidate(candidate)
         if answer.end_of_candidates:
             self.transport.agent.add_candidate(None)
+
+    def _continues(self, answer: Description) -> bool:
+        """Returns True unless this answers an earlier offer, of which two copies were sent, or is another server's."""
+        return len(answer.sections) >= len(self._sections) and not self._remote.isdisjoint(answer.fingerprints)
 
     def on_closed(self, reason: str) -> None:
         """See `TransportListener`: waits a moment, since the server's own reason may come later, by the broker."""

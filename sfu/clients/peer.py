@@ -30,12 +30,14 @@ _STABLE_S = 10.0
 _FIRST_BACKOFF_S = 0.5
 _LONGEST_BACKOFF_S = 30.0
 _SHORTEST_BACKOFF_S = 0.1
+_PROOF_S = 1.5
+"""A session that gets nothing for this long after the boot id has changed is one of a server that is gone."""
 _BROKER_WAIT_S = 10.0
 """Interval at which the listener is informed while there is no broker connection."""
 
 
 class PeerError(Exception):
-    """The server refuses this peer permanently. `code` is the protocol's error code, or "replaced"."""
+    """The server refuses this peer permanently. `code` is the protocol's error code."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
@@ -71,6 +73,7 @@ class Peer:
         self._attempt: Attempt | None = None
         self._boot: str | None = None
         self._server_appeared = asyncio.Event()
+        self._boot_changed = asyncio.Event()
         self._changed = asyncio.Event()
         self._link = BrokerLink(
             url,
@@ -110,14 +113,17 @@ class Peer:
         """Keeps the peer connected until cancelled. Raises PeerError if the server refuses it permanently."""
         linking = asyncio.create_task(self._link.run(), name=f"{self._leaf} broker")
         keeping = asyncio.create_task(self._keep_up(), name=f"{self._leaf} session")
+        doubting = asyncio.create_task(self._doubt_each_boot(), name=f"{self._leaf} boot ids")
+        tasks = {linking, keeping, doubting}
         try:
-            await asyncio.wait({linking, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             keeping.cancel()
-            await asyncio.wait({keeping})
+            doubting.cancel()
+            await asyncio.wait({keeping, doubting})
             await self._link.close()
             await asyncio.wait({linking})
-        for task in (linking, keeping):
+        for task in tasks:
             if not task.cancelled():
                 task.result()
 
@@ -142,10 +148,11 @@ class Peer:
                 self._listener.on_down("no broker")
 
     async def _pause(self, failures: int, least: float) -> None:
-        """Waits `least` seconds and a back-off. Ends early if a server appears, at a random time for each peer."""
+        """Waits `least` seconds, then a back-off, which ends early if a server appears, at random for each peer."""
         backoff = full_jitter(failures, _FIRST_BACKOFF_S, _LONGEST_BACKOFF_S, least_s=_SHORTEST_BACKOFF_S)
+        await asyncio.sleep(least)
         try:
-            async with asyncio.timeout(least + backoff):
+            async with asyncio.timeout(backoff):
                 await self._server_appeared.wait()
                 await asyncio.sleep(random.uniform(0, _FIRST_BACKOFF_S))
         except TimeoutError:
@@ -204,13 +211,16 @@ class Peer:
                 envelope = messages.parse(incoming.payload)
             except SignalError:
                 return
-            if envelope is None or envelope.clientid == self._leaf.peer:
-                return
-            if envelope.session == self._attempt.session or envelope.session is None:
+            # Anybody may write on a leaf: the server of this session is known by the session's id.
+            if (
+                envelope is not None
+                and envelope.clientid != self._leaf.peer
+                and envelope.session == self._attempt.session
+            ):
                 self._attempt.on_message(envelope.body)
 
     def _on_info(self, payload: bytes) -> None:
-        """Ends the session if the server's boot id changed: a restarted server no longer knows the session."""
+        """Notes another boot id: the server has restarted, or somebody says so."""
         try:
             boot = json.loads(payload).get("boot")
         except (ValueError, AttributeError):
@@ -219,5 +229,26 @@ class Peer:
             return
         known, self._boot = self._boot, boot
         self._server_appeared.set()
-        if known is not None and self._attempt is not None:
-            self._attempt.end(AttemptEnd("the server has restarted"))
+        if known is not None:
+            self._boot_changed.set()
+
+    async def _doubt_each_boot(self) -> None:
+        while True:
+            await self._boot_changed.wait()
+            self._boot_changed.clear()
+            if self._attempt is not None:
+                await self._doubt(self._attempt)
+
+    async def _doubt(self, attempt: Attempt) -> None:
+        """Ends the session if nothing arrives from its server any more: a restarted server does not know it.
+
+        A session from which media arrives stays, since anybody on the broker can write a boot id. An offer that waits
+        for its answer is sent again.
+        """
+        asked_at = asyncio.get_running_loop().time()
+        if attempt.unanswered is not None:
+            self._send(attempt, attempt.unanswered)
+        await asyncio.wait({attempt.over}, timeout=_PROOF_S)
+        asked_again = attempt.unanswered is not None and not attempt.up
+        if not asked_again and attempt.transport.agent.heard_at <= asked_at:
+            attempt.end(AttemptEnd("the server has restarted"))

@@ -106,7 +106,7 @@ class RoomServer:
         now = self._config.clock()
         try:
             if not self._rates.allow(leaf, now):
-                self._refuse_rate(leaf, now)
+                self._refuse_rate(leaf, payload, now)
                 return
             envelope = messages.parse(payload)
             if envelope is None:
@@ -125,11 +125,11 @@ class RoomServer:
         if not self._rooms.known(room):
             self._publication.recall(room)
 
-    def _refuse_rate(self, leaf: Leaf, now: float) -> None:
+    def _refuse_rate(self, leaf: Leaf, payload: bytes, now: float) -> None:
         self.counters["rate_limited"] += 1
         if (wait_s := self._rates.retry_after(leaf, now)) is not None:
-            text = "too many messages on this leaf"
-            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s))
+            text, session = "too many messages on this leaf", messages.session_of(payload)
+            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s, session=session))
 
     def _refuse(self, leaf: Leaf, error: SignalError) -> None:
         self.counters[f"refused_{error.code}"] += 1

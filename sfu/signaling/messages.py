@@ -65,13 +65,21 @@ def parse(payload: bytes) -> Envelope | None:
     kind = message.get("type")
     if message.get("command") != "signal" or not isinstance(kind, str) or kind not in _BODIES:
         return None
-    session = message.get("session")
-    readable = session if isinstance(session, str) and _SESSION.fullmatch(session) else None
+    session = _session(message)
     try:
-        return _envelope(message, _BODIES[kind], readable)
+        return _envelope(message, _BODIES[kind], session)
     except SignalError as error:
-        error.session, error.answerable = readable, kind in _ANSWERABLE
+        error.session, error.answerable = session, kind in _ANSWERABLE
         raise
+
+
+def session_of(payload: bytes) -> str | None:
+    """Returns the session of a message that is not read further; None if it has none that is readable."""
+    try:
+        message = _json(payload) if len(payload) <= MAX_PAYLOAD_BYTES else None
+    except SignalError:
+        return None
+    return _session(message) if isinstance(message, dict) else None
 
 
 def dump(envelope: Envelope) -> bytes:
@@ -97,6 +105,11 @@ def dump(envelope: Envelope) -> bytes:
             ErrorCode.TOO_LARGE, f"the {envelope.body.type} has {len(payload)} of {MAX_PAYLOAD_BYTES} bytes"
         )
     return payload
+
+
+def _session(message: Mapping[str, object]) -> str | None:
+    session = message.get("session")
+    return session if isinstance(session, str) and _SESSION.fullmatch(session) else None
 
 
 def _envelope(message: Mapping[str, object], body: type[Body], session: str | None) -> Envelope:

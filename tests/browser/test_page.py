@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -188,10 +189,26 @@ async def test_a_restarted_server_gets_a_new_session(scene: Scene) -> None:
     await scene.server.online("offline")
     await expect(page.get_by_text("Server offline; video continues")).to_be_visible()
     assert await states(page) == {"north": "live"}
+    await scene.server.fall_silent()
     await scene.server.online("online", boot="two")
-    await until(lambda: len(scene.server.offers) == 2)
-    assert len({offer["session"] for offer in scene.server.offers}) == 2
+    await until(lambda: len({offer["session"] for offer in scene.server.offers}) == 2)
     await until_states(page, north="live")
+
+
+async def test_a_session_whose_video_plays_heeds_no_stranger(scene: Scene) -> None:
+    """Anybody on a broker without access rules can write a boot id, or a message without our session."""
+    await scene.server.announce(NORTH)
+    page = await scene.open("#site")
+    await until_states(page, north="live")
+    (topic, _), *_ = scene.server.connections
+    bye = {"command": "signal", "clientid": "x", "type": "bye", "data": {"reason": "replaced"}}
+    error = bye | {"type": "error", "data": {"code": "unauthorized"}}
+    for message in (bye, error, bye | {"session": "another-session"}):
+        await scene.server.mqtt.publish(topic, json.dumps(message), qos=1)
+    await scene.server.online(boot="two")
+    await page.wait_for_timeout(3_000)  # longer than a page doubts its session
+    assert await states(page) == {"north": "live"}
+    assert len(scene.server.offers) == 1
 
 
 async def test_pictures_outlive_the_broker(scene: Scene) -> None:
@@ -275,7 +292,7 @@ async def test_a_phone_held_upright_scrolls_down_and_never_sideways(scene: Scene
     assert await page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-async def test_a_camera_whose_name_was_taken_does_not_take_it_back(scene: Scene) -> None:
+async def test_a_camera_whose_name_was_taken_does_not_take_it_back_at_once(scene: Scene) -> None:
     page = await scene.open("?publish=site/hall&id=kiosk&video=vp8")
     await expect(page.get_by_text("Live: site/hall / kiosk")).to_be_visible()
     offer = scene.server.offers[-1]

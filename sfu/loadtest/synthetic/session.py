@@ -99,5 +99,5 @@ class Session:
             await asyncio.wait([self._attempt.over], timeout=_CONNECT_CHECK_S)
 
     def _on_envelope(self, envelope: Envelope) -> None:
-        if envelope.clientid != self.leaf.peer and envelope.session in (None, self._attempt.session):
+        if envelope.clientid != self.leaf.peer and envelope.session == self._attempt.session:
             self._attempt.on_message(envelope.body)

@@ -284,20 +284,6 @@ async def test_messages_of_other_sessions_and_nonsense_are_ignored(mosquitto: St
     assert re.match(r"yard for \d+\.\d s, never connected", lines[-1])
 
 
-async def test_who_is_replaced_does_not_come_back(mosquitto: Start) -> None:
-    broker = mosquitto()
-    lines: list[str] = []
-    leaf = Leaf("yard", Role.PUB, "cam")
-    async with serving(broker.url):
-        first, second = Camera(pattern(), lines.append), Camera(pattern())
-        beginning = asyncio.ensure_future(publishing(first, broker, leaf))
-        await until(first.up.is_set)
-        async with running(publishing(second, broker, leaf)):
-            with pytest.raises(client.PeerError, match="replaced"):
-                await asyncio.wait_for(beginning, PATIENCE_S)
-            await until(second.up.is_set)
-
-
 @pytest.mark.parametrize(("room", "source", "code"), [("a//b", "pattern", 2), ("yard", "/nowhere/film.mp4", 1)])
 async def test_what_cannot_be_published_is_said_before_anything_starts(
     mosquitto: Start, room: str, source: str, code: int

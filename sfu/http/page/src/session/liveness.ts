@@ -3,6 +3,7 @@
 const SAMPLE_EVERY_MS = 200;
 // Spreads the ICE restarts of all viewers after a short pause of the server.
 const SPREAD_MS = 200;
+const PROOF_MS = 1_500;
 
 type Report = Record<string, unknown>;
 
@@ -26,6 +27,17 @@ export class Watch {
   stop(): void {
     clearInterval(this.timer);
   }
+}
+
+/** Resolves to true as soon as a byte arrives at the connection, to false after 1.5 s without one. */
+export async function receives(connection: RTCPeerConnection): Promise<boolean> {
+  const before = (await arrived(connection)) ?? 0;
+  for (let waited = 0; waited < PROOF_MS; waited += SAMPLE_EVERY_MS) {
+    await new Promise((resolve) => window.setTimeout(resolve, SAMPLE_EVERY_MS));
+    const bytes = await arrived(connection);
+    if (bytes !== null && bytes > before) return true;
+  }
+  return false;
 }
 
 /** Returns the bytes received on all candidate pairs; null if the connection is not connected. */

@@ -14,6 +14,7 @@ import {
   type SlotStatus,
 } from "../net/messages.js";
 import { Attempt } from "./attempt.js";
+import { receives } from "./liveness.js";
 import type { Spare } from "./spare.js";
 
 export type Phase = "waiting" | "connecting" | "connected" | "refused" | "closed";
@@ -23,6 +24,10 @@ const MAX_RETRY_MS = 15_000;
 // Errors that will not go away soon: retried at a longer interval.
 const PERMANENT = new Set(["unauthorized", "room_not_found", "producer_exists", "codec", "bad_request", "too_large"]);
 const PERMANENT_RETRY_MS = 30_000;
+// Another peer took this id; coming back takes the id from that one.
+const REPLACED_RETRY_MS = [30_000, 60_000] as const;
+// All pages learn of a restarted server at the same time.
+const REBOOT_SPREAD_MS = 300;
 
 export interface Place {
   room: string;
@@ -54,7 +59,7 @@ export class Session {
   private boot: string | null = null;
   private failures = 0;
   private timer = 0;
-  private replaced = false;
+  private doubting = false;
 
   constructor(
     private readonly around: Surroundings,
@@ -67,13 +72,31 @@ export class Session {
 
   /** Starts an attempt if there is none. Call it after each change of broker or server. */
   update(): void {
-    if (this.phase === "closed" || this.replaced) return;
+    if (this.phase === "closed") return;
     const { boot } = this.around.directory;
     const rebooted = this.boot !== null && boot !== null && boot !== this.boot;
     this.boot = boot ?? this.boot;
-    // With jitter, since all pages learn of a restarted server at the same time.
-    if (rebooted) this.restart(Math.random() * 300);
+    if (rebooted && this.attempt) void this.doubt(this.attempt);
+    else if (rebooted && this.error?.code !== "replaced") this.restart(Math.random() * REBOOT_SPREAD_MS);
     else if (!this.attempt && !this.timer) this.begin();
+  }
+
+  /**
+   * Ends an attempt whose server has restarted and does not know it. Anybody on the broker can write a boot id: an
+   * attempt to which bytes still arrive is kept, and one without an answer asks again.
+   */
+  private async doubt(attempt: Attempt): Promise<void> {
+    if (attempt.answeredAt === null) attempt.repeat();
+    if (attempt.answeredAt === null || this.doubting) return;
+    this.doubting = true;
+    let boot: string | null;
+    let alive: boolean;
+    do {
+      boot = this.boot;
+      alive = await receives(attempt.connection);
+    } while (alive && this.attempt === attempt && this.boot !== boot);
+    this.doubting = false;
+    if (!alive && this.attempt === attempt) this.restart(Math.random() * REBOOT_SPREAD_MS);
   }
 
   /** Sends a new offer, after transceivers were added. */
@@ -154,7 +177,8 @@ export class Session {
     const message = parse(payload);
     const { attempt } = this;
     if (!message || !attempt || message.clientid === this.place.peer) return;
-    if (message.session !== undefined && message.session !== attempt.session) return;
+    // Anybody may write on a leaf: the server of this session is known by the session's id.
+    if (message.session !== attempt.session) return;
     this.handle(message, attempt);
   }
 
@@ -167,12 +191,13 @@ export class Session {
   }
 
   private ended(data: unknown): void {
-    this.restart(this.delay());
-    if (!isRecord(data) || data.reason !== "replaced") return;
-    // Another peer took this id. Reconnecting would take it back, and so on without end.
-    clearTimeout(this.timer);
-    this.replaced = true;
+    if (!isRecord(data) || data.reason !== "replaced") {
+      this.restart(this.delay());
+      return;
+    }
+    const [least, most] = REPLACED_RETRY_MS;
     this.error = { code: "replaced", message: "", retryAfter: null };
+    this.restart(least + Math.random() * (most - least));
     this.setPhase("refused");
   }
 

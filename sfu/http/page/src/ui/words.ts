@@ -8,7 +8,7 @@ const ERRORS: Record<string, string> = {
   too_large: "This browser's offer is too large for the server.",
   unauthorized: "You do not have permission for this.",
   room_not_found: "This room does not exist.",
-  replaced: "Another camera uses this name now. This one was stopped.",
+  replaced: "Another camera uses this name now. Trying again in a minute.",
   producer_exists: "A camera with this name is already live in this room.",
   limit: "The server has reached its limit. Trying again in a moment.",
   codec: "This browser and the server have no video codec in common.",
