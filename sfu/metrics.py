@@ -15,6 +15,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from sfu.media.forward.fanout import Fanout
+from sfu.media.ingest.starts import Problem
 from sfu.rooms.server import RoomServer
 from sfu.rooms.status import drop_counts, repair_counts
 from sfu.rtc.net.port import UdpPort
@@ -81,6 +82,13 @@ class Metrics(Collector):
         yield _counter("sfu_rtp_refused", "packets that the kernel refused", self._fanout.refused(), "errno")
         yield _counter("sfu_rtp_dropped", "packets that were not forwarded to a consumer", self.drops(), "reason")
         yield _counter("sfu_rtp_repairs", "loss recovery: requests and retransmissions", self.repairs(), "event")
+        problems = [trouble.problem for each in participants.values() for trouble in each.uplink.problems.values()]
+        yield _gauge(
+            "sfu_track_problems",
+            "tracks that can be neither shown nor recorded",
+            {problem.value: problems.count(problem) for problem in Problem},
+            "problem",
+        )
         bitrates, sparse = self._rooms()
         yield _gauge("sfu_room_bitrate", "bit/s that the producers of a room send now", bitrates, "room")
         yield _gauge(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sfu.media.ingest.starts import Trouble
 from sfu.rooms.senders import Sender, Track
 from sfu.rooms.slots import Selection, SlotSpec, SlotState, Wall
 from sfu.signaling.topics import Leaf, Role, contains, valid_peer, valid_room
@@ -79,6 +80,8 @@ class Rooms:
         self._members: dict[Leaf, _Member] = {}
         self._rooms: dict[str, _Room] = {}
         self._recorded: set[tuple[str, str]] = set()
+        self._troubled: dict[Leaf, Sender] = {}
+        """The senders with problems."""
 
     def admit(self, leaf: Leaf) -> tuple[Leaf, ...]:
         """Returns the leaves whose sessions a new session on `leaf` replaces; changes nothing.
@@ -134,11 +137,32 @@ class Rooms:
         _report(change, wall, before)
         return change
 
-    def set_tracks(self, leaf: Leaf, tracks: Sequence[Track]) -> Change:
-        """Sets the tracks that flow from `leaf`, in the order of its sections. None: it is no longer a producer."""
+    def set_tracks(self, leaf: Leaf, tracks: Sequence[Track], problems: Mapping[str, Trouble] | None = None) -> Change:
+        """Sets the tracks that flow from `leaf`, in the order of its sections. None: it is no longer a producer.
+
+        `problems`: the tracks that can be neither shown nor recorded, by id.
+        """
         change = Change()
         self._produce(leaf, tracks, change)
+        self._trouble(leaf, problems or {}, change)
         return change
+
+    def _trouble(self, leaf: Leaf, problems: Mapping[str, Trouble], change: Change) -> None:
+        """Notes which tracks have problems, and adds an event for each that has another one than before."""
+        sender = self._members[leaf].sender
+        before, sender.problems = sender.problems, problems
+        if before == problems:
+            return
+        change.rooms.update(_lineage(leaf.room))
+        for track in sorted(before.keys() | problems.keys()):
+            if (trouble := problems.get(track)) != before.get(track):
+                event = {"type": "track_problem", "peer": leaf.peer, "track": track}
+                change.events.append(
+                    (leaf.room, event | {"problem": None if trouble is None else trouble.problem.value})
+                )
+        self._troubled.pop(leaf, None)
+        if problems:
+            self._troubled[leaf] = sender
 
     def select(
         self, leaf: Leaf, *, mid: str, peer: str | None, room: str | None = None, track: str | None = None
@@ -187,6 +211,7 @@ class Rooms:
             return change
         self._rooms[leaf.room].walls.pop(leaf, None)
         self._produce(leaf, (), change)
+        self._trouble(leaf, {}, change)
         if leaf.role is not Role.PUB:
             change.rooms.add(leaf.room)
             change.event("viewer_left", leaf)
@@ -261,13 +286,14 @@ class Rooms:
     def state(self, room: str) -> dict[str, Any]:
         """Returns the JSON of `<room>/state`; for an unknown room that of an empty one.
 
-        Producers in rooms below have a field `room`.
+        Producers in rooms below have a field `room`. A peer all of whose tracks have problems may be one without media.
         """
         senders: Mapping[Leaf, Sender] = self._rooms[room].senders if room in self._rooms else {}
+        mute = [sender for leaf, sender in self._troubled.items() if leaf not in senders and contains(room, leaf.room)]
         return {
             "v": 2,
             "live": bool(senders),
-            "producers": [_entry(sender, room) for sender in senders.values()],
+            "producers": [_entry(sender, room) for sender in (*senders.values(), *mute)],
             "viewers": self.viewers(room),
             "recording": self.recording(room),
         }
@@ -282,8 +308,12 @@ def _entry(sender: Sender, room: str) -> dict[str, Any]:
     entry: dict[str, Any] = {"peer": sender.leaf.peer}
     if sender.leaf.room != room:
         entry["room"] = sender.leaf.room
-    tracks = [{"id": source.track, "kind": source.kind, "codec": source.codec} for source in sender.sources]
-    return entry | {"since": sender.since, "tracks": tracks}
+    tracks = {source.track: {"kind": source.kind, "codec": source.codec} for source in sender.sources}
+    for track, trouble in sender.problems.items():
+        fields = tracks.get(track, {"kind": trouble.kind, "codec": trouble.codec})
+        tracks[track] = fields | {"problem": trouble.problem.value}
+    listed = [{"id": track} | fields for track, fields in tracks.items()]
+    return entry | {"since": sender.since, "tracks": listed}
 
 
 def _same_peer(leaf: Leaf) -> Iterator[Leaf]:

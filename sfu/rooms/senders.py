@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sfu.media.ingest.starts import Trouble
 from sfu.rtc.sdp.codec import Codec, Kind
 from sfu.signaling.topics import Leaf
 
@@ -51,6 +52,8 @@ class Sender:
     since: str
     """Time of joining, ISO 8601 UTC."""
     flows: list[Flow] = field(default_factory=list)
+    problems: Mapping[str, Trouble] = field(default_factory=dict)
+    """Its tracks that can be neither shown nor recorded, by id; not all of them flow."""
 
     def set_tracks(self, tracks: Sequence[Track]) -> bool:
         """Sets the flows to those of `tracks` and keeps the ones that continue. Returns True if anything changed."""

@@ -243,7 +243,8 @@ class RoomServer:
     def on_tracks(self, participant: Participant) -> None:
         """See `ParticipantListener`."""
         if self.participants.get(participant.leaf) is participant:
-            self._apply(self._rooms.set_tracks(participant.leaf, participant.tracks()))
+            problems = participant.uplink.problems
+            self._apply(self._rooms.set_tracks(participant.leaf, participant.tracks(), problems))
             self._listener.uplink(participant.leaf.room, participant.leaf.peer, participant.uplink)
 
     def on_sparse(self, participant: Participant) -> None:

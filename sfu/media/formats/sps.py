@@ -1,4 +1,4 @@
-"""Sequence parameter sets: the size of the picture (H.264 section 7.3.2.1.1, H.265 section 7.3.2.2.1).
+"""Sequence parameter sets: their id and the size of the picture (H.264 section 7.3.2.1.1, H.265 section 7.3.2.2.1).
 
 Owns reading a set up to its cropping fields. Never knows packets and never raises on remote bytes.
 """
@@ -12,6 +12,8 @@ _WITH_CHROMA_FORMAT = frozenset((100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 
 
 _MONOCHROME, _4_2_0, _4_2_2, _4_4_4 = range(4)
 _MAX_CYCLE = 255
+_ID_BYTES = 160
+"""The id of a set lies within these bytes."""
 
 
 def h264_size(unit: bytes) -> tuple[int, int] | None:
@@ -30,6 +32,29 @@ def h265_size(unit: bytes) -> tuple[int, int] | None:
     except BrokenError:
         return None
     return size if min(size) > 0 else None
+
+
+def h264_id(unit: bytes) -> int | None:
+    """Returns the id of an H.264 SPS with its NAL unit header; None if it is broken."""
+    try:
+        bits = Bits(_unescaped(unit[1:_ID_BYTES]))
+        bits.take(24)
+        return bits.unsigned()
+    except BrokenError:
+        return None
+
+
+def h265_id(unit: bytes) -> int | None:
+    """Returns the id of an H.265 SPS with its NAL unit header; None if it is broken."""
+    try:
+        bits = Bits(_unescaped(unit[2:_ID_BYTES]))
+        bits.take(4)
+        sub_layers = bits.take(3)
+        bits.take(1)
+        _skip_profile_tier_level(bits, sub_layers)
+        return bits.unsigned()
+    except BrokenError:
+        return None
 
 
 def _unescaped(payload: bytes) -> bytes:

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from sfu.media.formats.key_frame_detection import key_frame_test
-from sfu.media.formats.picture_size import Size, picture_size
+from sfu.media.formats.key_frame_detection import START
+from sfu.media.formats.picture_size import Size
 from sfu.media.formats.rtp import Packet, sequence_delta, time_delta
 from sfu.media.ingest.gaps import Gaps
 from sfu.media.ingest.history import History
 from sfu.media.ingest.key_frame_requests import KeyFrameRequests
+from sfu.media.ingest.output import NoOutput, Output
 from sfu.media.ingest.reception import Reception
+from sfu.media.ingest.starts import Starts
 from sfu.rtc.sdp.codec import Codec
 
 _SMOOTHING_SHARE: Final = 0.1
@@ -40,36 +42,6 @@ class Tap(Protocol):
 
     def report(self, producer: Producer, ntp: int, media_time: int, now: float) -> None:
         """Takes a sender report: at `ntp` (64-bit NTP) the track's media time was `media_time`."""
-
-
-class Output(Protocol):
-    """The way out of a producer's packets: its branch of the fan-out."""
-
-    @property
-    def consumer_count(self) -> int:
-        """Returns the number of consumers that are fed or wait to be."""
-        ...
-
-    def push(self, packets: Sequence[Packet]) -> None:
-        """Takes packets, at least one, in the order in which they came."""
-
-    def restart(self) -> None:
-        """Starts all consumers anew: packets from now on do not continue those before."""
-
-
-class NoOutput:
-    """The `Output` of a producer that is recorded only."""
-
-    consumer_count = 0
-
-    def __init__(self, producer: Producer | None = None) -> None:
-        """Takes the place of `Fanout.open`."""
-
-    def push(self, packets: Sequence[Packet]) -> None:
-        """Drops the packets."""
-
-    def restart(self) -> None:
-        """Does nothing."""
 
 
 class ProducerListener(Protocol):
@@ -101,7 +73,7 @@ class Producer:
         """`codecs` and `extensions` (id by URI) as negotiated; `open_output` makes the way out of its packets."""
         self.track = track
         self.codec = codecs[0]
-        self._starts_key_frame = key_frame_test(self.codec.name)
+        self.starts = Starts(self.codec)
         self.extensions = extensions
         self.taps: tuple[Tap, ...] = ()
         self.start = 0
@@ -118,8 +90,6 @@ class Producer:
         self.heard_at = float("-inf")
         """Time of the latest packet, in seconds of the loop's clock."""
         self._measured = (0.0, 0)
-        self._size: Size | None = None
-        self._sized_at = -1  # index of the key frame that was measured
         self.drops = {"unknown_payload_type": 0, "stale": 0}
         self.restarts = 0
         """Streams that replaced another: by a new SSRC or codec, or by a jump of numbers or of media time."""
@@ -167,7 +137,8 @@ class Producer:
             return False
         self.reception.received(packet.sequence, packet.media_time, now)
         self._measure_spacing(packet.media_time, 1, now)
-        packet.key = self._starts_key_frame(packet.payload)
+        if found := self.starts.test(packet.payload):
+            self._note_start(packet, found)
         if not self.history.add(packet, now):
             self.drops["stale"] += 1
             return False
@@ -180,13 +151,13 @@ class Producer:
         first = run[0]
         if not self._goes_on(first, now):
             return [packet for packet in run if self.receive(packet, now)]
-        starts, index, octets, keyed = self._starts_key_frame, self._highest, 0, False
+        test, index, octets, keyed = self.starts.test, self._highest, 0, False
         for packet in run:
             index += 1
             packet.index = index
             octets += len(packet.payload)
-            if starts(packet.payload):
-                packet.key = keyed = True
+            if found := test(packet.payload):
+                keyed = self._note_start(packet, found) or keyed
             elif not packet.payload:
                 self.padding += 1
             if len(packet.extensions) > _MAX_EXTENSIONS:
@@ -197,6 +168,13 @@ class Producer:
         self.history.extend(run, octets, now)
         self._taken(run, octets, keyed=keyed, now=now)
         return run
+
+    def _note_start(self, packet: Packet, found: int) -> bool:
+        """Notes what begins in a packet (`Starts.test`); True if a decoder can start with it."""
+        packet.key = bool(found & START)
+        if self.codec.kind == "video":
+            self.starts.note(packet.payload, found)
+        return packet.key
 
     def _goes_on(self, packet: Packet, now: float) -> bool:
         """True if this is the next packet of the present stream."""
@@ -285,7 +263,7 @@ class Producer:
         self.gaps.restart()
         renamed = codec.name != self.codec.name
         self.codec = codec
-        self._starts_key_frame = key_frame_test(codec.name)
+        self.starts.use(codec)
         # two rounds higher, so that even late packets of the old stream have lower indexes than the new one
         packet.index = self._highest = ((self._highest >> 16) + 2 << 16) + packet.sequence
         self._restart(packet.index)
@@ -300,21 +278,25 @@ class Producer:
     def replayable(self) -> Sequence[Packet]:
         """Returns the packets from the latest key frame on, with which a new consumer can start at once; or none.
 
-        Returns none if sending them takes longer than waiting for a key frame of a camera that heeds requests.
+        The parameter sets that the key frame lacks come first (`Starts.lead`). Returns none if sending all takes longer
+        than waiting for a key frame of a camera that heeds requests.
         """
         packets = self.history.since_key() if self.codec.kind == "video" else []
         if not packets or packets[0].index < self.start:
             return ()
         size = sum([len(packet.payload) for packet in packets])
-        return packets if size <= _MAX_REPLAY_BYTES or not self.key_frames.heeded else ()
+        if size > _MAX_REPLAY_BYTES and self.key_frames.heeded:
+            return ()
+        return [*lead, *packets] if (lead := self.starts.lead(packets[0])) else packets
+
+    def key_frame(self) -> Sequence[Packet]:
+        """Returns the latest key frame, after the parameter sets that it lacks; nothing until it is whole."""
+        packets = self.history.key_frame()
+        return [*self.starts.lead(packets[0]), *packets] if packets else ()
 
     def size(self) -> Size | None:
         """Returns the size of its pictures; None before the first key frame."""
-        key = self.history.start()
-        if key is not None and key.index != self._sized_at:
-            self._sized_at = key.index
-            self._size = picture_size(self.codec.name, key.payload) or self._size
-        return self._size
+        return self.starts.size(self.history.start())
 
     def request_key_frame(self, now: float) -> None:
         """Requests a key frame; requests are coalesced (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""
@@ -324,6 +306,8 @@ class Producer:
     def tick(self, now: float) -> None:
         """Requests the key frame that is needed since a restart, or repeats a request that is due."""
         self._measure_bitrate(now)
+        heard = self.ssrc is not None
+        self.starts.check(now, heard=heard, strange=not heard and self.drops["unknown_payload_type"] > 0)
         if self._wanted:
             self._wanted = False
             self.request_key_frame(now)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from math import inf
 
 from sfu.media.ingest.producer import Producer
+from sfu.media.ingest.starts import Problem
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Receive
 
@@ -72,6 +73,12 @@ class IncomingTrack:
         """
         ordered = sorted(self._producers.items(), key=lambda item: item[1].bitrate or inf)
         return [(each, rid, None if each.stalled(now) else max(each.bitrate, 1)) for rid, each in ordered]
+
+    @property
+    def problem(self) -> Problem | None:
+        """Returns the reason why no layer can be shown; None if one can, or before that is known."""
+        problems = [each.starts.problem for each in self._producers.values() if each.ssrc or each.starts.problem]
+        return problems[0] if all(problems) and problems else None
 
     @property
     def heard_at(self) -> float:

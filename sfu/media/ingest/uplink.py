@@ -6,17 +6,20 @@ send as well as its link allows. Never knows who watches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final, Protocol
 
 from sfu.media.formats import rtcp, rtp, rtx
 from sfu.media.formats.rtp import Packet
 from sfu.media.ingest.arrivals import Arrivals
 from sfu.media.ingest.demux import Demux, Route
-from sfu.media.ingest.producer import NoOutput, Output, Producer
+from sfu.media.ingest.output import NoOutput, Output
+from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.reception import BitrateBounds, BitrateCeiling
+from sfu.media.ingest.starts import Problem, Trouble
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.net.receive import Arrived, unknown_arrival
+from sfu.rtc.sdp.codec import Kind
 from sfu.rtc.sdp.description import CNAME, TRANSPORT_CC, Agreed, Receive
 
 _STALLED_S: Final = 10.0
@@ -29,7 +32,7 @@ class UplinkListener(Protocol):
     """The owner of an uplink: a participant, or a recorder's view of a remote room."""
 
     def on_flowing(self) -> None:
-        """Notes that other tracks flow than before, or that a codec has changed."""
+        """Notes that other tracks flow than before, that a codec has changed, or that `problems` have."""
 
 
 class Uplink:
@@ -49,6 +52,9 @@ class Uplink:
         self.tracks: dict[str, IncomingTrack] = {}
         self.flowing: set[str] = set()
         """The mids of tracks that packets come from."""
+        self.problems: Mapping[str, Trouble] = {}
+        """The tracks that can be neither shown nor recorded, by mid."""
+        self._refused: dict[str, Trouble] = {}
         self.drops = {"malformed_rtp": 0, "no_section": 0, "unknown_rid": 0, "rtx": 0}
         self._send = send
         self._ssrc = ssrc
@@ -83,13 +89,16 @@ class Uplink:
 
     def negotiated(self, sections: Iterable[Agreed]) -> list[Producer]:
         """Takes over the sections of a (re-)offer; returns the producers that ended."""
-        before, self.tracks = self.tracks, {}
+        before, self.tracks, self._refused = self.tracks, {}, {}
         ended: list[Producer] = []
         routes = []
         self._transport_wide = None
         for section in sections:
             receive = section.receive
             if receive is None:
+                if section.unknown_codecs:
+                    kind: Kind = "audio" if section.kind == "audio" else "video"
+                    self._refused[section.mid] = Trouble(kind, "unknown", Problem.NO_CODEC)
                 continue
             track = before.pop(section.mid, None)
             if track is None:
@@ -213,12 +222,18 @@ class Uplink:
     # --- time
 
     def tick(self, now: float) -> None:
-        """Repeats requests and finds tracks that went silent; called some times a second."""
+        """Repeats requests, finds tracks that went silent and those with a problem; called some times a second."""
         for producer in self.producers:
             producer.tick(now)
         stalled = {mid for mid in self.flowing if now - self.tracks[mid].heard_at > _STALLED_S}
-        if stalled:
-            self.flowing -= stalled
+        self.flowing -= stalled
+        found = self._refused | {
+            mid: Trouble(track.codec.kind, track.codec.name, problem)
+            for mid, track in self.tracks.items()
+            if (problem := track.problem) is not None
+        }
+        if stalled or found != self.problems:
+            self.problems = found
             self._listener.on_flowing()
 
     def report(self, now: float) -> None:

@@ -185,6 +185,8 @@ class Agreed:
     receive: Receive | None = None
     send: Send | None = None
     rejected: str | None = None
+    unknown_codecs: bool = False
+    """True if the peer would send here, but only in codecs that the server does not know."""
 
 
 @dataclass(frozen=True, slots=True)

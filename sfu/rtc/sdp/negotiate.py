@@ -72,7 +72,7 @@ def negotiate(
         raise SdpError("codec", f"no section can be served ({reasons})")
     terms = _Terms(role, preference, ssrc)
     sections = tuple(
-        _rejected(section, refusals[section.index]) if section.index in refusals else _agreed(section, terms)
+        _rejected(section, refusals[section.index], role) if section.index in refusals else _agreed(section, terms)
         for section in offer.sections
     )
     transport = _transport(offer, served)
@@ -118,7 +118,7 @@ def _servable(codecs: Sequence[Codec]) -> list[Codec]:
     return [codec for codec in codecs if codec.name != "H264" or packetization_mode(codec) in {0, 1}]
 
 
-def _rejected(section: Section, reason: str) -> Agreed:
+def _rejected(section: Section, reason: str, role: Role) -> Agreed:
     return Agreed(
         index=section.index,
         mid=section.mid,
@@ -128,6 +128,7 @@ def _rejected(section: Section, reason: str) -> Agreed:
         formats=section.formats,
         direction="inactive",
         rejected=reason,
+        unknown_codecs=reason == "codec" and role != "view" and section.direction in {"sendrecv", "sendonly"},
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from sfu.media.ingest.starts import Problem, Trouble
 from sfu.rooms.room import Change, RoomError, RoomLimits, Rooms
 from sfu.signaling.topics import Leaf, Role
 from tests.helpers.media_tracks import H264, audio, video, windows
@@ -238,3 +239,32 @@ def test_a_selected_peer_that_is_not_here_is_away_until_it_comes() -> None:
     assert [state.reason for state in change.slots[viewer]] == ["away", "away"]
     comes(house, "site/gate/pub/late")
     assert shown(house, viewer) == ["site/gate/late", "site/gate/late"]
+
+
+def test_a_track_that_cannot_be_shown_says_why_in_the_state_and_in_an_event() -> None:
+    house = rooms()
+    camera = comes(house, "site/gate/pub/north")
+    trouble = {"v": Trouble("video", "VP8", Problem.NO_KEY_FRAME)}
+    change = house.set_tracks(camera, AV, trouble)
+    event = {"type": "track_problem", "peer": "north", "track": "v", "problem": "no_key_frame"}
+    assert (change.rooms, change.events) == ({"site", "site/gate"}, [("site/gate", event)])
+    (entry,) = house.state("site")["producers"]
+    assert [track.get("problem") for track in entry["tracks"]] == ["no_key_frame", None]
+    assert not house.set_tracks(camera, AV, dict(trouble)).rooms
+    change = house.set_tracks(camera, AV)
+    assert change.events == [("site/gate", event | {"problem": None})]
+    assert "problem" not in house.state("site")["producers"][0]["tracks"][0]
+
+
+def test_a_peer_without_any_track_that_can_be_shown_is_listed_and_makes_no_room_live() -> None:
+    house = rooms()
+    camera = leaf("site/gate/pub/north")
+    house.join(camera, since=SINCE)
+    house.set_tracks(camera, (), {"0": Trouble("video", "unknown", Problem.NO_CODEC)})
+    state = house.state("site")
+    tracks = [{"id": "0", "kind": "video", "codec": "unknown", "problem": "no_codec"}]
+    assert state["producers"] == [{"peer": "north", "room": "site/gate", "since": SINCE, "tracks": tracks}]
+    assert (state["live"], house.state("yard")["producers"]) == (False, [])
+    change = house.leave(camera)
+    assert change.events[0][1]["problem"] is None
+    assert house.state("site")["producers"] == []

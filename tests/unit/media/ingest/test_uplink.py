@@ -11,8 +11,10 @@ import pytest
 from sfu.media.formats import rtcp
 from sfu.media.formats.rtp import Packet, extension_block
 from sfu.media.formats.transport_cc import TransportFeedback
-from sfu.media.ingest.producer import NoOutput, Producer
+from sfu.media.ingest.output import NoOutput
+from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.reception import BitrateBounds
+from sfu.media.ingest.starts import Problem, Trouble
 from sfu.media.ingest.uplink import Uplink
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import RID, TRANSPORT_CC, Agreed, Receive
@@ -177,3 +179,19 @@ def test_a_camera_hears_when_its_packets_came_not_when_they_were_read() -> None:
     told = [message for message in camera.messages if isinstance(message, TransportFeedback)]
     ten_ms, to_the_last = 40, 1360  # of 250 us each
     assert told[-1].deltas[1:] == pytest.approx([ten_ms] * 5 + [to_the_last], abs=1)
+
+
+def test_tracks_with_a_problem_are_told_once_and_so_are_refused_sections() -> None:
+    camera = UplinkCamera()
+    for at in range(6):
+        camera.take(packet(at + 1, payload=b"\x10\x01\x00"), float(at))
+        camera.uplink.tick(float(at))
+    assert camera.uplink.problems == {"v": Trouble("video", "VP8", Problem.NO_KEY_FRAME)}
+    assert camera.changes == 2  # its first packet, and the problem
+    camera.take(packet(7, payload=b"\x10\x00\x00"), 6.0)
+    camera.uplink.tick(6.0)
+    assert (camera.uplink.problems, camera.changes) == ({}, 3)
+    refused = Agreed(0, "w", True, "video", "", (), "inactive", rejected="codec", unknown_codecs=True)
+    camera.uplink.negotiated([refused])
+    camera.uplink.tick(7.0)
+    assert camera.uplink.problems == {"w": Trouble("video", "unknown", Problem.NO_CODEC)}

@@ -360,3 +360,11 @@ def test_any_offer_is_answered_section_by_section_or_refused(
     assert not any(section.send for section in agreed.sections if role == "pub" or section.rejected)
     assert not any(section.receive for section in agreed.sections if role == "view" or section.rejected)
     assert agreed.bundle is None or set(agreed.bundle) == {section.mid for section in served}
+
+
+@pytest.mark.parametrize(("role", "unknown"), [("pub", True), ("join", True), ("view", False)])
+def test_a_section_that_would_send_in_unknown_codecs_only_says_so(role: Role, unknown: bool) -> None:
+    description = parse_description(offer("chromium-sendrecv"))
+    first, *others = description.sections
+    sections = decide(replace(description, sections=(replace(first, codecs=()), *others)), role).sections
+    assert [section.unknown_codecs for section in sections] == [unknown, *(False for _ in others)]
