@@ -15,6 +15,7 @@ from sfu.clients.attempt import Host
 from sfu.clients.frames import OPUS, VP8
 from sfu.clients.peer import Peer, PeerError
 from sfu.media.formats import rtp
+from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Description, OfferSection
 from sfu.signaling.bodies import SlotStatus, Tracks
 from sfu.signaling.broker_url import BrokerUrl, Tls
@@ -25,6 +26,7 @@ HOST = Host.new(announce=("127.0.0.1",))
 PACE_S = 0.01
 _NUMBERED = struct.Struct(">HHI")
 _VP8_KEY = 0x1000  # start of partition 0 (RFC 7741 section 4.2), then a key frame's first byte
+_THEORA = Codec("theora", 90_000, 1, 120)
 _names = itertools.count(1)
 
 
@@ -40,7 +42,10 @@ class PeerCamera:
     """A camera's media: numbered packets of each track every 10 ms, each of them a key frame. A `PeerListener`."""
 
     def __init__(self, *kinds: str, burst: int = 1, size: int = 8) -> None:
-        """`burst` packets at a time in each track, each with `size` bytes of payload."""
+        """`burst` packets at a time in each track, each with `size` bytes of payload.
+
+        `kinds`: video and audio, or `theora`: a video track in a codec that no server takes.
+        """
         self.name = next(_names)
         self.burst = burst
         self.size = size
@@ -53,9 +58,9 @@ class PeerCamera:
     @property
     def sections(self) -> list[OfferSection]:
         """Mids are the kinds' names."""
-        codecs = {"video": VP8, "audio": OPUS}
+        codecs = {"video": VP8, "audio": OPUS, "theora": _THEORA}
         return [
-            OfferSection(kind, kind, "sendonly", (codecs[kind],), ssrc=ssrc)  # type: ignore[arg-type]
+            OfferSection(kind, codecs[kind].kind, "sendonly", (codecs[kind],), ssrc=ssrc)
             for kind, ssrc in self._ssrcs.items()
         ]
 

@@ -18,7 +18,7 @@ from tests.helpers.brokers import Mosquitto
 from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.mqtt_client import MqttClient, mqtt_client
-from tests.helpers.peers import publishing, watching
+from tests.helpers.peers import PeerCamera, publishing, watching
 from tests.helpers.serving import serving
 from tests.helpers.waiting import until
 from tests.integration.docs.schemas import Document
@@ -100,8 +100,9 @@ async def server_at_work(mosquitto: Callable[..., Mosquitto], directory: Path) -
             for leaf in ("site/pub/x", "site/view/x", "site/join/x"):
                 offer = {"command": "signal", "clientid": "x", "type": "offer", "data": "v=0", "session": "12345678"}
                 home.publish(f"sfu/{leaf}", json.dumps(offer))
-            async with publishing(url, "site/gate/pub/cam2"):
+            async with publishing(url, "site/gate/pub/cam2", camera=PeerCamera("video", "theora")):
                 await until(lambda: len(home.json("sfu/site/state")["producers"]) == 2)
+                await until(lambda: b"no_codec" in home.latest["sfu/site/state"])
             home.publish("sfu/site/recordings/set", "OFF")
             await until(lambda: home.latest.get("sfu/site/recordings/state") == b"OFF")
         await until(lambda: home.latest.get("sfu/bridge/state") == b"offline")
