@@ -35,6 +35,7 @@ from sfu.rooms.room import RoomLimits, Rooms
 from sfu.rooms.server import TICK_S, RoomServer
 from sfu.rtc.dtls import Certificate
 from sfu.rtc.ice.factory import AgentFactory, ice_credentials
+from sfu.rtc.net.addresses import OwnAddresses
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import MediaReceiver, Transport, TransportListener
 from sfu.settings import EMBEDDED, Settings, SettingsError
@@ -72,6 +73,7 @@ class Service:
         host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:32] or "host"
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
         self._tls = Tls(ca=settings.tls.ca, certificate=settings.tls.certificate, key=settings.tls.key)
+        self.addresses = OwnAddresses(settings.media.announce)
         self.http: HttpServer | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,6 +92,8 @@ class Service:
     async def _start(self) -> None:
         self.broker_url = await self._start_broker()
         self.port = await self._open_port()
+        if self.addresses.names:
+            self._run(self.addresses.follow_names(), "announced names")
         self._make_parts(asyncio.get_running_loop())
         self._stack.push_async_callback(self.snapshots.close)
         self._stack.push_async_callback(self._end_http)  # browsers get the last messages through its broker proxy
@@ -214,7 +218,7 @@ class Service:
         with _setting("media"):
             return AgentFactory(
                 self.port,
-                announce=media.announce,
+                announce=self.addresses.current,
                 stun=media.stun,
                 turn=media.turn,
                 turn_username=media.turn_username,

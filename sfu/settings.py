@@ -89,7 +89,9 @@ class MediaSettings(_Part):
 
     port: int = Field(7882, ge=0, le=65535, description="UDP port for all media; 0 takes a free one")
     bind: Words = Field(("0.0.0.0", "::"), description="addresses to listen on")  # noqa: S104  # cameras come from outside
-    announce: Words = Field((), description="addresses in ICE candidates; empty: those of this machine, with loopback")
+    announce: Words = Field(
+        (), description="addresses or names in ICE candidates; empty: those of this machine, with loopback"
+    )
     codecs: Words = Field(
         ("h264", "vp8", "vp9", "av1"), description="codecs that producers are asked for, preferred first"
     )

@@ -18,7 +18,8 @@ from typing import Protocol
 from sfu.rtc.dtls import Certificate
 from sfu.rtc.ice.agent import AgentListener
 from sfu.rtc.ice.full import FullAgent
-from sfu.rtc.net.port import UdpPort, host_addresses
+from sfu.rtc.net.addresses import OwnAddresses
+from sfu.rtc.net.port import UdpPort
 from sfu.rtc.net.receive import Arrived
 from sfu.rtc.sdp.description import Description, Local, OfferSection, SdpError
 from sfu.rtc.sdp.parse import parse_description
@@ -67,12 +68,17 @@ class Host:
     """Properties that all peers of a process share: the certificate, and the IP addresses in ICE candidates."""
 
     certificate: Certificate
-    announce: tuple[str, ...]
+    addresses: OwnAddresses
+
+    @property
+    def announce(self) -> tuple[str, ...]:
+        """Returns the addresses to announce now."""
+        return self.addresses.current()
 
     @classmethod
     def new(cls, *, announce: Sequence[str] = ()) -> Host:
         """Makes a certificate. `announce`: IP addresses for candidates, by default those of this machine."""
-        return cls(Certificate.generate(), tuple(announce) or host_addresses())
+        return cls(Certificate.generate(), OwnAddresses(announce))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +124,7 @@ class Attempt:
                 transport,
                 ufrag=secrets.token_hex(4),
                 pwd=secrets.token_hex(16),
-                announce=host.announce,
+                announce=host.addresses.current,
                 controlling=True,
                 clock=loop.time,
             )

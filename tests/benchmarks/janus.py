@@ -18,7 +18,7 @@ from typing import Any
 import aiohttp
 from playwright.async_api import Browser, Page
 
-from sfu.rtc.net.port import host_addresses
+from sfu.rtc.net.addresses import host_addresses
 from tests.helpers.brokers import free_port
 from tests.helpers.browser import clocks
 from tests.helpers.browser.figures import watch

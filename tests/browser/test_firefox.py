@@ -10,7 +10,7 @@ from playwright.async_api import Browser
 
 from sfu.clients.pattern import Pattern
 from sfu.clients.publish import Camera
-from sfu.rtc.net.port import host_addresses
+from sfu.rtc.net.addresses import host_addresses
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.cameras import on_air
 from tests.helpers.browser.figures import TILE

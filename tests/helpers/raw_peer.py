@@ -59,7 +59,7 @@ class RawPeer:
             port,
             ufrag=secrets.token_hex(4),
             pwd=secrets.token_hex(16),
-            announce=HOST.announce,
+            announce=HOST.addresses.current,
             controlling=True,
             clock=asyncio.get_running_loop().time,
         )

@@ -111,7 +111,7 @@ def server_end(
 ) -> Endpoint:
     ufrag, pwd = credentials()
     kind: Callable[..., IceAgent] = FullAgent if full else LiteAgent
-    make = functools.partial(kind, port, ufrag=ufrag, pwd=pwd, announce=(host,), limits=limits, **options)
+    make = functools.partial(kind, port, ufrag=ufrag, pwd=pwd, announce=lambda: (host,), limits=limits, **options)
     return Endpoint(port, make, SERVER, "server")
 
 
@@ -119,7 +119,7 @@ def client_end(
     port: UdpPort, *, host: str = "127.0.0.1", limits: AgentTimeouts = DEFAULT_LIMITS, **agent: Any
 ) -> Endpoint:
     ufrag, pwd = credentials()
-    options = {"ufrag": ufrag, "pwd": pwd, "announce": (host,), "controlling": True, "limits": limits, **agent}
+    options = {"ufrag": ufrag, "pwd": pwd, "announce": lambda: (host,), "controlling": True, "limits": limits, **agent}
     return Endpoint(port, functools.partial(FullAgent, port, **options), CLIENT, "client")
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from sfu.rtc.ice.agent import AgentListener, IceAgent, TurnServer
 from sfu.rtc.ice.full import FullAgent
 from sfu.rtc.ice.lite import LiteAgent
-from sfu.rtc.net.port import UdpPort, host_addresses
+from sfu.rtc.net.port import UdpPort
 
 _URI: Final = re.compile(
     r"(stun|turns?):(?:\[(?P<v6>[0-9a-fA-F:]+)\]|(?P<host>[^:\[\]?]+))(?::(?P<port>\d{1,5}))?(?P<query>\?.*)?"
@@ -51,7 +51,7 @@ class AgentFactory:
         self,
         port: UdpPort,
         *,
-        announce: Sequence[str] = (),
+        announce: Callable[[], Sequence[str]],
         stun: str = "",
         turn: str = "",
         turn_username: str = "",
@@ -59,12 +59,12 @@ class AgentFactory:
         allow_private: bool = True,
         clock: Callable[[], float],
     ) -> None:
-        """Takes the addresses to announce (none: those of this machine), and URIs of a STUN and a TURN server.
+        """Takes a function that returns the addresses to announce, and URIs of a STUN and a TURN server.
 
         Raises ValueError if a URI is malformed.
         """
         self._port = port
-        self._announce = tuple(announce) or host_addresses()
+        self._announce = announce
         self._stun = parse_server(stun)[1:3] if stun else None
         self._turn: TurnServer | None = None
         if turn:

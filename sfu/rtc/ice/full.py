@@ -41,7 +41,7 @@ class FullAgent(IceAgent):
         *,
         ufrag: str,
         pwd: str,
-        announce: Sequence[str],
+        announce: Callable[[], Sequence[str]],
         controlling: bool = False,
         stun: Address | None = None,
         turn: TurnServer | None = None,
@@ -51,7 +51,7 @@ class FullAgent(IceAgent):
         limits: AgentTimeouts = DEFAULT_LIMITS,
     ) -> None:
         super().__init__(port, listener, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
-        self._announce = () if relay_only else tuple(announce)
+        self._announce = (lambda: ()) if relay_only else announce
         self._controlling = controlling
         self._stun = None if relay_only else stun
         self._turn = turn
@@ -68,12 +68,12 @@ class FullAgent(IceAgent):
 
     async def gather(self) -> None:
         """Gathers host candidates, and those that STUN and TURN servers give within 2 s."""
-        await self._newest.gather(self._announce)
+        await self._newest.gather(self._announce())
 
     def candidates(self) -> tuple[str, ...]:
         """Returns the candidates: the announced addresses, then those from STUN and TURN servers."""
         others = [c.to_sdp() for c in self._newest.local_candidates if c.type != "host"]
-        return self._host_candidates(self._announce) + tuple(others)
+        return self._host_candidates(self._announce()) + tuple(others)
 
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # nomination is the same for both
         """Begins the checks. Parameters unlike the last ones begin a new generation."""
@@ -192,7 +192,7 @@ class FullAgent(IceAgent):
         try:
             async with asyncio.timeout(self.limits.half_open):
                 if not connection.gathered:
-                    await connection.gather(self._announce)
+                    await connection.gather(self._announce())
                 await connection.connect()
         except (ConnectionError, TimeoutError):
             if connection is not self._active:  # a failed restart leaves the connection in use alone

@@ -37,12 +37,12 @@ class LiteAgent(IceAgent):
         *,
         ufrag: str,
         pwd: str,
-        announce: Sequence[str],
+        announce: Callable[[], Sequence[str]],
         clock: Callable[[], float] = time.monotonic,
         limits: AgentTimeouts = DEFAULT_LIMITS,
     ) -> None:
         super().__init__(port, listener, ufrag=ufrag, pwd=pwd, clock=clock, limits=limits)
-        self._announce = tuple(announce)
+        self._announce = announce
         self._pwds = {ufrag: pwd}
         self._remote_ufrags: list[str] = []
 
@@ -50,8 +50,8 @@ class LiteAgent(IceAgent):
         """Does nothing: the announced addresses are the candidates."""
 
     def candidates(self) -> tuple[str, ...]:
-        """Returns one host candidate for each announced address."""
-        return self._host_candidates(self._announce)
+        """Returns one host candidate for each address that is announced now."""
+        return self._host_candidates(self._announce())
 
     def start(self, *, ufrag: str, pwd: str, lite: bool) -> None:  # noqa: ARG002  # a full agent needs them
         """Accepts checks from the remote `ufrag` from now on, and from the one before it until a third is given."""

@@ -10,14 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import ipaddress
 import socket
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol, Self
-
-import ifaddr
 
 from sfu.rtc.net import stun
 from sfu.rtc.net.paths import Path
@@ -61,19 +58,6 @@ class Listener(Protocol):
 
 
 ResponseHandler = Callable[[bytes, Address], None]
-
-
-def host_addresses() -> tuple[str, ...]:
-    """Returns this machine's addresses for candidates, IPv4 first, loopback last, without link-local IPv6."""
-    found = {
-        ip.ip if isinstance(ip.ip, str) else ip.ip[0]
-        for adapter in ifaddr.get_adapters()
-        for ip in adapter.ips
-        if isinstance(ip.ip, str) or ip.ip[2] == 0
-    }
-    addresses = [ipaddress.ip_address(host) for host in found]
-    usable = [address for address in addresses if not address.is_link_local and not address.is_unspecified]
-    return tuple(str(a) for a in sorted(usable, key=lambda a: (a.is_loopback, a.version, int(a))))
 
 
 class UdpPort:
