@@ -105,6 +105,11 @@ class Recordings:
         """Returns the failures by reason."""
         return self._thread.failures()
 
+    @property
+    def unreadable(self) -> int:
+        """Returns the number of files and folders of recordings that could not be read since the start."""
+        return self.store.faults.count
+
     def deletions(self) -> Mapping[str, int]:
         """Returns the segments deleted, by reason."""
         return self._keeper.deleted

@@ -45,6 +45,10 @@ class RecordingCounters(Protocol):
     def deletions(self) -> Mapping[str, int]:
         """Returns the number of deleted segments, by reason."""
 
+    @property
+    def unreadable(self) -> int:
+        """Number of files and folders of recordings that cannot be read."""
+
 
 class Metrics(Collector):
     """The metrics of one server."""
@@ -104,6 +108,10 @@ class Metrics(Collector):
         yield _counter("sfu_recordings_dropped", "packets and units not recorded", recordings.drops(), "reason")
         yield _counter("sfu_recordings_failures", "recordings that failed", recordings.failures(), "reason")
         yield _counter("sfu_recordings_deleted", "segments deleted", recordings.deletions(), "reason")
+        unreadable = recordings.unreadable
+        yield CounterMetricFamily(
+            "sfu_recordings_unreadable", "files and folders that cannot be read", value=unreadable
+        )
 
     def repairs(self) -> Mapping[str, int]:
         """Returns counts of loss recovery by event, for all sessions there were."""

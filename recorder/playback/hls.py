@@ -111,4 +111,5 @@ def _chunks(parts: Sequence[Part], *, whole: bool) -> Iterator[_HlsChunk]:
 
 def _joined(parts: Sequence[Part], end_us: int) -> _HlsChunk:
     first, last = parts[0], parts[-1]
-    return _HlsChunk(first.offset, last.offset + last.size - first.offset, first.start_us, end_us, first.key_us)
+    size = last.offset + last.size - first.offset
+    return _HlsChunk(first.offset, size, first.start_us, max(first.start_us, end_us), first.key_us)

@@ -51,7 +51,7 @@ class Playback:
     def __init__(self, store: Store, *, recording: Callable[[str, str], bool] | None = None) -> None:
         self.store = store
         self._recording = recording
-        self._layouts = LayoutCache()
+        self._layouts = LayoutCache(store.faults)
         self._days: dict[tuple[str, str, date], _Day] = {}
         self._index = Index(store, self._layouts.of)
         self._indexing = threading.Lock()
@@ -59,7 +59,13 @@ class Playback:
 
     def overview(self, room: str | None = None) -> list[Overview]:
         """Returns a summary of each producer recorded in `room` and its sub-rooms (None: in any room), sorted."""
-        return [found for producer in self.store.producers(room) if (found := self._overview(*producer)) is not None]
+        found = []
+        for name, peer in self.store.producers(room):
+            try:
+                found.append(self._overview(name, peer))
+            except Exception as error:  # noqa: BLE001  # one producer's files cost nobody the list of the others
+                self.store.faults.note(self.store.directory / name / peer, error)
+        return [overview for overview in found if overview is not None]
 
     def listing(self, room: str, peer: str, since_us: int | None, until_us: int | None) -> Listing | None:
         """Returns the recordings of a producer in [since_us, until_us); None if it was never recorded.
@@ -123,10 +129,15 @@ class Playback:
         The second value is True if the answer is final, because its segment is finished.
         """
         for span in reversed(self._spans(room, peer, at_us, at_us + 1)):
-            with contextlib.suppress(ReadError, picture.PictureError):
-                layout = self._layouts.of(span.segment.path)
+            layout = self._layouts.of(span.segment.path)
+            try:
                 jpeg = picture.jpeg_at(span.segment, layout, at_us - span.start_us, width)
-                return jpeg, not _is_growing(span.segment)
+            except (ReadError, picture.PictureError):
+                continue
+            except Exception as error:  # noqa: BLE001  # another file may have this moment too
+                self.store.faults.note(span.segment.path, error)
+                continue
+            return jpeg, not _is_growing(span.segment)
         return None
 
     @contextlib.contextmanager

@@ -19,6 +19,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from recorder.store.faults import Faults
 from sfu.signaling.topics import contains, valid_peer, valid_room
 
 DAMAGED = ".damaged"
@@ -26,10 +27,14 @@ SCRATCH = ".scratch"
 INDEX = ".index.json"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
-_TIME = re.compile(r"(\d{2})-(\d{2})-(\d{2})\.(\d{3})Z(\.mp4|\.webm)")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_FIRST_DAY, _LAST_DAY = date(1970, 1, 1), date(9998, 12, 31)
+"""Times outside could not be written as text, or would end beyond what can be."""
+_TIME = re.compile(r"([01]\d|2[0-3])-([0-5]\d)-([0-5]\d)\.(\d{3})Z(\.mp4|\.webm)", re.ASCII)
 _ON_DISK = re.compile(r"[A-Za-z0-9_=-][A-Za-z0-9_.=-]{0,254}")
 _PROTECTED = ".protected"
+_MAX_DEPTH = 64
+"""Directories below each other; ours are at most six: a room of four levels, a peer, a day."""
 _MAX_NAME_BYTES = 200
 """Linux, macOS and Windows allow 255; the rest is for the endings that marks and copies add."""
 
@@ -53,7 +58,7 @@ class Segment:
     @property
     def protected(self) -> bool:
         """True if clean-up must not delete it."""
-        return self.beside(_PROTECTED).exists()
+        return os.path.lexists(self.beside(_PROTECTED))
 
     def protect(self, on: bool) -> None:
         """Sets or removes the protection. Raises OSError if the directory cannot be changed."""
@@ -64,10 +69,14 @@ class Segment:
 
 
 class Store:
-    """The recordings below one directory, which need not exist yet."""
+    """The recordings below one directory, which need not exist yet.
+
+    What is no recording of ours (a day that no calendar has, a link, a directory named like a file) is left out.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self.faults = Faults()
 
     def new(self, room: str, peer: str, start_us: int, suffix: str) -> Segment:
         """Returns a segment whose file does not exist yet.
@@ -89,15 +98,11 @@ class Store:
             *room, peer, day, name = path.relative_to(self.directory).parts
         except ValueError:
             return None
-        time = _TIME.fullmatch(name)
-        if not room or time is None or _DAY.fullmatch(day) is None:
+        time, date_ = _TIME.fullmatch(name), _day(day)
+        if not room or time is None or date_ is None:
             return None
         hour, minute, second, millisecond = map(int, time.groups()[:4])
-        try:
-            at = datetime.fromisoformat(day).replace(tzinfo=UTC)
-        except ValueError:
-            return None
-        at += timedelta(hours=hour, minutes=minute, seconds=second, milliseconds=millisecond)
+        at = datetime(date_.year, date_.month, date_.day, hour, minute, second, millisecond * 1000, UTC)
         start_us = (at - _EPOCH) // timedelta(microseconds=1)
         return Segment(start_us, "/".join(map(_unescaped, room)), _unescaped(peer), path)
 
@@ -114,9 +119,12 @@ class Store:
         if not all(_ON_DISK.fullmatch(level) for level in levels):
             return None
         segment = self.segment(self.directory.joinpath(*levels))
-        if segment is None or not segment.path.is_file():
+        try:
+            if segment is None or not segment.path.is_file():
+                return None
+            inside = segment.path.resolve() == self.directory.resolve().joinpath(*levels)  # no level is a symbolic link
+        except OSError:
             return None
-        inside = segment.path.resolve() == self.directory.resolve().joinpath(*levels)  # no level is a symbolic link
         return segment if inside else None
 
     def producers(self, room: str | None = None) -> list[tuple[str, str]]:
@@ -146,7 +154,7 @@ class Store:
 
     def days(self, room: str, peer: str) -> list[date]:
         """Returns the UTC days for which there is a directory of recordings, in order."""
-        return sorted(date.fromisoformat(day.name) for day in self._days_of(room, peer))
+        return sorted(day for path in self._days_of(room, peer) if (day := _day(path.name)) is not None)
 
     def directory_of(self, room: str, peer: str, day: date) -> Path:
         """Returns the directory of a day's recordings, which may not exist."""
@@ -156,11 +164,9 @@ class Store:
         """Returns the first and the last two segments that begin on a UTC day, in order, and the bytes of all."""
         directory = self.directory_of(room, peer, day)
         sizes: dict[str, int] = {}
-        with contextlib.suppress(OSError), os.scandir(directory) as entries:
-            for entry in entries:
-                if _TIME.fullmatch(entry.name):
-                    with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                        sizes[entry.name] = entry.stat().st_size
+        for entry in self._files_in(directory):
+            with contextlib.suppress(OSError):  # deleted meanwhile
+                sizes[entry.name] = entry.stat(follow_symlinks=False).st_size
         names = sorted(sizes)
         edges = [self.segment(directory / name) for name in dict.fromkeys([*names[:1], *names[-2:]])]
         return [segment for segment in edges if segment is not None], sum(sizes.values())
@@ -173,10 +179,12 @@ class Store:
     def delete(self, segment: Segment) -> None:
         """Deletes a segment, its mark, and the directories that are empty then. Raises OSError if it cannot."""
         segment.path.unlink()
-        segment.protect(False)
         directory = segment.path.parent
-        if all(entry.name == INDEX for entry in directory.iterdir()):
-            (directory / INDEX).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            segment.protect(False)
+        with contextlib.suppress(OSError):
+            if all(entry.name == INDEX for entry in directory.iterdir()):
+                (directory / INDEX).unlink(missing_ok=True)
         for parent in segment.path.relative_to(self.directory).parents[:-1]:
             try:
                 (self.directory / parent).rmdir()
@@ -204,32 +212,63 @@ class Store:
         return self.directory / levels / (peer if valid_peer(peer) else _escaped(peer))
 
     def _days_of(self, room: str, peer: str) -> list[Path]:
-        return [entry for entry in _folders_in(self._folder(room, peer)) if _DAY.fullmatch(entry.name)]
+        return [entry for entry in self._folders_in(self._folder(room, peer)) if _day(entry.name) is not None]
 
     def _days_below(self, directory: Path) -> Iterator[Path]:
-        for entry in _folders_in(directory):
-            if _DAY.fullmatch(entry.name):
-                yield entry
-            yield from self._days_below(entry)
+        waiting = [(directory, 0)]
+        while waiting:
+            above, depth = waiting.pop()
+            for entry in self._folders_in(above):
+                if _day(entry.name) is not None:
+                    yield entry
+                if depth < _MAX_DEPTH:
+                    waiting.append((entry, depth + 1))
 
     def _segments_in(self, day: Path) -> Iterator[Segment]:
-        try:
-            paths = list(day.iterdir())
-        except OSError:
-            return
-        for path in paths:
-            segment = self.segment(path)
+        for entry in self._files_in(day):
+            segment = self.segment(Path(entry))
             if segment is not None:
                 yield segment
 
+    def _files_in(self, day: Path) -> list[os.DirEntry[str]]:
+        """Returns the files in a directory that are named like recordings: no links, directories or pipes."""
+        found = [entry for entry in self._entries_of(day) if _TIME.fullmatch(entry.name)]
+        return [entry for entry in found if entry.is_file(follow_symlinks=False)]
 
-def _folders_in(directory: Path) -> list[Path]:
-    """Returns the directories in a directory, without our own (`.damaged`, `.scratch`); none if it is gone."""
+    def _folders_in(self, directory: Path) -> list[Path]:
+        """Returns the directories in a directory, without our own (`.damaged`, `.scratch`); none if it is gone."""
+        found = [entry for entry in self._entries_of(directory) if entry.is_dir(follow_symlinks=False)]
+        return [Path(entry) for entry in found if entry.name[0] != "." and _is_text(entry.name)]
+
+    def _entries_of(self, directory: Path) -> list[os.DirEntry[str]]:
+        try:
+            with os.scandir(directory) as entries:
+                return list(entries)
+        except NotADirectoryError:
+            return []
+        except OSError as error:
+            self.faults.note(directory, error)
+            return []
+
+
+def _day(name: str) -> date | None:
+    """Returns the day that a directory is named after; None if it is no day of the calendar."""
+    if _DAY.fullmatch(name) is None:
+        return None
     try:
-        with os.scandir(directory) as entries:
-            return [Path(entry) for entry in entries if entry.is_dir(follow_symlinks=False) and entry.name[0] != "."]
-    except OSError:
-        return []
+        day = date.fromisoformat(name)
+    except ValueError:
+        return None
+    return day if _FIRST_DAY <= day <= _LAST_DAY else None
+
+
+def _is_text(name: str) -> bool:
+    """True unless a name has bytes that are not UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _escaped(name: str) -> str:
@@ -248,4 +287,7 @@ def _escaped(name: str) -> str:
 def _unescaped(level: str) -> str:
     if not level.startswith("=") or level.startswith("=."):
         return level
-    return unquote(level[1:].replace("=", "%"), errors="surrogatepass")
+    try:
+        return unquote(level[1:].replace("=", "%"), errors="surrogatepass")
+    except UnicodeDecodeError:  # not a name that we made
+        return level

@@ -6,11 +6,17 @@ file. Parsers read structure only, and return a layout for any bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 ReadBytes = Callable[[int, int], bytes]
 """`read(offset, size)` returns up to `size` bytes from `offset`; fewer at the end of the file."""
+
+MAX_FILE_US: Final = 31 * 86_400_000_000
+"""A longer file is not one of ours; a larger time in it is damage."""
+_MAX_STEP_US: Final = 60_000_000
+"""The most that a part lasts, or begins after the one before: a recording ends its file after 5 s of silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +37,22 @@ class Part:
     def key(self) -> bool:
         """True if decoding can start here."""
         return self.key_us is not None
+
+
+def goes_on(part: Part, before: Sequence[Part]) -> bool:
+    """True unless the times of a part are damage. `before`: the parts before it in the file.
+
+    Bytes between two parts were damaged too, so that any time may be missing there.
+    """
+    if not (0 <= part.start_us <= part.end_us <= min(MAX_FILE_US, part.start_us + _MAX_STEP_US)):
+        return False
+    if not before:
+        return part.start_us <= _MAX_STEP_US
+    last = before[-1]
+    adjacent = last.offset + last.size == part.offset
+    return last.start_us - _MAX_STEP_US <= part.start_us and (
+        not adjacent or part.start_us <= last.end_us + _MAX_STEP_US
+    )
 
 
 @dataclass(frozen=True, slots=True)

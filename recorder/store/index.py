@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,12 +20,15 @@ from typing import BinaryIO, Final
 
 from recorder.store import mp4, webm
 from recorder.store.directory import INDEX, Segment, Store
-from recorder.store.file_layout import LOST, FileLayout, ReadBytes
+from recorder.store.faults import Faults
+from recorder.store.file_layout import LOST, MAX_FILE_US, FileLayout, ReadBytes
 
 _Entries = dict[str, list[int]]
 """Whole files by name: [size in bytes, modification time in ns, duration in us]."""
 _MAX_LAYOUTS: Final = 160
 """Files whose layouts are kept in memory; about 150 KB for each file of ten minutes."""
+_MAX_INDEX_BYTES: Final = 32 * 1024 * 1024
+"""A larger index is not one of ours: a day of files of a second each has 5 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +45,14 @@ class Span:
         return self.segment.start_us
 
 
-def layout_of(path: Path) -> FileLayout:
-    """Returns the layout of a file; LOST if it is gone, unreadable or not a recording."""
+def layout_of(path: Path, faults: Faults | None = None) -> FileLayout:
+    """Returns the layout of a file; LOST if it is gone, no recording, or unreadable, which `faults` notes."""
     try:
         with path.open("rb") as file:
             return layout_in(file, path.suffix)
-    except OSError:
+    except Exception as error:  # noqa: BLE001  # one file costs nobody the others
+        if faults is not None:
+            faults.note(path, error)
         return LOST
 
 
@@ -88,18 +94,20 @@ class Index:
 
     def span(self, segment: Segment) -> Span | None:
         """Returns the span of a segment; None if its file is gone or nothing in it plays."""
+        path = segment.path
         try:
-            stat = segment.path.stat()
-        except OSError:
+            status = path.stat()
+        except OSError as error:
+            self._store.faults.note(path, error)
             return None
-        duration_us = self._known(segment, stat)
+        duration_us = self._known(segment, status)
         if duration_us is None:
-            layout = (self._layout_of or layout_of)(segment.path)
+            layout = layout_of(path, self._store.faults) if self._layout_of is None else self._layout_of(path)
             duration_us = layout.duration_us
-            if duration_us and layout.end == stat.st_size:  # a torn file waits for repair
-                self._entries(segment.path.parent)[segment.path.name] = [stat.st_size, stat.st_mtime_ns, duration_us]
-                self._changed.add(segment.path.parent)
-        return Span(segment, segment.start_us + duration_us, stat.st_size) if duration_us else None
+            if duration_us and layout.end == status.st_size:  # a torn file waits for repair
+                self._entries(path.parent)[path.name] = [status.st_size, status.st_mtime_ns, duration_us]
+                self._changed.add(path.parent)
+        return Span(segment, segment.start_us + duration_us, status.st_size) if duration_us else None
 
     def known_whole(self, segment: Segment) -> bool:
         """Returns True if the file has not changed since it was found to be whole."""
@@ -111,7 +119,7 @@ class Index:
     def save(self) -> None:
         """Writes the changed indexes. A directory that is gone or cannot be written keeps its old one."""
         for day in self._changed:
-            present = {name: entry for name, entry in self._days[day].items() if (day / name).exists()}
+            present = {name: entry for name, entry in self._days[day].items() if os.path.lexists(day / name)}
             scratch = day / f"{INDEX}.{os.getpid()}"
             with contextlib.suppress(OSError):
                 scratch.write_text(json.dumps(present))
@@ -119,9 +127,9 @@ class Index:
             self._days[day] = present
         self._changed.clear()
 
-    def _known(self, segment: Segment, stat: os.stat_result) -> int | None:
+    def _known(self, segment: Segment, status: os.stat_result) -> int | None:
         entry = self._entries(segment.path.parent).get(segment.path.name)
-        return entry[2] if entry is not None and entry[:2] == [stat.st_size, stat.st_mtime_ns] else None
+        return entry[2] if entry is not None and entry[:2] == [status.st_size, status.st_mtime_ns] else None
 
     def _entries(self, day: Path) -> _Entries:
         if day not in self._days:
@@ -131,8 +139,11 @@ class Index:
 
 def _loaded(path: Path) -> _Entries:
     try:
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_INDEX_BYTES:
+            return {}
         entries = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(entries, dict):
         return {}
@@ -140,7 +151,10 @@ def _loaded(path: Path) -> _Entries:
 
 
 def _plausible(entry: object) -> bool:
-    return isinstance(entry, list) and len(entry) == 3 and all(type(value) is int for value in entry)
+    """True if an entry has the form of ours, and a duration that a file can have."""
+    if not isinstance(entry, list) or len(entry) != 3 or any(type(value) is not int for value in entry):
+        return False
+    return 0 < int(entry[2]) <= MAX_FILE_US
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +168,10 @@ class _CachedLayout:
 
 
 class LayoutCache:
-    """The layouts of the `capacity` files used last. Safe for several threads."""
+    """The layouts of the `capacity` files used last. Safe for several threads. `faults` notes unreadable ones."""
 
-    def __init__(self, *, capacity: int = _MAX_LAYOUTS) -> None:
+    def __init__(self, faults: Faults | None = None, *, capacity: int = _MAX_LAYOUTS) -> None:
+        self._faults = faults or Faults()
         self._capacity = capacity
         self._known: OrderedDict[Path, _CachedLayout] = OrderedDict()
         self._lock = threading.Lock()
@@ -167,18 +182,19 @@ class LayoutCache:
             known = self._known.get(path)
         try:
             with path.open("rb") as file:
-                stat = os.fstat(file.fileno())
-                if known is not None and known.inode == stat.st_ino:
-                    if (known.size, known.changed_ns) == (stat.st_size, stat.st_mtime_ns):
+                status = os.fstat(file.fileno())
+                if known is not None and known.inode == status.st_ino:
+                    if (known.size, known.changed_ns) == (status.st_size, status.st_mtime_ns):
                         return known.layout
-                    grown = known.layout if known.size <= stat.st_size else LOST
+                    grown = known.layout if known.size <= status.st_size else LOST
                 else:
                     grown = LOST
                 layout = layout_in(file, path.suffix, grown)
-        except OSError:
+        except Exception as error:  # noqa: BLE001  # one file costs nobody the others
+            self._faults.note(path, error)
             return LOST
         with self._lock:
-            self._known[path] = _CachedLayout(stat.st_ino, stat.st_size, stat.st_mtime_ns, layout)
+            self._known[path] = _CachedLayout(status.st_ino, status.st_size, status.st_mtime_ns, layout)
             self._known.move_to_end(path)
             while len(self._known) > self._capacity:
                 self._known.popitem(last=False)

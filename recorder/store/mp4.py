@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes
+from recorder.store.file_layout import LOST, MAX_FILE_US, FileLayout, Part, ReadBytes, goes_on
 
 _HEAD = struct.Struct(">I4s")
 _MAX_HEADER_BYTES = 64 * 1024 * 1024
-"""A larger `moov` is taken for damage; reading it would need as much memory."""
+"""A larger `moov` or `moof` is taken for damage; reading it would need as much memory."""
+_MAX_BOXES = 1 << 22
+"""More boxes in one file are damage: the parts of three weeks."""
+_DAMAGE = (struct.error, IndexError, KeyError, ValueError, ArithmeticError)
+"""What reading a damaged header raises."""
 _NOT_SYNC = 0x00010000  # sample_is_non_sync_sample, 8.8.3.1
 _BASE_OFFSET, _DESCRIPTION, _DURATION, _SIZE, _FLAGS = 0x01, 0x02, 0x08, 0x10, 0x20  # tfhd, 8.8.7
 _DATA_OFFSET, _FIRST_FLAGS = 0x01, 0x04  # trun, 8.8.8
@@ -66,7 +70,7 @@ def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
         if _child(header, b"mvex") is None:
             return _progressive(boxes, header)
         return _fragmented(read, boxes, moov, tracks, known)
-    except (struct.error, IndexError, ZeroDivisionError):
+    except _DAMAGE:
         return LOST
 
 
@@ -75,7 +79,8 @@ def _progressive(boxes: list[Box], header: bytes) -> FileLayout:
         return LOST
     mvhd = _child(header, b"mvhd") or b""
     rate, duration = struct.unpack_from(">IQ", mvhd, 20) if mvhd[0] else struct.unpack_from(">II", mvhd, 12)
-    return FileLayout(0, (), boxes[-1].end, duration * 1_000_000 // rate, indexed=True)
+    duration_us = duration * 1_000_000 // rate
+    return FileLayout(0, (), boxes[-1].end, duration_us, indexed=True) if duration_us <= MAX_FILE_US else LOST
 
 
 def _fragmented(
@@ -89,7 +94,7 @@ def _fragmented(
         if box.kind == b"moof":
             data = next(following, None)
             part = _part(read, box, data, tracks) if data is not None and data.kind == b"mdat" else None
-            if part is None:
+            if part is None or not goes_on(part, parts):
                 break
             parts.append(part)
             end = part.offset + part.size
@@ -102,9 +107,11 @@ def _fragmented(
 
 def _part(read: ReadBytes, moof: Box, data: Box, tracks: dict[int, _Track]) -> Part | None:
     """Returns a fragment; None if its header is damaged or describes more bytes than its data has."""
+    if moof.end - moof.offset > _MAX_HEADER_BYTES:
+        return None
     try:
         runs = list(_runs(read(moof.body, moof.end - moof.body), tracks))
-    except (struct.error, IndexError, KeyError):
+    except _DAMAGE:
         return None
     if not runs or any(run.data_end > data.end - moof.offset for run in runs):
         return None
@@ -223,8 +230,11 @@ def _inside(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 def _boxes(read: ReadBytes, at: int, end: int) -> Iterator[Box]:
     """Yields the boxes from `at`, up to one that is cut short."""
-    while at + 8 <= end:
-        size, kind = struct.unpack(">I4s", read(at, 8))
+    for _ in range(_MAX_BOXES):
+        head = read(at, 8) if at + 8 <= end else b""
+        if len(head) < 8:  # the end, or a file that became shorter
+            return
+        size, kind = struct.unpack(">I4s", head)
         body = at + 8
         if size == 1:
             wide = read(body, 8)

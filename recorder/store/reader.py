@@ -20,6 +20,8 @@ from recorder.store.index import layout_in
 from sfu.rtc.sdp.codec import Kind
 
 _BUFFER_BYTES = 1 << 18
+_MAX_EARLY_US = 10_000_000
+"""Frames before the start of the file, or after its end, by more than this have damaged times."""
 
 
 class ReadError(RuntimeError):
@@ -57,14 +59,21 @@ class Reader:
                 )
                 if not layout.parts:
                     self._container.seek(since_us, backward=True)
-            except (OSError, av.FFmpegError) as error:
+                streams = [*self._container.streams.video[:1], *self._container.streams.audio[:1]]
+                self.streams: dict[Kind, Stream] = {
+                    _kind(stream): stream for stream in streams if stream.codec_context is not None
+                }
+                if not self.streams:
+                    raise ReadError(f"{path}: nothing in this file plays")
+            except ReadError:
+                raise
+            except Exception as error:  # PyAV raises more than its own errors for damaged files
                 raise ReadError(f"{path}: {error}") from error
             self._opened = opened.pop_all()
         self._path = path
         self._since_us = since_us
         self._until_us = until_us
-        streams = [*self._container.streams.video[:1], *self._container.streams.audio[:1]]
-        self.streams: dict[Kind, Stream] = {_kind(stream): stream for stream in streams}
+        self._plausible_us = range(-_MAX_EARLY_US, layout.duration_us + _MAX_EARLY_US)
 
     def __enter__(self) -> Reader:
         return self
@@ -97,9 +106,9 @@ class Reader:
             for packet in self._container.demux(list(self.streams.values())):
                 if packet.size and packet.pts is not None and packet.time_base is not None:
                     pts_us = round(packet.pts * packet.time_base * 1_000_000)
-                    if self._until_us is None or pts_us < self._until_us:
+                    if pts_us in self._plausible_us and (self._until_us is None or pts_us < self._until_us):
                         yield RecordedPacket(_kind(packet.stream), pts_us, bytes(packet), packet.is_keyframe)
-        except (OSError, av.FFmpegError) as error:
+        except (OSError, ValueError, OverflowError, av.FFmpegError) as error:
             raise ReadError(f"{self._path}: {error}") from error
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes
+from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes, goes_on
 
 _EBML, _SEGMENT, _INFO, _TRACKS = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B
 _CLUSTER, _CUES = 0x1F43B675, 0x1C53BB6B
@@ -16,8 +16,11 @@ _SCALE, _ENTRY, _NUMBER, _TYPE = 0x2AD7B1, 0xAE, 0xD7, 0x83
 _TIME, _SIMPLE, _GROUP, _BLOCK, _REFERENCE = 0xE7, 0xA3, 0xA0, 0xA1, 0xFB
 _VIDEO = 1
 _KEY = 0x80  # the first bit of a SimpleBlock's flags
-_MAX_CLUSTER_BYTES = 256 * 1024 * 1024
+_MAX_CLUSTER_BYTES = 64 * 1024 * 1024
 """A larger size is taken for damage; reading it would need as much memory."""
+_MAX_ELEMENTS = 1 << 22
+"""More elements on one level are damage."""
+_MAX_NUMBER_BYTES = 8
 
 
 class _Element(NamedTuple):
@@ -52,11 +55,11 @@ def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
     for element in [*before, *_elements(read, end, outer[1].end)] if header else before:
         if element.kind == _CLUSTER:
             part = _part(read, element, scale, video)
-            if part is None:
+            if part is None or not goes_on(part, [*known.parts[-1:], *parts[-1:]]):
                 break
             header = header or element.offset
             parts.append(part)
-        elif element.kind in (_INFO, _TRACKS) and not parts:
+        elif element.kind in (_INFO, _TRACKS) and not parts and element.end - element.body <= _MAX_CLUSTER_BYTES:
             contents = read(element.body, element.end - element.body)
             scale = _number(contents, _SCALE, scale)
             video |= _video_tracks(contents) if element.kind == _TRACKS else frozenset()
@@ -120,7 +123,7 @@ def _video_tracks(tracks: bytes) -> frozenset[int]:
 def _number(data: bytes, kind: int, default: int) -> int:
     """Returns the value of the unsigned integer element `kind` in `data`."""
     for element in _within(data):
-        if element.kind == kind:
+        if element.kind == kind and element.end - element.body <= _MAX_NUMBER_BYTES:
             return int.from_bytes(data[element.body : element.end], "big")
     return default
 
@@ -136,8 +139,8 @@ def _within(data: bytes) -> Iterator[_Element]:
 
 def _elements(read: ReadBytes, at: int, end: int) -> Iterator[_Element]:
     """Yields the elements from `at`, up to one that is cut short. A segment of unknown size reaches to the end."""
-    while at < end:
-        head = read(at, 12)
+    for _ in range(_MAX_ELEMENTS):
+        head = read(at, 12) if at < end else b""
         length = 9 - head[0].bit_length() if head else 0
         if not 0 < length <= 4 or len(head) <= length:
             return

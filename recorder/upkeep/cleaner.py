@@ -165,8 +165,8 @@ class Cleaner:
     def _delete_one(self, candidate: Candidate, reason: DeletionReason) -> Deletion:
         try:
             self._store.delete(candidate.segment)
-        except OSError as error:
-            return Deletion(candidate.segment, candidate.size, reason, str(error))
+        except Exception as error:  # noqa: BLE001  # one file costs nobody the clean-up of the others
+            return Deletion(candidate.segment, candidate.size, reason, str(error) or repr(error))
         return Deletion(candidate.segment, candidate.size, reason)
 
     def _candidates(self) -> Iterator[Candidate]:

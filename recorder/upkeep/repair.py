@@ -6,6 +6,7 @@ is being written (it holds the writer's lock while it works). A second run chang
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Iterator
@@ -44,8 +45,8 @@ def repair(store: Store, index: Index) -> Iterator[Repaired]:
                 done = _repaired(store, segment)
             except FileNotFoundError:
                 continue
-            except OSError as error:
-                done = Repaired(segment.path, error=str(error))
+            except Exception as error:  # noqa: BLE001  # one file costs nobody the repair of the others
+                done = Repaired(segment.path, error=str(error) or repr(error))
             index.span(segment)
             if done is not None:
                 yield done
@@ -90,6 +91,8 @@ def _clear_scratch(directory: Path) -> None:
     if not directory.is_dir():
         return
     for path in directory.iterdir():
-        with unless_written(path) as file:
-            if file is not None:
-                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            if path.is_file() and not path.is_symlink():
+                with unless_written(path) as file:
+                    if file is not None:
+                        path.unlink(missing_ok=True)

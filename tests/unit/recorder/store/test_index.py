@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from recorder.store import index as indexes
 from recorder.store.directory import INDEX, Segment, Store
+from recorder.store.faults import Faults
 from recorder.store.file_layout import LOST, FileLayout
 from recorder.store.index import Index, LayoutCache, layout_in, layout_of
 from tests.helpers.recordings import START_US, record, units
@@ -58,9 +59,9 @@ def test_a_second_look_opens_nothing_and_the_index_may_vanish(tmp_path: Path, mo
     opened: list[Path] = []
     real = indexes.layout_of
 
-    def noting(path: Path) -> FileLayout:
+    def noting(path: Path, faults: Faults) -> FileLayout:
         opened.append(path)
-        return real(path)
+        return real(path, faults)
 
     monkeypatch.setattr(indexes, "layout_of", noting)
     assert Index(store).spans("yard", "cam", 0, START_US + 60 * SECOND) == first

@@ -153,7 +153,7 @@ def test_many_whole_files_are_read_once(tmp_path: Path, monkeypatch: pytest.Monk
         shutil.copy2(segment.path, copy.path)
     assert _repair(store) == []
     opened: list[Path] = []
-    monkeypatch.setattr(indexes, "layout_of", opened.append)
+    monkeypatch.setattr(indexes, "layout_of", lambda path, faults: opened.append(path))
     monkeypatch.setattr("recorder.upkeep.repair.layout_in", lambda file, suffix: opened.append(file))
     assert _repair(store) == []
     assert opened == []
