@@ -126,6 +126,10 @@ class Remote:
         """See `UplinkListener`."""
         self._report_changes()
 
+    def on_bug(self) -> None:
+        """See `UplinkListener`: nothing is sent on from here, so only recordings are concerned."""
+        _log.exception("%s: internal error", self._name)
+
     def on_tracks(self, tracks: Tracks) -> None:
         """See `PeerListener`: learns which producer each slot shows."""
         slots = {slot.mid: (slot.source.room, slot.source.peer) for slot in tracks.slots if slot.source is not None}

@@ -84,6 +84,6 @@ def parse_moment(text: str, now_us: int) -> int:
 def ntp_time(at_s: float) -> int:
     """Returns a 64-bit NTP time (RFC 3550 section 4): 32 bits of seconds since 1900, 32 bits of fraction.
 
-    `at_s`: seconds since 1970.
+    `at_s`: seconds since 1970. The seconds wrap in 2036.
     """
-    return int((at_s + _NTP_EPOCH_S) * (1 << 32))
+    return int((at_s + _NTP_EPOCH_S) * (1 << 32)) & 0xFFFF_FFFF_FFFF_FFFF

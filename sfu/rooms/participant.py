@@ -226,7 +226,7 @@ class Participant:
             self.downlink.on_rtcp(data, requests, now)
 
     def on_bug(self) -> None:
-        """See `TransportListener`: ends this participant, not the server."""
+        """See `TransportListener` and `UplinkListener`: ends this participant, not the server."""
         _log.exception("%s: internal error, the session ends", self.leaf)
         self._listener.on_closed(self, "internal")
 
@@ -276,11 +276,8 @@ class Participant:
         if due:
             early = now - self._connected_at < _EARLY_S
             self._report_at = now + (_EARLY_REPORT_S if early and self.uplink.tracks else _REPORT_S)
-        for consumer in self.downlink.consumers:
-            if due or not consumer.reports.current:
-                report = consumer.sender_report(now)
-                if report is not None:
-                    self.transport.send_rtcp(report)
+        for report in self.downlink.reports(now, due=due):
+            self.transport.send_rtcp(report)
         self.downlink.tick(now)
         if self.uplink.tracks:
             self._tick_uplink(now, due=due)

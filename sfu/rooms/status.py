@@ -132,6 +132,7 @@ def repair_counts(participant: Participant) -> Counter[str]:
         total["camera_abandoned"] += gaps.abandoned
         total["camera_restarts"] += producer.restarts
         total["camera_padding"] += producer.padding
+        total["camera_corrected_times"] += producer.times.corrected
     for consumer in participant.downlink.consumers:
         repairs = consumer.repairs
         total["viewer_requests"] += repairs.requests

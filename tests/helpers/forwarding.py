@@ -82,6 +82,7 @@ class FakeCamera:
         fanout: Fanout | None = None,
     ) -> None:
         self.asked = 0
+        self.bugs: int | None = None
         self.ssrc = ssrc
         self.sequence = 100
         self.media_time = 5000
@@ -98,6 +99,12 @@ class FakeCamera:
 
     def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
         """Sends nothing again."""
+
+    def on_bug(self, producer: Producer) -> None:
+        """Fails the test, unless it expects bugs in the handling of this camera's packets."""
+        if self.bugs is None:
+            raise  # noqa: PLE0704  # the exception on the way out
+        self.bugs += 1
 
     def on_codec(self, producer: Producer) -> None:
         """Tells nobody."""

@@ -238,6 +238,18 @@ class Downlink:
 
     # --- time
 
+    def reports(self, now: float, *, due: bool) -> list[bytes]:
+        """Returns the sender reports of all slots, or only of those that show something else since the last report."""
+        found = []
+        for consumer in self.consumers:
+            producer = consumer.producer
+            if producer is not None and (due or not consumer.reports.current):
+                try:
+                    found.append(consumer.sender_report(now))
+                except Exception:  # noqa: BLE001  # the boundary of one camera's media: no viewer is to blame
+                    producer.on_bug()
+        return [report for report in found if report is not None]
+
     def tick(self, now: float) -> None:
         """Reads the latest report and adapts the layers; called some times a second."""
         videos = [w for w in self.slots.values() if w.track is not None and w.consumer.kind == "video"]

@@ -26,6 +26,8 @@ _SR, _RR, _SDES, _BYE, _RTPFB, _PSFB = 200, RECEIVER_REPORT, 202, 203, 205, 206
 _NACK, _TRANSPORT_FEEDBACK = 1, 15
 _PLI, _FIR, _AFB = 1, 4, 15
 _CNAME = 1
+NTP_MASK = 0xFFFF_FFFF_FFFF_FFFF
+"""64-bit NTP times (RFC 3550 section 4) wrap, the next time in 2036."""
 _MAX_COUNT = 31
 _MAX_NACKED_PACKETS = 1000
 """In one NACK. libwebrtc never asks for more; a datagram has room for five times as many."""
@@ -237,6 +239,11 @@ _READERS: dict[int, Callable[[int, bytes], list[Message] | None]] = {
     _RTPFB: _read_rtp_feedback,
     _PSFB: _read_payload_feedback,
 }
+
+
+def ntp_delta(a: int, b: int) -> int:
+    """Returns the time from the 64-bit NTP time `b` to `a` in 2^-32 s: negative if `a` comes before `b`."""
+    return (a - b + (1 << 63) & NTP_MASK) - (1 << 63)
 
 
 def compound(*parts: bytes) -> bytes:

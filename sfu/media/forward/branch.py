@@ -53,7 +53,7 @@ class Branch:
         """See `Output`: queues packets for the end of this turn of the loop, or for the end of their frame."""
         if self.due:
             self.due += packets
-        elif packets[-1].marker or not self.producer.bursty or len(self.held) >= MAX_BURST_PACKETS:
+        elif packets[-1].marker or not self.producer.times.bursty or len(self.held) >= MAX_BURST_PACKETS:
             self.due, self.held = [*self.held, *packets], []
             self._queue.make_due(self)
         else:

@@ -122,8 +122,11 @@ class Fanout:
         branches, self._due = self._due, []
         now = self._clock()
         for branch in branches:
-            for burst in _bursts(branch.take_queued()):
-                self._forward(branch, burst, now)
+            try:
+                for burst in _bursts(branch.take_queued()):
+                    self._forward(branch, burst, now)
+            except Exception:  # noqa: BLE001  # the boundary of one camera's media: no viewer is to blame
+                branch.producer.on_bug()
         self._flush_egresses()
 
     def _flush_egresses(self) -> None:

@@ -183,11 +183,15 @@ class Replays:
 
     def _begin(self, consumer: Consumer, source: Source, packets: Sequence[Packet], *, slide: bool) -> None:
         now = self._clock()
-        replay = _Replay(consumer, source, packets, now, slide=slide)
-        if replay.group is None:
+        try:
+            replay = _Replay(consumer, source, packets, now, slide=slide)
+            if replay.group is None:
+                return
+            if packets := replay.first():
+                self._send(consumer, packets, now)
+        except Exception:  # noqa: BLE001  # the boundary of one camera's media: no viewer is to blame
+            source.producer.on_bug()
             return
-        if packets := replay.first():
-            self._send(consumer, packets, now)
         self._running.append(replay)
         self._schedule()
 
@@ -207,11 +211,20 @@ class Replays:
             if replay.alive:
                 packets = replay.due(now, left)
                 left -= len(packets)
-                if packets:
-                    self._send(replay.consumer, packets, now)
-                if not self._finish(replay, now):
+                try:
+                    ended = self._advance(replay, packets, now)
+                except Exception:  # noqa: BLE001  # as in `_begin`
+                    replay.source.producer.on_bug()
+                    continue
+                if not ended:
                     self._running.append(replay)
         self._schedule()
+
+    def _advance(self, replay: _Replay, packets: Sequence[Packet], now: float) -> bool:
+        """Sends packets of a replay; returns True if it has ended then."""
+        if packets:
+            self._send(replay.consumer, packets, now)
+        return self._finish(replay, now)
 
     def _finish(self, replay: _Replay, now: float) -> bool:
         """Ends a replay whose packets are all sent: the consumer joins its group. False if there are more to send."""

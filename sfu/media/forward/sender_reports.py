@@ -36,7 +36,7 @@ class SenderReports:
         self._sent.append((ntp >> 16 & 0xFFFF_FFFF, now))
         report = rtcp.SenderReport(
             ssrc=ssrc,
-            ntp=ntp,
+            ntp=ntp & rtcp.NTP_MASK,
             media_time=(media_time + time_offset) & 0xFFFFFFFF,
             packets=packets & 0xFFFFFFFF,
             octets=octets & 0xFFFFFFFF,

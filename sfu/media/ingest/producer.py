@@ -11,21 +11,19 @@ from typing import Final, Protocol
 
 from sfu.media.formats.key_frame_detection import START
 from sfu.media.formats.picture_size import Size
-from sfu.media.formats.rtp import Packet, sequence_delta, time_delta
+from sfu.media.formats.rtp import Packet, sequence_delta
 from sfu.media.ingest.gaps import Gaps
 from sfu.media.ingest.history import History
 from sfu.media.ingest.key_frame_requests import KeyFrameRequests
+from sfu.media.ingest.media_times import MediaTimes
 from sfu.media.ingest.output import NoOutput, Output
 from sfu.media.ingest.reception import Reception
 from sfu.media.ingest.starts import Starts
 from sfu.rtc.sdp.codec import Codec
 
-_SMOOTHING_SHARE: Final = 0.1
-_BURSTY_S: Final = 0.0005  # average time between packets of one frame
 _MAX_DROPOUT_PACKETS: Final = 3000  # a larger jump is a restart of the camera (RFC 3550 appendix A.1)
 _RESTART_PAUSE_S: Final = 0.5  # between two restarts: each costs every viewer a key frame
 _REPAIRED_AHEAD_PACKETS: Final = 64  # only the last packet of a burst may come by RTX first
-_TIME_JUMP_S: Final = 10.0  # of media time between two packets, beyond the time that passed
 _MAX_EXTENSIONS: Final = 16  # header extensions of one packet: browsers send fewer than half as many
 _STALLED_S: Final = 1.0  # without a packet: browsers stop upper layers when their own link is thin
 _MEASURED_OVER_S: Final = 1.0
@@ -56,6 +54,9 @@ class ProducerListener(Protocol):
     def on_codec(self, producer: Producer) -> None:
         """Notes that the codec has changed."""
 
+    def on_bug(self, producer: Producer) -> None:
+        """Ends the camera after an exception in the handling of its packets, which is the present exception."""
+
 
 class Producer:
     """One incoming track of one participant."""
@@ -83,6 +84,7 @@ class Producer:
         self.key_frames = KeyFrameRequests()
         self.history = History(max_bytes=history_bytes)
         self.gaps = Gaps()
+        self.times = MediaTimes()
         self.octets = 0
         """Bytes of payload received."""
         self.bitrate = 0
@@ -100,8 +102,6 @@ class Producer:
         self._highest = 0
         self._after_jump = -1
         self._restarted_at = float("-inf")
-        self._spacing = 1.0
-        self._last = (0, 0.0)
         self._wanted = False
         self.output = open_output(self)
 
@@ -124,7 +124,8 @@ class Producer:
         """Takes in one packet at `now` (seconds of the loop's clock); False when it may not be forwarded.
 
         Duplicates, packets that are too late for any use, and strays are counted as `stale`. Strays are packets of
-        another SSRC right after a change, and single numbers or media times far from those of the stream.
+        another SSRC right after a change, and single numbers far from those of the stream. A single media time far from
+        those of the stream is corrected.
         """
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
@@ -136,7 +137,8 @@ class Producer:
             self.drops["stale"] += 1
             return False
         self.reception.received(packet.sequence, packet.media_time, now)
-        self._measure_spacing(packet.media_time, 1, now)
+        if packet.index == self._highest:
+            self.times.note(packet.media_time, 1, now)
         if found := self.starts.test(packet.payload):
             self._note_start(packet, found)
         if not self.history.add(packet, now):
@@ -164,7 +166,7 @@ class Producer:
                 self._shorten(packet)
         self._highest = index
         self.reception.received(first.sequence, first.media_time, now, len(run))
-        self._measure_spacing(first.media_time, len(run), now)
+        self.times.note(first.media_time, len(run), now)
         self.history.extend(run, octets, now)
         self._taken(run, octets, keyed=keyed, now=now)
         return run
@@ -179,8 +181,10 @@ class Producer:
     def _goes_on(self, packet: Packet, now: float) -> bool:
         """True if this is the next packet of the present stream."""
         codec = self.codec
-        follows = packet.sequence == self._highest + 1 & 0xFFFF and packet.ssrc == self.ssrc
-        return follows and self._codecs.get(packet.payload_type) is codec and not self._time_jumps(packet, codec, now)
+        if packet.sequence != self._highest + 1 & 0xFFFF or packet.ssrc != self.ssrc:
+            return False
+        known = self._codecs.get(packet.payload_type) is codec
+        return known and not self.times.jumps(packet.media_time, codec.clock_rate, now)
 
     def _shorten(self, packet: Packet) -> None:
         agreed = self.extensions.values()
@@ -208,18 +212,6 @@ class Producer:
         if self.gaps.wants_key_frame() and self.output.consumer_count:
             self.request_key_frame(now)
 
-    @property
-    def bursty(self) -> bool:
-        """True if the packets of one frame come so close together that it costs little to wait for its end."""
-        return self._spacing < _BURSTY_S
-
-    def _measure_spacing(self, media_time: int, count: int, now: float) -> None:
-        last_time, at = self._last
-        if media_time == last_time:
-            self._spacing += (now - at - self._spacing) * _SMOOTHING_SHARE
-        self._spacing *= (1 - _SMOOTHING_SHARE) ** (count - 1)  # the others came with the first one
-        self._last = (media_time, now)
-
     def _place(self, packet: Packet, codec: Codec, now: float) -> bool:
         """Gives a packet its index, in the present stream or as the first packet of a new one; False for a stray."""
         jumps = False
@@ -227,13 +219,15 @@ class Producer:
             delta = sequence_delta(packet.sequence, self._highest & 0xFFFF)
             packet.index = self._highest + delta
             if -_MAX_DROPOUT_PACKETS <= delta <= 0:
+                packet.media_time = self.times.of_late(packet.media_time)
                 return True
-            steady = packet.media_time == self._last[0]  # of the same frame: nothing to compute
-            if 0 < delta <= _MAX_DROPOUT_PACKETS and (steady or not self._time_jumps(packet, codec, now)):
-                self._highest = packet.index
-                return True
-            after, self._after_jump = self._after_jump, packet.sequence + 1 & 0xFFFF
-            jumps = packet.sequence != after
+            if 0 < delta <= _MAX_DROPOUT_PACKETS:
+                if self._keeps_time(packet, codec, now):
+                    self._highest = packet.index
+                    return True
+            else:
+                after, self._after_jump = self._after_jump, packet.sequence + 1 & 0xFFFF
+                jumps = packet.sequence != after
         if jumps or now < self._restarted_at + _RESTART_PAUSE_S:
             return False
         if self.ssrc is not None:
@@ -241,26 +235,26 @@ class Producer:
         self._start_stream(packet, codec, now)
         return True
 
-    def _time_jumps(self, packet: Packet, codec: Codec, now: float) -> bool:
-        """True if its media time does not continue the last one: a file starts again, a clock was set.
-
-        A pause is no jump, since both clocks go on, and neither is an interrupted link, after which all comes late.
-        """
-        media_time, at = self._last
-        if (packet.media_time - media_time) & 0xFFFF_FFFF <= _TIME_JUMP_S * codec.clock_rate:
+    def _keeps_time(self, packet: Packet, codec: Codec, now: float) -> bool:
+        """True unless another stream begins with this packet; corrects a single media time that is wrong."""
+        if not self.times.jumps(packet.media_time, codec.clock_rate, now):
+            return True
+        media_time = self.times.instead(packet.media_time, codec.clock_rate, now)
+        if media_time is None:
             return False
-        step = time_delta(packet.media_time, media_time) / codec.clock_rate
-        return abs(step) > _TIME_JUMP_S and abs(step - (now - at)) > _TIME_JUMP_S
+        packet.media_time = media_time
+        return True
 
     def _start_stream(self, packet: Packet, codec: Codec, now: float) -> None:
         """Starts a stream after a new SSRC, a new codec or a jump: every consumer starts anew."""
         self.restarts += self.ssrc is not None
         other = packet.ssrc != self.ssrc or codec.clock_rate != self.codec.clock_rate
-        if other or self._time_jumps(packet, codec, now):
+        if other or self.times.jumps(packet.media_time, codec.clock_rate, now):
             self.ssrc = packet.ssrc
             self.reception = Reception(codec.clock_rate)
         self.history.clear()
         self.gaps.restart()
+        self.times.restart()
         renamed = codec.name != self.codec.name
         self.codec = codec
         self.starts.use(codec)
@@ -302,6 +296,10 @@ class Producer:
         """Requests a key frame; requests are coalesced (RFC 4585 section 6.3.1, RFC 5104 section 4.3.1)."""
         if self.codec.kind == "video" and self.key_frames.request(now):
             self._listener.on_key_frame_wanted(self)
+
+    def on_bug(self) -> None:
+        """Ends the camera, and none of its viewers, after an exception on the way out, which is the present one."""
+        self._listener.on_bug(self)
 
     def tick(self, now: float) -> None:
         """Requests the key frame that is needed since a restart, or repeats a request that is due."""

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sfu.media.formats.rtcp import ReportBlock
+from sfu.media.formats.rtcp import NTP_MASK, ReportBlock
 from sfu.media.formats.rtp import time_delta
+from sfu.media.ingest.reported_clock import ReportedClock
 
 _MAX_DROPOUT_PACKETS = 3000
 _MAX_MISORDER_PACKETS = 100
@@ -37,6 +38,8 @@ class Reception:
     """
 
     def __init__(self, clock_rate: int) -> None:
+        self.clock = ReportedClock()
+        """The wall clock in its sender reports."""
         self._clock_rate = clock_rate
         self._max_transit_step = int(_MAX_TRANSIT_STEP_S * clock_rate)
         self._jitter = 0.0
@@ -44,7 +47,7 @@ class Reception:
         self._sender_report_at = 0.0
         self._received = 0
         self._next_after_jump: int | None = None
-        self._clock: tuple[float, int, int] | None = None  # from a sender report: its arrival, NTP time, media time
+        self._moment: tuple[float, int, int] | None = None  # from a sender report: its arrival, NTP time, media time
 
     def received(self, sequence: int, media_time: int, now: float, count: int = 1) -> None:
         """Counts `count` consecutive packets of one media time, from `sequence` on.
@@ -111,15 +114,15 @@ class Reception:
 
     def note_clock(self, ntp: int, media_time: int, now: float) -> None:
         """Notes that the media time was `media_time` at `ntp` (64-bit NTP, on our wall clock)."""
-        self._clock = (now, ntp, media_time)
+        self._moment = (now, ntp, media_time)
 
     def moment(self, now: float) -> tuple[int, int] | None:
         """Returns the present as (64-bit NTP, media time); None before the first `note_clock`."""
-        if self._clock is None:
+        if self._moment is None:
             return None
-        at, ntp, media_time = self._clock
+        at, ntp, media_time = self._moment
         elapsed = now - at
-        return ntp + int(elapsed * (1 << 32)), (media_time + int(elapsed * self._clock_rate)) & 0xFFFF_FFFF
+        return ntp + int(elapsed * (1 << 32)) & NTP_MASK, (media_time + int(elapsed * self._clock_rate)) & 0xFFFF_FFFF
 
     def report(self, ssrc: int, now: float) -> ReportBlock:
         """Returns the block on `ssrc` for the next receiver report; `fraction_lost` counts from the previous call."""

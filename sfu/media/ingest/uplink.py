@@ -34,6 +34,9 @@ class UplinkListener(Protocol):
     def on_flowing(self) -> None:
         """Notes that other tracks flow than before, that a codec has changed, or that `problems` have."""
 
+    def on_bug(self) -> None:
+        """Ends the client after an exception in the handling of its media, which is the present exception."""
+
 
 class Uplink:
     """One client's tracks; the `MediaReceiver` of its transport."""
@@ -55,7 +58,7 @@ class Uplink:
         self.problems: Mapping[str, Trouble] = {}
         """The tracks that can be neither shown nor recorded, by mid."""
         self._refused: dict[str, Trouble] = {}
-        self.drops = {"malformed_rtp": 0, "no_section": 0, "unknown_rid": 0, "rtx": 0}
+        self.drops = {"malformed_rtp": 0, "no_section": 0, "unknown_rid": 0, "rtx": 0, "sender_report": 0}
         self._send = send
         self._ssrc = ssrc
         self._history_bytes = history_bytes
@@ -67,7 +70,6 @@ class Uplink:
         self._transport_wide: int | None = None
         self._arrivals = Arrivals()
         self._feedback_at = 0.0
-        self._clock_offset: int | None = None
         self._firs = 0
 
     @property
@@ -185,17 +187,17 @@ class Uplink:
     # --- feedback
 
     def on_sender_report(self, report: rtcp.SenderReport, ntp: int, now: float) -> None:
-        """Takes a sender report, at `ntp` on our wall clock (64-bit NTP).
-
-        Audio and video of one client share its NTP clock: one offset moves both to our clock and keeps them in sync.
-        """
+        """Takes a sender report, at `ntp` on our wall clock (64-bit NTP)."""
         producer = next((p for p in self.producers if p.ssrc == report.ssrc), None)
         if producer is None:
             return
         producer.reception.sender_report(report.ntp, now)
-        if self._clock_offset is None:
-            self._clock_offset = ntp - report.ntp
-        producer.note_clock(report.ntp + self._clock_offset, report.media_time, now)
+        others = [p.reception.clock for p in self.producers if p is not producer]
+        ours = producer.reception.clock.to_ours(report.ntp, ntp, now, others)
+        if ours is None:
+            self.drops["sender_report"] += 1
+        else:
+            producer.note_clock(ours, report.media_time, now)
 
     def _send_rtcp(self, *parts: bytes) -> None:
         self._send(rtcp.compound(rtcp.receiver_report(self._ssrc, (), CNAME), *parts))
@@ -213,6 +215,10 @@ class Uplink:
     def on_codec(self, producer: Producer) -> None:  # noqa: ARG002  # the listener's signature
         """See `ProducerListener`."""
         self._listener.on_flowing()
+
+    def on_bug(self, producer: Producer) -> None:  # noqa: ARG002  # the listener's signature
+        """See `ProducerListener`."""
+        self._listener.on_bug()
 
     def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
         """See `ProducerListener`: sends a NACK (RFC 4585 section 6.2.1)."""

@@ -11,6 +11,7 @@ import itertools
 import math
 import random
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ from sfu.media.ingest.history import History
 from sfu.rooms.participant import Participant
 from sfu.rtc.sdp.description import RID, OfferSection
 from sfu.service import Service
+from sfu.units import ntp_time
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.mqtt_client import MqttClient, mqtt_client
 from tests.helpers.peers import PeerCamera, PeerViewer, publishing, watching
@@ -42,7 +44,11 @@ class Screened(PeerViewer):
     def __init__(self) -> None:
         super().__init__()
         self.packets: list[rtp.Packet] = []
+        self.reports: list[rtcp.SenderReport] = []
         self.caller: RawPeer
+
+    def on_rtcp(self, data: bytes) -> None:
+        self.reports += [message for message in rtcp.parse(data) if isinstance(message, rtcp.SenderReport)]
 
     def on_rtp(self, data: bytes) -> None:
         packet = rtp.parse(data)
@@ -290,6 +296,21 @@ JUMPS = {
     "media time, back to nothing": {"media_time": -1_000_000 * CLOCK},
     "SSRC": {"ssrc": 1},
 }
+
+
+async def test_a_clock_that_is_set_while_people_watch_ends_nobody(scene: Scene) -> None:
+    """A camera without a battery starts in 1970, and gets the time when it finds a time server."""
+    async with scene.filmed() as (odd, bert):
+        reports: list[rtcp.SenderReport] = []
+        for at, clock in enumerate((0, 1, 4_008_988_800, 4_008_988_801, 0xFFFF_FFFF)):
+            told = rtcp.SenderReport(odd.ssrc, clock << 32, 9000 + at * CLOCK, 10, 1000)
+            odd.camera.transport.send_rtcp(rtcp.sender_report(told, "odd"))
+            bert.reports.clear()
+            await until(lambda: bert.reports)
+            reports += bert.reports
+        assert scene.dropped("sender_report") >= 1
+        now = ntp_time(time.time())
+        assert all(abs(rtcp.ntp_delta(report.ntp, now)) < 60 << 32 for report in reports)
 
 
 @pytest.mark.parametrize("jump", JUMPS)

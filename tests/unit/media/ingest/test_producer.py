@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -42,13 +43,46 @@ def test_a_media_time_that_jumps_begins_anew_and_leaves_no_trace_in_what_a_viewe
     (first,) = viewer.take()
     camera.producer.note_clock(1 << 32, 9000, 0.0)
     there, then = camera.sequence, camera.media_time + step & 0xFFFFFFFF
-    packets = [Packet(True, 96, there + n, then, 7, KEY) for n in (1, 2)]
-    assert [camera.producer.receive(packet, 1.0) for packet in packets] == [False, True]
+    for n in (1, 2):
+        packet = Packet(True, 96, there + n, then + n * 3000 & 0xFFFFFFFF, 7, KEY)
+        assert camera.producer.receive(packet, 1.0 + n / 30)
+        deliver(camera, [packet], 1.0 + n / 30)
     assert (camera.producer.restarts, camera.producer.reception.moment(1.0)) == (1, None)
-    deliver(camera, packets[1:], 1.0)
-    (second,) = viewer.take()
-    assert second.sequence == first.sequence + 1
-    assert 0 < (second.media_time - first.media_time & 0xFFFFFFFF) < 2 * 90_000
+    got = [first, *viewer.take()]
+    assert numbers(got) == [first.sequence + n for n in range(3)]
+    assert all(0 < (b.media_time - a.media_time & 0xFFFFFFFF) < 2 * 90_000 for a, b in pairwise(got))
+
+
+@pytest.mark.parametrize("hours", [-9800, 9800, 13_000])
+def test_one_picture_with_a_media_time_far_away_gets_one_between_its_neighbours(hours: float) -> None:
+    """A digital video recorder: all packets of one picture in fifty are hours away, all else is in order."""
+    camera, viewer = FakeCamera(), FakeViewer()
+    viewer.attach(camera, 0.0)
+    away = int(hours * 90_000)
+    for at in range(200):
+        now, media_time = 1 + at / 25, 5000 + at * 3600
+        for half in (0, 1):
+            raw = media_time + (away if at % 50 == 20 else 0) & 0xFFFFFFFF
+            packet = Packet(half == 1, 96, 2 * at + half, raw, 7, DELTA if at else KEY)
+            assert camera.producer.receive(packet, now + half / 1000)
+            assert packet.media_time == media_time
+            deliver(camera, [packet], now + half / 1000)
+    assert (camera.producer.restarts, camera.producer.drops["stale"], camera.producer.times.corrected) == (0, 0, 8)
+    got = viewer.take()
+    assert numbers(got) == list(range(got[0].sequence, got[0].sequence + 400))
+    assert [b.media_time - a.media_time for a, b in pairwise(got)] == [0, *[3600, 0] * 199]
+
+
+def test_a_part_of_a_picture_far_away_that_comes_late_gets_the_media_time_of_the_rest() -> None:
+    camera = FakeCamera()
+    camera.packet(KEY, now=1.0)
+    there, away = camera.sequence, camera.media_time + 3600 * 90_000
+    camera.producer.receive(Packet(True, 96, there + 2, away, 7, DELTA), 1.1)
+    camera.producer.receive(Packet(True, 96, there + 3, camera.media_time + 6000, 7, DELTA), 1.2)
+    late = Packet(False, 96, there + 1, away, 7, DELTA)
+    assert camera.producer.receive(late, 1.2)
+    assert late.media_time == camera.producer.history.since(0)[-2].media_time
+    assert camera.producer.restarts == 0
 
 
 @pytest.mark.parametrize(("pause", "step"), [(600.0, 600.0), (60.0, 0.03), (0.01, 9.0)])

@@ -45,13 +45,16 @@ class ObservedProducer:
     def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
         self.said.append(tuple(sequences))
 
+    def on_bug(self, producer: Producer) -> None:
+        raise  # noqa: PLE0704  # the exception on the way out
+
     def on_codec(self, producer: Producer) -> None:
         self.said.append(producer.codec.name)
 
     def state(self) -> dict[str, Any]:
         """Whatever it and its parts remember."""
         producer = self.producer
-        parts = (producer, producer.gaps, producer.reception, producer.history, producer.key_frames)
+        parts = (producer, producer.gaps, producer.reception, producer.history, producer.key_frames, producer.times)
         found = {f"{type(part).__name__}.{key}": _plain(value) for part in parts for key, value in vars(part).items()}
         return found | {"said": self.said, "taken": self.taken}
 

@@ -66,6 +66,9 @@ class UplinkCamera:
     def on_flowing(self) -> None:
         self.changes += 1
 
+    def on_bug(self) -> None:
+        raise  # noqa: PLE0704  # the exception of the packet
+
     def of(self, kind: type[_Message]) -> list[_Message]:
         return [message for message in self.messages if isinstance(message, kind)]
 

@@ -40,6 +40,9 @@ class RecordedCamera:
     def on_missing(self, producer: Producer, sequences: Sequence[int]) -> None:
         """Sends nothing again."""
 
+    def on_bug(self, producer: Producer) -> None:
+        raise  # noqa: PLE0704  # the exception on the way out
+
     def on_codec(self, producer: Producer) -> None:
         """Has one codec."""
 
