@@ -90,9 +90,10 @@ class StandIn:
         await self.publish("bridge/state", state, retain=True)
 
     async def fall_silent(self) -> None:
-        """Stops to send on every connection, without a word, as a killed server does."""
+        """Stops to send on every connection and forgets it, without a word, as a killed server does."""
         for connection in self.connections.values():
             await connection.getSenders()[0].transport.transport.stop()
+        self.connections.clear()
 
     async def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
         await self.mqtt.publish(f"{self.base}/{topic}", payload, qos=1, retain=retain)

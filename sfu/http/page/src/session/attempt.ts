@@ -27,6 +27,9 @@ export class Attempt {
   private disconnectedTimer = 0;
   private offered = false;
   private offerAgain = false;
+  private restarting = false;
+  /** The server's certificate fingerprints in its latest answer. */
+  private known: string[] = [];
   private closed = false;
 
   /** `spare`: a prepared connection to use instead of a new one; it may already have an offer. */
@@ -67,6 +70,9 @@ export class Attempt {
 
   async answer(sdp: string): Promise<void> {
     if (this.closed || this.connection.signalingState !== "have-local-offer") return;
+    // Another server's answer while the path to ours works. On a dead path it may be that of a restarted server.
+    const shown = fingerprints(sdp);
+    if (this.connectedAt !== null && !this.restarting && !shown.some((one) => this.known.includes(one))) return;
     try {
       await this.connection.setRemoteDescription({ type: "answer", sdp });
     } catch (error) {
@@ -74,6 +80,8 @@ export class Attempt {
       console.warn("ignored an answer that does not match the offer", error);
       return;
     }
+    this.known = shown;
+    this.restarting = false;
     this.clearTimers();
     this.answeredAt ??= performance.now();
     if (this.offerAgain) await this.offer();
@@ -82,6 +90,7 @@ export class Attempt {
   /** Restarts ICE (RFC 8445 section 9). Media on the old path continues meanwhile. */
   async restart(): Promise<void> {
     if (this.closed || this.connectedAt === null) return;
+    this.restarting = true;
     this.connection.restartIce();
     await this.offer();
   }
@@ -145,4 +154,9 @@ export class Attempt {
     this.timers.forEach(clearTimeout);
     this.timers = [];
   }
+}
+
+/** Returns the certificate fingerprints in an SDP, in one case: they say which server has written it. */
+function fingerprints(sdp: string): string[] {
+  return Array.from(sdp.matchAll(/^a=fingerprint:(.+?)\s*$/gim), ([, value]) => value!.trim().toUpperCase());
 }
