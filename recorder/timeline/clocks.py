@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from sfu.media.formats.rtcp import NTP_MASK, ntp_delta
 from sfu.media.formats.rtp import time_delta
 from sfu.media.windowed_minimum import WindowedMinimum
 
@@ -36,6 +37,8 @@ class MediaAxis:
         self._media_time: int | None = None
         self._ticks = 0
         self._arrived: int | None = None
+        self._jumped: int | None = None
+        """The latest media time, if it jumped and no second one has confirmed it yet."""
 
     @property
     def position(self) -> int:
@@ -44,21 +47,28 @@ class MediaAxis:
 
     def restart(self) -> None:
         """Begins a new count: the next media time is unrelated to the last one."""
-        self._media_time = None
+        self._media_time = self._jumped = None
 
     def advance(self, media_time: int, now_us: int) -> bool:
-        """Moves to `media_time`, which arrives now; False if it jumped: then it moves by the time between arrivals.
+        """Moves to `media_time`, which arrives now; False if another count begins: with the first one, or after a jump.
 
         Depacketizers return frames in order, so a step back of more than 200 ms is a jump. So is a media time that
-        comes after a silence in which media times may have wrapped.
+        comes after a silence in which media times may have wrapped. A jump moves by the time between arrivals, and a
+        second media time that fits it confirms it: a single one was wrong.
         """
         elapsed = 0 if self._arrived is None else max(0, now_us - self._arrived)
         expected = elapsed * self._clock_rate // US
-        step = expected if self._media_time is None else time_delta(media_time, self._media_time)
-        goes_on = self._media_time is not None and self._goes_on(step, expected)
-        self._ticks += step if goes_on else expected
-        self._media_time, self._arrived = media_time, now_us
-        return goes_on
+        before, jumped, self._jumped, self._arrived = self._media_time, self._jumped, None, now_us
+        if before is not None and self._goes_on(step := time_delta(media_time, before), expected):
+            self._ticks, self._media_time = self._ticks + step, media_time
+            return True
+        if before is None or (jumped is not None and self._goes_on(time_delta(media_time, jumped), expected)):
+            step = expected if jumped is None else time_delta(media_time, jumped)
+            self._ticks, self._media_time = self._ticks + step, media_time
+            return False
+        self._ticks, self._media_time = self._ticks + expected, before + expected & 0xFFFF_FFFF
+        self._jumped = media_time
+        return True
 
     def _goes_on(self, step: int, expected: int) -> bool:
         """True unless a step, in ticks, is a jump."""
@@ -90,6 +100,12 @@ class CameraClock:
         self._at = 0
         self._delays = WindowedMinimum(DELAY_WINDOW_US)
         self._transit: float | None = None
+        self._ntp: int | None = None
+
+    def unwrapped_us(self, ntp: int) -> int:
+        """Returns a report's 64-bit NTP time in microseconds, on an axis that does not wrap, as NTP does in 2036."""
+        self._ntp = ntp if self._ntp is None else self._ntp + ntp_delta(ntp, self._ntp & NTP_MASK)
+        return self._ntp * US >> 32
 
     def to_ours(self, camera_us: float, now_us: int, begin: float | None) -> float:
         """Returns our time of a capture that arrives now and was made at `camera_us`.

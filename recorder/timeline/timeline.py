@@ -89,7 +89,7 @@ class TimelineTrack:
 
     def on_sender_report(self, ntp: int, media_time: int, *, now: float) -> None:
         """Uses a sender report: at `ntp` (64 bits, the producer's clock) the media time was `media_time`."""
-        self._use_report(ntp * US >> 32, media_time, int(now * US))
+        self._use_report(self._camera.unwrapped_us(ntp), media_time, int(now * US))
 
     def foresee(self, arrivals: Sequence[tuple[int, float]]) -> None:
         """Announces (media time, arrival) of the next units for `at`; the least delayed one places them all."""

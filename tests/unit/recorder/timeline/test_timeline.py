@@ -267,6 +267,25 @@ def test_media_times_that_jump_are_no_time_that_passes(jump: float) -> None:
     assert apart(answers, 130, 300) < 40
 
 
+@pytest.mark.parametrize("away", [-9.0, -0.5, 7.0, -9800.0, 20000.0])
+def test_single_pictures_with_wrong_media_times_change_nothing(away: float) -> None:
+    """A digital video recorder: one picture in fifty is hours away, and the reports stay in use."""
+    camera = Camera(media=lambda kind, t: t + (away if kind == "video" and round(t * 5) % 50 == 20 else 0))
+    answers = simulate(camera, 300)
+    assert_monotone(answers)
+    assert furthest(answers, 10, 300) < 600
+    answers["video"] = [each for each in answers["video"] if round(each[0] * 5) % 50 != 20]
+    assert apart(answers, 10, 300) < 40
+
+
+def test_the_times_go_on_when_the_seconds_of_ntp_wrap() -> None:
+    """On 7 February 2036 the 32 bits of seconds since 1900 are used up."""
+    answers = simulate(Camera(clock=lambda t: 2**32 - NTP_1900 - 100 + t), 300)
+    assert_monotone(answers)
+    assert furthest(answers, 10, 300) < 120
+    assert apart(answers, 10, 300) < 40
+
+
 def test_a_small_step_back_is_no_wrap() -> None:
     """aiortc takes 7000, 4000 for a wrap: 13 hours at 90 kHz."""
     track = Timeline().track(90000)
