@@ -7,7 +7,7 @@ import contextlib
 import struct
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -37,7 +37,13 @@ CAMERA = """async ([direction, rids]) => {
   const [track] = canvas.captureStream(10).getTracks();
   window.pc = new RTCPeerConnection();
   const sendEncodings = rids.map((rid, place) => ({rid, scaleResolutionDownBy: 4 / 2 ** place}));
-  pc.addTransceiver(track, {direction, sendEncodings});
+  window.sending = pc.addTransceiver(track, {direction, sendEncodings});
+  await pc.setLocalDescription();
+  return pc.localDescription.sdp;
+}"""
+
+REOFFER = """async (direction) => {
+  sending.direction = direction;
   await pc.setLocalDescription();
   return pc.localDescription.sdp;
 }"""
@@ -62,7 +68,26 @@ STATS = """async (type) => {
 class Call:
     page: Page
     end: Endpoint
-    negotiated: Negotiated
+    role: Role
+    negotiated: Negotiated = field(init=False)
+    version: int = 0
+
+    async def agree(self, offer: str) -> None:
+        """Answers an offer of the page as the server does."""
+        ssrcs: list[str] = []
+
+        def ssrc(key: str) -> int:
+            ssrcs.append(key)
+            return 0xABC0 + len(ssrcs)
+
+        end, agent = self.end, self.end.agent
+        self.version += 1
+        self.negotiated = negotiate(parse_description(offer), self.role, preference=("vp8", "h264"), ssrc=ssrc)
+        ufrag, pwd, fingerprints = self.negotiated.ufrag, self.negotiated.pwd, self.negotiated.fingerprints
+        end.transport.start(ufrag=ufrag, pwd=pwd, lite=False, fingerprints=fingerprints)
+        local = Local(agent.ufrag, agent.pwd, end.transport.fingerprint, agent.candidates(), lite=True)
+        answer = write_answer(self.negotiated, local, session_id=1, version=self.version)
+        await self.page.evaluate("(sdp) => pc.setRemoteDescription({type: 'answer', sdp})", answer)
 
     async def stats(self, kind: str) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = await self.page.evaluate(STATS, kind)
@@ -75,24 +100,12 @@ async def calling(chromium: Browser, script: str, argument: object, role: Role) 
     async with ports(1) as (port,):
         end = server_end(port)
         page = await chromium.new_page()
-        description = parse_description(await page.evaluate(script, argument))
-        ssrcs: list[str] = []
-
-        def ssrc(key: str) -> int:
-            ssrcs.append(key)
-            return 0xABC0 + len(ssrcs)
-
-        negotiated = negotiate(description, role, preference=("vp8", "h264"), ssrc=ssrc)
+        call = Call(page, end, role)
         await end.agent.gather()
-        fingerprints = negotiated.fingerprints
-        end.transport.start(ufrag=negotiated.ufrag, pwd=negotiated.pwd, lite=False, fingerprints=fingerprints)
-        agent = end.agent
-        local = Local(agent.ufrag, agent.pwd, end.transport.fingerprint, agent.candidates(), lite=True)
-        answer = write_answer(negotiated, local, session_id=1, version=1)
-        await page.evaluate("(sdp) => pc.setRemoteDescription({type: 'answer', sdp})", answer)
+        await call.agree(await page.evaluate(script, argument))
         try:
             await until(lambda: end.up, 10)
-            yield Call(page, end, negotiated)
+            yield call
         finally:
             await end.transport.close()
 
@@ -167,6 +180,29 @@ async def test_chromium_sends_all_layers_it_is_asked_for_and_repairs_each(
             missed = tap.routed[routed][-1]
             tap.ask_again(missed)
             await until(lambda rid=rid, missed=missed: repaired(tap, rid, missed), 10)
+        await call.page.close()
+
+
+@pytest.mark.parametrize(
+    ("role", "directions"), [("pub", ("sendonly", "inactive")), ("join", ("sendrecv", "recvonly"))]
+)
+async def test_chromium_sends_all_layers_again_after_a_pause(
+    chromium: Browser, role: Role, directions: tuple[str, str]
+) -> None:
+    rids = ["q", "h", "f"]
+    sending, paused = directions
+    async with calling(chromium, CAMERA, [sending, rids], role) as call:
+        tap = Tap(call)
+        await until_sent(call, lambda sent: sent.keys() == set(rids) and min(sent.values()) > 20)
+        await until(lambda: tap.silent == set(rids), 10)
+        for direction in (paused, paused, sending):
+            await call.agree(await call.page.evaluate(REOFFER, direction))
+            (section,) = call.negotiated.sections
+            assert section.rids == tuple(rids)
+            tap.demux.configure([Route.of("0", section.receive)] if section.receive else [])
+            tap.routed.clear()
+        await until(lambda: tap.layers() == set(rids), 20)
+        assert await call.page.evaluate("() => sending.sender.getParameters().encodings.map(e => e.rid)") == rids
         await call.page.close()
 
 

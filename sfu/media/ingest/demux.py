@@ -101,6 +101,7 @@ class Demux:
         self._by_mid: dict[bytes, _Section] = {}
         self._by_payload_type: dict[int, _Section] = {}
         self._by_ssrc: dict[int, Routed] = {}
+        self._paused: dict[int, Routed] = {}
         self._mid_extensions: frozenset[int] = frozenset()
         self.routing_extensions: frozenset[int] = frozenset()
         """Header extension ids (mid, rid) with which a packet may go to another place than the one before."""
@@ -113,7 +114,10 @@ class Demux:
         return self._by_ssrc.keys()
 
     def configure(self, routes: Sequence[Route]) -> None:
-        """Takes over a negotiation. Known SSRCs keep their sections if these still exist."""
+        """Takes over a negotiation. Known SSRCs keep their sections if these still exist, or exist again.
+
+        A browser that pauses a section and goes on writes neither mid nor rid again (RFC 8852 section 3.1).
+        """
         sections = [_Section(route) for route in routes]
         self._sections = {section.mid: section for section in sections}
         self._by_mid = {mid.encode(errors="replace"): section for mid, section in self._sections.items()}
@@ -126,10 +130,14 @@ class Demux:
     def _kept_ssrcs(self) -> dict[int, Routed]:
         """Returns the SSRCs after a change: the known ones that still have a section, then the signalled ones."""
         table: dict[int, Routed] = {}
-        for ssrc, old in self._by_ssrc.items():
+        paused: dict[int, Routed] = {}
+        for ssrc, old in {**self._paused, **self._by_ssrc}.items():
             section = self._sections.get(old.mid)
-            if section is not None and old.rid in section.ends:
+            if section is None:
+                paused[ssrc] = old
+            elif old.rid in section.ends:
                 table[ssrc] = section.ends[old.rid][old.repairs]
+        self._paused = dict(list(paused.items())[-_MAX_SSRCS:])
         for section in self._sections.values():
             for ssrc, routed in section.signalled.items():
                 learnt = table.pop(ssrc, routed)  # in the same section it also has the rid

@@ -2,6 +2,6 @@
 
 Owns SDP text in both directions, the codecs as payload formats, and the decisions of an answer. Never knows sockets,
 rooms or the contents of a packet. In reading order: `codec` (a payload format), `description` (descriptions as values),
-`dialects` (peers' text to the form that we parse), `parse` (text to values), `negotiate` (offer to decisions), `write`
-(values to text).
+`dialects` (the lines of peers' text), `formats` (a section's codecs), `parse` (text to values), `negotiate` (offer to
+decisions), `write` (values to text).
 """

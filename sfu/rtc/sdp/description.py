@@ -63,10 +63,11 @@ class Section:
     """One m-section of a remote description.
 
     `mid` is the index as text where the peer named none (`named` is False). `codecs` are the known ones, in the peer's
-    order. `extensions` maps URI to id. `rtx` maps payload types of retransmissions (RFC 4588) to those they repair.
-    `repairs` does the same for SSRCs (RFC 5576 section 4.2); `ssrcs` leaves out those that only repair. `rids` are the
-    layers that the peer would send, in its order (RFC 8853). `stream` and `track` are the two halves of the msid.
-    `rejected` is True for port 0 without bundle-only.
+    order. `extensions` maps the URIs of known ones to ids; `one_way` has the direction of those that the peer would
+    only send, only receive, or neither (RFC 8285 section 5). `rtx` maps payload types of retransmissions (RFC 4588) to
+    those they repair. `repairs` does the same for SSRCs (RFC 5576 section 4.2); `ssrcs` leaves out those that only
+    repair. `rids` are the layers that the peer would send, in its order (RFC 8853). `stream` and `track` are the two
+    halves of the msid. `rejected` is True for port 0 without bundle-only.
     """
 
     index: int
@@ -88,6 +89,7 @@ class Section:
     stream: str | None
     track: str | None
     transport: TransportParameters
+    one_way: Mapping[str, Direction] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +171,8 @@ class Send:
 class Agreed:
     """One section of our answer. `direction` is ours; `rejected` is the reason for port 0, or None.
 
-    `rtx` maps payload types to those of their retransmissions.
+    `rtx` maps payload types to those of their retransmissions. `one_way` has our direction of the extensions that do
+    not go both ways. `rids` are the layers that the peer may send; it keeps them while it sends nothing.
     """
 
     index: int
@@ -187,6 +190,8 @@ class Agreed:
     rejected: str | None = None
     unknown_codecs: bool = False
     """True if the peer would send here, but only in codecs that the server does not know."""
+    one_way: Mapping[str, Direction] = field(default_factory=dict)
+    rids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

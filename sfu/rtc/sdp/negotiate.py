@@ -36,6 +36,8 @@ FEEDBACK = ("nack", "nack pli", "ccm fir", "goog-remb")
 
 # RFC 8829 section 5.1.2: all of these mean DTLS-SRTP if there is a fingerprint.
 _PROTOCOL = re.compile(r"(UDP/TLS/|TCP/DTLS/)?RTP/S?AVPF?", re.IGNORECASE)
+# RFC 8285 section 6: the direction that answers the offered one.
+_REVERSED: Mapping[Direction, Direction] = {"sendonly": "recvonly", "recvonly": "sendonly", "inactive": "inactive"}
 # RFC 8285 section 4.2: ids that fit the one-byte header, the only form that we negotiate.
 _EXTENSION_IDS = range(1, 15)
 
@@ -94,7 +96,8 @@ def _refusals(offer: Description) -> dict[int, str]:
     refusals = {section.index: reason for section in offer.sections if (reason := _refusal(section))}
     others = [section for section in offer.sections if section.index not in refusals]
     if offer.bundle is not None:
-        return refusals | {section.index: "bundle" for section in others if section.mid not in offer.bundle}
+        bundled = set(offer.bundle)
+        return refusals | {section.index: "bundle" for section in others if section.mid not in bundled}
     complete = [section.transport for section in others if section.transport.complete]
     credentials = {(transport.ufrag, transport.pwd) for transport in complete[:1]}
     foreign = [section for section in others if (section.transport.ufrag, section.transport.pwd) not in credentials]
@@ -136,7 +139,7 @@ def _agreed(section: Section, terms: _Terms) -> Agreed:
     direction = _direction(section.direction, terms.role)
     sends, receives = direction in {"sendrecv", "sendonly"}, direction in {"sendrecv", "recvonly"}
     codecs = _codecs(section, terms, all_of_them=sends)
-    rids = _rids(section) if receives else ()
+    rids = _rids(section) if terms.role != "view" else ()
     extensions = _extensions(section, codecs, rids)
     rtx = _rtx(section, codecs)
     return Agreed(
@@ -150,8 +153,10 @@ def _agreed(section: Section, terms: _Terms) -> Agreed:
         codecs=codecs,
         rtx=rtx,
         extensions=extensions,
-        receive=_receive(section, codecs, extensions, rtx, rids) if receives else None,
-        send=_slot(section, codecs, extensions, rtx, terms) if sends else None,
+        receive=_receive(section, codecs, _one_way(section, extensions, "sendonly"), rtx, rids) if receives else None,
+        send=_slot(section, codecs, _one_way(section, extensions, "recvonly"), rtx, terms) if sends else None,
+        one_way={uri: _REVERSED[way] for uri, way in section.one_way.items() if uri in extensions},
+        rids=rids,
     )
 
 
@@ -184,8 +189,12 @@ def _rtx(section: Section, codecs: Sequence[Codec]) -> dict[int, int]:
 
 
 def _rids(section: Section) -> tuple[str, ...]:
-    """Returns the layers to ask for; empty if packets cannot name their layer (no RID extension)."""
-    return section.rids if section.kind == "video" and _offers(section, RID) else ()
+    """Returns the layers to ask for; empty if packets cannot name their layer (no RID extension).
+
+    Also while the section is paused: a browser that is not answered with its layers loses them for good.
+    """
+    named = _offers(section, RID) and section.one_way.get(RID, "sendonly") == "sendonly"
+    return section.rids if section.kind == "video" and named else ()
 
 
 def _extensions(section: Section, codecs: Sequence[Codec], rids: Sequence[str]) -> Mapping[str, int]:
@@ -195,6 +204,11 @@ def _extensions(section: Section, codecs: Sequence[Codec], rids: Sequence[str]) 
     if rids:
         wanted += [RID, REPAIRED_RID]
     return {uri: section.extensions[uri] for uri in wanted if _offers(section, uri)}
+
+
+def _one_way(section: Section, extensions: Mapping[str, int], way: Direction) -> Mapping[str, int]:
+    """Returns the extensions that the peer offers to use in both directions or in the given one."""
+    return {uri: number for uri, number in extensions.items() if section.one_way.get(uri, way) == way}
 
 
 def _offers(section: Section, uri: str) -> bool:

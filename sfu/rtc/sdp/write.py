@@ -6,15 +6,11 @@ is `sfu.rtc.sdp.negotiate`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from sfu.rtc.sdp.codec import VIDEO, Codec
 from sfu.rtc.sdp.description import CNAME, Agreed, Direction, Local, Negotiated, OfferSection, Setup
-
-# From so many codecs on, feedback that all of them have is written once, for "*" (RFC 4585 section 4.2), to save bytes.
-# Only Chromium offers so many (Firefox has 5); libdatachannel refuses a description with "*".
-_MANY_CODECS = 8
 
 # In kbit/s, for a camera that estimates its link's capacity by transport-cc: libwebrtc would start at 300 and take
 # seconds to reach a usable picture. Only libwebrtc knows this parameter.
@@ -33,22 +29,28 @@ _ANSWERED_PARAMETERS = {
 
 def write_answer(negotiated: Negotiated, local: Local, *, session_id: int, version: int) -> str:
     """Returns our answer with all candidates. `version` must grow from one answer of a session to the next."""
-    first = next(section for section in negotiated.sections if section.rejected is None)
+    tagged = _tagged(negotiated)
     lines = _session_lines(local, negotiated.bundle, session_id, version)
     for section in negotiated.sections:
         if section.rejected is not None:
             lines += _rejected_lines(section, local, negotiated.setup)
             continue
         lines += _media_lines(section.kind, section.protocol, section.direction, section.codecs, section.rtx)
-        lines += _identity_lines(section.mid if section.named else None, section.extensions.items())
-        send, receive = section.send, section.receive
+        lines += _identity_lines(section.mid if section.named else None, section.extensions, section.one_way)
+        send = section.send
         if send is not None:
             lines += _source_lines(send.ssrc, send.rtx_ssrc, f"{send.stream} {send.track}", CNAME)
         lines += _codecs_lines(section.codecs, section.rtx, answered=True)
-        if receive is not None:
-            lines += _layer_lines(receive.rids, "recv")
-        lines += _transport_lines(local, negotiated.setup, candidates=section is first)
+        lines += _layer_lines(section.rids, "recv")
+        lines += _transport_lines(local, negotiated.setup, candidates=section is tagged)
     return _text(lines)
+
+
+def _tagged(negotiated: Negotiated) -> Agreed:
+    """Returns the section whose transport all share (RFC 9143 section 7.3): the first that BUNDLE names, if any."""
+    served = [section for section in negotiated.sections if section.rejected is None]
+    tag = negotiated.bundle[0] if negotiated.bundle else served[0].mid
+    return next(section for section in served if section.mid == tag)
 
 
 def write_offer(sections: Sequence[OfferSection], local: Local, *, session_id: int, version: int) -> str:
@@ -56,7 +58,7 @@ def write_offer(sections: Sequence[OfferSection], local: Local, *, session_id: i
     lines = _session_lines(local, tuple(section.mid for section in sections), session_id, version)
     for section in sections:
         lines += _media_lines(section.kind, "UDP/TLS/RTP/SAVPF", section.direction, section.codecs, section.rtx)
-        lines += _identity_lines(section.mid, section.extensions.items())
+        lines += _identity_lines(section.mid, section.extensions)
         if section.ssrc is not None:
             msid = f"{section.stream or '-'} {section.track or section.mid}"
             lines += _source_lines(section.ssrc, section.rtx_ssrc, msid, section.cname)
@@ -81,7 +83,7 @@ def _rejected_lines(section: Agreed, local: Local, setup: Setup) -> list[str]:
     ICE, DTLS role and rtcp-mux are written nonetheless, since aiortc refuses an answer with a section without them.
     """
     lines = [f"m={section.kind} 0 {section.protocol} {section.formats[0]}", "c=IN IP4 0.0.0.0", "a=inactive"]
-    lines += _identity_lines(section.mid if section.named else None, ())
+    lines += _identity_lines(section.mid if section.named else None, {})
     lines += [f"a=ice-ufrag:{local.ufrag}", f"a=ice-pwd:{local.pwd}", f"a=setup:{setup}"]
     return [*lines, "a=rtcp-mux"] if section.kind in {"audio", "video"} else lines
 
@@ -94,9 +96,12 @@ def _media_lines(
     return [f"m={kind} 9 {protocol} {payload_types}", "c=IN IP4 0.0.0.0", f"a={direction}", "a=rtcp-mux"]
 
 
-def _identity_lines(mid: str | None, extensions: Iterable[tuple[str, int]]) -> list[str]:
+def _identity_lines(
+    mid: str | None, extensions: Mapping[str, int], one_way: Mapping[str, Direction] | None = None
+) -> list[str]:
     lines = [] if mid is None else [f"a=mid:{mid}"]
-    return [*lines, *(f"a=extmap:{number} {uri}" for uri, number in extensions)]
+    ways = {uri: f"/{way}" for uri, way in (one_way or {}).items()}
+    return [*lines, *(f"a=extmap:{number}{ways.get(uri, '')} {uri}" for uri, number in extensions.items())]
 
 
 def _source_lines(ssrc: int, rtx_ssrc: int | None, msid: str, cname: str) -> list[str]:
@@ -115,24 +120,22 @@ def _layer_lines(rids: Sequence[str], direction: Literal["send", "recv"]) -> lis
 
 
 def _codecs_lines(codecs: Sequence[Codec], rtx: Mapping[int, int], *, answered: bool) -> list[str]:
-    same = len(codecs) >= _MANY_CODECS and len({codec.feedback for codec in codecs}) == 1
-    common = codecs[0].feedback if same else ()
-    lines = [f"a=rtcp-fb:* {value}" for value in common]
+    lines: list[str] = []
     for codec in codecs:
-        lines += _codec_lines(codec, () if common else codec.feedback, answered=answered)
+        lines += _codec_lines(codec, answered=answered)
         if (number := rtx.get(codec.payload_type)) is not None:
             lines += [f"a=rtpmap:{number} rtx/{codec.clock_rate}", f"a=fmtp:{number} apt={codec.payload_type}"]
     return lines
 
 
-def _codec_lines(codec: Codec, feedback: Sequence[str], *, answered: bool) -> list[str]:
+def _codec_lines(codec: Codec, *, answered: bool) -> list[str]:
     number = codec.payload_type
     channels = f"/{codec.channels}" if codec.channels > 1 else ""
     lines = [f"a=rtpmap:{number} {codec.name}/{codec.clock_rate}{channels}"]
-    lines += [f"a=rtcp-fb:{number} {value}" for value in feedback]
+    lines += [f"a=rtcp-fb:{number} {value}" for value in codec.feedback]
     names = _ANSWERED_PARAMETERS.get(codec.name, ())
     pairs = [pair for pair in codec.parameters if not answered or pair[0].lower() in names]
-    if answered and "transport-cc" in feedback and codec.name in VIDEO:
+    if answered and "transport-cc" in codec.feedback and codec.name in VIDEO:
         pairs.append(_START_BITRATE)
     if pairs:
         lines.append(f"a=fmtp:{number} {';'.join(f'{name}={value}' if value else name for name, value in pairs)}")

@@ -87,6 +87,18 @@ def test_a_reoffer_keeps_what_was_learnt_and_forgets_ended_sections() -> None:
     assert mid_of(table, packet(20)) is None
 
 
+def test_a_section_that_pauses_and_returns_keeps_its_layers() -> None:
+    table = demux(LAYERED, VIDEO)
+    table.route(packet(7, 100, mid=b"l", rid=b"h"))
+    table.route(packet(8, 101, mid=b"l", repaired=b"q"))
+    table.configure([VIDEO])
+    assert way(table, packet(7, 100)) is None
+    table.configure([VIDEO])
+    table.configure([replace(LAYERED, rids=("h",)), VIDEO])
+    assert way(table, packet(7, 100)) == ("l", "h", False)
+    assert way(table, packet(8, 101)) == ("l", None, True), "that layer has ended"
+
+
 def test_a_reoffer_moves_a_signalled_ssrc() -> None:
     table = demux(VIDEO)
     table.configure([Route("v", 1, (96,)), Route("s", 1, (96,), (20,))])

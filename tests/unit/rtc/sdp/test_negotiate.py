@@ -14,6 +14,7 @@ from sfu.rtc.sdp.description import (
     REPAIRED_RID,
     RID,
     TRANSPORT_CC,
+    VIDEO_ORIENTATION,
     Description,
     Direction,
     Negotiated,
@@ -215,16 +216,46 @@ def test_a_camera_is_asked_for_its_layers_in_its_own_order(role: Role) -> None:
         ({"rids": ()}, "pub"),
         ({"extensions": {MID: 4, REPAIRED_RID: 5}}, "pub"),
         ({"extensions": {MID: 4, RID: 99}}, "pub"),
-        ({"direction": "recvonly"}, "join"),
+        ({"one_way": {RID: "recvonly"}}, "pub"),
     ],
 )
-def test_layers_are_not_asked_for_where_they_could_not_be_told_apart_or_are_not_sent(
-    values: dict[str, Any], role: Role
-) -> None:
+def test_layers_are_not_asked_for_where_they_could_not_be_told_apart(values: dict[str, Any], role: Role) -> None:
     (section,) = decide(changed("chromium-simulcast", **values), role).sections
     assert section.rejected is None
     assert section.receive is None or section.receive.rids == ()
     assert not section.extensions.keys() & {RID, REPAIRED_RID}
+
+
+@pytest.mark.parametrize(("direction", "role"), [("inactive", "pub"), ("inactive", "join"), ("recvonly", "join")])
+def test_a_paused_camera_keeps_its_layers_and_their_extensions(direction: Direction, role: Role) -> None:
+    (sending,) = decide(changed("chromium-simulcast"), role).sections
+    (paused,) = decide(changed("chromium-simulcast", direction=direction), role).sections
+    assert (paused.receive, paused.rids) == (None, ("h", "l"))
+    assert sending.receive is not None
+    assert sending.receive.rids == sending.rids == paused.rids
+    assert {RID: sending.extensions[RID], REPAIRED_RID: sending.extensions[REPAIRED_RID]}.items() <= (
+        paused.extensions.items()
+    )
+
+
+@pytest.mark.parametrize(
+    ("offered", "ours", "received", "sent"),
+    [
+        ("sendonly", "recvonly", True, False),
+        ("recvonly", "sendonly", False, True),
+        ("inactive", "inactive", False, False),
+    ],
+)
+def test_an_extension_is_used_in_the_directions_that_both_agree_on(
+    offered: Direction, ours: Direction, received: bool, sent: bool
+) -> None:
+    section = decide(changed("chromium-sendrecv", one_way={VIDEO_ORIENTATION: offered})).sections[1]
+    assert section.receive is not None
+    assert section.send is not None
+    assert section.one_way == {VIDEO_ORIENTATION: ours}
+    assert (VIDEO_ORIENTATION in section.receive.extensions) is received
+    assert (VIDEO_ORIENTATION in section.send.extensions) is sent
+    assert MID in section.receive.extensions.keys() & section.send.extensions.keys()
 
 
 def test_windows_pair_the_kth_sound_with_the_kth_picture() -> None:
