@@ -119,7 +119,7 @@ class Snapshots:
             _log.info("no snapshot of %s: %s", room, error)
 
     async def _snapshot(self, producer: Producer) -> Snapshot:
-        packets: Sequence[Packet] = producer.history.key_frame()
+        packets: Sequence[Packet] = producer.key_frame()
         if not packets or _age_s(producer) > _MAX_AGE_S:
             packets = await self._next_key_frame(producer) or packets
         if not packets:
@@ -136,9 +136,9 @@ class Snapshots:
         producer.request_key_frame(self._clock())
         while self._clock() < deadline:
             await asyncio.sleep(_CHECK_INTERVAL_S)
-            if producer.history.start() is not before and (packets := producer.history.key_frame()):
+            if producer.history.start() is not before and (packets := producer.key_frame()):
                 return packets
-        return producer.history.key_frame()
+        return producer.key_frame()
 
 
 def _age_s(producer: Producer) -> float:

@@ -27,6 +27,14 @@ class Report:
     now: float
 
 
+@dataclass(frozen=True, slots=True)
+class KnownSets:
+    """The parameter sets that a track's encoder said before the packets that follow."""
+
+    kind: Kind
+    sets: Sequence[bytes]
+
+
 class _Stream:
     """The reorder buffer and depacketizer of one SSRC in one codec."""
 
@@ -59,6 +67,7 @@ class Assembly:
         self._streams: dict[Kind, _Stream] = {}
         self._early: dict[Kind, Report] = {}
         """The latest report of each track that has sent no packet yet."""
+        self._known: dict[Kind, Sequence[bytes]] = {}
         self._ended: Counter[str] = Counter()
 
     def push(self, arrival: Arrival, epoch_us: int) -> list[PlacedUnit]:
@@ -70,6 +79,13 @@ class Assembly:
         units += self._begin(arrival, stream)
         begun = self._streams[arrival.kind]
         return units + self._placed(begun, begun.reorder.push(arrival), epoch_us)
+
+    def learn(self, known: KnownSets) -> None:
+        """Takes parameter sets for the track's present stream, and for later ones until others come."""
+        self._known[known.kind] = known.sets
+        stream = self._streams.get(known.kind)
+        if stream is not None:
+            stream.depacketizer.learn(known.sets)
 
     def on_report(self, report: Report) -> list[PlacedUnit]:
         """Uses a camera's sender report and returns the units that waited for it."""
@@ -104,7 +120,8 @@ class Assembly:
         kind, codec = arrival.kind, arrival.codec
         if before is not None:
             self._ended.update(before.drops())
-        self._streams[kind] = _Stream(kind, codec, arrival.packet.ssrc)
+        stream = self._streams[kind] = _Stream(kind, codec, arrival.packet.ssrc)
+        stream.depacketizer.learn(self._known.get(kind, ()))
         units = self._placement.begin(kind, codec.clock_rate)
         early = self._early.pop(kind, None)
         return units if early is None else units + self.on_report(early)

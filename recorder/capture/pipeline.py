@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from recorder.capture.assembly import Assembly, Report
+from recorder.capture.assembly import Assembly, KnownSets, Report
 from recorder.capture.preroll import Preroll
 from recorder.capture.reorder import Arrival
 from recorder.depacketize.units import PlacedUnit
@@ -124,8 +124,11 @@ class Pipeline:
         elif self._wanted and not on:
             self.close("stopped", now, epoch_us)
 
-    def push(self, item: Arrival | Report, epoch_us: int) -> None:
-        """Processes the next packet or report. `epoch_us`: the wall time at which the monotonic clock stood at 0."""
+    def push(self, item: Arrival | Report | KnownSets, epoch_us: int) -> None:
+        """Processes the next item. `epoch_us`: the wall time at which the monotonic clock stood at 0."""
+        if isinstance(item, KnownSets):
+            self._assembly.learn(item)
+            return
         units = self._assembly.on_report(item) if isinstance(item, Report) else self._assembly.push(item, epoch_us)
         if units:
             self._record_units(units, item.now)

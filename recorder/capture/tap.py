@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from recorder.capture.assembly import Report
+from recorder.capture.assembly import KnownSets, Report
 from recorder.capture.reorder import Arrival
 from sfu.media.formats.rtp import Packet, time_delta
 from sfu.media.ingest.producer import Producer, Tap
@@ -44,7 +44,7 @@ class EndOfMedia:
     reason: str
 
 
-Item = Arrival | Report | Record | EndOfMedia
+Item = Arrival | Report | KnownSets | Record | EndOfMedia
 
 
 class Feed:
@@ -76,6 +76,8 @@ class Feed:
             ntp_and_media_time = producer.reception.moment(producer.heard_at)
             if ntp_and_media_time is not None:
                 self.items.append(Report(kind, *ntp_and_media_time, producer.heard_at))
+        for tap in self._taps.values():
+            tap.say_sets()
         self.items.extend(replay)
         self._added_bytes += sum(_size(arrival) for arrival in replay)
         if not replay:
@@ -139,6 +141,8 @@ class _TrackTap:
         self._kind = kind
         self.producer = best_layer(track.layers(now), None)
         self._awaited: Producer | None = None
+        self._said: tuple[Producer, int] | None = None
+        """The stream (its producer and first index) whose earlier parameter sets are in the queue."""
         _attach(self, self.producer)
 
     def follow(self, track: IncomingTrack, now: float) -> None:
@@ -162,7 +166,15 @@ class _TrackTap:
                 return
             _detach(self, self.producer)
             self.producer, self._awaited = producer, None
+        if self._said != (producer, producer.start):
+            self.say_sets()
         self._feed.put(self._kind, producer, packet, now)
+
+    def say_sets(self) -> None:
+        """Adds the parameter sets that the recorded stream has said so far: its key frames may come without them."""
+        self._said = self.producer, self.producer.start
+        if sets := self.producer.starts.sets:
+            self._feed.items.append(KnownSets(self._kind, sets))
 
     def report(self, producer: Producer, ntp: int, media_time: int, now: float) -> None:
         """See `sfu.media.ingest.tap.Tap`."""

@@ -13,7 +13,7 @@ raises on remote bytes, never holds more than one unit, of at most 4 MiB.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Final
 
@@ -70,6 +70,11 @@ class Depacketizer:
         self._after_hole = True
         self._whole = False
         self._lost = False
+
+    def learn(self, sets: Iterable[bytes]) -> None:
+        """Takes parameter sets that the encoder said before the first packet."""
+        if isinstance(self._format, NalUnits):
+            self._format.learn(sets)
 
     def push(self, packet: Packet) -> list[Unit]:
         """Adds a packet and returns the units that it completes, mostly one or none."""

@@ -6,83 +6,16 @@ Annex B byte streams.
 
 from __future__ import annotations
 
-import base64
-import binascii
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 
 from recorder.depacketize.frame import MAX_UNIT_BYTES, NOTHING, Frame, drawable
 from recorder.depacketize.units import CodecParameters
-from sfu.media.formats.bits import Bits, BrokenError
-from sfu.media.formats.sps import h264_size, h265_size
+from sfu.media.formats.nal_units import FAMILIES, MAX_SET_BYTES, Family, SetKey, described_sets
 from sfu.rtc.sdp.codec import Codec
 
 _START_CODE = b"\x00\x00\x00\x01"
 _FIRST, _LAST = 0x80, 0x40
-_MAX_SET_BYTES = 4096
 _MAX_SETS = 32
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """The NAL unit types of H.264 or H.265, and their place in the header."""
-
-    header: int
-    """Bytes of a NAL unit's header."""
-    shift: int
-    """Position of the type in the header's first byte, in bits."""
-    aggregate: int
-    fragment: int
-    sets: tuple[int, ...]
-    """The types of parameter sets that a key frame needs, in order; there may be several of the last one, the PPS."""
-    sps: int
-    pictures: range
-    key_pictures: range
-    useless: frozenset[int]
-    """Delimiters, end markers and filler, which a container does not need."""
-    unusable: frozenset[int]
-    """Types that may not be inside a unit: aggregates and fragments, of all packetization modes."""
-    size: Callable[[bytes], tuple[int, int] | None]
-    out_of_band: tuple[str, ...]
-    """The fmtp parameters with parameter sets in base64."""
-
-    def kind(self, first: int) -> int:
-        """Returns the type of a NAL unit by the first byte of its header."""
-        return first >> self.shift & (0x1F if self.header == 1 else 0x3F)
-
-
-FAMILIES = {
-    "H264": Family(
-        header=1,
-        shift=0,
-        aggregate=24,
-        fragment=28,
-        sets=(7, 8),
-        sps=7,
-        pictures=range(1, 6),
-        key_pictures=range(5, 6),
-        useless=frozenset((9, 10, 11, 12)),
-        unusable=frozenset((0, *range(24, 32))),
-        size=h264_size,
-        out_of_band=("sprop-parameter-sets",),
-    ),
-    "H265": Family(
-        header=2,
-        shift=1,
-        aggregate=48,
-        fragment=49,
-        sets=(32, 33, 34),
-        sps=33,
-        pictures=range(32),
-        key_pictures=range(16, 22),
-        useless=frozenset((35, 36, 37, 38)),
-        unusable=frozenset(range(48, 64)),
-        size=h265_size,
-        out_of_band=("sprop-vps", "sprop-sps", "sprop-pps"),
-    ),
-}
-
-_Key = tuple[int, int]
 
 
 class NalUnits:
@@ -92,33 +25,29 @@ class NalUnits:
         self._name = codec.name
         self._clock_rate = codec.clock_rate
         self._family = FAMILIES[codec.name]
-        self._known: dict[_Key, bytes] = {}
-        """Parameter sets by (type, id), the longest unused first; the id is 0 but for a PPS."""
-        self._own: dict[_Key, bytes] = {}
+        self._known: dict[SetKey, bytes] = {}
+        """Parameter sets by type and id, the longest unused first."""
+        self._own: dict[SetKey, bytes] = {}
         """The parameter sets of the open unit."""
         self._in_band = False
         """True if the last key frame came with its own parameter sets."""
         self._parameters: CodecParameters | None = None
         self._described_sets: list[bytes] = []
-        self._seed(codec)
         self.discard()
+        self.learn(described_sets(codec))
 
-    def _seed(self, codec: Codec) -> None:
-        """Adds the parameter sets of the session description."""
-        for name in self._family.out_of_band:
-            for text in (codec.parameter(name) or "").split(","):
-                try:
-                    unit = base64.b64decode(text)
-                except (binascii.Error, ValueError):
-                    continue
-                if len(unit) > self._family.header:
-                    self._known |= self._as_set(unit)
+    def learn(self, sets: Iterable[bytes]) -> None:
+        """Adds parameter sets that were said before the first unit."""
+        for unit in sets:
+            self._keep(self._as_set(unit))
 
     def discard(self) -> None:
         """See `Format`."""
         self._pictures = bytearray()
         self._fragment: bytearray | None = None
         self._key = self._shows = False
+        self._pps_id: int | None = None
+        """The PPS of the first slice of a key frame."""
         self._own = {}
 
     def add(self, payload: bytes) -> bool:
@@ -172,31 +101,23 @@ class NalUnits:
             return False
         if kind in family.sets:
             self._own |= self._as_set(unit)
-            return len(unit) <= _MAX_SET_BYTES and len(self._own) <= _MAX_SETS
+            return len(unit) <= MAX_SET_BYTES and len(self._own) <= _MAX_SETS
         self._shows |= kind in family.pictures
-        self._key |= kind in family.key_pictures
+        if kind in family.key_pictures and not self._key:
+            self._key, self._pps_id = True, family.pps_id_of(unit)
         self._pictures += _START_CODE
         self._pictures += unit
         return True
 
-    def _as_set(self, unit: bytes) -> dict[_Key, bytes]:
+    def _as_set(self, unit: bytes) -> dict[SetKey, bytes]:
         """Returns a parameter set under its key; an empty dict if it is not a valid one."""
-        family = self._family
-        kind = family.kind(unit[0])
-        if kind not in family.sets:
-            return {}
-        number = 0
-        if kind == family.sets[-1]:
-            try:
-                number = Bits(unit[family.header : family.header + 9]).unsigned()
-            except BrokenError:
-                return {}
-        return {(kind, number): unit}
+        key = self._family.set_key(unit)
+        return {} if key is None else {key: unit}
 
     def finish(self, *, whole: bool) -> Frame | None:
         """See `Format`. Parameter sets without a picture are kept for the next key frame."""
         pictures, own = self._pictures, self._own
-        key, shows, torn = self._key, self._shows, self._fragment is not None
+        key, shows, torn, pps_id = self._key, self._shows, self._fragment is not None, self._pps_id
         self.discard()
         if torn:
             return None
@@ -210,12 +131,13 @@ class NalUnits:
             return None  # its parameter sets may be in the missing packets, and differ from the known ones
         self._in_band = complete
         if complete:
-            self._known = own
-        if not self._complete(self._known) or not self._update_parameters():
+            self._forget_pps(own)
+        needed, sps = self._needed(pps_id)
+        if not self._complete(needed) or not self._update_parameters(needed, sps):
             return None
-        return Frame(_annex_b(self._known) + bytes(pictures), True, self._parameters)
+        return Frame(_annex_b(needed) + bytes(pictures), True, self._parameters)
 
-    def _keep(self, own: dict[_Key, bytes]) -> None:
+    def _keep(self, own: dict[SetKey, bytes]) -> None:
         """Keeps the parameter sets of a unit; drops the longest unused ones."""
         for key, unit in own.items():
             self._known.pop(key, None)
@@ -223,20 +145,47 @@ class NalUnits:
         while len(self._known) > _MAX_SETS:
             del self._known[next(iter(self._known))]
 
-    def _complete(self, sets: dict[_Key, bytes]) -> bool:
+    def _forget_pps(self, own: Mapping[SetKey, bytes]) -> None:
+        """Drops the other PPS of the SPS that a complete key frame brought: it brought all of them."""
+        family = self._family
+        old = [key for key, pps in self._known.items() if key[0] == family.pps and key not in own]
+        for key in old:
+            if (family.sps, family.sps_id_of(self._known[key])) in own:
+                del self._known[key]
+
+    def _needed(self, pps_id: int | None) -> tuple[Mapping[SetKey, bytes], bytes]:
+        """Returns the known sets that a key frame with this PPS needs, and its SPS.
+
+        These are all sets, and any SPS, if the PPS cannot be read.
+        """
+        family, known = self._family, self._known
+        pps = known.get((family.pps, -1 if pps_id is None else pps_id))
+        sps = (family.sps, -1 if pps is None else family.sps_id_of(pps))
+        if sps not in known:
+            return known, next((unit for (kind, _), unit in known.items() if kind == family.sps), b"")
+        needed = {
+            key: unit
+            for key, unit in known.items()
+            if key == sps
+            or key[0] not in family.sets[-2:]
+            or (key[0] == family.pps and family.sps_id_of(unit) == sps[1])
+        }
+        return needed, known[sps]
+
+    def _complete(self, sets: Mapping[SetKey, bytes]) -> bool:
         """True if there is a parameter set of every type."""
         return {kind for kind, _ in sets} == set(self._family.sets)
 
-    def _update_parameters(self) -> bool:
+    def _update_parameters(self, needed: Mapping[SetKey, bytes], sps: bytes) -> bool:
         """Renews the codec parameters if a set other than a PPS has changed; False if the SPS is broken."""
-        sets = [unit for (kind, _), unit in sorted(self._known.items()) if kind != self._family.sets[-1]]
+        sets = [unit for (kind, _), unit in sorted(needed.items()) if kind != self._family.pps]
         if sets == self._described_sets:
             return True
-        size = self._family.size(self._known[self._family.sps, 0])
+        size = self._family.size(sps)
         if size is None or not drawable(*size):
             return False
         self._described_sets = sets
-        self._parameters = CodecParameters(self._name, self._clock_rate, *size, extradata=_annex_b(self._known))
+        self._parameters = CodecParameters(self._name, self._clock_rate, *size, extradata=_annex_b(needed))
         return True
 
 
@@ -247,10 +196,10 @@ def _restored_header(family: Family, payload: bytes, mark: int) -> bytes:
     return bytes((payload[0] & 0x81 | (mark & 0x3F) << 1, payload[1]))
 
 
-def _annex_b(sets: dict[_Key, bytes]) -> bytes:
+def _annex_b(sets: Mapping[SetKey, bytes]) -> bytes:
     return b"".join([_START_CODE + unit for unit in _in_order(sets)])
 
 
-def _in_order(sets: dict[_Key, bytes]) -> Iterator[bytes]:
+def _in_order(sets: Mapping[SetKey, bytes]) -> Iterator[bytes]:
     """Returns VPS, SPS, PPS, in the order of their type numbers: each needs the one before."""
     return (unit for _, unit in sorted(sets.items()))

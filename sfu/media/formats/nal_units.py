@@ -19,6 +19,9 @@ from sfu.rtc.sdp.codec import Codec
 MAX_SET_BYTES: Final = 4096
 """A longer parameter set is not used."""
 _MAX_PAYLOAD_BYTES: Final = 1200
+_NUMBER_BYTES: Final = 16
+"""The numbers at the beginning of a unit lie within these bytes."""
+_FIRST_SLICE: Final = 0x80
 
 SetKey = tuple[int, int]
 """The type and the id of a parameter set."""
@@ -44,7 +47,7 @@ class Family:
     unusable: frozenset[int]
     """Types that may not be inside a unit: aggregates and fragments, of all packetization modes."""
     size: Callable[[bytes], tuple[int, int] | None]
-    sps_id: Callable[[bytes], int | None]
+    sps_id: Callable[[bytes], int]
     out_of_band: tuple[str, ...]
     """The fmtp parameters with parameter sets in base64."""
 
@@ -72,19 +75,23 @@ class Family:
         if kind == self.sps:
             number = self.sps_id(unit)
         elif kind == self.pps:
-            number = _first_number(unit[self.header :])
+            number = _number(unit[self.header :])
         else:  # the VPS of H.265 section 7.3.2.1
             number = unit[self.header] >> 4
-        return None if number is None else (kind, number)
+        return None if number < 0 else (kind, number)
 
-    def sps_of(self, pps: bytes) -> int | None:
-        """Returns the id of the SPS that a PPS refers to; None if the PPS is broken."""
-        try:
-            bits = Bits(pps[self.header : self.header + 12])
-            bits.unsigned()
-            return bits.unsigned()
-        except BrokenError:
-            return None
+    def sps_id_of(self, pps: bytes) -> int:
+        """Returns the id of the SPS that a PPS refers to; -1 if the PPS is broken."""
+        return _number(pps[self.header :], skip=1)
+
+    def pps_id_of(self, slice_unit: bytes) -> int:
+        """Returns the id of the PPS that a slice of a key frame refers to; -1 if the slice is broken."""
+        body = slice_unit[self.header :]
+        if self.header == 1:  # after first_mb_in_slice and slice_type (H.264 section 7.3.3)
+            return _number(body, skip=2)
+        if not body or body[0] < _FIRST_SLICE:
+            return -1
+        return _number(body, bits=2)  # after two flags (H.265 section 7.3.6.1)
 
     def aggregate_of(self, units: Sequence[bytes]) -> list[bytes]:
         """Returns payloads with these units: aggregates of a usual size, and single units that do not fit one."""
@@ -165,8 +172,13 @@ def described_sets(codec: Codec) -> list[bytes]:
     return sets
 
 
-def _first_number(body: bytes) -> int | None:
+def _number(body: bytes, *, bits: int = 0, skip: int = 0) -> int:
+    """Returns the Exp-Golomb number after `bits` bits and `skip` other numbers; -1 if it is cut short."""
+    reader = Bits(body[:_NUMBER_BYTES])
     try:
-        return Bits(body[:9]).unsigned()
+        reader.take(bits)
+        for _ in range(skip):
+            reader.unsigned()
+        return reader.unsigned()
     except BrokenError:
-        return None
+        return -1

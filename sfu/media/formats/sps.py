@@ -34,18 +34,18 @@ def h265_size(unit: bytes) -> tuple[int, int] | None:
     return size if min(size) > 0 else None
 
 
-def h264_id(unit: bytes) -> int | None:
-    """Returns the id of an H.264 SPS with its NAL unit header; None if it is broken."""
+def h264_id(unit: bytes) -> int:
+    """Returns the id of an H.264 SPS with its NAL unit header; -1 if it is broken."""
     try:
         bits = Bits(_unescaped(unit[1:_ID_BYTES]))
         bits.take(24)
         return bits.unsigned()
     except BrokenError:
-        return None
+        return -1
 
 
-def h265_id(unit: bytes) -> int | None:
-    """Returns the id of an H.265 SPS with its NAL unit header; None if it is broken."""
+def h265_id(unit: bytes) -> int:
+    """Returns the id of an H.265 SPS with its NAL unit header; -1 if it is broken."""
     try:
         bits = Bits(_unescaped(unit[2:_ID_BYTES]))
         bits.take(4)
@@ -54,7 +54,7 @@ def h265_id(unit: bytes) -> int | None:
         _skip_profile_tier_level(bits, sub_layers)
         return bits.unsigned()
     except BrokenError:
-        return None
+        return -1
 
 
 def _unescaped(payload: bytes) -> bytes:

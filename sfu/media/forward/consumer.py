@@ -223,25 +223,27 @@ class Consumer:
         Packets before the key frame, or all if there is none, are counted in `drops` unless others still feed the slot.
         """
         first = source.producer.start
-        position = next((at for at, p in enumerate(packets) if p.key and p.index >= first), len(packets))
+        key = next((packet for packet in packets if packet.key and packet.index >= first), None)
         nothing_yet = self.group is None
-        began = position < len(packets) and self._open(source, packets[position], now)
+        lead = () if key is None else source.producer.starts.lead(key)
+        began = key is not None and self._open(source, key, now, lead=lead)
         # packets that overtook the key frame belong to it, too
         rest = sorted([packet for packet in packets if packet.index >= self.start], key=_INDEX) if began else []
         if nothing_yet:
             missed = Drop.CODEC if self._payload_type is None else Drop.WAITING_FOR_KEY_FRAME
             self.drops[missed] += len(packets) - len(rest)
-        return rest
+        return [*lead, *rest] if rest else rest
 
     def begin_replay(self, packets: Sequence[Packet], now: float, duration: float) -> Group | None:
-        """Starts with the key frame `packets[0]`; all packets will be sent within `duration` seconds.
+        """Starts with the key frame with which `packets` begin; all will be sent within `duration` seconds.
 
         Returns its own group, which rewrites them until `join`; None if it has started or cannot show the codec.
         """
         if self.source is None or (self.group is not None and not self.sparse):
             return None
         squeeze = Squeeze.of(packets, int(duration * self.clock_rate))
-        if not self._open(self.source, packets[0], now, squeeze):
+        at = next(number for number, packet in enumerate(packets) if packet.key)
+        if not self._open(self.source, packets[at], now, squeeze, lead=packets[:at]):
             return None
         self.source.stop_waiting(self)
         return self.group
@@ -258,8 +260,10 @@ class Consumer:
         self._packets += own.packets - group.packets
         self._octets += own.octets - group.octets
 
-    def _open(self, source: Source, key: Packet, now: float, squeeze: Squeeze | None = None) -> bool:
-        """Starts a stretch with `key`, in a group of its own; False if the viewer cannot show the codec."""
+    def _open(
+        self, source: Source, key: Packet, now: float, squeeze: Squeeze | None = None, *, lead: Sequence[Packet]
+    ) -> bool:
+        """Starts a stretch with `lead` and `key`, in a group of its own; False if the viewer cannot show the codec."""
         self._stop()
         producer = source.producer
         if source is self.following:
@@ -269,7 +273,8 @@ class Consumer:
             self._adapt(producer)
         if self._payload_type is None:
             return False
-        sequence_offset, time_offset = self._offsets(key if squeeze is None else squeeze.applied(key), now)
+        first = lead[0] if lead else key
+        sequence_offset, time_offset = self._offsets(first if squeeze is None else squeeze.applied(first), now)
         pictures = (0, 0)
         if producer.codec.name == "VP8" and self._last_picture is not None:
             pictures = vp8.offset(self._last_picture, vp8.numbers(key.payload))
@@ -278,17 +283,17 @@ class Consumer:
         self.group = Group(rewrite, squeeze)
         if self.started_after is None:
             self.started_after = now - self._attached_at
-        self._stretches.append(Stretch(producer, self.group, key.index))
+        self._stretches.append(Stretch(producer, self.group, key.index, lead))
         return True
 
-    def _offsets(self, key: Packet, now: float) -> tuple[int, int]:
-        """Returns offsets of sequence number and media time with which `key` follows the last packet; 0 at first."""
+    def _offsets(self, first: Packet, now: float) -> tuple[int, int]:
+        """Returns offsets of sequence number and media time with which `first` follows the last packet; 0 at first."""
         if self._next_sequence is None:
             return 0, 0
         elapsed = int((now - self._last_at) * self.clock_rate)
         # at least one frame at 30/s, so that two frames never share a media time
         following = self._last_time + max(elapsed, self.clock_rate // 30)
-        return self._next_sequence - key.index, following - key.media_time
+        return self._next_sequence - first.index, following - first.media_time
 
     # --- feedback
 

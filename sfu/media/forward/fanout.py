@@ -157,7 +157,8 @@ class Fanout:
         for consumer in waiting:
             rest = consumer.begin(branch, packets, now)
             if rest:
-                self._send_burst(consumer, rest, now)
+                for burst in _bursts(rest):  # one with parameter sets of an earlier key frame may be too long
+                    self._send_burst(consumer, burst, now)
                 consumer.join()
 
     def _send_own(self, consumer: Consumer, packets: Sequence[Packet], now: float) -> None:

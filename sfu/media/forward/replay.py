@@ -171,8 +171,8 @@ class Replays:
         source = consumer.source
         if source is None or self.running(consumer):
             return True
-        packets = source.producer.history.key_frame()
-        if not packets or packets[0].index <= consumer.start:
+        packets = source.producer.key_frame()
+        if not packets or next(packet.index for packet in packets if packet.key) <= consumer.start:
             return False
         self._begin(consumer, source, packets, slide=True)
         return True

@@ -15,12 +15,14 @@ from sfu.media.ingest.producer import Producer
 class Stretch:
     """The packets of one producer under one rewrite, as one consumer got them."""
 
-    __slots__ = ("_end", "_own", "first", "group", "producer")
+    __slots__ = ("_end", "_own", "first", "group", "lead", "producer")
 
-    def __init__(self, producer: Producer, own: Group, first: int) -> None:
+    def __init__(self, producer: Producer, own: Group, first: int, lead: Sequence[Packet] = ()) -> None:
         self.producer = producer
         self.first = first
-        """Index of its first packet."""
+        """Index of its first packet, but for those of `lead`."""
+        self.lead = lead
+        """Packets before it that the producer did not send: the parameter sets of its key frame (`Starts.lead`)."""
         self.group: Group | None = own
         """The group whose latest packet is the latest of this stretch, too; None once the stretch has ended."""
         self._own = own
@@ -39,7 +41,9 @@ class Stretch:
         """
         end = self._end if self.group is None else self.group.highest
         index = end + sequence_delta(sequence, (end + self._own.rewrite.sequence_offset) & 0xFFFF)
-        return self.producer.history.get(index) if self.first <= index <= end else None
+        if index < self.first:
+            return next((packet for packet in self.lead if packet.index == index), None)
+        return self.producer.history.get(index) if index <= end else None
 
     def rewritten(self, packets: Sequence[Packet], now: float) -> list[bytes]:
         """Returns the packets as the viewer got them, in plain text; only the time of sending may differ."""

@@ -6,6 +6,7 @@ import pytest
 
 from recorder.playback import picture
 from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError, Snapshots
+from sfu.media.formats.nal_units import FAMILIES
 from sfu.media.ingest.producer import Producer
 from tests.helpers.encodings import ENCODINGS, Encoding, codec
 from tests.helpers.forwarding import FakeCamera
@@ -50,6 +51,19 @@ async def test_a_key_frame_of_any_codec_becomes_a_picture(encoding: Encoding) ->
     camera.send(1)
     shot = await taking(camera).take("0")
     assert jpeg_size(shot.full) == (320, 192)
+    assert camera.asked == 0
+
+
+@pytest.mark.parametrize("encoding", ["h264 single units", "h265"])
+async def test_a_key_frame_without_parameter_sets_gets_those_that_were_said_before(encoding: str) -> None:
+    camera = EncodedCamera(ENCODINGS[encoding])
+    family = FAMILIES[ENCODINGS[encoding].codec]
+    camera.send(0)
+    camera.frames[10] = [payload for payload in camera.frames[10] if family.set_key(payload) is None]
+    assert len(camera.frames[10]) < len(camera.frames[0])
+    for frame in range(1, 12):
+        camera.send(frame)
+    assert jpeg_size((await taking(camera).take("0")).full) == (320, 192)
     assert camera.asked == 0
 
 

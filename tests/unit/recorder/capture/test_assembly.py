@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
-from recorder.capture.assembly import Assembly
+from recorder.capture.assembly import Assembly, KnownSets
 from recorder.capture.reorder import Arrival
 from recorder.depacketize.units import PlacedUnit
+from sfu.media.formats.nal_units import FAMILIES
 from tests.helpers.recordings import EPOCH_US, NOW, arrivals
 
 
@@ -49,3 +50,28 @@ def test_pictures_go_on_while_sound_waits_for_a_packet() -> None:
     units = [m for a in come if a is not lost and a.now < NOW + 2.09 for m in assembly.push(a, EPOCH_US)]
     assert units[-1].track == "video"
     assert units[-1].wall_us - EPOCH_US > (NOW + 2.03) * 1e6
+
+
+def test_parameter_sets_that_were_said_before_serve_this_stream_and_the_next() -> None:
+    come = list(arrivals(audio=False))
+    family = FAMILIES["H264"]
+    first = next(arrival for arrival in come if family.units(arrival.packet.payload))
+    sets = [unit for unit in family.units(first.packet.payload) if family.set_key(unit)]
+    without = [arrival for arrival in (_without_sets(arrival) for arrival in come) if arrival is not None]
+    assert len(sets) == 2
+    assert not any(placed.unit.key for placed in assembled(Assembly(["video"]), without))
+    assembly = Assembly(["video"])
+    assembly.learn(KnownSets("video", sets))
+    again = [restamped(arrival, ssrc=2, index=0, media_time=777_777, now=4.0) for arrival in without]
+    assert sum(placed.unit.key for placed in assembled(assembly, without + again)) == 8
+
+
+def _without_sets(arrival: Arrival) -> Arrival | None:
+    family, packet = FAMILIES["H264"], arrival.packet
+    units = family.units(packet.payload)
+    kept = [unit for unit in units if family.set_key(unit) is None]
+    if not units or kept == units:
+        return arrival
+    made = replace(packet, payload=family.aggregate_of(kept)[0]) if kept else replace(packet, payload=b"")
+    made.index = packet.index
+    return arrival._replace(packet=made)

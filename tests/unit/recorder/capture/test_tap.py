@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from recorder.capture.assembly import Report
+from recorder.capture.assembly import KnownSets, Report
 from recorder.capture.reorder import Arrival
 from recorder.capture.tap import EndOfMedia, Feed, Item, Record
 from sfu.media.formats.rtp import Packet
@@ -164,3 +164,35 @@ def test_a_queue_that_nobody_empties_has_an_end(feed: Feed) -> None:
     feed.pop(100_000)
     picture.send(40.0)
     assert len(feed.items) == 1
+
+
+H264 = Codec("H264", 90_000, 1, 96, (), ("nack", "nack pli"))
+SETS = [bytes.fromhex("6742c01eda"), bytes.fromhex("68ce3c80")]
+IDR = b"\x65\x88\x84\x00"
+
+
+def test_parameter_sets_that_were_said_before_stand_before_all_packets(feed: Feed) -> None:
+    picture = RecordedCamera(H264)
+    for number, payload in enumerate([*SETS, IDR, b"\x61\x88"]):
+        picture.send(9.0 + number / 10, payload)
+    feed.begin([picture.track], since=NEVER)
+    first, *others = feed.pop(1000)
+    assert first == KnownSets("video", SETS)
+    assert arrivals(others) == [("video", 9.2), ("video", 9.3)]
+    picture.send(10.0, IDR)
+    assert arrivals(feed.pop(1000)) == [("video", 10.0)]
+
+
+def test_a_layer_that_takes_over_brings_its_own_parameter_sets(feed: Feed, clock: FakeTime) -> None:
+    picture = RecordedCamera(H264, "low", "high")
+    picture.send(9.0, IDR, rid="low")
+    feed.begin([picture.track], since=NEVER)
+    feed.pop(1000)
+    for payload in SETS:
+        picture.send(9.1, payload, rid="high")
+    picture.track.rids["high"].bitrate = 900_000
+    picture.track.rids["low"].bitrate = 100_000
+    clock.now = 9.2
+    feed.follow([picture.track])
+    picture.send(9.2, IDR, rid="high")
+    assert feed.pop(1000)[0] == KnownSets("video", SETS)

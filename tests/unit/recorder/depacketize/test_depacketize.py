@@ -207,6 +207,23 @@ def test_a_key_frame_whose_parameter_sets_fell_into_a_hole_is_not_given_old_ones
     assert len(pushed(Depacketizer(codec("H264")), sent[:sets] + sent[sets + 1 :])) == 1
 
 
+def test_a_key_frame_is_given_the_parameter_sets_that_it_names() -> None:
+    small, large = (
+        units(encode_grey("libx264", size, {"x264-params": f"sps-id={number}"})[0])
+        for number, size in enumerate([(320, 192), (640, 480)])
+    )
+    later = [unit for unit in small if unit[0] & 0x1F == 5]
+    groups = [packetize.h264_payloads(packetize.byte_stream(each)) for each in (small, large, later)]
+    found = pushed(Depacketizer(codec("H264")), packets(groups))
+    sizes = [(unit.parameters.width, unit.parameters.height) for unit in found if unit.parameters is not None]
+    assert sizes == [(320, 192), (640, 480), (320, 192)]
+    depacketizer = Depacketizer(codec("H264"))
+    depacketizer.learn([unit for unit in (*small, *large) if unit[0] & 0x1F in (7, 8)])
+    (unit,) = pushed(depacketizer, packets(groups[2:]))
+    assert unit.parameters is not None
+    assert (unit.parameters.width, unit.parameters.height) == (320, 192) == decoded("h264", [unit.data])[0]
+
+
 SIZES = [(320, 192), (322, 178), (1920, 1080), (64, 64), (1278, 718)]
 ENCODERS = {"H264": X264, "H265": X265_CLOSED, "VP8": VP8, "VP9": VP9, "AV1": AV1}
 
