@@ -7,11 +7,9 @@ found by `Store.find`. Knows of the HTTP server only how to refuse (`sfu.http.an
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import time
 from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
@@ -19,11 +17,12 @@ import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedReader
 from aiohttp import web
 
+from recorder.lanes import Lane, LaneFull
 from recorder.playback import clip
 from recorder.playback.clip import ClipError, ClipSpan
 from recorder.playback.listing import MEDIA_TYPES, ListedSegment
 from recorder.playback.queries import Playback
-from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError
+from recorder.snapshots import Busy, NoCamera, NoPicture, Snapshot, SnapshotError
 from recorder.store.directory import Segment
 from sfu.http.answers import FRESH, Refusal, answered, require_own_origin
 from sfu.signaling.topics import valid_room
@@ -35,12 +34,16 @@ _T = TypeVar("_T")
 _UNCHANGING: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 """Headers of answers that never change: finished segments and their pictures."""
 _MAX_PLAYLIST_US: Final = 86_400_000_000
+_MAX_WAITING: Final = 60
+"""Requests of one client that wait for a thread; more are refused."""
 _MAX_CLIPS: Final = 2
 """Clips that are made at the same time, each in a process of its own."""
 _CLIP_REFUSALS: Final = {"nothing": (404, "not_found"), "conflict": (409, "conflict"), "failed": (503, "unavailable")}
 """Status and code by the reason of a ClipError."""
 _CHUNK_BYTES: Final = 256 * 1024
 _MIN_WIDTH, _MAX_WIDTH = 16, 4096
+_WIDTH_DIGITS: Final = 10
+"""A longer number is refused unread."""
 _MEDIA_PATH: Final = "api/recordings/media/"
 
 
@@ -50,7 +53,8 @@ class RecordingsApi:
     def __init__(self, playback: Playback, *, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
         self._playback = playback
         self._wall_us = wall_us
-        self._threads = BoundedExecutor("recordings", threads=3, waiting=60)
+        self._lists = Lane("recordings", threads=3, waiting=_MAX_WAITING)
+        self._pictures = Lane("thumbnails", threads=2, waiting=_MAX_WAITING)
         self._clips = 0
 
     def routes(self) -> list[web.RouteDef]:
@@ -68,19 +72,20 @@ class RecordingsApi:
 
     async def close(self) -> None:
         """Starts no more work in the threads."""
-        self._threads.close()
+        self._lists.close()
+        self._pictures.close()
 
     async def _list(self, request: web.Request) -> web.StreamResponse:
         room, peer = request.query.get("room"), request.query.get("peer")
         if peer is None:
-            found = await self._threads.run(self._playback.overview, room)
+            found = await _run(self._lists, request, self._playback.overview, room)
             return _json({"recordings": [entry.json() for entry in found]})
         if room is None:
             raise Refusal(400, "bad_request", "room is missing: a peer is listed together with its room")
         since_us, until_us = _moment(request, "start"), _moment(request, "end")
         if since_us is not None and until_us is not None and until_us < since_us:
             raise Refusal(400, "bad_request", "end is before start")
-        listing = await self._threads.run(self._playback.listing, room, peer, since_us, until_us)
+        listing = await _run(self._lists, request, self._playback.listing, room, peer, since_us, until_us)
         if listing is None:
             raise Refusal(404, "room_not_found", f"there are no recordings of {room}/{peer}")
         return _json(listing.json(_url_of))
@@ -88,7 +93,7 @@ class RecordingsApi:
     async def _media(self, request: web.Request) -> web.StreamResponse:
         segment = await self._segment(request)
         content_type = {"Content-Type": MEDIA_TYPES[segment.path.suffix]}
-        size = await self._threads.run(self._playback.whole_bytes, segment)
+        size = await _run(self._lists, request, self._playback.whole_bytes, segment)
         if size is None:
             return web.FileResponse(segment.path, chunk_size=_CHUNK_BYTES, headers={**_UNCHANGING, **content_type})
         first, end = _range(request, size)
@@ -106,7 +111,9 @@ class RecordingsApi:
             raise Refusal(400, "bad_request", "a playlist covers at most one day: ask for a shorter time span")
         # URLs are relative to the playlist, since a reverse proxy may serve all this below a path of its own.
         up = "../" * (request.rel_url.raw_path.count("/") - _MEDIA_PATH.count("/"))
-        text = await self._threads.run(
+        text = await _run(
+            self._lists,
+            request,
             self._playback.playlist,
             room,
             peer,
@@ -127,7 +134,7 @@ class RecordingsApi:
         if at_us is None:
             raise Refusal(400, "bad_request", "at is missing")
         room, peer, width = _required(request, "room"), _required(request, "peer"), _width(request)
-        found = await self._threads.run(self._playback.thumbnail, room, peer, at_us, width)
+        found = await _run(self._pictures, request, self._playback.thumbnail, room, peer, at_us, width)
         if found is None:
             raise Refusal(404, "not_found", f"no picture of {room}/{peer} was recorded at this time")
         jpeg, final = found
@@ -165,11 +172,11 @@ class RecordingsApi:
     async def _protect(self, request: web.Request, *, on: bool) -> web.StreamResponse:
         require_own_origin(request)
         segment = await self._segment(request)
-        await self._threads.run(segment.protect, on)
+        await _run(self._lists, request, segment.protect, on)
         return web.Response(status=204, headers=FRESH)
 
     async def _segment(self, request: web.Request) -> Segment:
-        segment = await self._threads.run(self._playback.store.find, request.match_info["name"])
+        segment = await _run(self._lists, request, self._playback.store.find, request.match_info["name"])
         if segment is None:
             raise Refusal(404, "not_found", "there is no recording of this name")
         return segment
@@ -194,7 +201,7 @@ class SnapshotsApi:
             raise Refusal(404, "room_not_found", "this is not a valid room name")
         try:
             snapshot = await self._take(room, request.query.get("peer"))
-        except NoCamera as error:
+        except (NoCamera, NoPicture) as error:
             raise Refusal(404, "not_found", str(error)) from error
         except SnapshotError as error:
             code = "busy" if isinstance(error, Busy) else "unavailable"
@@ -202,28 +209,12 @@ class SnapshotsApi:
         return web.Response(body=snapshot.full, content_type="image/jpeg", headers=FRESH)
 
 
-class BoundedExecutor:
-    """A few threads: `threads` calls run at once, and `waiting` more may wait."""
-
-    def __init__(self, name: str, *, threads: int, waiting: int) -> None:
-        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
-        self._max_calls = threads + waiting
-        self._calls = 0
-
-    async def run(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        """Calls the function in one of the threads and returns its result. Raises Refusal 503 if too many wait."""
-        if self._calls >= self._max_calls:
-            raise Refusal(503, "busy", "too many requests at once: try again in a moment", retry_after=2)
-        self._calls += 1
-        try:
-            loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._executor, functools.partial(function, *args, **kwargs))
-        finally:
-            self._calls -= 1
-
-    def close(self) -> None:
-        """Drops the calls that wait; running ones end by themselves."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+async def _run(lane: Lane, request: web.Request, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    """Calls a slow function for the client of a request. Raises Refusal 503 if too many calls wait."""
+    try:
+        return await lane.run(request.remote or "", function, *args, **kwargs)
+    except LaneFull as error:
+        raise Refusal(503, "busy", str(error), retry_after=2) from error
 
 
 async def _send(
@@ -284,7 +275,7 @@ def _width(request: web.Request) -> int | None:
     text = request.query.get("width")
     if text is None:
         return None
-    if not (text.isascii() and text.isdigit() and _MIN_WIDTH <= int(text[:5]) <= _MAX_WIDTH):
+    if not (text.isascii() and text.isdigit() and len(text) <= _WIDTH_DIGITS and _MIN_WIDTH <= int(text) <= _MAX_WIDTH):
         raise Refusal(400, "bad_request", f"width must be a number of pixels from {_MIN_WIDTH} to {_MAX_WIDTH}")
     return int(text)
 

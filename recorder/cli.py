@@ -73,7 +73,7 @@ def export(
 ) -> None:
     """Copies a time span of a camera into one file that plays anywhere. Nothing is encoded again."""
     from recorder.playback import export as exports
-    from recorder.segments.muxer import MuxError
+    from recorder.segments.outputs import MuxError
     from recorder.store.index import Index
 
     store = _store(directory)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 from recorder.depacketize import Depacketizer
 from recorder.playback import picture
-from recorder.playback.picture import PictureError
+from recorder.playback.log_once import LogOnce
+from recorder.playback.picture_size import PictureError
 from sfu.media.formats.rtp import Packet, time_delta
 from sfu.media.ingest.producer import Producer
 from sfu.rtc.sdp.codec import Codec
@@ -30,6 +32,8 @@ _WAIT_S: Final = 1.0
 _CHECK_INTERVAL_S: Final = 0.05
 _MAX_AT_ONCE: Final = 8
 """Cameras whose pictures are taken at the same time."""
+_DECODING_THREADS: Final = 2
+"""Pictures that are decoded at the same time: one of 8K takes 200 MB meanwhile."""
 _SMALL_BYTES: Final = 60_000
 """The size of a picture in an MQTT message: some brokers accept no more than 64 KiB."""
 
@@ -40,6 +44,10 @@ class SnapshotError(RuntimeError):
 
 class NoCamera(SnapshotError):  # noqa: N818 - it names what is missing
     """No participant sends video there."""
+
+
+class NoPicture(SnapshotError):  # noqa: N818 - it names what is missing
+    """The camera's key frame is damaged, or too large to be decoded."""
 
 
 class Busy(SnapshotError):  # noqa: N818 - it is a state
@@ -76,6 +84,8 @@ class Snapshots:
         self._wait_s = wait_s
         self._taken: dict[Producer, tuple[float, asyncio.Task[Snapshot]]] = {}
         self._requested: dict[str, asyncio.Task[None]] = {}
+        self._threads = ThreadPoolExecutor(_DECODING_THREADS, thread_name_prefix="snapshots")
+        self._logged = LogOnce()
 
     async def take(self, room: str, peer: str | None = None) -> Snapshot:
         """Returns a picture that is less than a second old. Raises SnapshotError if there is none."""
@@ -91,7 +101,7 @@ class Snapshots:
         if producer not in self._taken:
             if sum(not task.done() for _, task in self._taken.values()) >= _MAX_AT_ONCE:
                 raise Busy("too many snapshots at once: try again in a moment")
-            task = asyncio.create_task(self._snapshot(producer), name=f"snapshot of {room}")
+            task = asyncio.create_task(self._snapshot(producer, f"{room}/{peer or '*'}"), name=f"snapshot of {room}")
             self._taken[producer] = (now, task)
         return await asyncio.shield(self._taken[producer][1])
 
@@ -111,23 +121,27 @@ class Snapshots:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _deliver(self, room: str, deliver: Callable[[str, bytes], None]) -> None:
         try:
             deliver(room, (await self.take(room)).small)
         except SnapshotError as error:
-            _log.info("no snapshot of %s: %s", room, error)
+            _log.debug("no snapshot of %s: %s", room, error)  # anybody may ask, for any room
 
-    async def _snapshot(self, producer: Producer) -> Snapshot:
+    async def _snapshot(self, producer: Producer, name: str) -> Snapshot:
         packets: Sequence[Packet] = producer.key_frame()
         if not packets or _age_s(producer) > _MAX_AGE_S:
             packets = await self._next_key_frame(producer) or packets
         if not packets:
             raise SnapshotError("the camera has sent no key frame yet: try again in a moment")
         try:
-            return await asyncio.to_thread(_decoded, producer.codec, packets)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._threads, _decoded, producer.codec, packets)
         except PictureError as error:
-            raise SnapshotError(str(error)) from error
+            if self._logged.is_new(id(producer)):
+                _log.warning("no snapshot of %s: %s", name, error)
+            raise NoPicture(str(error)) from error
 
     async def _next_key_frame(self, producer: Producer) -> Sequence[Packet]:
         """Asks for a key frame and returns its packets when all have arrived; on a timeout those of the latest one."""
@@ -153,4 +167,6 @@ def _decoded(codec: Codec, packets: Sequence[Packet]) -> Snapshot:
     units = [unit for packet in packets for unit in depacketizer.push(packet) if unit.key]
     if not units:
         raise PictureError("the key frame is damaged")
-    return Snapshot(*picture.jpegs_of(codec.name, units[0].data, max_bytes=_SMALL_BYTES))
+    known = units[0].parameters
+    size = (0, 0) if known is None else (known.width, known.height)
+    return Snapshot(*picture.jpegs_of(codec.name, units[0].data, size, max_bytes=_SMALL_BYTES))

@@ -19,7 +19,7 @@ from recorder.capture.preroll import Preroll
 from recorder.capture.reorder import Arrival
 from recorder.depacketize.units import PlacedUnit
 from recorder.rules import Rule
-from recorder.segments.muxer import MuxError
+from recorder.segments.outputs import MuxError
 from recorder.segments.recording import Action, AskKeyFrame, Close, Cut, Open, Recording, Write
 from recorder.segments.writer import Disk, Finished, SegmentFiles
 from sfu.rtc.sdp.codec import Kind

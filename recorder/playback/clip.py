@@ -21,7 +21,7 @@ from aiofiles.threadpool.binary import AsyncBufferedReader
 
 from recorder.playback.export import ExportError
 from recorder.playback.queries import Playback
-from recorder.segments.muxer import MuxError
+from recorder.segments.outputs import MuxError
 from recorder.store.directory import Store
 
 _CHECK_INTERVAL_S: Final = 0.25

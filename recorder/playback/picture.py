@@ -1,13 +1,14 @@
 """Pictures: decodes one key frame and encodes it as JPEG.
 
-Owns the decoders and the size of the JPEG. The only file that decodes video for the product; never keeps a picture.
-Slow (milliseconds): call it in a thread.
+Owns the decoders and the size of the JPEG. The only file that decodes video for the product; never keeps a picture, not
+even in an exception. Slow (milliseconds): call it in a thread.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 import av
 from av.codec.context import CodecContext, ThreadType
@@ -15,9 +16,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
+from recorder.playback.picture_size import DECODER_OPTIONS, PictureError, check_size
 from recorder.store.directory import Segment
 from recorder.store.file_layout import FileLayout
 from recorder.store.reader import Reader
+
+_T = TypeVar("_T")
 
 _QUANTIZER: Final = "4"
 """The quality, on FFmpeg's scale from 2 (best) to 31."""
@@ -25,10 +29,6 @@ _SMALLER_WIDTHS: Final = (1280, 960, 640, 480, 320, 160)
 """The widths in pixels that are tried until a JPEG is small enough."""
 _DECODERS: Final = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "libdav1d"}
 _MAX_SIDE_PIXELS: Final = 7680
-
-
-class PictureError(RuntimeError):
-    """There is no picture: the frame is damaged, or there is no video."""
 
 
 def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None = None) -> bytes:
@@ -40,18 +40,36 @@ def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None 
         stream = reader.streams.get("video")
         if stream is None:
             raise PictureError(f"{segment.path} has no video")
-        for kind, _, data, key in reader.packets():
-            if kind == "video" and key:
-                return _jpeg(_decoded(cast("VideoCodecContext", stream.codec_context), data), width)
-    raise PictureError(f"{segment.path} has no key frame before this time")
+        context = cast("VideoCodecContext", stream.codec_context)
+        data = next((data for kind, _, data, key in reader.packets() if kind == "video" and key), None)
+        if data is None:
+            raise PictureError(f"{segment.path} has no key frame before this time")
+        check_size(context.name, (context.width, context.height), data, context.extradata or b"")
+        return _made(lambda: _jpeg(_decoded(context, data), width))
 
 
-def jpegs_of(codec: str, data: bytes, *, max_bytes: int) -> tuple[bytes, bytes]:
+def jpegs_of(codec: str, data: bytes, size: tuple[int, int], *, max_bytes: int) -> tuple[bytes, bytes]:
     """Returns two JPEGs of a key frame: one in full size, and one of at most `max_bytes` if that is possible.
 
-    `data`: the frame with its parameter sets. `codec`: its name in RTP. Raises PictureError if it does not decode.
+    `data`: the frame with its parameter sets, which claim `size`. `codec`: its name in RTP. Raises PictureError if it
+    is too large or does not decode.
     """
-    frame = _decoded(cast("VideoCodecContext", CodecContext.create(_DECODERS[codec], "r")), data)
+    name = _DECODERS[codec]
+    check_size(name, size, data)
+    return _made(lambda: _jpegs(name, data, max_bytes))
+
+
+def _made(make: Callable[[], _T]) -> _T:
+    """Returns what `make` returns. Raises PictureError without the fault's traceback, which would keep the picture."""
+    try:
+        return make()
+    except (PictureError, av.FFmpegError, ValueError, MemoryError) as error:
+        text = str(error)
+    raise PictureError(text)  # outside of the handler: it has no context
+
+
+def _jpegs(decoder: str, data: bytes, max_bytes: int) -> tuple[bytes, bytes]:
+    frame = _decoded(cast("VideoCodecContext", CodecContext.create(decoder, "r")), data)
     full = small = _jpeg(frame, None)
     for width in _SMALLER_WIDTHS:
         if len(small) <= max_bytes:
@@ -62,10 +80,8 @@ def jpegs_of(codec: str, data: bytes, *, max_bytes: int) -> tuple[bytes, bytes]:
 
 def _decoded(context: VideoCodecContext, data: bytes) -> VideoFrame:
     context.thread_count, context.thread_type = 1, ThreadType.NONE  # more threads do not help with one frame
-    try:
-        frames = [*context.decode(av.Packet(data)), *context.decode(None)]
-    except av.FFmpegError as error:
-        raise PictureError(str(error)) from error
+    context.options = dict(DECODER_OPTIONS)
+    frames = [*context.decode(av.Packet(data)), *context.decode(None)]
     if not frames:
         raise PictureError("the key frame cannot be decoded")
     return frames[0]
@@ -81,9 +97,6 @@ def _jpeg(frame: VideoFrame, width: int | None) -> bytes:
     encoder.width, encoder.height = size
     encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 25)
     encoder.options = {"qmin": _QUANTIZER, "qmax": _QUANTIZER}
-    try:
-        scaled = frame.reformat(*size, format="yuvj420p", dst_color_range=ColorRange.JPEG)
-        scaled.pts = 0
-        return b"".join(bytes(packet) for packet in [*encoder.encode(scaled), *encoder.encode(None)])
-    except (av.FFmpegError, ValueError) as error:
-        raise PictureError(str(error)) from error
+    scaled = frame.reformat(*size, format="yuvj420p", dst_color_range=ColorRange.JPEG)
+    scaled.pts = 0
+    return b"".join(bytes(packet) for packet in [*encoder.encode(scaled), *encoder.encode(None)])

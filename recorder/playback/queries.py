@@ -7,6 +7,7 @@ changes a recording. Calls are slow (they read the disk): call them in threads, 
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,10 +19,14 @@ from typing import Final
 from recorder.playback import hls, picture
 from recorder.playback.export import export
 from recorder.playback.listing import ListedSegment, Listing, Overview, gaps
+from recorder.playback.log_once import LogOnce
+from recorder.playback.picture_size import PictureError
 from recorder.segments.files import being_written
 from recorder.store.directory import Segment, Store
 from recorder.store.index import Index, LayoutCache, Span
 from recorder.store.reader import ReadError
+
+_log = logging.getLogger(__name__)
 
 _END_OF_TIME_US: Final = 1 << 62
 _SAVE_INTERVAL_S: Final = 30.0
@@ -56,6 +61,7 @@ class Playback:
         self._index = Index(store, self._layouts.of)
         self._indexing = threading.Lock()
         self._saved_at = time.monotonic()
+        self._logged = LogOnce()
 
     def overview(self, room: str | None = None) -> list[Overview]:
         """Returns a summary of each producer recorded in `room` and its sub-rooms (None: in any room), sorted."""
@@ -132,7 +138,11 @@ class Playback:
             layout = self._layouts.of(span.segment.path)
             try:
                 jpeg = picture.jpeg_at(span.segment, layout, at_us - span.start_us, width)
-            except (ReadError, picture.PictureError):
+            except ReadError:  # deleted meanwhile
+                continue
+            except PictureError as error:
+                if self._logged.is_new((room, peer)):
+                    _log.warning("no picture of %s/%s: %s", room, peer, error)
                 continue
             except Exception as error:  # noqa: BLE001  # another file may have this moment too
                 self.store.faults.note(span.segment.path, error)

@@ -1,4 +1,4 @@
-"""Containers: encoded units in, the bytes of MP4 and WebM files out. The only file that writes containers with PyAV.
+"""Containers: encoded units in, the bytes of MP4 and WebM files out.
 
 Owns the crash safety of a file: it consists of parts of at most a second, each playable once it is written. FFmpeg
 writes WebM and the header of an MP4; `recorder.segments.fragments` writes the rest of the MP4. Never encodes video,
@@ -7,72 +7,47 @@ never opens the file of a running recording (`recorder.segments.files` does), ne
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
-from av.container import OutputContainer
 from av.stream import Stream
 
 from recorder.depacketize.units import CodecParameters
 from recorder.segments.fragments import Fragments, Run
 from recorder.segments.opus import CODECS as TELEPHONY
 from recorder.segments.opus import ToOpus
+from recorder.segments.outputs import (
+    AUDIO,
+    PART_US,
+    RATE_HZ,
+    VIDEO,
+    MuxError,
+    Sink,
+    metadata_of,
+    mux_errors,
+    opened,
+)
 from sfu.rtc.sdp.codec import Kind
 
-PART_US = 1_000_000  # longest part
-
-_VIDEO = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "av1"}
-_AUDIO = TELEPHONY | {"opus"}
 _ANNEX_B = ("H264", "H265")
 _CONFIGURATION = {"H264": b"avcC\x01", "H265": b"hvcC\x01", "AV1": b"av1C\x81"}  # box and version
-_MP4 = {"movflags": "empty_moov+default_base_moof"}
-_WEBM = {
-    "cluster_time_limit": str(PART_US // 1000),
-    "flush_packets": "1",
-    "max_interleave_delta": "1",  # us (default 10 s): a silent track must not hold back the others
-}
 _MIN_PART_US = PART_US // 5  # that a key frame ends: some streams have key frames only
 _MAX_WAITING_UNITS = 256
 """Units of audio kept until the first video frame."""
 _MAX_DURATION_US: dict[Kind, int] = {"video": 1_000_000, "audio": 120_000}
 """Longest guess of a unit's duration; audio by RFC 6716 section 2.1.4."""
 _FIRST_DURATION_US: dict[Kind, int] = {"video": 40_000, "audio": 20_000}  # guess before the second unit
-_RATE_HZ: dict[Kind, int] = {"video": 90_000, "audio": 48_000}  # ticks in MP4; WebM counts milliseconds
-
-
-class MuxError(RuntimeError):
-    """FFmpeg rejects the tracks or a unit: the file ends here. The bytes returned so far are playable."""
 
 
 def suffix(codecs: Sequence[str]) -> str:
     """Returns `.mp4`, or `.webm` if one of the codecs (VP8) is not allowed in MP4. Raises MuxError if neither fits."""
     for codec in codecs:
-        if codec not in _VIDEO and codec not in _AUDIO:
+        if codec not in VIDEO and codec not in AUDIO:
             raise MuxError(f"{codec} is allowed neither in MP4 nor in WebM")
     return ".webm" if "VP8" in codecs else ".mp4"
-
-
-class _Sink:
-    """The output of FFmpeg. It has no seek or tell, so FFmpeg never goes back: written bytes are final."""
-
-    def __init__(self) -> None:
-        self.chunks: list[bytes] = []
-
-    def write(self, data: bytes) -> int:
-        """Adds bytes; FFmpeg calls it."""
-        self.chunks.append(data)
-        return len(data)
-
-    def drain(self) -> bytes:
-        """Removes and returns all bytes written so far."""
-        data = b"".join(self.chunks)
-        self.chunks.clear()
-        return data
 
 
 class _TrackClock:
@@ -132,7 +107,7 @@ class Muxer:
 
     def __init__(self, tracks: Sequence[CodecParameters], *, start_us: int, title: str) -> None:
         self.suffix = suffix([track.codec for track in tracks])
-        self._container = (_Mp4 if self.suffix == ".mp4" else _WebM)(tracks, _metadata(start_us, title))
+        self._container = (_Mp4 if self.suffix == ".mp4" else _WebM)(tracks, metadata_of(start_us, title))
         self._to_opus = {track.kind: ToOpus(track.codec) for track in tracks if track.codec in TELEPHONY}
         self._closed = False
 
@@ -149,7 +124,7 @@ class Muxer:
         """
         if kind not in self._to_opus:
             return self._container.write(kind, pts_us, data, key, duration_us)
-        with _as_mux_error(kind):
+        with mux_errors(kind):
             packets = list(self._to_opus[kind].convert(pts_us, data))
         return b"".join(self._container.write(kind, at, packet, True, None) for at, packet in packets)
 
@@ -166,14 +141,14 @@ class _WebM:
 
     def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
         self.clocks: dict[Kind, _TrackClock] = {track.kind: _TrackClock(1000, track.kind) for track in tracks}
-        self._sink = _Sink()
-        self._out, self._streams = _opened(self._sink, "webm", tracks, metadata)
+        self._sink = Sink()
+        self._out, self._streams = opened(self._sink, "webm", tracks, metadata)
         self._header: bytes | None = None
 
     def write(self, kind: Kind, pts_us: int, data: bytes, key: bool, duration_us: int | None) -> bytes:
         """See `Muxer`."""
         packet = self.clocks[kind].packet(self._streams[kind], pts_us, data, key=key, duration_us=duration_us)
-        with _as_mux_error(kind):
+        with mux_errors(kind):
             self._out.mux_one(packet)
         if not self._sink.chunks:
             return b""
@@ -186,7 +161,7 @@ class _WebM:
 
     def close(self) -> bytes:
         """See `Muxer`."""
-        with _as_mux_error("close"):
+        with mux_errors("close"):
             self._out.close()
         return (self._header or b"") + self._sink.drain()
 
@@ -196,7 +171,7 @@ class _Mp4:
 
     def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
         self.clocks: dict[Kind, _TrackClock] = {
-            track.kind: _TrackClock(_RATE_HZ[track.kind], track.kind) for track in tracks
+            track.kind: _TrackClock(RATE_HZ[track.kind], track.kind) for track in tracks
         }
         self._tracks = tracks
         self._metadata = metadata
@@ -260,13 +235,13 @@ class Copy:
 
     def __init__(self, path: Path, streams: Mapping[Kind, Stream], *, start_us: int, title: str) -> None:
         mp4 = path.suffix == ".mp4"
-        with _as_mux_error("copy"):
+        with mux_errors("copy"):
             options = {"movflags": "faststart"} if mp4 else {"cues_to_front": "1"}
             self._out = av.open(str(path), "w", format=path.suffix[1:], options=options)
-            self._out.metadata.update(_metadata(start_us, title))
+            self._out.metadata.update(metadata_of(start_us, title))
             self._tracks: dict[Kind, tuple[Stream, _TrackClock]] = {}
             for kind, template in streams.items():
-                rate = _RATE_HZ[kind] if mp4 else 1000
+                rate = RATE_HZ[kind] if mp4 else 1000
                 stream = self._out.add_stream_from_template(template, opaque=True)
                 stream.time_base = Fraction(1, rate)
                 self._tracks[kind] = stream, _TrackClock(rate, kind)
@@ -275,45 +250,14 @@ class Copy:
         """Adds a unit in the form of its container; returns its duration in microseconds, as a guess."""
         stream, clock = self._tracks[kind]
         packet = clock.packet(stream, pts_us, data, key=key)
-        with _as_mux_error(kind):
+        with mux_errors(kind):
             self._out.mux_one(packet)
         return clock.duration_us
 
     def close(self) -> None:
         """Writes the index and closes the file."""
-        with _as_mux_error("copy"):
+        with mux_errors("copy"):
             self._out.close()
-
-
-@contextlib.contextmanager
-def _as_mux_error(what: str) -> Iterator[None]:
-    """Turns errors of FFmpeg into MuxError."""
-    try:
-        yield
-    except (av.FFmpegError, ValueError) as error:
-        raise MuxError(f"{what}: {error}") from error
-
-
-def _metadata(start_us: int, title: str) -> dict[str, str]:
-    """Returns the metadata. MP4 rounds `creation_time` to seconds, so `date` has the time in full."""
-    start = datetime.fromtimestamp(start_us / 1e6, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-    return {"creation_time": start, "date": start, "title": title}
-
-
-def _opened(
-    sink: _Sink, form: str, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]
-) -> tuple[OutputContainer, dict[Kind, Stream]]:
-    """Opens a container of these tracks that writes to `sink`."""
-    mp4 = form == "mp4"
-    with _as_mux_error("tracks"):
-        out = av.open(sink, "w", format=form, options=_MP4 if mp4 else _WEBM, buffer_size=1 << 16)
-        out.metadata.update(metadata)
-        streams: dict[Kind, Stream] = {}
-        for track in tracks:
-            stream = _add_video(out, track) if track.kind == "video" else _add_audio(out, track)
-            stream.time_base = Fraction(1, _RATE_HZ[track.kind] if mp4 else 1000)  # FFmpeg keeps it
-            streams[track.kind] = stream
-    return out, streams
 
 
 def _mp4_header(tracks: Sequence[CodecParameters], metadata: Mapping[str, str], kind: Kind, data: bytes) -> bytes:
@@ -321,29 +265,13 @@ def _mp4_header(tracks: Sequence[CodecParameters], metadata: Mapping[str, str], 
 
     Raises MuxError if the unit lacks its parameter sets: FFmpeg would write a header that no player opens.
     """
-    sink = _Sink()
-    out, streams = _opened(sink, "mp4", tracks, metadata)
-    with _as_mux_error(kind):
-        out.mux_one(_TrackClock(_RATE_HZ[kind], kind).packet(streams[kind], 0, data, key=True))
+    sink = Sink()
+    out, streams = opened(sink, "mp4", tracks, metadata)
+    with mux_errors(kind):
+        out.mux_one(_TrackClock(RATE_HZ[kind], kind).packet(streams[kind], 0, data, key=True))
         header = sink.drain()
         out.close()
     needed = [_CONFIGURATION[track.codec] for track in tracks if track.codec in _CONFIGURATION]
     if not all(box in header for box in needed):
         raise MuxError("the first video unit lacks its parameter sets")
     return header
-
-
-def _add_video(out: OutputContainer, track: CodecParameters) -> Stream:
-    size: dict[str, Any] = {"width": track.width, "height": track.height}
-    stream: Stream
-    if track.codec == "VP9":  # its box needs a pixel format, and only an encoder's context has one
-        stream = out.add_stream("libvpx-vp9", rate=30, pix_fmt=track.pixel_format or "yuv420p", **size)
-    else:
-        stream = out.add_mux_stream(_VIDEO[track.codec], rate=30, **size)
-    return stream
-
-
-def _add_audio(out: OutputContainer, track: CodecParameters) -> Stream:
-    # The encoder is never used: its context writes the OpusHead (RFC 7845 section 5.1).
-    mono = track.codec in TELEPHONY or track.channels == 1
-    return out.add_stream("libopus", rate=48000, layout="mono" if mono else "stereo")

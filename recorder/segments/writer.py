@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from recorder.segments.files import DiskFile, PartFile, being_written
-from recorder.segments.muxer import PART_US, Muxer, MuxError
+from recorder.segments.muxer import Muxer
+from recorder.segments.outputs import PART_US, MuxError
 from recorder.segments.recording import Open, Write
 from recorder.store.directory import Segment, Store
 from sfu.rtc.sdp.codec import Kind

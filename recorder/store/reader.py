@@ -17,9 +17,12 @@ from av.stream import Stream
 
 from recorder.store.file_layout import FileLayout
 from recorder.store.index import layout_in
+from sfu.media.formats.picture_size import MAX_PIXELS
 from sfu.rtc.sdp.codec import Kind
 
 _BUFFER_BYTES = 1 << 18
+_OPTIONS = {"codec_whitelist": "vp8,vp9,libdav1d,opus", "max_pixels": str(MAX_PIXELS)}
+"""FFmpeg decodes the first frame to find out its form. Only these need it; their decoders heed the bound at once."""
 _MAX_EARLY_US = 10_000_000
 """Frames before the start of the file, or after its end, by more than this have damaged times."""
 
@@ -55,7 +58,7 @@ class Reader:
                     raise ReadError(f"{path}: nothing in this file plays")
                 source: Any = _JoinedPieces(file, _pieces(layout, since_us, until_us)) if layout.parts else file
                 self._container = opened.enter_context(
-                    av.open(source, format=path.suffix[1:], buffer_size=_BUFFER_BYTES)
+                    av.open(source, format=path.suffix[1:], options=_OPTIONS, buffer_size=_BUFFER_BYTES)
                 )
                 if not layout.parts:
                     self._container.seek(since_us, backward=True)

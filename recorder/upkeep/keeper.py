@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from recorder.segments.muxer import MuxError
+from recorder.segments.outputs import MuxError
 from recorder.store.directory import Segment, Store
 from recorder.store.index import Index
 from recorder.store.reader import ReadError

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from recorder.segments.files import unless_written
-from recorder.segments.muxer import Copy, MuxError
+from recorder.segments.muxer import Copy
+from recorder.segments.outputs import MuxError
 from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
 from recorder.store.reader import Reader

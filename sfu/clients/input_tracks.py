@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from sfu.clients.encode import AudioEncoder, VideoEncoder, fitted
 from sfu.clients.frames import OPUS, VP8, VP9, h264
 from sfu.clients.packetize import ParameterSets
+from sfu.media.formats.picture_size import MAX_PIXELS
 from sfu.rtc.sdp.codec import Codec
 
 log = logging.getLogger(__name__)
@@ -116,6 +117,7 @@ class EncodedVideo:
     def begin(self, stream: VideoStream | AudioStream) -> None:
         """See `InputTrack`."""
         stream.codec_context.thread_type = "SLICE"  # frame threads would hold pictures back
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         self._count = 0
 
     def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:

@@ -24,6 +24,7 @@ from sfu.clients.frame_queue import FrameQueue, PassEnd, in_order
 from sfu.clients.frames import Frame, MediaSource, SourceCounters, SourceError
 from sfu.clients.input_tracks import InputTrack, audio_track, video_track
 from sfu.clients.pattern import Pattern
+from sfu.media.formats.picture_size import MAX_PIXELS
 from sfu.signaling.backoff import full_jitter
 
 log = logging.getLogger(__name__)
@@ -170,7 +171,9 @@ class Input:
 
 
 def _open(text: str) -> InputContainer:
-    options = {"rtsp_transport": "tcp"} if text.startswith("rtsp") else {}
+    options = {"max_pixels": str(MAX_PIXELS)}  # FFmpeg may decode the first picture to find out its form
+    if text.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"
     device = "v4l2" if text.startswith("/dev/video") else None
     try:
         return av.open(text, format=device, options=options, timeout=(_OPEN_TIMEOUT_S, _READ_TIMEOUT_S))
@@ -184,10 +187,13 @@ def _streams(container: InputContainer) -> list[VideoStream | AudioStream]:
 
 
 def _tracks(container: InputContainer, text: str) -> list[InputTrack]:
-    tracks = [
-        video_track(stream) if isinstance(stream, VideoStream) else audio_track(stream)
-        for stream in _streams(container)
-    ]
+    streams = _streams(container)
+    tracks = [video_track(stream) if isinstance(stream, VideoStream) else audio_track(stream) for stream in streams]
     if not tracks:
         raise SourceError(f"{text}: has neither video nor audio")
+    for track, stream in zip(tracks, streams, strict=True):
+        width, height = (stream.width, stream.height) if isinstance(stream, VideoStream) else (0, 0)
+        if track.encoded_here and width * height > MAX_PIXELS:
+            size = f"{width}x{height} pixels; at most {MAX_PIXELS} (8K) can be encoded here"
+            raise SourceError(f"{text}: its pictures have {size}: give a smaller video")
     return tracks

@@ -73,14 +73,14 @@ def units_of(path: Path) -> Iterator[Unit]:
                     yield Unit(pts_us, kind, bytes(unit), unit.is_keyframe)
 
 
-def parameters(codec: str) -> CodecParameters:
+def parameters(codec: str, size: tuple[int, int] = (320, 180)) -> CodecParameters:
     if codec in ENCODERS:
-        return CodecParameters(codec, 90_000, 320, 180, pixel_format="yuv420p" if codec == "VP9" else "")
+        return CodecParameters(codec, 90_000, *size, pixel_format="yuv420p" if codec == "VP9" else "")
     return CodecParameters(codec, *((48_000, 0, 0, 2) if codec == "opus" else (8_000, 0, 0, 1)))
 
 
-def tracks_of(codec: str | None, *, audio: bool = True) -> list[CodecParameters]:
-    return [*([parameters(codec)] if codec else []), *([parameters("opus")] if audio else [])]
+def tracks_of(codec: str | None, *, audio: bool = True, size: tuple[int, int] = (320, 180)) -> list[CodecParameters]:
+    return [*([parameters(codec, size)] if codec else []), *([parameters("opus")] if audio else [])]
 
 
 def muxed(muxer: Muxer, sequence: Sequence[Unit]) -> list[bytes]:
@@ -97,10 +97,11 @@ def record(
     codec: str | None = "H264",
     audio: bool = True,
     sequence: Sequence[Unit] | None = None,
+    size: tuple[int, int] = (320, 180),
 ) -> Segment:
     """Returns a finished segment of these units, by default 4 s of the test picture."""
     sequence = units(codec, audio=audio) if sequence is None else sequence
-    muxer = Muxer(tracks_of(codec, audio=audio), start_us=start_us, title=f"{room}/{peer}")
+    muxer = Muxer(tracks_of(codec, audio=audio, size=size), start_us=start_us, title=f"{room}/{peer}")
     segment = store.new(room, peer, start_us, muxer.suffix)
     writer = SegmentWriter(segment.path, muxer)
     for unit in sequence:

@@ -75,9 +75,9 @@ MAY: dict[str, set[str]] = {
         "sfu.media.windowed_minimum",
         "sfu.rtc.sdp",
     },
-    "recorder.store": {"sfu.rtc.sdp", "sfu.signaling"},
+    "recorder.store": {"sfu.media.formats", "sfu.rtc.sdp", "sfu.signaling"},
     "recorder.segments": {"recorder.depacketize", "recorder.store", "sfu.rtc.sdp"},
-    "recorder.playback": {"recorder.segments", "recorder.store", "sfu.rtc.sdp", "sfu.units"},
+    "recorder.playback": {"recorder.segments", "recorder.store", "sfu.media.formats", "sfu.rtc.sdp", "sfu.units"},
     "recorder.upkeep": {"recorder.segments", "recorder.store", "sfu.settings", "sfu.signaling"},
     "recorder.capture": {
         "recorder.depacketize",

@@ -15,6 +15,9 @@ _SPS, _STAP_A = 7, 24
 _MAX_SPS_BYTES: Final = 256
 """Enough to reach the size; bounds the work that a hostile packet can cause."""
 
+MAX_PIXELS: Final = 7680 * 4320
+"""The largest picture that is decoded, in pixels (8K): a small packet can claim one that needs gigabytes of memory."""
+
 Size = tuple[int, int]
 """Width and height in pixels."""
 

@@ -19,7 +19,8 @@ _ID_BYTES = 160
 def h264_size(unit: bytes) -> tuple[int, int] | None:
     """Returns width and height in pixels from an H.264 SPS with its NAL unit header; None if it is broken."""
     try:
-        size = _h264_size(Bits(_unescaped(unit[1:])))
+        bits = Bits(_unescaped(unit[1:]))
+        size = _cropped(bits, *_h264_size(bits))
     except BrokenError:
         return None
     return size if min(size) > 0 else None
@@ -28,10 +29,29 @@ def h264_size(unit: bytes) -> tuple[int, int] | None:
 def h265_size(unit: bytes) -> tuple[int, int] | None:
     """Returns width and height in pixels from an H.265 SPS with its NAL unit header; None if it is broken."""
     try:
-        size = _h265_size(Bits(_unescaped(unit[2:])))
+        bits = Bits(_unescaped(unit[2:]))
+        size = _cropped(bits, *_h265_size(bits))
     except BrokenError:
         return None
     return size if min(size) > 0 else None
+
+
+def h264_decoded_pixels(unit: bytes) -> int | None:
+    """Returns the pixels that a decoder makes room for, before cropping, of an H.264 SPS; None if it is broken."""
+    try:
+        width, height, _, _ = _h264_size(Bits(_unescaped(unit[1:])))
+    except BrokenError:
+        return None
+    return width * height
+
+
+def h265_decoded_pixels(unit: bytes) -> int | None:
+    """Returns the pixels that a decoder makes room for, before cropping, of an H.265 SPS; None if it is broken."""
+    try:
+        width, height, _, _ = _h265_size(Bits(_unescaped(unit[2:])))
+    except BrokenError:
+        return None
+    return width * height
 
 
 def h264_id(unit: bytes) -> int:
@@ -62,7 +82,8 @@ def _unescaped(payload: bytes) -> bytes:
     return payload.replace(b"\x00\x00\x03", b"\x00\x00")
 
 
-def _h264_size(bits: Bits) -> tuple[int, int]:
+def _h264_size(bits: Bits) -> tuple[int, int, int, int]:
+    """Returns width and height before cropping, and the pixels that one step of cropping removes of each."""
     profile = bits.take(8)
     bits.take(16)
     bits.unsigned()
@@ -79,7 +100,7 @@ def _h264_size(bits: Bits) -> tuple[int, int]:
     bits.take(1)
     height = map_units * fields
     x, y = _crop_unit(chroma)
-    return _cropped(bits, width, height, x, y * fields)
+    return width, height, x, y * fields
 
 
 def _h264_chroma(bits: Bits) -> int:
@@ -119,7 +140,8 @@ def _skip_order_count(bits: Bits) -> None:
             bits.signed()
 
 
-def _h265_size(bits: Bits) -> tuple[int, int]:
+def _h265_size(bits: Bits) -> tuple[int, int, int, int]:
+    """Returns width and height before cropping, and the pixels that one step of cropping removes of each."""
     bits.take(4)
     sub_layers = bits.take(3)
     bits.take(1)
@@ -129,7 +151,7 @@ def _h265_size(bits: Bits) -> tuple[int, int]:
     if chroma == _4_4_4 and bits.flag():
         chroma = _MONOCHROME
     width, height = bits.unsigned(), bits.unsigned()
-    return _cropped(bits, width, height, *_crop_unit(chroma))
+    return width, height, *_crop_unit(chroma)
 
 
 def _skip_profile_tier_level(bits: Bits, sub_layers: int) -> None:

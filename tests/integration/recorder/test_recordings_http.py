@@ -17,7 +17,7 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from recorder.api import BoundedExecutor, RecordingsApi
+from recorder.api import RecordingsApi
 from recorder.playback import clip
 from recorder.playback.clip import ClipSpan
 from recorder.playback.queries import Playback
@@ -25,7 +25,6 @@ from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import SCRATCH, Segment, Store
 from recorder.store.index import layout_of
-from sfu.http.answers import Refusal
 from sfu.http.server import HttpServer, PageInfo
 from sfu.units import rfc3339
 from tests.helpers.programs import need
@@ -275,6 +274,39 @@ async def test_thumbnails_are_jpegs_of_key_frames(start: Start, client: ClientSe
     assert pictures[0].startswith(b"\xff\xd8\xff")
 
 
+async def test_many_thumbnails_of_one_client_refuse_nobody_else_his_list(
+    start: Start, client: ClientSession, library: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+    real = Playback.thumbnail
+
+    def slow(playback: Playback, room: str, peer: str, at_us: int, width: int | None) -> tuple[bytes, bool] | None:
+        go_on.wait(PATIENCE_S)
+        return real(playback, room, peer, at_us, width)
+
+    monkeypatch.setattr(Playback, "thumbnail", slow)
+    url = await start(library)
+    query = {"room": "site/gate", "peer": "cam", "at": at(1), "width": "160"}
+
+    async def thumbnail(session: ClientSession) -> int:
+        async with session.get(url + "api/recordings/thumbnail", params=query) as response:
+            return response.status
+
+    async def from_address(address: str, count: int) -> list[int]:
+        connector = aiohttp.TCPConnector(local_addr=(address, 0), limit=0)
+        async with ClientSession(connector=connector) as session:
+            return await asyncio.gather(*(thumbnail(session) for _ in range(count)))
+
+    many = asyncio.ensure_future(from_address("127.0.0.2", 70))
+    other = asyncio.ensure_future(from_address("127.0.0.3", 1))
+    for _ in range(10):
+        status, _ = await get_json(client, url + "api/recordings", room="site/gate", peer="cam")
+        assert status == 200
+    go_on.set()
+    assert await other == [200]
+    assert set(await many) == {200, 503}
+
+
 async def test_a_clip_is_one_file_that_leaves_nothing_behind(
     start: Start, client: ClientSession, library: Store, tmp_path: Path
 ) -> None:
@@ -372,18 +404,6 @@ async def test_a_third_clip_at_once_is_refused_and_may_come_back(
     assert (await get_json(client, url + "api/recordings"))[0] == 200
     go_on.set()
     assert await asyncio.gather(*running) == [200, 200]
-
-
-async def test_the_executor_refuses_more_calls_than_may_wait() -> None:
-    executor, go_on = BoundedExecutor("test", threads=1, waiting=1), threading.Event()
-    running = [asyncio.ensure_future(executor.run(go_on.wait, PATIENCE_S)) for _ in range(2)]
-    await asyncio.sleep(0)
-    with pytest.raises(Refusal, match="try again"):
-        await executor.run(print)
-    go_on.set()
-    assert await asyncio.gather(*running) == [True, True]
-    assert await executor.run(lambda: 7) == 7
-    executor.close()
 
 
 async def test_a_client_who_leaves_ends_the_making_of_its_clip(

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from recorder.store.directory import Store
 from sfu.clients.frame_queue import in_order
 from sfu.clients.frames import Frame, MediaSource, SourceError
 from sfu.clients.packetize import nal_type, nal_units
 from sfu.clients.pattern import LOOP_SECONDS, Pattern
 from sfu.clients.source import open_source
+from tests.helpers.bombs import bomb
 from tests.helpers.media import avcc_units, decoded, make_file, packets_of
+from tests.helpers.recordings import Unit, record
 
 BASELINE = {"bf": "0", "profile": "baseline", "tune": "zerolatency"}
 
@@ -154,3 +157,17 @@ async def test_a_pattern_is_a_camera_that_repeats_itself_without_a_seam() -> Non
     assert [picture.key for picture in pictures[:30]] == ([True] + [False] * 9) * 3
     assert decoded("h264", [p.data for p in pictures]) == [(320, 180)] * len(pictures)
     assert nal_units(pictures[0].data)[0][1:3] == b"\x42\xc0", "constrained baseline"
+
+
+async def test_pictures_over_8k_are_refused_where_they_would_be_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "large.mp4"
+    segment = record(
+        Store(tmp_path),
+        codec="H265",
+        audio=False,
+        size=(16_000, 16_000),
+        sequence=[Unit(0, "video", bomb("H265")[0], True)],
+    )
+    segment.path.rename(path)
+    with pytest.raises(SourceError, match="16000x16000 pixels; at most 33177600"):
+        await open_source(str(path))

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 import pytest
 
 from recorder.playback import picture
-from recorder.snapshots import Busy, NoCamera, Snapshot, SnapshotError, Snapshots
+from recorder.playback.picture_size import PictureError
+from recorder.snapshots import Busy, NoCamera, NoPicture, Snapshot, SnapshotError, Snapshots
+from sfu.clients import packetize
 from sfu.media.formats.nal_units import FAMILIES
 from sfu.media.ingest.producer import Producer
+from tests.helpers.bombs import bomb
 from tests.helpers.encodings import ENCODINGS, Encoding, codec
 from tests.helpers.forwarding import FakeCamera
 from tests.helpers.media import jpeg_size
@@ -125,18 +129,43 @@ async def test_repeated_requests_take_one_picture() -> None:
 
 
 def test_a_picture_fits_where_it_must() -> None:
-    full, small = picture.jpegs_of("VP8", _key_frame(), max_bytes=10_500)
+    full, small = picture.jpegs_of("VP8", _key_frame(), (320, 192), max_bytes=10_500)
     assert jpeg_size(full) == (320, 192)
     assert jpeg_size(small) == (160, 96)
     assert len(small) <= 10_500 < len(full)
-    with pytest.raises(picture.PictureError):
-        picture.jpegs_of("VP8", b"nonsense", max_bytes=1)
+    with pytest.raises(PictureError):
+        picture.jpegs_of("VP8", b"nonsense", (0, 0), max_bytes=1)
 
 
 def _key_frame() -> bytes:
     camera = EncodedCamera(VP8)
     camera.send(0)
     return b"".join(packet.payload[1:] for packet in camera.producer.history.key_frame())
+
+
+class BombCamera(FakeCamera):
+    """A camera whose key frames claim 16000x16000 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__((codec("VP8"),))
+        self.payloads = packetize.vp8_payloads(bomb("VP8")[0])
+
+    def send(self) -> None:
+        self.media_time += 3600
+        for number, payload in enumerate(self.payloads):
+            self.packet(payload, marker=number == len(self.payloads) - 1)
+
+
+async def test_a_picture_that_is_too_large_is_refused_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    camera = BombCamera()
+    snaps = taking(camera, reuse_s=0.0)
+    for _ in range(3):
+        camera.send()
+        with pytest.raises(NoPicture, match="at most 33177600"):
+            await snaps.take("0", "cam")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.INFO] == [
+        "no snapshot of 0/cam: the picture claims 256000000 pixels: at most 33177600 (8K) are decoded"
+    ]
 
 
 async def test_closing_ends_what_waits() -> None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from recorder.playback.export import Clip, ExportError, export
-from recorder.segments.muxer import Muxer, MuxError
+from recorder.segments.muxer import Muxer
+from recorder.segments.outputs import MuxError
 from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import Segment, Store
 from recorder.store.index import Index

@@ -6,7 +6,8 @@ from pathlib import Path
 import av
 import pytest
 
-from recorder.segments.muxer import PART_US, Muxer, MuxError, suffix
+from recorder.segments.muxer import Muxer, suffix
+from recorder.segments.outputs import PART_US, MuxError
 from recorder.store import mp4, webm
 from recorder.store.file_layout import FileLayout
 from tests.helpers.recordings import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units

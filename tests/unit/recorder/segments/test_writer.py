@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from recorder.segments.files import DiskFile, being_written, unless_written
-from recorder.segments.muxer import Muxer, MuxError
+from recorder.segments.muxer import Muxer
+from recorder.segments.outputs import MuxError
 from recorder.segments.writer import SegmentWriter
 from recorder.store import mp4, webm
 from recorder.store.directory import Store

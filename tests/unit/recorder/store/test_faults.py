@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from recorder.playback.export import ExportError
 from recorder.playback.listing import Listing
 from recorder.playback.queries import Playback
-from recorder.segments.muxer import MuxError
+from recorder.segments.outputs import MuxError
 from recorder.store.directory import INDEX, SCRATCH, Segment, Store
 from recorder.store.file_layout import MAX_FILE_US
 from recorder.store.index import Index, layout_of
