@@ -101,7 +101,7 @@ class Downlink:
         self._listener = listener
         self._report: tuple[bytes, float] | None = None  # the latest one, and when it came
         self._news = False
-        self._sent = 0
+        self._sent, self._sent_at = 0, float("-inf")
         self._replayed_at = self._slide_at = self._losing_until = float("-inf")
         self._deaf_until = float("-inf")
         self._counted: tuple[float, int, int] | None = (float("-inf"), 0, 0)
@@ -155,7 +155,9 @@ class Downlink:
             return
         slot.track, slot.choice = track, LayerChoice()
         slot.consumer.set_sparse(False)
+        slot.repeat_at = None
         producer = None if track is None else self._aim(slot, track, now).producer
+        slot.consumer.pace = self._pace()  # the latest one may be from before a long pause
         slot.consumer.attach(None if producer is None else self._fanout.branch(producer), now)
         self._fanout.start(slot.consumer)
 
@@ -258,8 +260,9 @@ class Downlink:
         self._news = False
         self._read_report(now)
         sent = sum(slot.consumer.octets for slot in self.slots.values())
-        self.estimate.on_sent(max(0, sent - self._sent), now)
-        self._sent = sent
+        share = min(1.0, _MEASURED_OVER_S / max(now - self._sent_at, _MEASURED_OVER_S))
+        self.estimate.on_sent(int(max(0, sent - self._sent) * share), now)  # not all of it came in the last second
+        self._sent, self._sent_at = sent, now
         for slot in videos:
             self._adapt(slot, now)
 
@@ -272,7 +275,7 @@ class Downlink:
         # The slides are sent faster and faster and so measure the link: no need to try the whole stream.
         thinner = estimate is not None and estimate < producer.bitrate * _USED_SHARE
         sparse = thinner if consumer.sparse else thin and now < self._losing_until
-        consumer.pace = None if estimate is None else max(estimate * _USED_SHARE, _MIN_BITRATE_BPS) / 8
+        consumer.pace = self._pace()
         if present is producer:
             consumer.follow(None, now)
             if slot.repeat_at is not None and now >= slot.repeat_at:
@@ -286,6 +289,10 @@ class Downlink:
             self._fanout.start(consumer)
             slot.repeat_at = now + _DRAINED_S
         self._set_sparse(consumer, sparse, now)
+
+    def _pace(self) -> float | None:
+        """Returns the bytes per second that the estimate leaves to packets that are not live; None if unknown."""
+        return None if self.carries is None else max(self.carries * _USED_SHARE, _MIN_BITRATE_BPS) / 8
 
     def _set_sparse(self, consumer: Consumer, sparse: bool, now: float) -> None:
         if sparse is not consumer.sparse:

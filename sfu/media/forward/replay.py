@@ -24,6 +24,8 @@ _AT_ONCE_PACKETS: Final = 48
 """Packets of a key frame that leave in one go: a usual socket buffer holds three times as many."""
 _STEP_PACKETS: Final = 600
 """Packets of all replays together in one step: about 2 ms of work."""
+_CATCH_UP_FACTOR: Final = 1.5
+"""A replay is at least this much faster than its source, or it would never end."""
 _TAIL_PACKETS: Final = 16
 """Packets that leave at once at the end: by the next step new ones would have come behind them."""
 
@@ -50,6 +52,7 @@ class _Replay:
     """One consumer on its way."""
 
     __slots__ = (
+        "_came",
         "_sent",
         "consumer",
         "credit",
@@ -78,6 +81,7 @@ class _Replay:
         self.end = 0
         """Index after the last packet that it sent."""
         self._sent: set[int] = set()
+        self._came = source.producer.octets
         self.credit = 0.0
         self.stepped_at = now
         self.group = consumer.begin_replay(packets, now, size / self.rate)
@@ -97,8 +101,10 @@ class _Replay:
 
     def due(self, now: float, most: int) -> Sequence[Packet]:
         """Returns the packets that may leave now, `most` of them at most."""
-        self.credit += (now - self.stepped_at) * self.rate
-        self.stepped_at = now
+        octets = self.source.producer.octets
+        came = 0 if self.slide else octets - self._came
+        self.credit += max((now - self.stepped_at) * self.rate, came * _CATCH_UP_FACTOR)
+        self.stepped_at, self._came = now, octets
         count = 0
         for packet in self.packets[self.position : self.position + most]:
             if self.credit <= 0:
@@ -110,6 +116,10 @@ class _Replay:
     def rest(self) -> Sequence[Packet]:
         """Returns all packets that it still has."""
         return self._next(len(self.packets) - self.position)
+
+    def cut_off(self) -> bool:
+        """True if packets that it has not sent yet have left the history."""
+        return self.source.producer.history.floor > self.end
 
     def left(self) -> Sequence[Packet]:
         """Returns packets that came after the history was read: later ones, or else late ones."""
@@ -234,6 +244,10 @@ class Replays:
             return True
         self._settle(replay.source)
         if not replay.alive:
+            return True
+        if replay.cut_off():
+            replay.consumer.restart()  # a hole would look like a loss
+            replay.source.producer.request_key_frame(now)
             return True
         while left := replay.left():
             replay.packets, replay.position = left, 0

@@ -43,7 +43,8 @@ class History:
         self._bytes = 0
         self._key: Packet | None = None
         self._several = False  # True if key frames begin with separate packets of parameter sets
-        self._floor = 0  # packets below this index have been removed
+        self.floor = 0
+        """Packets below this index have been removed."""
         self._written = 0  # packets below this index have no blocks
         self._tidy_at = 0
         self._reached: deque[tuple[float, int]] = deque()  # (time, highest index), by rising time
@@ -129,7 +130,7 @@ class History:
     def _insert(self, packet: Packet) -> bool:
         index = packet.index
         position = bisect_left(self._indexes, index)
-        if index < self._floor or self._indexes[position] == index:
+        if index < self.floor or self._indexes[position] == index:
             return False
         self._indexes.insert(position, index)
         self._packets.insert(position, packet)
@@ -150,7 +151,7 @@ class History:
 
     def _start(self) -> int | None:
         """Returns the position of the latest key frame's first packet; None if one of its packets is missing so far."""
-        if self._key is None or self._key.index < self._floor:
+        if self._key is None or self._key.index < self.floor:
             return None
         position = bisect_left(self._indexes, self._key.index)
         whole = not (self._several and self._gap_before(position)) and self._unbroken(position)
@@ -158,7 +159,7 @@ class History:
 
     def _gap_before(self, position: int) -> bool:
         """Returns True if the packet before this one is missing: it may have been a parameter set."""
-        before = self._indexes[position - 1] + 1 if position else self._floor
+        before = self._indexes[position - 1] + 1 if position else self.floor
         return before not in (0, self._indexes[position])
 
     def _unbroken(self, position: int) -> bool:
@@ -191,7 +192,7 @@ class History:
         if at > now - self._seconds:
             return 0
         key = self._key
-        floor = highest + 1 if key is None or key.index < self._floor else min(highest + 1, key.index)
+        floor = highest + 1 if key is None or key.index < self.floor else min(highest + 1, key.index)
         return max(0, min(bisect_left(self._indexes, floor), len(self._indexes) - self._least))
 
     def _excess(self) -> int:
@@ -206,7 +207,7 @@ class History:
     def _remove(self, count: int) -> None:
         if not count:
             return
-        self._floor = self._indexes[count - 1] + 1
+        self.floor = self._indexes[count - 1] + 1
         self._bytes -= sum([len(packet.payload) for packet in self._packets[:count]]) + count * _OVERHEAD_BYTES
         del self._indexes[:count], self._packets[:count]
 

@@ -158,3 +158,27 @@ def test_hostile_estimates_and_reports_do_no_harm() -> None:
     viewer.slot.take()
     viewer.send()
     assert len(viewer.slot.take()) == 1
+
+
+def test_the_pace_from_before_a_pause_is_forgotten_with_the_estimate_that_it_came_from() -> None:
+    viewer = DownlinkViewer()
+    viewer.send_rtcp(rtcp.remb(9, 200_000, [SSRC]))
+    viewer.downlink.tick(viewer.time.now)
+    assert viewer.consumer.pace == 20_000
+    viewer.downlink.show("v", None, viewer.time.now)
+    viewer.time.advance(18.0)
+    viewer.downlink.show("v", viewer.track, viewer.time.now)
+    assert viewer.consumer.pace is None
+
+
+def test_what_was_sent_between_rare_reports_is_not_taken_for_what_was_sent_in_one_second() -> None:
+    """Receivers that report each five seconds only."""
+    viewer = DownlinkViewer()
+    for _ in range(2):
+        for _ in range(500):
+            viewer.send(DELTA + bytes(1246))
+        viewer.report(0, 1)
+    viewer.send_rtcp(rtcp.remb(9, 100_000, [SSRC]))
+    estimate = viewer.downlink.estimate.bitrate(viewer.time.now)
+    assert estimate is not None
+    assert 800_000 < estimate < 1_200_000, "1 Mbit/s was sent and carried"

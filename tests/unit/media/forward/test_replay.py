@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from sfu.media.ingest.history import History
 from tests.helpers.forwarding import DELTA, KEY, FakeCamera, FakeViewer, numbers
 
 BODY = DELTA + bytes(1000)
@@ -85,6 +88,47 @@ def test_slides_come_one_by_one_at_the_pace_of_the_link() -> None:
     assert fanout.slide(viewer.consumer)
     time.advance(1.0)
     assert len(viewer.take()) == 1
+
+
+@pytest.mark.parametrize("pace", [None, 60_000.0])
+def test_a_camera_that_comes_back_with_more_than_its_viewer_is_thought_to_take_is_caught_up_with(
+    pace: float | None,
+) -> None:
+    """A second of pictures at once, and then three times the known pace of the link."""
+    camera, viewer = filmed(10), FakeViewer()
+    time, fanout = camera.time, camera.fanout
+    viewer.consumer.pace = pace
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    for number in range(330):
+        time.advance(0.0 if number < 180 else 0.0055)
+        camera.branch.push([camera.packet(BODY, now=time.now)])
+    assert viewer.consumer.group in camera.branch.groups.values()
+    time.advance(0.01)
+    got = numbers(viewer.take())
+    assert got == list(range(got[0], got[0] + 340))
+
+
+def test_a_replay_that_the_history_has_left_behind_makes_no_hole_and_waits_for_a_key_frame() -> None:
+    camera, viewer = filmed(10), FakeViewer()
+    time, fanout = camera.time, camera.fanout
+    camera.producer.history.clear()
+    vars(camera.producer)["history"] = History(max_bytes=100_000)
+    for number in range(40):
+        camera.packet(KEY if number == 0 else BODY, now=time.now)
+    viewer.consumer.pace = 1_000_000.0
+    viewer.attach(camera, time.now)
+    fanout.start(viewer.consumer)
+    for _ in range(1000):
+        camera.branch.push([camera.packet(BODY, now=time.now)])
+    time.advance(0.05)
+    assert viewer.consumer.group is None
+    assert camera.asked == 1
+    camera.branch.push([camera.packet(KEY, now=time.now)])
+    time.advance(0.01)
+    got = numbers(viewer.take())
+    assert got == list(range(got[0], got[0] + len(got)))
+    assert viewer.consumer.group in camera.branch.groups.values()
 
 
 def test_a_viewer_is_soon_one_of_the_group_though_packets_come_faster_than_steps() -> None:
