@@ -102,7 +102,8 @@ def repair(directory: Directory = DEFAULT_DIRECTORY) -> None:
             failed = True
             typer.echo(f"{done.path}: {done.error}", err=True)
             continue
-        cut = [f"{done.cut} bytes cut off"] if done.cut else []
+        cut = [f"{done.skipped} bytes of damaged parts are skipped"] if done.skipped else []
+        cut += [f"{done.cut} bytes cut off"] if done.cut else []
         aside = [f"saved in {done.aside}" if cut else f"moved to {done.aside}"] if done.aside else []
         typer.echo(f"{done.path}: {', '.join([*cut, *aside])}")
     raise typer.Exit(FAILED if failed else 0)

@@ -59,10 +59,10 @@ def goes_on(part: Part, before: Sequence[Part]) -> bool:
 class FileLayout:
     """The parts of one file, its header, and how far it is whole.
 
-    `header` is the number of bytes before the first part. `end` is the number of bytes up to which the file is whole; 0
-    if no part of it plays. `parts` is empty for a progressive MP4, which is either whole or lost. `duration_us` is the
-    media time at the end. `indexed` is True if players can seek without reading all that comes before, as in the files
-    of `recorder.upkeep.progressive`.
+    `header` is the number of bytes before the first part; 0 if it is damaged. `end` is the number of bytes up to which
+    the file is whole; 0 if no part of it plays. `parts` is empty for a progressive MP4, which is either whole or lost.
+    `duration_us` is the media time at the end. `indexed` is True if players can seek without reading all that comes
+    before, as in the files of `recorder.upkeep.progressive`.
     """
 
     header: int
@@ -71,13 +71,19 @@ class FileLayout:
     duration_us: int
     indexed: bool = False
 
+    @property
+    def finished(self) -> bool:
+        """True if the file was closed: its index follows the last part."""
+        last = self.parts[-1] if self.parts else None
+        return self.indexed or (last is not None and last.offset + last.size < self.end)
+
     @classmethod
     def of(cls, header: int, parts: list[Part], end: int, *, indexed: bool = False) -> FileLayout:
-        """Returns the layout of a file with these parts; LOST if there are none."""
+        """Returns the layout of a file with these parts; without any, nothing in it plays."""
         if not parts:
-            return LOST
+            return cls(header, (), 0, 0)
         return cls(header, tuple(parts), end, max(part.end_us for part in parts), indexed)
 
 
 LOST = FileLayout(0, (), 0, 0)
-"""The layout of a file that is gone, unreadable, or in which nothing plays."""
+"""The layout of a file that is gone, unreadable, or has no header."""

@@ -102,12 +102,16 @@ class Index:
             return None
         duration_us = self._known(segment, status)
         if duration_us is None:
-            layout = layout_of(path, self._store.faults) if self._layout_of is None else self._layout_of(path)
+            layout = self._layout(path)
             duration_us = layout.duration_us
-            if duration_us and layout.end == status.st_size:  # a torn file waits for repair
-                self._entries(path.parent)[path.name] = [status.st_size, status.st_mtime_ns, duration_us]
-                self._changed.add(path.parent)
+            if layout.finished:  # others may grow, or wait for repair
+                self._note(path, status, layout)
         return Span(segment, segment.start_us + duration_us, status.st_size) if duration_us else None
+
+    def note_whole(self, segment: Segment) -> None:
+        """Takes note that a file will not grow any more, though it may never have been closed: repair has seen it."""
+        with contextlib.suppress(OSError):
+            self._note(segment.path, segment.path.stat(), self._layout(segment.path))
 
     def known_whole(self, segment: Segment) -> bool:
         """Returns True if the file has not changed since it was found to be whole."""
@@ -126,6 +130,14 @@ class Index:
                 scratch.replace(day / INDEX)
             self._days[day] = present
         self._changed.clear()
+
+    def _layout(self, path: Path) -> FileLayout:
+        return layout_of(path, self._store.faults) if self._layout_of is None else self._layout_of(path)
+
+    def _note(self, path: Path, status: os.stat_result, layout: FileLayout) -> None:
+        if layout.duration_us and layout.end == status.st_size:
+            self._entries(path.parent)[path.name] = [status.st_size, status.st_mtime_ns, layout.duration_us]
+            self._changed.add(path.parent)
 
     def _known(self, segment: Segment, status: os.stat_result) -> int | None:
         entry = self._entries(segment.path.parent).get(segment.path.name)
@@ -186,7 +198,7 @@ class LayoutCache:
                 if known is not None and known.inode == status.st_ino:
                     if (known.size, known.changed_ns) == (status.st_size, status.st_mtime_ns):
                         return known.layout
-                    grown = known.layout if known.size <= status.st_size else LOST
+                    grown = known.layout if known.layout.end and known.size <= status.st_size else LOST
                 else:
                     grown = LOST
                 layout = layout_in(file, path.suffix, grown)

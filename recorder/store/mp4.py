@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from recorder.store.file_layout import LOST, MAX_FILE_US, FileLayout, Part, ReadBytes, goes_on
+from recorder.store.sound import FrameBytes
 
 _HEAD = struct.Struct(">I4s")
 _MAX_HEADER_BYTES = 64 * 1024 * 1024
@@ -22,6 +23,7 @@ _DAMAGE = (struct.error, IndexError, KeyError, ValueError, ArithmeticError)
 _NOT_SYNC = 0x00010000  # sample_is_non_sync_sample, 8.8.3.1
 _BASE_OFFSET, _DESCRIPTION, _DURATION, _SIZE, _FLAGS = 0x01, 0x02, 0x08, 0x10, 0x20  # tfhd, 8.8.7
 _DATA_OFFSET, _FIRST_FLAGS = 0x01, 0x04  # trun, 8.8.8
+_PREFIXED = (b"avc1", b"avc3", b"hvc1", b"hev1")  # sample entries of ISO/IEC 14496-15
 _PER_SAMPLE = (0x100, 0x200, 0x400, 0x800)  # its duration, size, flags, composition offset
 
 
@@ -40,6 +42,8 @@ class _Track:
 
     rate: int
     video: bool
+    prefixed: bool
+    """True if NAL units have their lengths before them."""
     duration: int
     flags: int
 
@@ -60,7 +64,8 @@ def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
 
     `known`: its layout when it was shorter, if it has only grown since.
     """
-    boxes = [*_boxes(read, 0, known.header or size), *(_boxes(read, known.end, size) if known.parts else ())]
+    goes_on_at = known.end or known.header
+    boxes = [*_boxes(read, 0, known.header or size), *(_boxes(read, goes_on_at, size) if goes_on_at else ())]
     moov = next((box for box in boxes if box.kind == b"moov"), None)
     if moov is None or moov.end - moov.offset > _MAX_HEADER_BYTES:
         return LOST
@@ -127,6 +132,41 @@ def _part(read: ReadBytes, moof: Box, data: Box, tracks: dict[int, _Track]) -> P
         end_us=max(run.end_us for run in runs),
         key_us=key_us,
     )
+
+
+def frames(read: ReadBytes, header: int, part: Part) -> list[FrameBytes] | None:
+    """Returns where the samples of a part lie; None if its boxes contradict each other.
+
+    `header`: the bytes before the first part of the file.
+    """
+    moov = next(box for box in _boxes(read, 0, header) if box.kind == b"moov")
+    moof, data = _boxes(read, part.offset, part.offset + part.size)
+    found: list[FrameBytes] = []
+    try:
+        tracks = _tracks(read(moov.body, moov.end - moov.body))
+        for traf in _children(read(moof.body, moof.end - moof.body), b"traf"):
+            head, run = _child(traf, b"tfhd") or b"", _child(traf, b"trun") or b""
+            track, _, size, _ = _defaults(head, tracks)
+            at, sizes = _sample_sizes(run, size)
+            if at < data.body - moof.offset or at + sum(sizes) > part.size:
+                return None
+            for one in sizes:
+                found.append(FrameBytes(at, at + one, track.video, track.prefixed))
+                at += one
+    except _DAMAGE:
+        return None
+    return found
+
+
+def _sample_sizes(run: bytes, size: int) -> tuple[int, list[int]]:
+    """Returns where the data of a `trun` begins, from the start of the `moof`, and the bytes of each sample."""
+    present, count, offset = struct.unpack_from(">IIi", run)
+    fields = [bool(present & flag) for flag in _PER_SAMPLE]
+    if not fields[1]:
+        return offset, [size] * min(count, len(run))
+    at = 12 + (4 if present & _FIRST_FLAGS else 0)
+    width = sum(fields)
+    return offset, list(struct.unpack_from(f">{count * width}I", run, at)[fields[0] :: width])
 
 
 def _runs(moof: bytes, tracks: dict[int, _Track]) -> Iterator[_Run]:
@@ -198,7 +238,9 @@ def _tracks(header: bytes) -> dict[int, _Track]:
         mdhd, hdlr = _child(mdia, b"mdhd") or b"", _child(mdia, b"hdlr") or b""
         number = struct.unpack_from(">I", tkhd, 20 if tkhd[0] else 12)[0]
         rate = struct.unpack_from(">I", mdhd, 20 if mdhd[0] else 12)[0]
-        tracks[number] = _Track(rate, hdlr[8:12] == b"vide", *extends.get(number, (0, 0)))
+        tables = _child(_child(mdia, b"minf") or b"", b"stbl") or b""
+        prefixed = (_child(tables, b"stsd") or b"")[12:16] in _PREFIXED
+        tracks[number] = _Track(rate, hdlr[8:12] == b"vide", prefixed, *extends.get(number, (0, 0)))
     if not all(track.rate for track in tracks.values()):
         raise IndexError("a track has no clock rate")
     return tracks

@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes, goes_on
+from recorder.store.sound import FrameBytes
 
 _EBML, _SEGMENT, _INFO, _TRACKS = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B
 _CLUSTER, _CUES = 0x1F43B675, 0x1C53BB6B
+_OUTER = {_INFO, _TRACKS, _CLUSTER, _CUES, 0x114D9B74, 0x1254C367, 0x1941A469, 0x1043A770, 0xEC, 0xBF}
+"""The elements that a Segment can hold (RFC 9559 section 5.1); any other one is damage."""
 _SCALE, _ENTRY, _NUMBER, _TYPE = 0x2AD7B1, 0xAE, 0xD7, 0x83
 _TIME, _SIMPLE, _GROUP, _BLOCK, _REFERENCE = 0xE7, 0xA3, 0xA0, 0xA1, 0xFB
 _VIDEO = 1
@@ -52,7 +55,9 @@ def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
     parts: list[Part] = []
     indexed = known.indexed
     before = _elements(read, outer[1].body, header or outer[1].end)
-    for element in [*before, *_elements(read, end, outer[1].end)] if header else before:
+    for element in [*before, *_elements(read, end or header, outer[1].end)] if header else before:
+        if element.kind not in _OUTER:
+            break
         if element.kind == _CLUSTER:
             part = _part(read, element, scale, video)
             if part is None or not goes_on(part, [*known.parts[-1:], *parts[-1:]]):
@@ -65,7 +70,28 @@ def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
             video |= _video_tracks(contents) if element.kind == _TRACKS else frozenset()
         indexed |= element.kind == _CUES
         end = max(end, element.end)
-    return FileLayout.of(header, [*known.parts, *parts], end, indexed=indexed)
+    return FileLayout.of(header or end, [*known.parts, *parts], end, indexed=indexed)
+
+
+def frames(read: ReadBytes, header: int, part: Part) -> list[FrameBytes] | None:
+    """Returns where the frames of a part lie; None if it holds none. `header`: the bytes before the first part."""
+    outer = list(_elements(read, 0, header))
+    video = frozenset[int]()
+    for element in _elements(read, outer[1].body, header) if len(outer) > 1 else ():
+        if element.kind == _TRACKS:
+            video |= _video_tracks(read(element.body, element.end - element.body))
+    data = read(part.offset, part.size)
+    found: list[FrameBytes] = []
+    for cluster in _within(data):
+        for element in _elements(lambda at, size: data[at : at + size], cluster.body, cluster.end):
+            inner = [element] if element.kind == _SIMPLE else []
+            if element.kind == _GROUP:
+                within = _elements(lambda at, size: data[at : at + size], element.body, element.end)
+                inner = [one for one in within if one.kind == _BLOCK]
+            for block in inner:
+                track, at = _size(data, block.body)
+                found.append(FrameBytes(at + 3, block.end, track in video))
+    return found or None
 
 
 def _part(read: ReadBytes, element: _Element, scale: int, video: frozenset[int]) -> Part | None:

@@ -121,8 +121,9 @@ class Keeper:
 def _described(done: Repaired) -> str:
     if done.error is not None:
         return f"cannot be repaired: {done.error}"
-    if done.cut:
-        return f"cut off {done.cut} bytes of an unfinished part"
+    if done.cut or done.skipped:
+        inside = [f"players skip {done.skipped} bytes of damaged parts"] if done.skipped else []
+        return ", ".join([*inside, *([f"cut off {done.cut} bytes of an unfinished part"] if done.cut else [])])
     return f"nothing in this file plays: moved to {done.aside}"
 
 

@@ -86,18 +86,99 @@ def test_a_file_being_written_is_left_alone(tmp_path: Path) -> None:
     assert len(_repair(store)) == 1
 
 
-def test_garbage_in_the_middle_costs_what_follows_and_no_more(tmp_path: Path) -> None:
+@pytest.mark.parametrize("codec", ["H264", "H265", "VP8", "VP9", "AV1", None])
+@pytest.mark.parametrize("lost", ["zeros", "head", "first", "two"])
+def test_parts_behind_a_damaged_one_are_kept(lost: str, codec: str | None, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segment = record(store, codec=codec)
+    before = indexes.layout_of(segment.path)
+    damaged = before.parts[:1] if lost == "first" else before.parts[1 : 3 if lost == "two" else 2]
+    with segment.path.open("r+b") as file:
+        for part in damaged:
+            file.seek(part.offset)
+            file.write(b"\xff" * 30 if lost == "head" else bytes(part.size))
+    changed_ns = segment.path.stat().st_mtime_ns
+    (done,) = _repair(store)
+    assert done == Repaired(segment.path, skipped=sum(part.size for part in damaged))
+    assert indexes.layout_of(segment.path).parts == tuple(part for part in before.parts if part not in damaged)
+    assert segment.path.stat().st_size == before.end
+    assert segment.path.stat().st_mtime_ns == changed_ns  # clean-up takes it for the end of the recording
+    assert complaints(segment.path) == ""
+    assert _repair(store) == []
+    (segment.path.parent / INDEX).unlink()
+    assert _repair(store) == []
+
+
+@pytest.mark.parametrize("codec", ["H264", "H265", "VP8", "VP9", "AV1", None])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.7, 0.95])
+@pytest.mark.parametrize("tail", [0, 20_000])
+def test_an_end_of_zeros_after_a_power_loss_is_cut_off(
+    codec: str | None, share: float, tail: int, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    segment = record(store, codec=codec)
+    data, parts = segment.path.read_bytes(), indexes.layout_of(segment.path).parts
+    third = parts[2]
+    begin = third.offset + int(third.size * share)
+    zeros = bytes(third.offset + third.size - begin + tail)
+    segment.path.write_bytes(data[:begin] + zeros)
+    (done,) = _repair(store)
+    assert done == Repaired(segment.path, cut=begin - third.offset + len(zeros))
+    assert indexes.layout_of(segment.path).duration_us == parts[1].end_us
+    assert complaints(segment.path) == ""
+    assert _repair(store) == []
+
+
+@pytest.mark.parametrize("codec", ["H264", "H265", "VP8", "VP9", "AV1"])
+def test_a_lost_sector_costs_its_part_only(codec: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segment = record(store, codec=codec, audio=False)
+    data, before = segment.path.read_bytes(), indexes.layout_of(segment.path)
+    parts = before.parts[:4]
+    begin = (parts[2].offset + parts[2].size // 2) // 512 * 512
+    segment.path.write_bytes(data[:begin] + bytes(512) + data[begin + 512 : parts[-1].offset + parts[-1].size])
+    (done,) = _repair(store)
+    assert done == Repaired(segment.path, skipped=parts[2].size)
+    assert complaints(segment.path) == ""
+
+
+def test_a_listed_file_that_then_lost_power_is_repaired_too(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segment = record(store)
+    last = indexes.layout_of(segment.path).parts[-1]
+    _cut(segment, last.offset + last.size)
+    index = Index(store)
+    assert index.span(segment) is not None  # while it grows
+    index.save()
+    status = segment.path.stat()
+    with segment.path.open("r+b") as file:
+        file.seek(last.offset + last.size // 2)
+        file.write(bytes(last.size // 2 + 1))
+        file.truncate(status.st_size)
+    os.utime(segment.path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert [done.cut for done in _repair(store)] == [last.size]
+
+
+def test_the_data_of_a_sound_recording_is_never_taken_for_lost(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for codec in ("H264", "H265", "VP8", "VP9", "AV1", None):
+        for audio in (True, False) if codec else (True,):
+            segment = record(store, peer=f"{codec}-{audio}", codec=codec, audio=audio)
+            last = indexes.layout_of(segment.path).parts[-1]
+            _cut(segment, last.offset + last.size)  # killed: it was never closed
+    assert _repair(store) == []
+
+
+def test_marks_without_a_whole_part_are_saved_and_cut_off(tmp_path: Path) -> None:
     store = Store(tmp_path)
     segment = record(store)
     third = indexes.layout_of(segment.path).parts[2]
-    with segment.path.open("r+b") as file:
-        file.seek(third.offset)
-        file.write(bytes(third.size))
+    rest = bytes(third.size) + b"\0\0\0\x18moof" + b"\xff" * 3000
+    segment.path.write_bytes(segment.path.read_bytes()[: third.offset] + rest)
     (done,) = _repair(store)
-    assert done.cut > third.size
-    assert segment.path.stat().st_size == third.offset
     assert done.aside is not None
-    assert done.aside.stat().st_size == done.cut
+    assert done.cut == len(rest)
+    assert done.aside.read_bytes() == rest
     assert complaints(segment.path) == ""
 
 
@@ -154,6 +235,6 @@ def test_many_whole_files_are_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert _repair(store) == []
     opened: list[Path] = []
     monkeypatch.setattr(indexes, "layout_of", lambda path, faults: opened.append(path))
-    monkeypatch.setattr("recorder.upkeep.repair.layout_in", lambda file, suffix: opened.append(file))
+    monkeypatch.setattr("recorder.upkeep.repair.salvage", lambda read, *rest, **options: opened.append(segment.path))
     assert _repair(store) == []
     assert opened == []
