@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -54,13 +54,21 @@ class Metrics(Collector):
     """The metrics of one server."""
 
     def __init__(
-        self, server: RoomServer, fanout: Fanout, port: UdpPort, link: BrokerLink, recordings: RecordingCounters
+        self,
+        server: RoomServer,
+        fanout: Fanout,
+        port: UdpPort,
+        link: BrokerLink,
+        recordings: RecordingCounters,
+        *,
+        http: Callable[[], Mapping[str, int]],
     ) -> None:
         self._server = server
         self._fanout = fanout
         self._port = port
         self._link = link
         self._recordings = recordings
+        self._http = http
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)  # memory, descriptors, CPU time
@@ -80,6 +88,7 @@ class Metrics(Collector):
         yield _counter(
             "sfu_signalling", "signalling events: sessions, refusals, ignored messages", self._server.counters, "event"
         )
+        yield _counter("sfu_http_events", "refused or failed HTTP requests and connections", self._http(), "event")
         yield CounterMetricFamily("sfu_udp_received", "datagrams received", value=self._port.received)
         yield _counter("sfu_udp_dropped", "received datagrams that were dropped", self._port.drops, "reason")
         yield CounterMetricFamily("sfu_rtp_forwarded", "packets passed to the kernel", value=self._fanout.forwarded)

@@ -1,4 +1,4 @@
-"""The event loop of a process: its start, its end by SIGTERM or Ctrl-C, and waiting for that end.
+"""The event loop of a process: its start, its end by SIGTERM or Ctrl-C, waiting for that end, and its descriptors.
 
 Owns these. Never knows the work that runs.
 """
@@ -6,8 +6,10 @@ Owns these. Never knows the work that runs.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
@@ -25,7 +27,18 @@ def run_until_signal(work: Callable[[asyncio.Event], Awaitable[int]], log_level:
     logging.basicConfig(
         level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
     )
+    raise_descriptor_limit()
     return _new_runner().run(_with_stop(work))
+
+
+def raise_descriptor_limit() -> None:
+    """Raises the number of descriptors that this process may have to the most that it may choose itself.
+
+    The default of many systems is 1,024, which a few hundred pages use up: each needs two.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _new_runner() -> asyncio.Runner:

@@ -12,6 +12,7 @@ import logging
 import platform
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
@@ -23,6 +24,7 @@ from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge
 from sfu.http.broker_proxy import broker_connector
+from sfu.http.connections import ConnectionLimits
 from sfu.http.server import HttpServer, PageInfo
 from sfu.inbox import Inbox
 from sfu.media.forward.fanout import Fanout
@@ -142,7 +144,9 @@ class Service:
             page_url=self._page_url,
             wall_clock=time.time,
         )
-        self.metrics = Metrics(self.server, self.fanout, self.port, self.link, self.recordings)
+        self.metrics = Metrics(
+            self.server, self.fanout, self.port, self.link, self.recordings, http=self._http_counters
+        )
 
     async def _open_port(self) -> UdpPort:
         media = self.settings.media
@@ -247,17 +251,22 @@ class Service:
             ready=lambda: self.link.connected,
             metrics=self.metrics.text,
             rooms=lambda: status.of_rooms(self.rooms, self.server.participants, asyncio.get_running_loop().time()),
+            hosts=self.settings.hosts,
             origins=self.settings.origins,
             frame_ancestors=self.settings.frame_ancestors,
             parts=[
                 RecordingsApi(Playback(self.recordings.store, recording=self.recordings.recording)),
                 SnapshotsApi(self.snapshots.take),
             ],
+            limits=ConnectionLimits(self.settings.http_connections, self.settings.http_per_address),
         )
         await self.http.start()
 
     def _page_url(self) -> str | None:
         return None if self.http is None else self.http.url
+
+    def _http_counters(self) -> Counter[str]:
+        return Counter() if self.http is None else self.http.counters
 
     def _ice_servers(self) -> list[dict[str, object]]:
         return [{"urls": [url]} for url in self.settings.media.ice_servers]

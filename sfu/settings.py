@@ -192,6 +192,15 @@ class Settings(BaseSettings):
     )
     frame_ancestors: Words = Field(("'self'",), description="sites that may frame /embed (Content-Security-Policy)")
     origins: Words = Field((), description="other web origins whose pages may use the broker through /mqtt")
+    hosts: Words = Field(
+        (), description="names at which browsers reach the page, e.g. through a proxy; this machine's own are known"
+    )
+    http_connections: int = Field(
+        256, ge=1, description="maximum number of HTTP connections, without the WebSockets of pages"
+    )
+    http_per_address: int = Field(
+        32, ge=0, description="maximum number of HTTP connections with one address; 0: no limit; none for loopback"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe messages logged to stderr"
     )

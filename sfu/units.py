@@ -19,6 +19,8 @@ _BIT_RATE: Final = re.compile(rf"{_NUMBER}\s*([kKMG]?)(?:bit/s|bps)?")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _US: Final = timedelta(microseconds=1)
 _DAY_US: Final = 86_400_000_000
+_FIRST_US: Final = (datetime.min.replace(tzinfo=UTC) - _EPOCH) // _US
+_LAST_US: Final = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _US
 _NTP_EPOCH_S: Final = 2_208_988_800
 """Seconds from 1900, where NTP begins, to 1970."""
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
@@ -58,7 +60,10 @@ def parse_rfc3339(text: str) -> int:
     """
     if _RFC3339.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a time like 2026-11-23T07:00:00Z")
-    return (datetime.fromisoformat(text.upper()) - _EPOCH) // _US
+    at_us = (datetime.fromisoformat(text.upper()) - _EPOCH) // _US
+    if not _FIRST_US <= at_us <= _LAST_US:  # an offset from UTC can lead out of what a calendar has
+        raise ValueError(f"{text!r} is outside of the years 1 to 9999 in UTC")
+    return at_us
 
 
 def parse_moment(text: str, now_us: int) -> int:

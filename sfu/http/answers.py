@@ -10,8 +10,6 @@ from typing import Final
 
 from aiohttp import web
 
-from sfu.http import headers
-
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 FRESH: Final = {"Cache-Control": "no-store"}
@@ -48,9 +46,3 @@ def answered(handler: Handler) -> Handler:
             return Refusal(503, "unavailable", error.strerror or str(error), retry_after=10).response()
 
     return answer
-
-
-def require_own_origin(request: web.Request) -> None:
-    """Raises Refusal 403 if a page of another origin sent the request. Programs send no origin, and are let through."""
-    if not headers.origin_allowed(request.headers.get("Origin"), host=request.host, allowed=()):
-        raise Refusal(403, "forbidden", "pages of this origin may not change anything here")

@@ -1,7 +1,7 @@
 """The WebSocket proxy to the broker: copies an MQTT connection between a WebSocket and the broker's TCP port.
 
 With it a phone needs only the HTTP port, and a page can use a broker that has no WebSocket listener. Owns both ends of
-each connection. Never reads MQTT: the broker alone decides about rights.
+each connection. Reads no more of MQTT than where CONNECT ends: the broker alone decides about rights.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pathlib import Path
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
+from sfu.http import mqtt_connect
+from sfu.http.connections import counted_address
+from sfu.http.newcomers import Newcomer, Newcomers
 from sfu.signaling import tcp_options as tcp
 from sfu.signaling.broker_url import BrokerUrl, Tls
 
@@ -28,6 +31,9 @@ _MAX_MESSAGE_BYTES = 256 * 1024
 """A client may put any number of MQTT packets into one message (MQTT 5 section 6); the broker limits the packets."""
 _CLOSE_TIMEOUT_S = 1.0
 """For each side to take the last bytes and to answer a close."""
+
+Login = tuple[str, str]
+"""User name and password."""
 
 
 def broker_connector(url: BrokerUrl, *, ca: Path | None = None) -> Connector:
@@ -52,13 +58,24 @@ class BrokerProxy:
         *,
         limit: int = 1000,
         connect_timeout: float = 5.0,
+        silence_timeout: float = 5.0,
         stall_timeout: float = 30.0,
+        login: Login | None = None,
+        on_client: Callable[[web.Request], None] = lambda _: None,
     ) -> None:
-        """`connect_timeout`: seconds to reach the broker. `stall_timeout`: seconds for a side to take data."""
+        """`connect_timeout`: seconds to reach the broker. `stall_timeout`: seconds for a side to take data.
+
+        `silence_timeout`: seconds for a client to send its CONNECT. `login`: given to clients that show none, for a
+        broker that serves us alone. `on_client`: called once a client has sent its CONNECT.
+        """
         self._connect = connect
         self.limit = limit
         self.connect_timeout = connect_timeout
+        self.silence_timeout = silence_timeout
         self.stall_timeout = stall_timeout
+        self._login = login
+        self._on_client = on_client
+        self._newcomers = Newcomers()
         self._sockets: set[web.WebSocketResponse] = set()
         self._open = 0
         self.counters: Counter[str] = Counter()
@@ -83,19 +100,27 @@ class BrokerProxy:
         if self._open >= self.limit:
             self.counters["full"] += 1
             raise web.HTTPServiceUnavailable(text="too many connections\n", headers={"Retry-After": "10"})
+        newcomer = self._newcomers.admit(counted_address(request.remote or ""))
+        if newcomer is None:
+            self.counters["silent_address"] += 1
+            raise web.HTTPServiceUnavailable(text="too many silent connections\n", headers={"Retry-After": "5"})
         self._open += 1
         try:
             reader, writer = await self._reach_broker()
-            await self._copy(request, socket, reader, writer)
+            await self._copy(request, socket, reader, writer, newcomer)
         finally:
+            self._newcomers.leave(newcomer)
             self._open -= 1
         return socket
 
     async def close(self) -> None:
         """Closes every WebSocket with code 1001 (going away); the handlers then end by themselves."""
-        await asyncio.gather(
-            *(socket.close(code=WSCloseCode.GOING_AWAY) for socket in tuple(self._sockets)), return_exceptions=True
-        )
+        closing = [asyncio.ensure_future(socket.close(code=WSCloseCode.GOING_AWAY)) for socket in self._sockets]
+        if closing:
+            _, slow = await asyncio.wait(closing, timeout=_CLOSE_TIMEOUT_S)
+            for task in slow:
+                task.cancel()
+            await asyncio.gather(*closing, return_exceptions=True)
 
     async def _reach_broker(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         try:
@@ -115,12 +140,18 @@ class BrokerProxy:
         socket: web.WebSocketResponse,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        newcomer: Newcomer,
     ) -> None:
+        connected = asyncio.Event()
         try:
             await socket.prepare(request)
             self._sockets.add(socket)
             broker = writer.get_extra_info("socket")
-            await self._until_first_ends(self._to_broker(socket, writer), self._to_client(reader, broker, socket))
+            await self._until_first_ends(
+                self._to_broker(socket, writer, connected),
+                self._to_client(reader, broker, socket),
+                self._watch_newcomer(request, newcomer, connected),
+            )
         finally:
             self._sockets.discard(socket)
             await asyncio.gather(_close_stream(writer), _close_socket(request, socket))
@@ -140,16 +171,54 @@ class BrokerProxy:
             elif isinstance(outcome, Exception) and not isinstance(outcome, OSError):
                 raise outcome
 
-    async def _to_broker(self, socket: web.WebSocketResponse, writer: asyncio.StreamWriter) -> None:
+    async def _watch_newcomer(self, request: web.Request, newcomer: Newcomer, connected: asyncio.Event) -> None:
+        """Returns if the client does not send its CONNECT in time, or another one needs its place."""
+        first = [asyncio.ensure_future(event.wait()) for event in (connected, newcomer.turned_away)]
+        try:
+            await asyncio.wait(first, timeout=self.silence_timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in first:
+                task.cancel()
+        self._newcomers.leave(newcomer)
+        if not connected.is_set():
+            self.counters["silent"] += 1
+            if request.transport:  # no polite end: while that lasts, it would keep somebody out
+                request.transport.abort()
+            return
+        self._on_client(request)
+        await asyncio.Event().wait()
+
+    async def _to_broker(
+        self, socket: web.WebSocketResponse, writer: asyncio.StreamWriter, connected: asyncio.Event
+    ) -> None:
+        opening: bytearray | None = bytearray()
+        """What came before the end of CONNECT; None after it."""
         async for message in socket:
             if message.type is not WSMsgType.BINARY:
                 # MQTT 5 section 6: control packets are in binary messages; any other message closes the connection.
                 self.counters["not_binary"] += 1
                 await socket.close(code=WSCloseCode.UNSUPPORTED_DATA)
                 return
-            writer.write(message.data)
+            data = message.data
+            if opening is not None:
+                opening += data
+                try:
+                    end = mqtt_connect.first_packet_bytes(bytes(opening[:5]))
+                except ValueError:
+                    self.counters["not_mqtt"] += 1
+                    await socket.close(code=WSCloseCode.PROTOCOL_ERROR)
+                    return
+                if end is None or len(opening) < end:
+                    continue
+                data = self._with_login(bytes(opening[:end])) + opening[end:]
+                opening = None
+                connected.set()
+            writer.write(data)
             async with asyncio.timeout(self.stall_timeout):
                 await writer.drain()
+
+    def _with_login(self, packet: bytes) -> bytes:
+        return mqtt_connect.with_login(packet, *self._login) if self._login else packet
 
     async def _to_client(self, reader: asyncio.StreamReader, broker: object, socket: web.WebSocketResponse) -> None:
         while data := await reader.read(_CHUNK_BYTES):

@@ -1,12 +1,15 @@
 """The HTTP server: the wall, the embedded player, the proxy to the broker, health, metrics and the list of rooms.
 
-Owns the listening socket and the routes. Never touches media, rooms or MQTT: callables give it the values to show.
+Owns the routes. Never touches media, rooms or MQTT: callables give it the values to show.
 """
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -15,13 +18,19 @@ from aiohttp import web
 
 from sfu.http import headers
 from sfu.http.assets import Assets, AssetsMissing
-from sfu.http.broker_proxy import BrokerProxy, Connector
+from sfu.http.broker_proxy import BrokerProxy, Connector, Login
+from sfu.http.connections import ConnectionLimits, Connections
+from sfu.http.guard import Guard
+from sfu.http.names import Names, own_names
+from sfu.http.refusals import Refusals
 from sfu.signaling.topics import valid_room
 
 _log = logging.getLogger(__name__)
 
 _YEAR = "public, max-age=31536000, immutable"
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_STOP_S = 2.0
+"""For requests that are being answered to end when the server stops; what is left then is cut off."""
 
 
 class HttpError(OSError):
@@ -66,14 +75,18 @@ class HttpServer:
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
         rooms: Callable[[], object],
+        hosts: Sequence[str] = (),
         origins: Sequence[str] = (),
         frame_ancestors: Sequence[str] = ("*",),
         parts: Sequence[Routes] = (),
+        broker_login: Login | None = None,
+        limits: ConnectionLimits | None = None,
     ) -> None:
         """`port`: 0 takes a free one. `ready`: returns True if the broker is connected. `metrics`: Prometheus text.
 
-        `rooms`: returns a JSON value. `origins`: origins of other sites whose pages may use `/mqtt`. `frame_ancestors`:
-        CSP sources that may frame `/embed`. `parts`: more routes.
+        `rooms`: returns a JSON value. `hosts`: names at which proxies serve us. `origins`: origins of other sites whose
+        pages may use `/mqtt`. `frame_ancestors`: CSP sources that may frame `/embed`. `parts`: more routes.
+        `broker_login`: see `BrokerProxy`.
         """
         self._host = host
         self._port = port
@@ -81,19 +94,26 @@ class HttpServer:
         self._ready = ready
         self._metrics = metrics
         self._rooms = rooms
-        self._origins = frozenset(origins)
         self._frame_ancestors = tuple(frame_ancestors)
         self._parts = tuple(parts)
         self._assets = _find_assets()
-        self.proxy = BrokerProxy(connect_broker)
+        self._refusals = Refusals(time.monotonic)
+        self._guard = Guard(Names(own=own_names(), hosts=hosts, origins=origins), self._refusals)
+        self.connections = Connections(limits or ConnectionLimits(), self._refusals)
+        self.proxy = BrokerProxy(
+            connect_broker, login=broker_login, on_client=lambda request: self.connections.keep(request.protocol)
+        )
         self._runner: web.AppRunner | None = None
 
     @property
     def port(self) -> int:
         """The port of the listening socket; before `start`, the port of the settings."""
-        if self._runner and self._runner.addresses:
-            return int(self._runner.addresses[0][1])
-        return self._port
+        return self.connections.port or self._port
+
+    @property
+    def counters(self) -> Counter[str]:
+        """Refusals and failures, by event."""
+        return self._refusals.counters + self.proxy.counters
 
     @property
     def url(self) -> str:
@@ -109,23 +129,30 @@ class HttpServer:
 
     async def start(self) -> None:
         """Starts to listen. Raises HttpError if it cannot."""
-        runner = web.AppRunner(self._application(), handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        runner = web.AppRunner(self._application(), handle_signals=False, shutdown_timeout=0.5)
         await runner.setup()
         try:
-            await web.TCPSite(runner, self._host, self._port).start()
+            await self.connections.listen(self._host, self._port)
         except OSError as error:
             await runner.cleanup()
             raise HttpError(_listen_problem(self._host, self._port, error)) from error
+        if runner.server is not None:
+            self.connections.serve(runner.server)
         self._runner = runner
 
     async def stop(self) -> None:
-        """Ends every connection, including those to the broker. Idempotent."""
+        """Ends every connection, including those to the broker, within a few seconds. Idempotent."""
         runner, self._runner = self._runner, None
-        if runner:
-            await runner.cleanup()
+        if runner is None:
+            return
+        await self.connections.stop_accepting()
+        cleanup = asyncio.ensure_future(runner.cleanup())
+        await asyncio.wait([cleanup], timeout=_STOP_S)
+        self.connections.abort()
+        await cleanup
 
     def _application(self) -> web.Application:
-        application = web.Application(client_max_size=64 * 1024)
+        application = web.Application(client_max_size=64 * 1024, middlewares=[self._guard.middleware])
         application.add_routes(
             [
                 web.get("/", self._wall),
@@ -166,7 +193,7 @@ class HttpServer:
         if self._assets is None:
             raise web.HTTPServiceUnavailable(text="the page was not built: install the package with pip\n")
         policy = headers.content_policy(
-            host=request.host, websocket=self._page.websocket, frame_ancestors=frame_ancestors
+            host=request.headers.get("Host", ""), websocket=self._page.websocket, frame_ancestors=frame_ancestors
         )
         return web.Response(
             text=self._assets.document(name, root=root),
@@ -201,9 +228,8 @@ class HttpServer:
         return web.FileResponse(path, headers={"Cache-Control": cache, "Content-Type": content_type})
 
     async def _mqtt(self, request: web.Request) -> web.StreamResponse:
-        if not headers.origin_allowed(request.headers.get("Origin"), host=request.host, allowed=self._origins):
-            self.proxy.counters["foreign_origin"] += 1
-            raise web.HTTPForbidden(text="pages of this origin may not use the broker: see SFU_ORIGINS\n")
+        if not self._guard.own_origin(request):
+            raise web.HTTPForbidden(text="pages of this origin may not use the broker: see SFU_HOSTS and SFU_ORIGINS\n")
         return await self.proxy.handle(request)
 
     async def _healthz(self, _request: web.Request) -> web.Response:
@@ -225,11 +251,7 @@ class HttpServer:
 
 
 async def _seal(_request: web.Request, response: web.StreamResponse) -> None:
-    """Adds the headers of every response, and removes the versions of Python and aiohttp."""
-    for name, value in headers.COMMON.items():
-        response.headers.setdefault(name, value)
-    response.headers.popall("Server", None)
-    response.headers["Server"] = "sfu"
+    headers.seal(response.headers)
 
 
 def _json(data: object) -> web.Response:

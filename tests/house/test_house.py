@@ -130,6 +130,8 @@ PURE = [
     "sfu/rooms/senders",
     "sfu/rooms/slots",
     "sfu/rooms/status",
+    "sfu/http/headers",
+    "sfu/http/mqtt_connect",
     "sfu/clients/histogram",
     "sfu/clients/outgoing",
     "sfu/clients/packetize",

@@ -6,17 +6,15 @@ Owns the start, the event loop and the end of the process. Never knows media.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import multiprocessing
-import resource
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from typing import Any, Protocol, cast
 
 from sfu.loadtest.setup.worker_messages import Reply, Request, WorkerSetup
-from sfu.runner import until_first
+from sfu.runner import raise_descriptor_limit, until_first
 
 _REPLY_S = 20.0
 _END_S = 20.0
@@ -79,9 +77,7 @@ def _main(pipe: Connection, create: Callable[[WorkerSetup], Worker], setup: Work
     logging.basicConfig(level=logging.ERROR)  # failures are counted by reason instead of logged
     for number in (signal.SIGINT, signal.SIGTERM):  # for the parent, which then closes the pipe
         signal.signal(number, signal.SIG_IGN)
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    raise_descriptor_limit()
     with asyncio.Runner(loop_factory=setup.new_loop) as runner:
         runner.run(_serve(pipe, create, setup))
 

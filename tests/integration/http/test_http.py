@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import aiohttp
 import aiomqtt
@@ -12,67 +11,9 @@ import pytest
 from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
 from sfu.http.assets import STATIC
-from sfu.http.broker_proxy import Connector
-from sfu.http.server import HttpError, HttpServer, PageInfo
-from tests.helpers.brokers import Mosquitto
+from sfu.http.server import HttpError, PageInfo
+from tests.helpers.http import CONNACK, CONNECT, PINGREQ, PINGRESP, Start, connector, unreachable, upgrade
 from tests.helpers.waiting import PATIENCE_S, until
-
-CONNECT = bytes.fromhex("101000044d5154540402003c000474657374")
-"""MQTT 3.1.1 CONNECT: clean session, keep alive 60 s, client id "test"."""
-CONNACK = bytes.fromhex("20020000")
-PINGREQ, PINGRESP = bytes.fromhex("c000"), bytes.fromhex("d000")
-
-Start = Callable[..., Awaitable[HttpServer]]
-
-
-def connector(port: int) -> Connector:
-    """Reaches the broker at `port` of this machine."""
-
-    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", port)
-
-    return connect
-
-
-async def unreachable() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    raise ConnectionRefusedError("nobody listens")
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Starts servers on free ports, with harmless callables where a test names none."""
-    servers: list[HttpServer] = []
-
-    async def begin(**settings: object) -> HttpServer:
-        given: dict[str, object] = {
-            "host": "127.0.0.1",
-            "port": 0,
-            "page": PageInfo(base="sfu", version="1.2.3"),
-            "connect_broker": unreachable,
-            "ready": lambda: True,
-            "metrics": lambda: b"sfu_up 1\n",
-            "rooms": lambda: {"rooms": []},
-        }
-        server = HttpServer(**(given | settings))  # type: ignore[arg-type]
-        await server.start()
-        servers.append(server)
-        return server
-
-    yield begin
-    for server in servers:
-        await server.stop()
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[ClientSession]:
-    async with ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session:
-        yield session
-
-
-@pytest.fixture
-def broker(mosquitto: Callable[..., Mosquitto]) -> int:
-    """The port of a Mosquitto on this machine."""
-    return mosquitto().port
 
 
 class TestResources:
@@ -358,6 +299,7 @@ class TestSlowSides:
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             with contextlib.suppress(ConnectionError):
                 async with asyncio.timeout(PATIENCE_S):
+                    await door.send_bytes(CONNECT)
                     while not door.closed:
                         await door.send_bytes(bytes(128 * 1024))
         assert server.proxy.counters["stalled"] == 1
@@ -369,10 +311,6 @@ class TestSlowSides:
 async def _raw_upgrade(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A WebSocket handshake by hand, so that nothing reads what comes after it."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-    writer.write(
-        f"GET /mqtt HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
-        "Sec-WebSocket-Protocol: mqtt\r\n\r\n".encode()
-    )
+    writer.write(upgrade(port).encode())
     await reader.readline()
     return reader, writer

@@ -136,12 +136,22 @@ async def test_lists_have_the_segments_and_the_gaps(start: Start, client: Client
         ("", {"room": "site/gate", "peer": "cam", "start": at(2), "end": at(1)}, 400, "bad_request"),
         ("", {"room": "nowhere", "peer": "cam"}, 404, "room_not_found"),
         ("", {"room": "..", "peer": ".."}, 404, "room_not_found"),
+        ("", {"room": "site/gate", "peer": "cam", "start": "9999-12-31T23:59:59-23:59"}, 400, "bad_request"),
+        ("", {"room": "site/gate", "peer": "cam", "end": "0001-01-01T00:00:00+23:59"}, 400, "bad_request"),
+        ("/thumbnail", {"room": "site/gate", "peer": "cam", "at": "9999-12-31T23:59:59Z"}, 404, "not_found"),
+        ("/thumbnail", {"room": "site/gate", "peer": "cam", "at": "0001-01-01T00:00:00Z"}, 404, "not_found"),
         ("/hls/site/gate/cam.m3u8", {}, 400, "bad_request"),
         ("/hls/site/gate/cam.m3u8", {"start": at(0), "end": at(100_000)}, 400, "bad_request"),
         ("/hls/site/gate/cam.m3u8", {"start": at(9), "end": at(19)}, 404, "not_found"),
         ("/hls/site/web.m3u8", {"start": at(0), "end": at(9)}, 404, "not_found"),
         ("/thumbnail", {"room": "site/gate", "peer": "cam"}, 400, "bad_request"),
         ("/thumbnail", {"room": "site/gate", "peer": "cam", "at": at(1), "width": "-1"}, 400, "bad_request"),
+        (
+            "/thumbnail",
+            {"room": "site/gate", "peer": "cam", "at": at(1), "width": "00100" + "9" * 5000},
+            400,
+            "bad_request",
+        ),
         ("/thumbnail", {"room": "site/gate", "peer": "cam", "at": at(12)}, 404, "not_found"),
         ("/export", {"room": "site/gate", "peer": "cam", "start": at(0)}, 400, "bad_request"),
         ("/export", {"peer": "cam", "start": at(0), "end": at(1)}, 400, "bad_request"),
@@ -363,7 +373,7 @@ async def test_only_recordings_can_be_reached(start: Start, tmp_path: Path, name
     url = URL(await start(store))
     reader, writer = await asyncio.open_connection(url.host, url.port)
     for method, path in (("GET", "media"), ("PUT", "protected")):
-        writer.write(f"{method} /api/recordings/{path}/{name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        writer.write(f"{method} /api/recordings/{path}/{name} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), PATIENCE_S)
         assert head.split()[1] in (b"404", b"400")
         length = int(re.search(rb"Content-Length: (\d+)", head)[1])  # type: ignore[index]
