@@ -12,8 +12,12 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
+
+T = TypeVar("T")
 
 _KILLED: Final = 1
 """Exit code after the second signal."""
@@ -62,6 +66,42 @@ async def _with_stop(work: Callable[[asyncio.Event], Awaitable[int]]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     return await work(stop)
+
+
+async def in_daemon_thread(work: Callable[[], T], name: str) -> T:
+    """Runs blocking `work` in a thread for which the end of the process does not wait; returns what it returns."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(settled: Callable[[], None]) -> None:
+        if not done.done():
+            settled()
+
+    def run() -> None:
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001  # raised again where it is awaited
+            settled: Callable[[], None] = partial(done.set_exception, error)
+        else:
+            settled = partial(done.set_result, result)
+        with contextlib.suppress(RuntimeError):  # the event loop is closed: the process is ending
+            loop.call_soon_threadsafe(settle, settled)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await done
+
+
+async def unless_stopped(stop: asyncio.Event, work: Coroutine[None, None, T]) -> T | None:
+    """Returns what `work` returns; None if `stop` is set before, which cancels it."""
+    working, stopping = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
+    return None if working.cancelled() else working.result()
 
 
 async def wait_for_stop(stop: asyncio.Event, seconds: float | None) -> bool:

@@ -11,6 +11,7 @@ Owns `sfu publish` and `sfu view`. Never reaches into the server: peers know it 
     sequence_counter      lost, reordered and duplicated packets (pure)
     histogram             quantiles of durations (pure)
     source                files, RTSP cameras and devices, read by PyAV in a thread
+    inputs                  opening inputs; the media time of live ones
     input_tracks          one track of an input: passed through, or encoded once
     frame_queue           frames from the thread to asyncio
     pattern               generated test cameras

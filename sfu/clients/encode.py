@@ -96,7 +96,8 @@ class AudioEncoder:
     """An encoder of any sample rate and layout to Opus: 48 kHz, stereo, packets of 20 ms."""
 
     def __init__(self, *, bit_rate: int = 64_000) -> None:
-        self._resampler = AudioResampler(format="s16", layout="stereo", rate=AUDIO_CLOCK, frame_size=OPUS_SAMPLES)
+        self._input: tuple[str, str, int] | None = None
+        self._resampler = _resampler()
         context = av.CodecContext.create("libopus", "w")
         context.format = av.AudioFormat("s16")
         context.layout = "stereo"
@@ -106,10 +107,21 @@ class AudioEncoder:
         self._context = context
 
     def encode(self, frame: av.AudioFrame, seconds: float) -> Iterator[tuple[float, bytes, bool]]:
-        """Encodes samples; yields no, one or several (seconds, Opus packet, True)."""
+        """Encodes samples; yields no, one or several (seconds, Opus packet, True).
+
+        A new format, layout or rate of the input costs the samples of an unfinished packet.
+        """
+        form = (frame.format.name, frame.layout.name, frame.sample_rate)
+        if self._input != form:
+            self._input, self._resampler = form, _resampler()
         frame.pts = round(seconds * frame.sample_rate)
         frame.time_base = Fraction(1, frame.sample_rate)
         for resampled in self._resampler.resample(frame):
             for packet in self._context.encode(resampled):
                 if packet.pts is not None:
                     yield packet.pts / AUDIO_CLOCK, bytes(packet), True
+
+
+def _resampler() -> AudioResampler:
+    """Makes a resampler, whose input is what its first frame is and can be nothing else later."""
+    return AudioResampler(format="s16", layout="stereo", rate=AUDIO_CLOCK, frame_size=OPUS_SAMPLES)

@@ -10,7 +10,7 @@ import heapq
 import threading
 from collections.abc import AsyncIterator, Iterator
 
-from sfu.clients.frames import Frame, SourceError
+from sfu.clients.frames import Frame, NewTracks, SourceError
 
 CAPACITY = 64
 """Frames that wait between thread and task: about a second of one camera."""
@@ -25,10 +25,10 @@ class FrameQueue:
         self._loop = loop
         self._stop = stop
         self._room = threading.Semaphore(CAPACITY)
-        self._queue: asyncio.Queue[Frame | SourceError | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Frame | NewTracks | SourceError | None] = asyncio.Queue()
 
-    def put(self, frame: Frame) -> bool:
-        """Adds a frame; returns False when the reader has stopped. Called by the thread."""
+    def put(self, frame: Frame | NewTracks) -> bool:
+        """Adds a frame, or news of the tracks; returns False when the reader has stopped. Called by the thread."""
         while not self._room.acquire(timeout=_STOP_CHECK_S):
             if self._stop.is_set():
                 return False
@@ -38,14 +38,14 @@ class FrameQueue:
         """Ends the iteration, with `fault` if there is one. Called by the thread, once, as its last call."""
         self._call(fault)
 
-    def _call(self, item: Frame | SourceError | None) -> bool:
+    def _call(self, item: Frame | NewTracks | SourceError | None) -> bool:
         try:
             self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
         except RuntimeError:  # the event loop is closed: the process is ending
             return False
         return True
 
-    async def __aiter__(self) -> AsyncIterator[Frame]:
+    async def __aiter__(self) -> AsyncIterator[Frame | NewTracks]:
         while (item := await self._queue.get()) is not None:
             if isinstance(item, SourceError):
                 raise item

@@ -46,13 +46,25 @@ class Frame:
     key: bool
 
 
+@dataclass(frozen=True, slots=True)
+class NewTracks:
+    """Other tracks of a source, from the next frame on."""
+
+    codecs: tuple[Codec, ...]
+
+
 @dataclass(slots=True)
 class SourceCounters:
-    """Counters of a source. `requests_ignored`: key frame requests for a track that is not encoded here."""
+    """Counters of a source.
+
+    `skipped`: packets left out since the encoder was too slow. `requests_ignored`: key frame requests for a track that
+    is not encoded here.
+    """
 
     frames: int = 0
     passes: int = 0
     reopened: int = 0
+    skipped: int = 0
     requests_served: int = 0
     requests_ignored: int = 0
 
@@ -62,7 +74,10 @@ class MediaSource(Protocol):
 
     @property
     def codecs(self) -> tuple[Codec, ...]:
-        """Returns one codec per track; `Frame.track` is the index."""
+        """Returns one codec per track; `Frame.track` is the index.
+
+        Another tuple, from a frame on, if a live source has come back with other tracks.
+        """
         ...
 
     live: bool

@@ -5,9 +5,8 @@ Owns the choice between passing packets through unchanged and encoding them once
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import av
@@ -28,22 +27,41 @@ log = logging.getLogger(__name__)
 Encoded = tuple[float, bytes, bool]
 """Seconds of media time, the frame, and True if it is a key frame."""
 
+Place = Callable[[float], float]
+"""Returns the media time of what the input puts at a time. Called in order of presentation."""
+
+_FAILURES_TO_SAY = 100
+"""Packets of a track of which none could be decoded, until a warning says so."""
+_USUAL_RATE, _HIGHEST_RATE = 25.0, 240.0
+"""Pictures a second where an input tells none; more than any camera has."""
+_NAMES = {
+    "hevc": "H.265",
+    "h264": "H.264",
+    "av1": "AV1",
+    "mjpeg": "MJPEG",
+    "mpeg4": "MPEG-4",
+    "vp8": "VP8",
+    "vp9": "VP9",
+}
 _LEVEL_31_MACROBLOCKS = 3600
 """Largest picture that H.264 level 3.1 allows: 1280x720."""
 
 
 class InputTrack(Protocol):
-    """Converter of one stream's packets to frames. One object serves all passes over an input."""
+    """Converter of one stream's packets to frames. One object serves all passes over a file, or one connection."""
 
     codec: Codec
+    """May change with the input's pictures where they are encoded here."""
     encoded_here: bool
+    note: str
+    """What the user should know about this track; empty if there is nothing."""
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
         """Starts a new pass over the input, or over the reopened input: `stream` replaces the previous one."""
         ...
 
-    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
-        """Yields the frames of a packet, `shift` seconds later. An empty packet (end of a pass) flushes decoders."""
+    def feed(self, packet: Packet[Stream], place: Place) -> Iterator[Encoded]:
+        """Yields the frames of a packet at their places. An empty packet (end of a pass) flushes decoders."""
         ...
 
     def request_key_frame(self) -> None:
@@ -55,6 +73,7 @@ class PassThrough:
     """A track whose packets are sent unchanged."""
 
     encoded_here = False
+    note = ""
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -64,10 +83,10 @@ class PassThrough:
         self._stream = stream
         self._count = 0
 
-    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+    def feed(self, packet: Packet[Stream], place: Place) -> Iterator[Encoded]:
         """See `InputTrack`."""
         if packet.size:
-            yield self._seconds(packet) + shift, bytes(packet), packet.is_keyframe
+            yield place(self._seconds(packet)), bytes(packet), packet.is_keyframe
 
     def request_key_frame(self) -> None:
         """See `InputTrack`."""
@@ -92,41 +111,50 @@ class H264PassThrough(PassThrough):
         self._sets = ParameterSets(b"" if extradata[:1] == b"\x01" else extradata)
         self._filter = BitStreamFilterContext("h264_mp4toannexb", stream)
 
-    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+    def feed(self, packet: Packet[Stream], place: Place) -> Iterator[Encoded]:
         """See `InputTrack`."""
         if not packet.size:
             return
-        seconds, key = self._seconds(packet) + shift, packet.is_keyframe
+        seconds, key = place(self._seconds(packet)), packet.is_keyframe
         data = b"".join(bytes(filtered) for filtered in self._filter.filter(packet))
         yield seconds, self._sets.complete(data), key
 
 
 class EncodedVideo:
-    """A video track that is decoded and encoded once, to H.264."""
+    """A video track that is decoded and encoded once, to H.264. A new encoder follows each new size of the input."""
 
     encoded_here = True
 
-    def __init__(self, stream: VideoStream) -> None:
+    def __init__(self, stream: VideoStream, note: str = "") -> None:
+        self.note = note
+        rate = float(stream.average_rate or 0)
+        self._rate = rate if 0 < rate <= _HIGHEST_RATE else _USUAL_RATE
         context = stream.codec_context
-        self._rate = float(stream.average_rate or 25)
-        width, height = fitted(context.width, context.height)
-        large = width * height // 256 > _LEVEL_31_MACROBLOCKS
+        self._renew(fitted(context.width, context.height))
+
+    def _renew(self, size: tuple[int, int]) -> None:
+        self._size = size
+        large = size[0] * size[1] // 256 > _LEVEL_31_MACROBLOCKS
         self.codec = h264("42e028" if large else "42e01f")
-        self._encoder = VideoEncoder(width, height, self._rate)
+        self._encoder = VideoEncoder(*size, self._rate)
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
         """See `InputTrack`."""
         stream.codec_context.thread_type = "SLICE"  # frame threads would hold pictures back
         stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        self._decoder = _Decoder("video")
         self._count = 0
 
-    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+    def feed(self, packet: Packet[Stream], place: Place) -> Iterator[Encoded]:
         """See `InputTrack`."""
-        for picture in _decoded(packet):
+        for picture in self._decoder.decode(packet):
             if isinstance(picture, av.VideoFrame):
                 seconds = self._count / self._rate if picture.time is None else picture.time
                 self._count += 1
-                yield from self._encoder.encode(picture, seconds + shift)
+                size = fitted(picture.width, picture.height)
+                if size != self._size:
+                    self._renew(size)
+                yield from self._encoder.encode(picture, place(seconds))
 
     def request_key_frame(self) -> None:
         """See `InputTrack`."""
@@ -139,52 +167,66 @@ class EncodedAudio:
     codec = OPUS
     encoded_here = True
 
-    def __init__(self) -> None:
+    def __init__(self, note: str = "") -> None:
+        self.note = note
         self._encoder = AudioEncoder()
 
     def begin(self, stream: VideoStream | AudioStream) -> None:  # noqa: ARG002
         """See `InputTrack`."""
+        self._decoder = _Decoder("audio")
         self._samples = 0
 
-    def feed(self, packet: Packet[Stream], shift: float) -> Iterator[Encoded]:
+    def feed(self, packet: Packet[Stream], place: Place) -> Iterator[Encoded]:
         """See `InputTrack`."""
-        for sound in _decoded(packet):
+        for sound in self._decoder.decode(packet):
             if isinstance(sound, av.AudioFrame):
                 seconds = self._samples / sound.sample_rate if sound.time is None else sound.time
                 self._samples += sound.samples
-                yield from self._encoder.encode(sound, seconds + shift)
+                yield from self._encoder.encode(sound, place(seconds))
 
     def request_key_frame(self) -> None:
         """See `InputTrack`."""
         return
 
 
-def _decoded(packet: Packet[Stream]) -> list[object]:
-    """Returns the decoded pictures or samples of a packet; [] for a damaged packet, as cameras on bad links send."""
-    with contextlib.suppress(av.error.InvalidDataError):
-        return list(packet.decode())
-    return []
+class _Decoder:
+    """Decodes the packets of one stream. Damaged packets, as cameras on bad links send, give nothing."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._failures = 0
+        self._works = False
+
+    def decode(self, packet: Packet[Stream]) -> list[object]:
+        try:
+            decoded: list[object] = list(packet.decode())
+        except av.FFmpegError as error:
+            self._failures += 1
+            if self._failures == _FAILURES_TO_SAY and not self._works:
+                log.warning("the %s cannot be decoded: %s", self._kind, error)
+            return []
+        self._works = self._works or bool(decoded)
+        return decoded
 
 
 def video_track(stream: VideoStream) -> InputTrack:
     """Returns a track that passes through H.264 without B-frames, VP8 and VP9 in 8-bit 4:2:0, and encodes all else.
 
-    Logs the reason for encoding.
+    The track's note says why.
     """
     context = stream.codec_context
     name = context.codec.canonical_name
-    if context.pix_fmt not in ("yuv420p", "yuvj420p"):
-        reason = f"pixel format {context.pix_fmt}"
+    if name not in ("h264", "vp8", "vp9"):
+        reason = "most browsers play nothing else"
+    elif context.pix_fmt not in ("yuv420p", "yuvj420p", None):  # None: no picture has come yet
+        reason = f"browsers cannot play its pixel format {context.pix_fmt}"
     elif name == "h264" and context.has_b_frames:
-        reason = "B-frames, which browsers cannot play from RTP"
+        reason = "browsers cannot play its B-frames; switch them off in the camera or use the Baseline profile"
     elif name == "h264":
         return H264PassThrough(h264(_profile_level_id(context.extradata or b"")))
-    elif name in ("vp8", "vp9"):
-        return PassThrough(VP8 if name == "vp8" else VP9)
     else:
-        reason = f"codec {name}"
-    log.info("encoding video once to H.264: the input has %s", reason)
-    return EncodedVideo(stream)
+        return PassThrough(VP8 if name == "vp8" else VP9)
+    return EncodedVideo(stream, f"{_NAMES.get(name, name.upper())} video is re-encoded to H.264 here: {reason}")
 
 
 def audio_track(stream: AudioStream) -> InputTrack:

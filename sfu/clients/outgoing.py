@@ -79,16 +79,27 @@ class OutgoingStream:
         self.octets = 0
         self.wanted = False
         """True if the other side receives this stream."""
+        self.active = True
+        """True while the source has this track."""
         self._sequence = sequence
         self._offset = offset
         self._payload_type = codec.payload_type
         self._extensions: Mapping[str, int] = {}
 
+    def offer(self, codec: Codec | None) -> None:
+        """Offers the stream in this codec from now on; None: the source has no such track now.
+
+        In the same codec with other parameters it goes on at once, else with the answer.
+        """
+        self.wanted = self.wanted and codec is not None and (codec.name == self.codec.name)
+        self.active = codec is not None
+        self.codec = codec or self.codec
+
     def agree(self, payload_type: int, extensions: Mapping[str, int]) -> None:
         """Takes over the answer's payload type, and its header extensions as URI -> id."""
         self._payload_type = payload_type
         self._extensions = extensions
-        self.wanted = True
+        self.wanted = self.active
 
     def refuse(self) -> None:
         """Stops sending: the answer rejects this stream."""

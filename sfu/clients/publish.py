@@ -15,10 +15,11 @@ from sfu.clients.frames import MediaSource, SourceError
 from sfu.clients.outgoing import MediaClock, OutgoingStream
 from sfu.clients.peer import Peer, PeerError
 from sfu.clients.source import open_source
+from sfu.credentials import masked, quoted
 from sfu.media.formats import rtcp
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
-from sfu.runner import until_first
+from sfu.runner import unless_stopped, until_first
 from sfu.signaling.bodies import Tracks
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError
@@ -50,8 +51,10 @@ async def publish(
     """
     try:
         leaf = Leaf.parse(f"{room}/{Role.PUB}/{peer_id or f'camera-{secrets.token_hex(3)}'}")
-        opened = await open_source(source, loop=loop)
-        report(f"{source}: {_described(opened)}")
+        opened = await unless_stopped(stop, open_source(source, loop=loop))
+        if opened is None:
+            return 0
+        report(f"{masked(quoted(source))}: {_described(opened)}")
         camera = Camera(opened, report)
         await camera.publish(leaf, host=Host.new(), broker=broker, base=base, token=token, tls=tls, stop=stop)
     except TopicError as error:
@@ -76,7 +79,10 @@ class Camera:
         """Set when the peer connects for the first time."""
         self._report = report
         self._clock = MediaClock(live=source.live)
+        self._codecs = source.codecs
         self._streams = [_outgoing(codec, str(index)) for index, codec in enumerate(source.codecs)]
+        """All that was ever offered, in the order of the sections."""
+        self._by_track = list(self._streams)
 
     async def publish(
         self,
@@ -96,16 +102,21 @@ class Camera:
                 base=base,
                 leaf=leaf,
                 host=host,
-                sections=[_section(stream, leaf.peer) for stream in self._streams],
+                sections=self._sections(leaf.peer),
                 listener=self,
                 token=token,
                 tls=tls,
             )
-            await until_first(peer.run(), self._feed(peer), self._report_each_second(peer, leaf.peer), stop.wait())
+            await until_first(
+                peer.run(), self._feed(peer, leaf.peer), self._report_each_second(peer, leaf.peer), stop.wait()
+            )
         finally:
             await self.source.close()
 
-    async def _feed(self, peer: Peer) -> None:
+    def _sections(self, name: str) -> list[OfferSection]:
+        return [_section(stream, name) for stream in self._streams]
+
+    async def _feed(self, peer: Peer, name: str) -> None:
         """Sends frames at their time. A file waits for the first connection; from then on its clock never stops."""
         if not self.source.live:
             await self.up.wait()
@@ -114,10 +125,30 @@ class Camera:
             wait = self._clock.due(frame.seconds, loop.time()) - loop.time()
             if wait > _SHORTEST_SLEEP_S:
                 await asyncio.sleep(wait)
-            stream = self._streams[frame.track]
+            if self.source.codecs is not self._codecs:
+                self._take_tracks()
+                peer.offer(self._sections(name))
+            stream = self._by_track[frame.track]
             if peer.up and stream.wanted:
                 for packet in stream.packetize(frame, time.time()):
                     peer.send_rtp(packet)
+
+    def _take_tracks(self) -> None:
+        """Gives each of the source's tracks of now the stream of its kind, or a new one."""
+        self._codecs = self.source.codecs
+        self._report(f"the camera now has {_described(self.source)}")
+        free = {stream.codec.kind: stream for stream in self._streams}
+        self._by_track = []
+        for codec in self._codecs:
+            stream = free.pop(codec.kind, None)
+            if stream is None:
+                stream = _outgoing(codec, str(len(self._streams)))
+                self._streams.append(stream)
+            else:
+                stream.offer(codec)
+            self._by_track.append(stream)
+        for stream in free.values():
+            stream.offer(None)
 
     async def _report_each_second(self, peer: Peer, cname: str) -> None:
         loop = asyncio.get_running_loop()
@@ -133,6 +164,8 @@ class Camera:
         sections = {section.mid: section for section in answer.sections if not section.rejected and section.codecs}
         for stream in self._streams:
             section = sections.get(stream.mid)
+            if not stream.active:
+                continue
             if section is None:
                 self._report(f"the server rejects the {stream.codec.kind} ({stream.codec.name})")
                 stream.refuse()
@@ -174,7 +207,7 @@ def _section(stream: OutgoingStream, peer: str) -> OfferSection:
     return OfferSection(
         mid=stream.mid,
         kind=stream.codec.kind,
-        direction="sendonly",
+        direction="sendonly" if stream.active else "inactive",
         codecs=(stream.codec,),
         extensions=EXTENSIONS,
         ssrc=stream.ssrc,

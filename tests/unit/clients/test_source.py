@@ -6,9 +6,11 @@ import asyncio
 import itertools
 from pathlib import Path
 
+import av
 import pytest
 
 from recorder.store.directory import Store
+from sfu.clients.encode import AudioEncoder, VideoEncoder
 from sfu.clients.frame_queue import in_order
 from sfu.clients.frames import Frame, MediaSource, SourceError
 from sfu.clients.packetize import nal_type, nal_units
@@ -157,6 +159,82 @@ async def test_a_pattern_is_a_camera_that_repeats_itself_without_a_seam() -> Non
     assert [picture.key for picture in pictures[:30]] == ([True] + [False] * 9) * 3
     assert decoded("h264", [p.data for p in pictures]) == [(320, 180)] * len(pictures)
     assert nal_units(pictures[0].data)[0][1:3] == b"\x42\xc0", "constrained baseline"
+
+
+@pytest.mark.parametrize(("layout", "rate"), [("stereo", 48000), ("stereo", 44100), ("mono", 8000), ("5.1", 48000)])
+def test_sound_that_changes_on_the_way_is_resampled_anew(layout: str, rate: int) -> None:
+    encoder = AudioEncoder()
+    packets = []
+    for number, (now, hertz) in enumerate([("mono", 48000)] * 10 + [(layout, rate)] * 60):
+        samples = hertz // 50
+        frame = av.AudioFrame(format="s16", layout=now, samples=samples)
+        frame.sample_rate = hertz
+        packets += [seconds for seconds, _, _ in encoder.encode(frame, number / 50)]
+    assert len(packets) >= 65
+    assert max(b - a for a, b in itertools.pairwise(packets)) < 0.05
+
+
+async def test_pictures_that_change_their_size_on_the_way_keep_their_shape(tmp_path: Path) -> None:
+    parts = [
+        make_file(tmp_path / f"{width}.ts", audio=None, seconds=1, options={"bf": "2"}, size=(width, height))
+        for width, height in ((320, 180), (180, 320), (1920, 1080))
+    ]
+    path = tmp_path / "film.ts"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    source = await open_source(str(path))
+    sizes = decoded("h264", [frame.data for frame in await take(source)])
+    assert list(dict.fromkeys(sizes)) == [(320, 180), (180, 320), (1920, 1080)]
+
+
+async def test_sound_that_nobody_knows_does_not_take_the_pictures_along(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_file(tmp_path / "camera.mp4", audio="aac", options=BASELINE, seconds=1)
+    data = path.read_bytes().replace(b"mp4a\0\0\0\0", b"ac-4\0\0\0\0").replace(b"esds", b"free")
+    path.write_bytes(data)
+    source = await open_source(str(path), loop=True)
+    assert [codec.name for codec in source.codecs] == ["H264"]
+    assert len(await take(source, until=2.5)) > 50
+    assert [record.message for record in caplog.records] == [
+        f"{path}: its audio is in an unknown codec and is left out"
+    ]
+
+
+async def test_a_track_that_fails_on_the_way_does_not_take_the_other_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("out of tune")
+
+    monkeypatch.setattr(AudioEncoder, "encode", fail)
+    source = await open_source(str(make_file(tmp_path / "film.mp4", audio="aac", options=BASELINE, seconds=1)))
+    frames = await take(source)
+    assert {frame.track for frame in frames} == {0}
+    assert len(frames) == 25
+    assert [record.message.partition(": ")[2] for record in caplog.records] == ["its audio cannot be used: out of tune"]
+    monkeypatch.setattr(VideoEncoder, "encode", fail)
+    source = await open_source(str(make_file(tmp_path / "b.mp4", audio="aac", options={"bf": "2"}, seconds=1)))
+    with pytest.raises(SourceError, match="out of tune"):
+        await take(source)
+
+
+async def test_re_encoding_is_said_with_its_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = make_file(tmp_path / "film.mp4", audio=None, options={"bf": "2"}, seconds=0.5)
+    await (await open_source(str(path))).close()
+    (record,) = caplog.records
+    assert record.message.startswith(f"{path}: H.264 video is re-encoded to H.264 here: browsers cannot play its B-fr")
+
+
+async def test_a_single_picture_is_a_slide_with_loop_and_says_so_without(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = make_file(tmp_path / "slide.jpg", video="mjpeg", audio=None, seconds=0.04, options={"strict": "-2"})
+    slide = await take(await open_source(str(path), loop=True), until=3.5)
+    assert [frame.seconds for frame in slide] == pytest.approx([0, 1, 2, 3])
+    assert len(decoded("h264", [frame.data for frame in slide])) == 4
+    caplog.clear()
+    assert len(await take(await open_source(str(path)))) == 1
+    assert "with --loop" in caplog.records[-1].message
 
 
 async def test_pictures_over_8k_are_refused_where_they_would_be_decoded(tmp_path: Path) -> None:
