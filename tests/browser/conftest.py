@@ -52,7 +52,10 @@ class Shared:
     async def browser(self, playwright: Playwright) -> Browser:
         if self._browser is None or not self._browser.is_connected():
             program = need("chromium")
-            self._browser = await playwright.chromium.launch(executable_path=program, args=list(FLAGS))
+            # Scroll bars take room, as on a desktop.
+            self._browser = await playwright.chromium.launch(
+                executable_path=program, args=list(FLAGS), ignore_default_args=["--hide-scrollbars"]
+            )
         return self._browser
 
 

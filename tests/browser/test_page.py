@@ -329,3 +329,76 @@ async def test_figures_lie_over_the_pictures_that_somebody_asks_about(scene: Sce
     await page.get_by_role("button", name="Statistics (i)").last.click()
     await expect(figures).to_have_count(1)
     await expect(page.locator(".tile.enlarged")).to_have_count(0)
+
+
+async def names_on_screen(page: Page) -> list[str]:
+    """The cameras' names, row by row from the left."""
+    found = []
+    for tile in await page.locator(".tile:visible").all():
+        box = await tile.bounding_box()
+        assert box
+        found.append((round(box["y"]), box["x"], await tile.locator(".camera").inner_text()))
+    return [name for _, _, name in sorted(found)]
+
+
+async def test_cameras_stand_in_the_order_of_their_names_whenever_they_came(scene: Scene) -> None:
+    late, early = Camera("site/gate", "cam-10"), Camera("site/gate", "cam-2")
+    await scene.server.announce(late)
+    page = await scene.open("#site")
+    await until_states(page, **{"cam-10": "live"})
+    await scene.server.announce(late, early)
+    await until_states(page, **{"cam-10": "live", "cam-2": "live"})
+    assert await names_on_screen(page) == ["cam-2", "cam-10"]
+    await page.keyboard.press("ArrowRight")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".tile.enlarged .camera")).to_have_text("cam-2")
+
+
+async def test_five_cameras_fill_a_wide_screen_in_three_columns(scene: Scene) -> None:
+    five = [Camera("site/gate", f"cam-{number}") for number in range(5)]
+    await scene.server.announce(*five)
+    page = await scene.open("#site", viewport={"width": 1280, "height": 800})
+    await until_states(page, **{camera.peer: "live" for camera in five})
+    boxes = [await tile.bounding_box() for tile in await page.locator(".tile:visible").all()]
+    assert len({round(box["y"]) for box in boxes if box}) == 2
+
+
+async def test_a_long_room_and_rec_give_way_to_the_camera_s_name(scene: Scene) -> None:
+    camera = Camera("warehouse-behind-the-station/loading-bay/eastern-gate", "forklift-17")
+    await scene.server.announce(camera, recording=True)
+    page = await scene.open(viewport={"width": 300, "height": 640})
+    await until_states(page, **{camera.peer: "live"})
+    await expect(page.locator(".rec-sign")).to_have_text("REC")
+    name = page.locator(".caption .camera")
+    assert await name.evaluate("(it) => it.scrollWidth <= it.clientWidth"), "the name is cut"
+
+
+async def test_the_enlarged_tile_and_the_strip_beside_it_do_not_overlap(scene: Scene) -> None:
+    nine = [Camera("site/gate", f"cam-{number}") for number in range(9)]
+    await scene.server.announce(*nine)
+    page = await scene.open("#site", viewport={"width": 1280, "height": 600})
+    await until_states(page, **{camera.peer: "live" for camera in nine})
+    await page.keyboard.press("ArrowRight")
+    await page.keyboard.press("Enter")
+    await expect(page.locator(".tile.enlarged .camera")).to_have_text("cam-0")
+    large = await page.locator(".tile.enlarged").bounding_box()
+    others = [await tile.bounding_box() for tile in await page.locator(".tile:visible:not(.enlarged)").all()]
+    assert large
+    assert len(others) == 8
+    assert all(box and box["x"] >= large["x"] + large["width"] + 5 for box in others), "no room for the focus ring"
+
+
+async def test_a_question_mark_lists_the_keys(scene: Scene) -> None:
+    page = await scene.open()
+    await page.keyboard.press("?")
+    keys = page.get_by_role("dialog", name="Keys")
+    await expect(keys.get_by_text("Full screen")).to_be_visible()
+    await page.keyboard.press("Escape")
+    await expect(keys).to_have_count(0)
+
+
+async def test_an_empty_wall_says_how_to_publish_to_this_very_server(scene: Scene) -> None:
+    await scene.server.announce()
+    page = await scene.open("#frontdoor")
+    broker = scene.http.url.replace("http", "ws", 1) + "mqtt"
+    await expect(page.get_by_text(f"sfu publish frontdoor SOURCE --broker {broker}")).to_be_visible()

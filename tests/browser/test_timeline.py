@@ -184,3 +184,45 @@ async def test_a_camera_is_recorded_from_its_tile_and_watched_while_it_is(
         await page.get_by_role("button", name="Live", exact=True).click()
         await expect(page.locator(".recordings")).to_have_count(0)
         await expect(page.locator(".tile.enlarged .camera")).to_have_text("cam")
+
+
+async def test_recordings_are_found_by_a_few_letters_of_the_camera(
+    chromium: Browser, mosquitto: StartMosquitto, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "recordings")
+    for room, peer in (("site/gate", "north"), ("site/hall", "north"), ("yard", "door")):
+        record(store, room=room, peer=peer, sequence=painted("red", 4), audio=False)
+    async with serving(mosquitto().url, recording__dir=str(store.directory)) as service:
+        page = await opened(chromium, service)
+        await page.get_by_role("button", name="Recordings").click()
+        options = page.get_by_role("option")
+        await expect(options).to_have_count(3)
+        await expect(page.get_by_text("Choose a camera").first).to_be_visible()
+        await page.keyboard.type("hall north")
+        await expect(options).to_have_count(1)
+        await page.keyboard.press("Enter")
+        await until_true(page, "__sfu.recordings()?.status === 'ready'")
+        assert (await page.evaluate("__sfu.recordings()"))["camera"]["room"] == "site/hall"
+        await page.get_by_role("button", name="north · site/hall").click()
+        await page.keyboard.press("Escape")
+        await expect(options).to_have_count(0)
+        await expect(page.locator(".recordings")).to_have_count(1)
+        await page.keyboard.press("?")
+        await expect(page.get_by_role("dialog", name="Keys").get_by_text("Cut a clip")).to_be_visible()
+
+
+async def test_recordings_open_with_the_camera_that_is_enlarged(
+    chromium: Browser, mosquitto: StartMosquitto, tmp_path: Path
+) -> None:
+    async with (
+        serving(mosquitto().url, recording__dir=str(tmp_path), recording__mode="always") as service,
+        on_air(service, "yard", "door", Camera(Painted(key_interval=1.0))),
+        on_air(service, "yard", "gate", Camera(Painted(key_interval=1.0))),
+    ):
+        page = await opened(chromium, service)
+        await until_live(page, "yard/door", "yard/gate")
+        for key in ("ArrowRight", "ArrowRight", "Enter"):
+            await page.keyboard.press(key)
+        await expect(page.locator(".tile.enlarged .camera")).to_have_text("gate")
+        await page.get_by_role("button", name="Recordings").first.click()
+        await until_true(page, "__sfu.recordings()?.camera?.peer === 'gate'")

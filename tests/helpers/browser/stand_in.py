@@ -70,7 +70,7 @@ class StandIn:
     messages: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     connections: dict[tuple[str, str], RTCPeerConnection] = field(default_factory=dict)
 
-    async def announce(self, *cameras: Camera) -> None:
+    async def announce(self, *cameras: Camera, recording: bool = False) -> None:
         """Makes `cameras` the ones on air: state topics and `tracks` for every viewer."""
         gone = {camera.room for camera in self.cameras} - {camera.room for camera in cameras}
         self.cameras = list(cameras)
@@ -80,7 +80,8 @@ class StandIn:
                 for camera in cameras
                 if camera.room == room
             ]
-            state = {"v": 2, "live": bool(producers), "producers": producers, "viewers": 0, "recording": False}
+            state: dict[str, Any] = {"v": 2, "live": bool(producers), "producers": producers, "viewers": 0}
+            state["recording"] = recording
             await self.publish(f"{room}/state", json.dumps(state), retain=True)
         for (topic, session), connection in self.connections.items():
             await self._show(topic, session, connection)

@@ -48,9 +48,9 @@ class App {
     this.archive = config.recordings && !embedded() ? this.newArchive(config.base) : null;
     const recording = (room: string): boolean => this.directory.recording(room);
     this.wall = new Wall(recording, this.archive, () => this.describe(), embedded() ? 0 : undefined);
-    const recordings = this.archive && ((): void => this.archive?.open(null));
+    const recordings = this.archive && ((): void => this.archive?.open(this.wall.chosen));
     this.header = embedded() ? null : new Header(goLive, recordings);
-    this.empty = new Empty(embedded() ? null : goLive);
+    this.empty = new Empty(config.websocket, embedded() ? null : goLive);
     this.login = new LoginDialog((login) => this.broker.connect(login));
   }
 

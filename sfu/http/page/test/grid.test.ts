@@ -23,6 +23,10 @@ test("tiles that would be too small fill the width instead, and the wall scrolls
   assert.deepEqual(bestGrid(30, { width: 800, height: 300, gap: 10, narrowest: 260 }), { columns: 3, width: 260 });
 });
 
+test("of nearly equal sizes the one with more columns is taken, which leaves no empty row", () => {
+  assert.deepEqual(bestGrid(5, { width: 1_256, height: 708, gap: 12, narrowest: 260 }), { columns: 3, width: 410 });
+});
+
 test("a screen narrower than one tile gets one column", () => {
   assert.deepEqual(bestGrid(3, { width: 200, height: 100, gap: 8, narrowest: 260 }), { columns: 1, width: 200 });
 });

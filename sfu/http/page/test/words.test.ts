@@ -47,10 +47,11 @@ test("errors of getUserMedia have texts", () => {
 
 test("the text over a recording says why there is no video", () => {
   const player = { status: "ready", gap: null, playing: true } as const;
-  const fine = { trouble: "none", supported: true, known: true, today: true, player } as const;
+  const fine = { trouble: "none", supported: true, known: true, chosen: true, today: true, player } as const;
   assert.equal(overlayText(fine), null);
   assert.equal(overlayText({ ...fine, trouble: "missing" })?.title, "Recording is not enabled on this server");
   assert.equal(overlayText({ ...fine, known: false })?.title, "No recordings yet");
+  assert.equal(overlayText({ ...fine, chosen: false })?.title, "Choose a camera");
   assert.equal(
     overlayText({ ...fine, today: false, player: { ...player, status: "idle" } })?.title,
     "No recordings on this day",
@@ -62,6 +63,6 @@ test("the text over a recording says why there is no video", () => {
 test("a gap is shown with its duration and its end", () => {
   const end = new Date(2026, 10, 23, 7).getTime();
   const player = { status: "gap", gap: { start: end - 20_000, end }, playing: true } as const;
-  const found = overlayText({ trouble: "none", supported: true, known: true, today: true, player });
+  const found = overlayText({ trouble: "none", supported: true, known: true, chosen: true, today: true, player });
   assert.deepEqual(found, { style: "gap", title: "No recording for 20 s", text: "Continues at 07:00:00" });
 });

@@ -20,7 +20,11 @@ export class Empty {
   private readonly hint = element("div", { class: "hint" });
   private readonly command = element("code");
 
-  constructor(onPublish: (() => void) | null) {
+  /** `websocket`: the URL of the broker that a publisher uses, too. `onPublish` null: nobody publishes here. */
+  constructor(
+    private readonly websocket: string,
+    onPublish: (() => void) | null,
+  ) {
     if (onPublish) {
       const live = element(
         "button",
@@ -45,7 +49,7 @@ export class Empty {
     const [busy, title, text] = describe(room, link, refusal);
     if (this.title.textContent !== title) this.title.textContent = title;
     if (this.text.textContent !== text) this.text.textContent = text;
-    this.command.textContent = `sfu publish ${room ?? "frontdoor"} SOURCE`;
+    this.command.textContent = `sfu publish ${room ?? "frontdoor"} SOURCE --broker ${this.websocket}`;
     this.node.classList.toggle("busy", busy);
     this.hint.hidden = busy || link.broker !== "connected" || link.serverOnline !== true || refusal !== null;
   }

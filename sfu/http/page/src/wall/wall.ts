@@ -1,8 +1,11 @@
 // The tiles of all views: their grid, the enlarged one, the one with sound, and the keys.
 
 import type { Archive } from "../recordings/archive.js";
+import type { Camera } from "../recordings/data/catalogue.js";
 import { element } from "../ui/dom.js";
+import { showKeys, WALL_KEYS } from "../ui/keys_help.js";
 import { bestGrid } from "./grid.js";
+import { compareCameras } from "./order.js";
 import { Tile } from "./tile.js";
 import type { View, WallWindow } from "./view.js";
 
@@ -30,7 +33,14 @@ export class Wall {
 
   /** Returns the tiles that show a camera, in the order of the screen. */
   shown(): Tile[] {
-    return this.all().filter((tile) => tile.state !== "empty");
+    return this.all()
+      .filter((tile) => tile.state !== "empty")
+      .sort((a, b) => compareCameras(a.window.source, b.window.source));
+  }
+
+  /** Returns the camera that is enlarged; null for none. */
+  get chosen(): Camera | null {
+    return this.enlarged?.window.source ?? null;
   }
 
   all(): Tile[] {
@@ -68,6 +78,8 @@ export class Wall {
   private refresh(): void {
     const now = performance.now();
     for (const tile of this.tiles.values()) tile.update(now);
+    // A video element that is moved pauses: `order` moves the tile on the screen alone.
+    this.shown().forEach((tile, index) => (tile.node.style.order = String(index)));
     if (this.enlarged?.state === "empty") this.enlarge(null);
     this.arrange();
     this.onChange();
@@ -82,6 +94,7 @@ export class Wall {
 
   private arrange(): void {
     const count = this.shown().length;
+    this.node.style.setProperty("--scroll-bar", `${this.node.offsetWidth - this.node.clientWidth}px`);
     const style = getComputedStyle(this.node);
     const width = this.node.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
     const height = this.node.clientHeight - parseFloat(style.paddingTop) - parseFloat(style.paddingBottom);
@@ -132,6 +145,7 @@ export class Wall {
     else if (key === "m" && (current ?? this.only())) this.sound((current ?? this.only())!);
     else if (key === "f" && (current ?? this.only())) (current ?? this.only())!.fullscreen();
     else if (key === "i") this.showStatistics(current);
+    else if (key === "?") showKeys(WALL_KEYS);
     else return false;
     return true;
   }

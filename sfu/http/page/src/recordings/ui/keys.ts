@@ -1,5 +1,6 @@
 // The keyboard of the recordings.
 
+import { RECORDING_KEYS, showKeys } from "../../ui/keys_help.js";
 import type { Steps } from "./controls.js";
 
 const STEP_MS = 10_000;
@@ -21,7 +22,7 @@ export interface Actions extends Steps {
 /** Calls the action of a pressed key; does nothing for keys that the focused control uses itself. */
 export function pressKey(event: KeyboardEvent, actions: Actions): void {
   const target = event.target as HTMLElement;
-  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("select")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, .choice-panel")) return;
   if (event.key === " " && target.closest("button, a")) return;
   const action = actionOf(event.key, event.shiftKey ? LONG_STEP_MS : STEP_MS, actions);
   if (!action) return;
@@ -48,6 +49,7 @@ function actionOf(key: string, stepMs: number, actions: Actions): (() => void) |
     i: () => actions.mark("start"),
     o: () => actions.mark("end"),
     l: () => actions.live(),
+    "?": () => showKeys(RECORDING_KEYS),
   };
   return known[key];
 }

@@ -1,9 +1,9 @@
 // The recordings of one camera at a time: video, timeline, day and clip. Makes these parts and connects them.
 
-import { ChevronLeft, Lock, LockOpen, ZoomIn, ZoomOut } from "lucide";
+import { ChevronLeft, ZoomIn, ZoomOut } from "lucide";
 
 import { element } from "../../ui/dom.js";
-import { icon, iconButton, relabel } from "../../ui/icons.js";
+import { icon, iconButton } from "../../ui/icons.js";
 import { type Camera, cameras, type Recorded, Refused, segments, setProtected } from "../data/catalogue.js";
 import { neighbour, type Segment, type Span, spanAt, stretches } from "../data/spans.js";
 import { supported } from "../play/mse_source.js";
@@ -16,6 +16,7 @@ import { Controls } from "./controls.js";
 import { Days } from "./days.js";
 import { clock, dayName } from "./format.js";
 import { type Actions, pressKey, ZOOM_FACTOR } from "./keys.js";
+import { Protection } from "./protection.js";
 import { dayOf } from "./scale.js";
 import { Thumbnails } from "./thumbnails.js";
 import { overlayText } from "./words.js";
@@ -53,12 +54,12 @@ export class RecordingsView {
     () => this.draw(),
   );
   private readonly controls: Controls;
-  private readonly choice = new CameraChoice((index) => this.chooseAt(index));
+  private readonly choice: CameraChoice;
   private readonly sign = element("span", { class: "rec-sign", role: "status" });
   private readonly time = element("time", { class: "clock" });
   private readonly date = element("span", { class: "date-words" });
   private readonly card = new Card();
-  private readonly lock: HTMLButtonElement;
+  private readonly protection = new Protection(() => void this.protect());
 
   constructor(private readonly around: Around) {
     const video = element("video", { playsinline: true, "aria-label": "Recording" });
@@ -69,9 +70,9 @@ export class RecordingsView {
       hover: (time, x) => this.preview(time, x),
       clipChanged: (clip) => this.clip.set(clip),
     });
+    this.choice = new CameraChoice((camera) => void this.choose(camera, null), this.around.recording);
     const actions = this.actions();
     this.controls = new Controls(this.player, actions);
-    this.lock = iconButton(LockOpen, "Protect from deletion", () => void this.protect(), "act");
     const live = element(
       "button",
       { type: "button", class: "to-live", click: () => this.close(true) },
@@ -93,7 +94,7 @@ export class RecordingsView {
         { class: "deck" },
         element("div", { class: "row" }, element("div", { class: "moment" }, this.time, this.date), this.controls.node),
         this.bar.node,
-        element("div", { class: "row tail" }, this.zooms(), this.lock, this.clip.node),
+        element("div", { class: "row tail" }, this.zooms(), this.protection.node, this.clip.node),
       ),
     );
     this.bar.node.append(this.thumbnails.node);
@@ -108,9 +109,10 @@ export class RecordingsView {
     this.bar.slider.focus({ preventScroll: true });
     this.draw();
     await this.loadCameras();
-    const wanted = camera ?? this.known[0] ?? null;
+    const wanted = camera ?? this.only();
     if (wanted) await this.choose(wanted, time);
     this.draw();
+    if (!wanted) this.choice.open(true);
   }
 
   /** `live`: show the live video of this camera next. */
@@ -176,9 +178,9 @@ export class RecordingsView {
     }
   }
 
-  private chooseAt(index: number): void {
-    const camera = this.known[index];
-    if (camera) void this.choose(camera, null);
+  /** Returns the camera if there is only one; null if the user must choose. */
+  private only(): Camera | null {
+    return this.known.length === 1 ? this.known[0]! : null;
   }
 
   private async choose(camera: Camera, time: number | null): Promise<void> {
@@ -225,8 +227,8 @@ export class RecordingsView {
   private async refresh(): Promise<void> {
     const unknown = this.known.length === 0;
     if (unknown || this.day.end > Date.now()) await Promise.all([this.loadCameras(), this.refill()]);
-    if (unknown && this.known.length > 0 && !this.player.playing)
-      await this.choose(this.camera ?? this.known[0]!, null);
+    const first = this.camera ?? this.only();
+    if (unknown && this.known.length > 0 && first && !this.player.playing) await this.choose(first, null);
     // Retries: the server or the network may be back.
     if (this.player.status === "failed" && this.player.playing) this.player.play();
     this.draw();
@@ -279,7 +281,7 @@ export class RecordingsView {
     if (now >= this.day.end && this.player.playing) void this.load(dayOf(now));
     this.bar.moveTo(now, this.player.playing);
     this.showTime(now);
-    this.showLock();
+    this.protection.show(this.segment());
   }
 
   private showTime(time: number): void {
@@ -288,18 +290,10 @@ export class RecordingsView {
     this.date.textContent = dayName(time);
   }
 
-  private showLock(): void {
+  /** The recording on the screen; null while there is none. */
+  private segment(): Segment | null {
     const now = this.now();
-    const segment = now === null ? null : spanAt(this.list, now);
-    const kept = segment?.protected === true;
-    const files = segment ? ` (${clock(segment.start)} to ${clock(segment.end)})` : "";
-    this.lock.disabled = !segment;
-    this.lock.setAttribute("aria-pressed", String(kept));
-    relabel(
-      this.lock,
-      kept ? Lock : LockOpen,
-      kept ? `Protected; allow deletion${files}` : `Protect from deletion${files}`,
-    );
+    return now === null ? null : spanAt(this.list, now);
   }
 
   private mark(edge: "start" | "end"): void {
@@ -313,8 +307,7 @@ export class RecordingsView {
   }
 
   private async protect(): Promise<void> {
-    const now = this.now();
-    const segment = now === null ? null : spanAt(this.list, now);
+    const segment = this.segment();
     if (!segment) return;
     await setProtected(segment, !segment.protected).catch(() => undefined);
     await this.refill();
@@ -330,13 +323,14 @@ export class RecordingsView {
     this.controls.show(this.list.length > 0 && supported);
     this.sign.textContent = camera && this.around.recording(camera.room) ? "REC" : "";
     this.choice.show(this.known, camera);
-    this.showLock();
+    this.protection.show(this.segment());
     this.node.dataset.status = player.status;
     this.card.show(
       overlayText({
         trouble: this.trouble,
         supported,
         known: this.known.length > 0,
+        chosen: camera !== null,
         today: this.list.length > 0,
         player,
       }),

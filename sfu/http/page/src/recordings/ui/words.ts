@@ -15,19 +15,22 @@ export interface Situation {
   supported: boolean;
   /** True if any camera has recordings. */
   known: boolean;
+  /** True if a camera is chosen. */
+  chosen: boolean;
   /** True if this camera has recordings on this day. */
   today: boolean;
   player: Pick<Player, "status" | "gap" | "playing">;
 }
 
 /** Returns the text to show; null for none. */
-export function overlayText({ trouble, supported, known, today, player }: Situation): OverlayText | null {
+export function overlayText({ trouble, supported, known, chosen, today, player }: Situation): OverlayText | null {
   if (trouble === "away")
     return { style: known ? "note" : "", title: "The server does not respond", text: "Trying again." };
   if (trouble === "missing") return { style: "", title: "Recording is not enabled on this server" };
   if (trouble === "loading") return { style: "wait", title: "Loading" };
   if (!known)
     return { style: "", title: "No recordings yet", text: "They appear here as soon as a camera is recorded." };
+  if (!chosen) return { style: "", title: "Choose a camera", text: "The list above has all that were recorded." };
   if (!supported)
     return { style: "", title: "This browser cannot play recordings", text: "Clips can still be downloaded." };
   if (!today && player.status === "idle") return { style: "", title: "No recordings on this day" };
