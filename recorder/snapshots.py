@@ -164,7 +164,8 @@ def _age_s(producer: Producer) -> float:
 def _decoded(codec: Codec, packets: Sequence[Packet]) -> Snapshot:
     """Returns the picture of a key frame's packets. Raises PictureError if it is damaged."""
     depacketizer = Depacketizer(codec)
-    units = [unit for packet in packets for unit in depacketizer.push(packet) if unit.key]
+    found = [unit for packet in packets for unit in depacketizer.push(packet)]
+    units = [unit for unit in (*found, *depacketizer.flush()) if unit.key]
     if not units:
         raise PictureError("the key frame is damaged")
     known = units[0].parameters

@@ -9,12 +9,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from recorder.capture.reorder import Arrival, Reorder
 from recorder.depacketize import Depacketizer
-from recorder.depacketize.units import PlacedUnit
+from recorder.depacketize.units import PlacedUnit, Unit
 from recorder.timeline.placement import Placement
 from sfu.rtc.sdp.codec import Codec, Kind
+
+_QUIET_S: Final = 0.1
+"""Time without a packet after which a picture is not waited for any more: its last packet has the marker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,8 @@ class _Stream:
         self.ssrc = ssrc
         self.reorder = Reorder(codec)
         self.depacketizer = Depacketizer(codec)
+        self.heard_at = 0.0
+        """When the latest packet came that went to the depacketizer."""
 
     def continues(self, arrival: Arrival) -> bool:
         """True if the packet belongs to this stream."""
@@ -69,13 +75,15 @@ class Assembly:
         """The latest report of each track that has sent no packet yet."""
         self._known: dict[Kind, Sequence[bytes]] = {}
         self._ended: Counter[str] = Counter()
+        self._sound: list[tuple[Sequence[Unit], float]] = []
+        """Units of audio, and when they came: after the first packet of a picture that still lacks its end."""
 
     def push(self, arrival: Arrival, epoch_us: int) -> list[PlacedUnit]:
         """Adds a packet and returns the units that it completes."""
         stream = self._streams.get(arrival.kind)
         if stream is not None and stream.continues(arrival):
             return self._placed(stream, stream.reorder.push(arrival), epoch_us)
-        units = [] if stream is None else self._placed(stream, stream.reorder.flush(), epoch_us)
+        units = [] if stream is None else self._ended_stream(stream, epoch_us)
         units += self._begin(arrival, stream)
         begun = self._streams[arrival.kind]
         return units + self._placed(begun, begun.reorder.push(arrival), epoch_us)
@@ -99,13 +107,17 @@ class Assembly:
         units: list[PlacedUnit] = []
         for stream in self._streams.values():
             units += self._placed(stream, stream.reorder.expired(now), epoch_us)
+            if stream.depacketizer.complete and now - stream.heard_at >= _QUIET_S:
+                units += self._on_timeline("video", stream.depacketizer.flush(), stream.heard_at, epoch_us)
+        if self._sound and now - self._sound[0][1] >= _QUIET_S:
+            units += self._release_sound(epoch_us)
         return units + self._placement.tick(now=now)
 
     def flush(self, epoch_us: int) -> list[PlacedUnit]:
         """Returns all waiting units, at the end of the producer."""
         units: list[PlacedUnit] = []
         for stream in self._streams.values():
-            units += self._placed(stream, stream.reorder.flush(), epoch_us)
+            units += self._ended_stream(stream, epoch_us)
         return units + self._placement.release()
 
     def drops(self) -> Counter[str]:
@@ -126,11 +138,38 @@ class Assembly:
         early = self._early.pop(kind, None)
         return units if early is None else units + self.on_report(early)
 
+    def _ended_stream(self, stream: _Stream, epoch_us: int) -> list[PlacedUnit]:
+        """Returns all units that still wait in a stream."""
+        units = self._placed(stream, stream.reorder.flush(), epoch_us)
+        units += self._on_timeline(stream.kind, stream.depacketizer.flush(), stream.heard_at, epoch_us)
+        return units + self._release_sound(epoch_us)
+
     def _placed(self, stream: _Stream, ready: Sequence[Arrival], epoch_us: int) -> list[PlacedUnit]:
-        """Returns the units, on the timeline, that these packets complete."""
+        """Returns the units, on the timeline, that these packets complete, and the audio that waited for them.
+
+        A picture is known to be complete only when the next one begins: audio that came meanwhile must not overtake it.
+        """
         units: list[PlacedUnit] = []
         for arrival in ready:
-            for unit in stream.depacketizer.push(arrival.packet):
-                wall_us = epoch_us + int(arrival.now * 1e6)
-                units += self._placement.push(stream.kind, unit, now=arrival.now, wall_us=wall_us)
+            before, stream.heard_at = stream.heard_at, arrival.now
+            done = stream.depacketizer.push(arrival.packet)
+            if done and stream.kind == "video":
+                units += self._on_timeline("video", done, before, epoch_us)
+                units += self._release_sound(epoch_us)
+            elif done:
+                self._sound.append((done, arrival.now))
+        picture = self._streams.get("video")
+        if self._sound and (picture is None or not picture.depacketizer.open):
+            units += self._release_sound(epoch_us)
+        return units
+
+    def _release_sound(self, epoch_us: int) -> list[PlacedUnit]:
+        waiting, self._sound = self._sound, []
+        return [placed for done, now in waiting for placed in self._on_timeline("audio", done, now, epoch_us)]
+
+    def _on_timeline(self, kind: Kind, done: Sequence[Unit], now: float, epoch_us: int) -> list[PlacedUnit]:
+        """Returns the units that can be placed, with these of a track, whose last packet came at `now`."""
+        units: list[PlacedUnit] = []
+        for unit in done:
+            units += self._placement.push(kind, unit, now=now, wall_us=epoch_us + int(now * 1e6))
         return units

@@ -54,8 +54,10 @@ class DepacketizeDrop(StrEnum):
 class Depacketizer:
     """The depacketizer of one track and codec: packets in, in order of their index, units out.
 
-    A unit ends with the packet that has the marker, or at the next media time. One with a hole in it is dropped, and
-    the next one has `lost` set. After a hole only a key frame shows where a unit begins.
+    A unit of audio is one packet. A unit of video ends where the next one begins: at the next media time, or at a
+    packet that begins a picture after one with the marker. The marker alone proves nothing, since some encoders set it
+    on each packet, or on none (RFC 6184 section 5.1). A unit with a hole in it is dropped, and the next one has `lost`
+    set. After a hole only a key frame shows where a unit begins.
     """
 
     def __init__(self, codec: Codec) -> None:
@@ -70,14 +72,33 @@ class Depacketizer:
         self._after_hole = True
         self._whole = False
         self._lost = False
+        self._marked = False
+        """True if the latest packet has the marker."""
+        self._markers = False
+        """True if any packet had it."""
+        self._honest: bool | None = None
+        """True if the marker ends units, False if it has stood within one; None before that is known."""
 
     def learn(self, sets: Iterable[bytes]) -> None:
         """Takes parameter sets that the encoder said before the first packet."""
         if isinstance(self._format, NalUnits):
             self._format.learn(sets)
 
+    @property
+    def open(self) -> bool:
+        """True if a unit has begun and not ended."""
+        return self._state is not _State.BETWEEN
+
+    @property
+    def complete(self) -> bool:
+        """True if the open unit has all its packets, as far as markers tell."""
+        return self._state is not _State.BETWEEN and self._marked and self._honest is True
+
     def push(self, packet: Packet) -> list[Unit]:
-        """Adds a packet and returns the units that it completes, mostly one or none."""
+        """Adds a packet and returns the units that it completes, mostly one or none.
+
+        Units of video end with an earlier packet, those of audio with this one.
+        """
         expected = self._next_index
         if expected is not None and packet.index < expected:
             self.drops[DepacketizeDrop.LATE] += 1
@@ -85,17 +106,48 @@ class Depacketizer:
         self._next_index = packet.index + 1
         units: list[Unit] = []
         if expected is not None and packet.index > expected:
-            self._hole()
-        elif self._state is not _State.BETWEEN and packet.media_time != self._media_time:
+            self._hole(units)
+        elif self._state is not _State.BETWEEN and self._ended(packet):
             self._finish(units)
         if packet.payload:
             self._add(packet)
-            if packet.marker or not self._video:
+            if self._honest is None and packet.marker and not self._marked and packet.index > self._first_index:
+                self._honest = True  # the first marker of a unit of several packets
+            self._marked = packet.marker
+            self._markers = self._markers or packet.marker
+            if not self._video:
                 self._finish(units)
         return units
 
-    def _hole(self) -> None:
-        """Drops the open unit: a packet of it or of the next one is missing."""
+    def flush(self) -> list[Unit]:
+        """Ends the open unit, since no packet follows, and returns it; nothing if its end is missing."""
+        units: list[Unit] = []
+        if self._marked or not self._markers:
+            self._finish(units)
+        elif self._state is not _State.BETWEEN:
+            self._drop(DepacketizeDrop.TORN)
+            self._state = _State.BETWEEN
+        return units
+
+    def _ended(self, packet: Packet) -> bool:
+        """True if the open unit has ended before this packet."""
+        if packet.media_time != self._media_time:
+            if self._honest is None and self._marked:
+                self._honest = True
+            return True
+        if not self._marked or not packet.payload:
+            return False
+        if self._state is not _State.GATHERING:
+            return self._honest is not False
+        begins = self._format.begins(packet.payload)
+        if not begins:
+            self._honest = False
+        return begins
+
+    def _hole(self, units: list[Unit]) -> None:
+        """Ends the open unit if it is complete, else drops it: a packet of it or of the next one is missing."""
+        if self.complete:
+            self._finish(units)
         self._after_hole = self._lost = True
         if self._state is not _State.BETWEEN:
             self._drop(DepacketizeDrop.TORN)

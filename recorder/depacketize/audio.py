@@ -44,6 +44,10 @@ class Audio:
         self._payload = payload
         return True
 
+    def begins(self, payload: bytes) -> bool:  # noqa: ARG002 - every packet is a unit
+        """See `Format`."""
+        return True
+
     def finish(self, *, whole: bool) -> Frame | None:  # noqa: ARG002 - every audio packet is whole
         """Returns the packet; None if it is opus without frames or of more than 120 ms."""
         duration = opus_duration(self._payload) if self._opus else len(self._payload) // self._parameters.channels

@@ -11,6 +11,7 @@ from recorder.depacketize.units import CodecParameters
 from sfu.media.formats.bits import Bits, BrokenError, leb128
 from sfu.rtc.sdp.codec import Codec
 
+_DELIMITER = 2
 _SEQUENCE_HEADER, _FRAME_HEADER, _METADATA, _FRAME = 1, 3, 5, 6
 _KEPT = frozenset((_SEQUENCE_HEADER, _FRAME_HEADER, 4, _METADATA, _FRAME, 7))
 """OBU types that are kept; 4 and 7 are tile groups and redundant frame headers. Delimiters and padding are not."""
@@ -53,6 +54,16 @@ class Av1:
             if self._open is None and not self._add_obu(bytes(held)):
                 return False
         return len(self._unit) + len(self._open or b"") <= MAX_UNIT_BYTES
+
+    def begins(self, payload: bytes) -> bool:
+        """See `Format`. A temporal unit begins with a delimiter, or with a sequence header if that was left out."""
+        if self._key is None or payload[0] & _FIRST_CONTINUES:
+            return False
+        try:
+            first = _elements(payload)[0][0] >> 3 & 0x0F
+        except BrokenError:
+            return False
+        return first in (_SEQUENCE_HEADER, _DELIMITER)
 
     def _add_obu(self, obu: bytes) -> bool:
         """Adds a whole OBU to the unit; False if it is broken."""

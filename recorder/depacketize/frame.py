@@ -37,6 +37,9 @@ class Format(Protocol):
     def add(self, payload: bytes) -> bool:
         """Adds the unit's next payload, never empty; False if the unit is broken. Holds at most MAX_UNIT_BYTES."""
 
+    def begins(self, payload: bytes) -> bool:
+        """True if this payload, never empty and of the same media time, does not belong to the open unit any more."""
+
     def finish(self, *, whole: bool) -> Frame | None:
         """Ends the unit, of one payload or more, and returns it.
 

@@ -64,6 +64,10 @@ class NalUnits:
             added = self._add_unit(payload)
         return added and len(self._pictures) + len(self._fragment or b"") <= MAX_UNIT_BYTES
 
+    def begins(self, payload: bytes) -> bool:
+        """See `Format`."""
+        return self._shows and self._fragment is None and self._family.opens(payload)
+
     def _add_aggregate(self, payload: bytes) -> bool:
         """Adds a STAP-A (RFC 6184 section 5.7.1) or AP (RFC 7798 section 4.4.2); False if it is broken."""
         position = self._family.header

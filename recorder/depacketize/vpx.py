@@ -35,6 +35,10 @@ class Vp8:
         self._frame += payload[position:]
         return len(self._frame) <= MAX_UNIT_BYTES
 
+    def begins(self, payload: bytes) -> bool:
+        """See `Format`."""
+        return bool(self._frame) and payload[0] & 0x17 == 0x10
+
     def finish(self, *, whole: bool) -> Frame | None:  # noqa: ARG002 - a frame that began is whole
         """See `Format`."""
         data, self._frame = bytes(self._frame), bytearray()
@@ -73,6 +77,10 @@ class Vp9:
         self._frame += payload[position:]
         self._ended = bool(payload[0] & 0x04)
         return len(self._frame) <= MAX_UNIT_BYTES
+
+    def begins(self, payload: bytes) -> bool:
+        """See `Format`."""
+        return self._ended and bool(payload[0] & 0x08) and not _vp9_descriptor(payload)[1]
 
     def finish(self, *, whole: bool) -> Frame | None:  # noqa: ARG002 - a frame that began is whole
         """See `Format`."""

@@ -21,7 +21,8 @@ MAX_SET_BYTES: Final = 4096
 _MAX_PAYLOAD_BYTES: Final = 1200
 _NUMBER_BYTES: Final = 16
 """The numbers at the beginning of a unit lie within these bytes."""
-_FIRST_SLICE: Final = 0x80
+_FIRST: Final = 0x80
+"""The first bit of a fragmentation header, and of a slice that is the first one of its picture."""
 
 SetKey = tuple[int, int]
 """The type and the id of a parameter set."""
@@ -42,6 +43,8 @@ class Family:
     sps: int
     pictures: range
     key_pictures: range
+    leading: frozenset[int]
+    """Types that stand before the slices of an access unit (H.264 section 7.4.1.2.3, H.265 section 7.4.2.4.4)."""
     useless: frozenset[int]
     """Delimiters, end markers and filler, which a container does not need."""
     unusable: frozenset[int]
@@ -67,6 +70,20 @@ class Family:
             return list(aggregated(payload, self.header))
         return [] if kind in self.unusable else [payload]
 
+    def opens(self, payload: bytes) -> bool:
+        """True if an access unit can begin with this payload: with the first slice of a picture, or what leads it."""
+        kind, body = self.kind(payload[0]), self.header
+        if kind == self.aggregate:
+            unit = next(aggregated(payload, self.header), b"")
+            return len(unit) > self.header and self.opens(unit)
+        if kind == self.fragment:
+            if len(payload) <= self.header + 1 or payload[self.header] < _FIRST:
+                return False
+            kind, body = payload[self.header] & (0x1F if self.header == 1 else 0x3F), self.header + 1
+        if kind in self.pictures:  # first_mb_in_slice is 0, or first_slice_segment_in_pic_flag is set
+            return payload[body : body + 1] >= b"\x80"
+        return kind in self.leading
+
     def set_key(self, unit: bytes) -> SetKey | None:
         """Returns the type and id of a parameter set; None if the unit is none, or is broken."""
         kind = self.kind(unit[0]) if unit else -1
@@ -89,7 +106,7 @@ class Family:
         body = slice_unit[self.header :]
         if self.header == 1:  # after first_mb_in_slice and slice_type (H.264 section 7.3.3)
             return _number(body, skip=2)
-        if not body or body[0] < _FIRST_SLICE:
+        if not body or body[0] < _FIRST:
             return -1
         return _number(body, bits=2)  # after two flags (H.265 section 7.3.6.1)
 
@@ -124,6 +141,7 @@ FAMILIES: Final = {
         sps=7,
         pictures=range(1, 6),
         key_pictures=range(5, 6),
+        leading=frozenset((*range(6, 10), *range(14, 19))),
         useless=frozenset((9, 10, 11, 12)),
         unusable=frozenset((0, *range(24, 32))),
         size=h264_size,
@@ -139,6 +157,7 @@ FAMILIES: Final = {
         sps=33,
         pictures=range(32),
         key_pictures=range(16, 22),
+        leading=frozenset((*range(32, 36), 39, *range(41, 45))),
         useless=frozenset((35, 36, 37, 38)),
         unusable=frozenset(range(48, 64)),
         size=h265_size,

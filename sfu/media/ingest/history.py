@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from sfu.media.formats.rtp import Packet
@@ -17,6 +18,8 @@ _TIDY_PACKETS: Final = 128
 """Packets between two removals of old ones. At least as many as the fan-out ever holds back for one burst."""
 _OVERHEAD_BYTES: Final = 640
 """Memory of a packet besides its payload, measured with the four header extensions that Chromium sends."""
+_RECENT_PACKETS: Final = 128
+"""Packets that tell where a camera sets the marker."""
 _SLACK_PARTS: Final = 16
 """Over the bound, an extra 1/16 of it is freed. Otherwise each further packet would have to move all others."""
 
@@ -109,18 +112,27 @@ class History:
         return self._packets[position:]
 
     def key_frame(self) -> list[Packet]:
-        """Returns the packets of the latest key frame; empty until all of them have arrived."""
+        """Returns the packets of the latest key frame; empty until all of them have arrived.
+
+        It ends at the next media time; until that comes, with the marker of a camera that sets it on last packets only.
+        """
         position = self._start()
         if position is None:
             return []
-        media_time = self._packets[position].media_time
-        for end in range(position, len(self._packets)):
-            if self._packets[end].media_time != media_time:
-                break
-            if self._packets[end].marker:
-                self._written = min(self._written, self._indexes[position])
-                return self._packets[position : end + 1]
-        return []
+        end, media_time = position, self._packets[position].media_time
+        while end < len(self._packets) and self._packets[end].media_time == media_time:
+            end += 1
+        if end == len(self._packets) and not (self._packets[-1].marker and self._markers_end_frames()):
+            return []
+        self._written = min(self._written, self._indexes[position])
+        return self._packets[position:end]
+
+    def _markers_end_frames(self) -> bool:
+        """Returns True unless one of the latest packets had the marker within its frame."""
+        return not any(
+            packet.marker and packet.media_time == following.media_time and packet.index + 1 == following.index
+            for packet, following in pairwise(self._packets[-_RECENT_PACKETS:])
+        )
 
     def since(self, index: int) -> list[Packet]:
         """Returns all packets from this index on, by rising index."""
@@ -168,7 +180,7 @@ class History:
         for at in range(position + 1, len(self._packets)):
             packet = self._packets[at]
             same = packet.media_time == last.media_time
-            if packet.index != last.index + 1 and (same or not last.marker):
+            if packet.index != last.index + 1 and (same or not last.marker or not self._markers_end_frames()):
                 return False
             if not same:
                 break

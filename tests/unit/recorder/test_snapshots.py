@@ -21,8 +21,10 @@ from tests.helpers.waiting import until
 class EncodedCamera(FakeCamera):
     """A camera that sends really encoded frames, the first of them a key frame."""
 
-    def __init__(self, encoding: Encoding) -> None:
+    def __init__(self, encoding: Encoding, *, marker: bool | None = None) -> None:
+        """`marker`: on each packet, or on none; by default on the last one of each frame."""
         super().__init__((codec(encoding.codec),))
+        self._marker = marker
         self.frames = [encoding.payloads(data, key) for data, key in encoding.frames()]
 
     def send(self, frame: int) -> None:
@@ -33,7 +35,8 @@ class EncodedCamera(FakeCamera):
         payloads = self.frames[frame]
         for number in range(first, end):
             self.media_time = frame * 3600 + later * 90_000
-            self.packet(payloads[number], marker=number == len(payloads) - 1)
+            last = number == len(payloads) - 1
+            self.packet(payloads[number], marker=last if self._marker is None else self._marker)
 
 
 def taking(*cameras: FakeCamera, **seconds: float) -> Snapshots:
@@ -68,6 +71,20 @@ async def test_a_key_frame_without_parameter_sets_gets_those_that_were_said_befo
     for frame in range(1, 12):
         camera.send(frame)
     assert jpeg_size((await taking(camera).take("0")).full) == (320, 192)
+    assert camera.asked == 0
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize("marker", [True, False])
+async def test_a_marker_on_each_packet_or_none_spoils_no_picture(encoding: Encoding, marker: bool) -> None:
+    camera = EncodedCamera(encoding, marker=marker)
+    for frame in range(12):
+        camera.send(frame)
+    shot = await taking(camera).take("0")
+    honest = EncodedCamera(encoding)
+    for frame in range(12):
+        honest.send(frame)
+    assert shot == await taking(honest).take("0")
     assert camera.asked == 0
 
 

@@ -52,6 +52,25 @@ def test_pictures_go_on_while_sound_waits_for_a_packet() -> None:
     assert units[-1].wall_us - EPOCH_US > (NOW + 2.03) * 1e6
 
 
+def test_the_last_picture_before_a_pause_does_not_wait_for_the_next() -> None:
+    come = [arrival for arrival in arrivals(audio=False) if arrival.now < NOW + 1]
+    assembly = Assembly(["video"])
+    units = [placed for arrival in come for placed in assembly.push(arrival, EPOCH_US)]
+    last = come[-1].now
+    assert len(units) == 24
+    assert assembly.expired(last + 0.05, EPOCH_US) == []
+    (late,) = assembly.expired(last + 0.11, EPOCH_US)
+    assert abs(late.wall_us - units[-1].wall_us - 40_000) < 1000
+
+
+def test_sound_does_not_overtake_the_picture_that_was_there_before() -> None:
+    units = assembled(Assembly(["video", "audio"]), list(arrivals()))
+    begun = [placed.track for placed in units if placed.wall_us >= units[0].wall_us]
+    assert begun[0] == "video"
+    behind = [a.wall_us - b.wall_us for a, b in itertools.pairwise(units)]
+    assert max(behind) < 45_000
+
+
 def test_parameter_sets_that_were_said_before_serve_this_stream_and_the_next() -> None:
     come = list(arrivals(audio=False))
     family = FAMILIES["H264"]

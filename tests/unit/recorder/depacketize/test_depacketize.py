@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import subprocess
 from collections.abc import Sequence
 
@@ -35,7 +36,7 @@ from tests.helpers.rtp_payloads import FRAMES, encode, encode_grey, pack, pack_u
 
 
 def pushed(depacketizer: Depacketizer, sent: Sequence[Packet]) -> list[Unit]:
-    return [unit for packet in sent for unit in depacketizer.push(packet)]
+    return [unit for packet in sent for unit in depacketizer.push(packet)] + depacketizer.flush()
 
 
 each_encoding = pytest.mark.parametrize("encoding", ENCODINGS.values(), ids=ENCODINGS)
@@ -95,11 +96,20 @@ def test_a_hole_anywhere_costs_its_unit_and_what_needs_it(encoding: Encoding) ->
         assert [(unit.data, unit.key) for unit in found] == [whole[number] for number in numbers]
 
 
-@pytest.mark.parametrize("name", ["H264", "H265", "VP8", "VP9", "AV1"])
-def test_half_of_the_packets_missing_never_gives_a_broken_picture(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "marked"),
+    [
+        *itertools.product(["H264", "H265", "VP9", "AV1"], [None, True, False]),
+        ("VP8", None),
+        ("VP8", False),  # its packets say nothing about the end of a frame
+    ],
+)
+def test_half_of_the_packets_missing_never_gives_a_broken_picture(name: str, marked: bool | None) -> None:
     encoding = next(encoding for encoding in ENCODINGS.values() if encoding.codec == name)
     whole = {encoding.expected(data) for data, _ in encoding.frames()}
     sent = encoding.packets()
+    for packet in sent:
+        packet.marker = packet.marker if marked is None else marked
     for step in (2, 3, 5, 17):
         kept = [packet for packet in sent if packet.index % step]
         assert {unit.data for unit in pushed(Depacketizer(codec(name)), kept)} <= whole
@@ -129,7 +139,50 @@ def test_units_end_without_a_marker_too(encoding: Encoding) -> None:
     for packet in sent:
         packet.marker = False
     found = pushed(Depacketizer(codec(encoding.codec)), sent)
-    assert [unit.data for unit in found] == [encoding.expected(data) for data, _ in encoding.frames()[:-1]]
+    assert [unit.data for unit in found] == [encoding.expected(data) for data, _ in encoding.frames()]
+
+
+@each_encoding
+def test_a_marker_on_each_packet_ends_no_unit(encoding: Encoding) -> None:
+    sent = encoding.packets()
+    for packet in sent:
+        packet.marker = True
+    depacketizer = Depacketizer(codec(encoding.codec))
+    found = pushed(depacketizer, sent)
+    assert [(unit.data, unit.key) for unit in found] == [
+        (encoding.expected(data), key) for data, key in encoding.frames()
+    ]
+    assert set(depacketizer.drops.values()) == {0}
+
+
+@pytest.mark.parametrize("name", ["h264 single units", "h264 stap-a and fu-a", "h265", "vp8", "vp9"])
+def test_pictures_of_the_same_media_time_stay_apart(name: str) -> None:
+    encoding = ENCODINGS[name]
+    sent = encoding.packets()
+    for packet in sent:
+        packet.media_time = packet.media_time // 7200 * 7200
+    found = pushed(Depacketizer(codec(encoding.codec)), sent)
+    assert [unit.data for unit in found] == [encoding.expected(data) for data, _ in encoding.frames()]
+
+
+def test_a_hole_after_a_marker_costs_the_unit_of_an_encoder_that_sets_it_on_each_packet() -> None:
+    encoding = ENCODINGS["h264 single units"]
+    sent = encoding.packets()
+    for packet in sent:
+        packet.marker = True
+    torn = [packet for packet in sent if packet.media_time == 2 * 3600][1]
+    depacketizer = Depacketizer(codec("H264"))
+    found = decodable(pushed(depacketizer, [packet for packet in sent if packet is not torn]))
+    assert [unit.media_time // 3600 for unit in found] == [0, 1, *range(10, FRAMES)]
+    assert depacketizer.drops[DepacketizeDrop.TORN] == 2
+
+
+def test_a_unit_whose_end_is_missing_is_not_flushed() -> None:
+    sent = ENCODINGS["vp8"].packets()
+    depacketizer = Depacketizer(codec("VP8"))
+    found = pushed(depacketizer, sent[:-1])
+    assert len(found) == FRAMES - 1
+    assert depacketizer.drops[DepacketizeDrop.TORN] == 1
 
 
 @each_encoding

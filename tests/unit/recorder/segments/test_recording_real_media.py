@@ -58,10 +58,11 @@ def _record(sent: list[tuple[float, Kind, Packet]], *codecs: Codec) -> list[byte
     depacketizers = {codec.kind: Depacketizer(codec) for codec in codecs}
     recording = Recording(tracks.keys())
     actions: list[Action] = []
-    for at, kind, packet in sent:
-        for unit in depacketizers[kind].push(packet):
-            wall_us = tracks[kind].at(unit.media_time, now=at, wall_us=us(at))
-            actions += recording.push(kind, unit, wall_us, now=at)
+    found = [(at, kind, unit) for at, kind, packet in sent for unit in depacketizers[kind].push(packet)]
+    found += [(sent[-1][0], kind, unit) for kind, last in depacketizers.items() for unit in last.flush()]
+    for at, kind, unit in found:
+        wall_us = tracks[kind].at(unit.media_time, now=at, wall_us=us(at))
+        actions += recording.push(kind, unit, wall_us, now=at)
     files: list[bytes] = []
     muxer: Muxer | None = None
     for action in [*actions, *recording.close()]:
