@@ -11,7 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
-    path for package in ("sfu", "recorder") for path in (ROOT / package).rglob("*.py") if "page" not in path.parts
+    path
+    for package in ("sfu", "recorder")
+    for path in (ROOT / package).rglob("*.py")
+    if "page" not in path.relative_to(ROOT).parts
 )
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
 
