@@ -331,6 +331,18 @@ async def test_figures_lie_over_the_pictures_that_somebody_asks_about(scene: Sce
     await expect(page.locator(".tile.enlarged")).to_have_count(0)
 
 
+async def test_a_camera_that_nobody_can_see_says_why_on_the_page(scene: Scene) -> None:
+    troubled = {"id": "video0", "kind": "video", "codec": "unknown", "problem": "no_codec"}
+    state = {"v": 2, "live": False, "viewers": 0, "recording": False}
+    producers = [{"peer": "attic", "since": "2026-01-01T00:00:00Z", "tracks": [troubled]}]
+    await scene.server.publish("house/state", json.dumps(state | {"producers": producers}), retain=True)
+    page = await scene.open()
+    said = page.get_by_text("attic: the server does not know this codec")
+    await expect(said).to_be_visible()
+    await scene.server.publish("house/state", json.dumps(state | {"producers": []}), retain=True)
+    await expect(said).to_have_count(0)
+
+
 async def names_on_screen(page: Page) -> list[str]:
     """The cameras' names, row by row from the left."""
     found = []

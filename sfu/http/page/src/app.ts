@@ -2,7 +2,7 @@
 
 import { exposeHooks } from "./hooks.js";
 import { Broker, type BrokerStatus, onNetworkChange } from "./net/broker.js";
-import { Directory } from "./net/directory.js";
+import { Directory, type Trouble } from "./net/directory.js";
 import { Publishing } from "./publish/publishing.js";
 import { Archive } from "./recordings/archive.js";
 import type { Session } from "./session/session.js";
@@ -12,7 +12,8 @@ import { element } from "./ui/dom.js";
 import { Empty } from "./ui/empty.js";
 import { Header } from "./ui/header.js";
 import { LoginDialog, rememberedLogin } from "./ui/login.js";
-import { deviceErrorText, statusText } from "./ui/words.js";
+import { deviceErrorText, statusText, troubleText } from "./ui/words.js";
+import type { Tile } from "./wall/tile.js";
 import { ViewSet } from "./wall/viewset.js";
 import { Wall } from "./wall/wall.js";
 
@@ -46,8 +47,12 @@ class App {
     this.publishing = embedded() ? null : new Publishing(around, () => this.describe());
     const goLive = (): void => this.publishing?.open(this.views.room);
     this.archive = config.recordings && !embedded() ? this.newArchive(config.base) : null;
-    const recording = (room: string): boolean => this.directory.recording(room);
-    this.wall = new Wall(recording, this.archive, () => this.describe(), embedded() ? 0 : undefined);
+    const about = {
+      recording: (room: string) => this.directory.recording(room),
+      problem: (room: string, peer: string) =>
+        this.directory.troubles(room).find((it) => it.room === room && it.peer === peer)?.problem ?? null,
+    };
+    this.wall = new Wall(about, this.archive, () => this.describe(), embedded() ? 0 : undefined);
     const recordings = this.archive && ((): void => this.archive?.open(this.wall.chosen));
     this.header = embedded() ? null : new Header(goLive, recordings);
     this.empty = new Empty(config.websocket, embedded() ? null : goLive);
@@ -127,14 +132,24 @@ class App {
     );
     const refusal = this.views.list().find((view) => view.session.phase === "refused")?.session.error ?? null;
     this.empty.update({ hidden: shown.length > 0, room: this.views.room, link, refusal });
-    const hidden = this.views.hidden();
-    this.more.hidden = hidden === 0;
-    const cameras = hidden === 1 ? "camera is" : "cameras are";
-    this.more.textContent = `${hidden} more ${cameras} live. Choose a room to see more.`;
+    this.describeHidden(shown);
     if (!this.header) return;
     this.header.health = status;
     this.header.publishing = this.publishing?.publisher != null;
     this.header.rooms(this.views.room, this.directory.liveRooms());
+  }
+
+  /** Says which cameras are on no tile, and why. */
+  private describeHidden(shown: Tile[]): void {
+    const has = ({ room, peer }: Trouble): boolean =>
+      shown.some(({ window: { source } }) => source?.room === room && source.peer === peer);
+    const troubles = this.directory.troubles(this.views.room).filter((trouble) => !has(trouble));
+    const hidden = Math.max(0, this.views.hidden() - troubles.length);
+    const cameras = hidden === 1 ? "camera is" : "cameras are";
+    const more = hidden > 0 ? [`${hidden} more ${cameras} live. Choose a room to see more.`] : [];
+    const text = [troubleText(troubles), ...more].filter(Boolean).join(" · ");
+    this.more.hidden = text === "";
+    if (this.more.textContent !== text) this.more.textContent = text;
   }
 
   private publishIfRequested(): void {

@@ -2,7 +2,16 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { overlayText } from "../src/recordings/ui/words.js";
-import { codecName, deviceErrorText, errorText, noteText, reasonText, statusText } from "../src/ui/words.js";
+import {
+  codecName,
+  deviceErrorText,
+  errorText,
+  noteText,
+  problemText,
+  reasonText,
+  statusText,
+  troubleText,
+} from "../src/ui/words.js";
 
 test("an error has a text; an unknown code its own message", () => {
   const error = { code: "room_not_found", message: "", retryAfter: null };
@@ -65,4 +74,15 @@ test("a gap is shown with its duration and its end", () => {
   const player = { status: "gap", gap: { start: end - 20_000, end }, playing: true } as const;
   const found = overlayText({ trouble: "none", supported: true, known: true, chosen: true, today: true, player });
   assert.deepEqual(found, { style: "gap", title: "No recording for 20 s", text: "Continues at 07:00:00" });
+});
+
+test("a camera that nobody can see is named with the reason", () => {
+  assert.equal(problemText("no_parameter_sets")[0], "The video cannot be decoded");
+  assert.deepEqual(problemText("something_new"), ["No video", "something_new"]);
+  const troubles = [
+    { peer: "gate", problem: "no_codec" },
+    { peer: "door", problem: "no_key_frame" },
+  ];
+  assert.equal(troubleText(troubles), "gate: the server does not know this codec · door: no key frame yet");
+  assert.equal(troubleText([]), "");
 });

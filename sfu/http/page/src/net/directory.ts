@@ -7,7 +7,15 @@ import { contains, MAX_LEVELS } from "./rooms.js";
 export interface Producer {
   peer: string;
   since: string;
-  tracks: { id: string; kind: string; codec: string }[];
+  /** `room`: the sub-room of the camera, if it is in one. */
+  room?: string;
+  tracks: { id: string; kind: string; codec: string; problem?: string }[];
+}
+
+export interface Trouble {
+  room: string;
+  peer: string;
+  problem: string;
 }
 
 export interface RoomState {
@@ -54,6 +62,18 @@ export class Directory {
 
   recording(room: string): boolean {
     return this.rooms.get(room)?.recording === true;
+  }
+
+  /** Returns the cameras in `room` and its sub-rooms (null: in all rooms) with a track that cannot be shown. */
+  troubles(room: string | null): Trouble[] {
+    return [...this.rooms]
+      .filter(([name]) => room === null || contains(room, name))
+      .flatMap(([name, { producers }]) =>
+        producers.flatMap(({ peer, room: below, tracks }) => {
+          const problem = tracks.find((track) => track.problem)?.problem;
+          return problem && (below ?? name) === name ? [{ room: name, peer, problem }] : [];
+        }),
+      );
   }
 
   private readState(topic: string, payload: Uint8Array): void {

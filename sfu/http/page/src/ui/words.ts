@@ -48,6 +48,22 @@ export function reasonText(reason: string | undefined, codec: string | undefined
   return reason ? ["No video", reason] : null;
 }
 
+const PROBLEMS: Record<string, [string, string]> = {
+  no_key_frame: ["No key frame yet", "The camera should send one every few seconds."],
+  no_parameter_sets: ["The video cannot be decoded", "The camera must repeat SPS and PPS before each key frame."],
+  no_codec: ["The server does not know this codec", "The camera should send H.264, VP8, VP9, AV1 or H.265."],
+};
+
+/** Returns title and detail for a track's `problem` in a room's state. */
+export function problemText(problem: string): [string, string] {
+  return PROBLEMS[problem] ?? ["No video", problem];
+}
+
+/** Returns one line that names cameras which nobody can see, with the reason; "" for none. */
+export function troubleText(troubles: readonly { peer: string; problem: string }[]): string {
+  return troubles.map(({ peer, problem }) => `${peer}: ${problemText(problem)[0].toLowerCase()}`).join(" · ");
+}
+
 export interface ConnectionState {
   broker: BrokerStatus;
   serverOnline: boolean | null;

@@ -5,7 +5,7 @@ import { shortName } from "../net/rooms.js";
 import type { Archive } from "../recordings/archive.js";
 import { element } from "../ui/dom.js";
 import { type IconNode, icon, iconButton, relabel } from "../ui/icons.js";
-import { errorText, noteText, reasonText, THIN_LINK } from "../ui/words.js";
+import { errorText, noteText, problemText, reasonText, THIN_LINK } from "../ui/words.js";
 import { Menu } from "./menu.js";
 import { Overlay } from "./overlay.js";
 import type { WallWindow } from "./view.js";
@@ -22,6 +22,8 @@ export interface TileActions {
   enlarge(tile: Tile): void;
   sound(tile: Tile): void;
   recording(room: string): boolean;
+  /** Returns why a camera can be neither shown nor recorded; null if it can. */
+  problem(room: string, peer: string): string | null;
 }
 
 export class Tile {
@@ -137,7 +139,10 @@ export class Tile {
     this.menu?.update();
     this.countFrames(now);
     this.describe();
-    this.setState(this.nextState(now), reasonText(video?.reason, video?.source?.codec));
+    const state = this.nextState(now);
+    const problem = source && state === "connecting" ? this.actions.problem(source.room, source.peer) : null;
+    if (problem) this.setState("unplayable", problemText(problem));
+    else this.setState(state, reasonText(video?.reason, video?.source?.codec));
   }
 
   private measure(): void {

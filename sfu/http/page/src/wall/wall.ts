@@ -6,7 +6,7 @@ import { element } from "../ui/dom.js";
 import { showKeys, WALL_KEYS } from "../ui/keys_help.js";
 import { bestGrid } from "./grid.js";
 import { compareCameras } from "./order.js";
-import { Tile } from "./tile.js";
+import { Tile, type TileActions } from "./tile.js";
 import type { View, WallWindow } from "./view.js";
 
 const GAP_PX = 12;
@@ -21,7 +21,7 @@ export class Wall {
 
   /** `archive` null: tiles have no recordings menu, only the sign that says they are recorded. */
   constructor(
-    private readonly recording: (room: string) => boolean,
+    private readonly about: Pick<TileActions, "recording" | "problem">,
     private readonly archive: Archive | null,
     private readonly onChange: () => void,
     private readonly gap = GAP_PX,
@@ -59,7 +59,7 @@ export class Wall {
       if (this.tiles.has(window)) return;
       const tile = new Tile(
         window,
-        { enlarge: (it) => this.toggle(it), sound: (it) => this.sound(it), recording: this.recording },
+        { enlarge: (it) => this.toggle(it), sound: (it) => this.sound(it), ...this.about },
         this.archive,
       );
       this.tiles.set(window, tile);
