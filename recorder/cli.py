@@ -53,7 +53,8 @@ def list_recordings(
         _print_json({"recordings": [entry.json() for entry in found]}) if as_json else _print_overview(found)
         return
     since_us, until_us = _span(since, until or "now")
-    listings = [playback.listing(entry.room, entry.peer, since_us, until_us) for entry in found]
+    ends = {entry: until_us if until else max(until_us, entry.end_us) for entry in found}  # a clock may have been ahead
+    listings = [playback.listing(entry.room, entry.peer, since_us, ends[entry]) for entry in found]
     recorded = [listing for listing in listings if listing is not None and listing.entries]
     if as_json:
         _print_json({"recordings": [listing.json(lambda entry: _path(directory, entry)) for listing in recorded]})

@@ -6,13 +6,15 @@ Owns which units are kept and for how long. Never copies media: units are kept a
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from recorder.depacketize.units import PlacedUnit
 
 _AUDIO_GROUP_US: Final = 1_000_000
 """Length of a group where there is only audio."""
+_BACK_US: Final = 1_000_000
+"""A larger step back of the wall time is a clock that was set; tracks differ by less."""
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class Preroll:
         self._max_bytes = max_bytes
         self._groups: deque[_Group] = deque()
         self._size = 0
+        self._last_us = 0
 
     @property
     def size(self) -> int:
@@ -44,6 +47,9 @@ class Preroll:
 
     def push(self, placed: PlacedUnit) -> bool:
         """Keeps a unit; True if a key frame is needed, to begin with or to drop the units before it."""
+        if placed.wall_us < self._last_us - _BACK_US:
+            self._move(placed.wall_us - self._last_us)
+        self._last_us = placed.wall_us
         if self._begins(placed):
             self._groups.append(_Group(placed.wall_us, placed.track == "video"))
         if not self._groups or (placed.track == "video" and not self._groups[-1].video):
@@ -61,6 +67,12 @@ class Preroll:
         self._groups.clear()
         self._size = 0
         return units
+
+    def _move(self, by_us: int) -> None:
+        """Moves all units in time, because the wall clock was set back: they are to be before those that come now."""
+        for group in self._groups:
+            group.start_us += by_us
+            group.units = [replace(placed, wall_us=placed.wall_us + by_us) for placed in group.units]
 
     def _begins(self, placed: PlacedUnit) -> bool:
         """True if a new group begins with this unit."""

@@ -27,6 +27,10 @@ _Entries = dict[str, list[int]]
 """Whole files by name: [size in bytes, modification time in ns, duration in us]."""
 _MAX_LAYOUTS: Final = 160
 """Files whose layouts are kept in memory; about 150 KB for each file of ten minutes."""
+_LONGEST_OVERLAP_US: Final = 2 * 3600 * 1_000_000
+"""Segments overlap where the clock was set back: those that begin this long before a moment are asked for their end."""
+_SHORTEST_OVERLAP_US: Final = 200_000
+"""A shorter overlap is sound that runs on past the cut."""
 _MAX_INDEX_BYTES: Final = 32 * 1024 * 1024
 """A larger index is not one of ours: a day of files of a second each has 5 MB."""
 
@@ -89,8 +93,12 @@ class Index:
         """
         if since_us >= until_us:
             return []
-        spans = [self.span(segment) for segment in self._store.segments(room, peer, since_us, until_us)]
-        return [span for span in spans if span is not None and span.end_us > since_us]
+        segments = self._store.segments(room, peer, since_us - _LONGEST_OVERLAP_US, until_us)
+        last_us = max((segment.start_us for segment in segments if segment.start_us <= since_us), default=since_us)
+        spans = [span for segment in segments if (span := self.span(segment)) is not None]
+        return [
+            span for span in spans if span.end_us > since_us + (0 if span.start_us >= last_us else _SHORTEST_OVERLAP_US)
+        ]
 
     def span(self, segment: Segment) -> Span | None:
         """Returns the span of a segment; None if its file is gone or nothing in it plays."""

@@ -154,14 +154,22 @@ class CameraClock:
 
 
 class WallClock:
-    """The wall time of our monotonic clock."""
+    """The wall time of our monotonic clock, which stands still while the machine sleeps.
+
+    A wall clock that was set, forward or back, is followed at once; a small error slowly, so that times stay in order.
+    """
 
     def __init__(self) -> None:
-        self._epoch: int | None = None
+        self._epoch: float | None = None
+        self._at = 0
 
     def wall_time(self, ours: int, now_us: int, wall_us: int) -> int:
-        """Returns monotonic time `ours` as microseconds of UTC. A wall clock set forward is followed, never back."""
+        """Returns monotonic time `ours` as microseconds of UTC. Now it is `now_us` on our clock, `wall_us` in UTC."""
         epoch = wall_us - now_us
-        if self._epoch is None or epoch > self._epoch + IMPLAUSIBLE_US:
+        if self._epoch is None or abs(epoch - self._epoch) > IMPLAUSIBLE_US:
             self._epoch = epoch
-        return ours + self._epoch
+        else:
+            elapsed = max(0, now_us - self._at)
+            self._epoch = slewed(self._epoch, epoch, elapsed, pace=_CLOCK_PACE_RATIO, tolerance=IMPLAUSIBLE_US)
+        self._at = now_us
+        return ours + int(self._epoch)

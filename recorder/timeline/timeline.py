@@ -102,7 +102,10 @@ class TimelineTrack:
             self._foreseen = delay if self._foreseen is None else min(self._foreseen, delay)
 
     def at(self, media_time: int, *, now: float, wall_us: int) -> int:
-        """Returns the capture time of `media_time`, which arrives now: us of UTC since 1970, never less than before."""
+        """Returns the capture time of `media_time`, which arrives now, in microseconds of UTC since 1970.
+
+        It is never less than before, unless our wall clock was set back.
+        """
         now_us = int(now * US)
         before = self._axis.position
         if not self._axis.advance(media_time, now_us):

@@ -19,6 +19,7 @@ from recorder.segments.writer import Disk, Finished
 from recorder.store.directory import Store
 from sfu.clients.frames import OPUS
 from sfu.media.formats.rtp import Packet
+from sfu.units import parse_rfc3339, rfc3339
 from tests.helpers.recordings import EPOCH_US, H264, NOW, START_US, arrivals, complaints, probed
 
 
@@ -161,16 +162,18 @@ def test_a_file_that_somebody_deletes_while_it_grows_has_a_successor(disks: Disk
     assert [complaints(path) for path in files(disks)] == [""]
 
 
-def test_a_clock_that_is_set_back_an_hour_breaks_nothing(disks: Disks) -> None:
+def test_a_clock_that_is_set_back_an_hour_begins_another_recording(disks: Disks) -> None:
     events: list[PipelineEvent] = []
     pipeline = make_pipeline(disks, events)
     pipeline.record(True, NOW, EPOCH_US)
     for arrival in arrivals():
         pipeline.push(arrival, EPOCH_US - (3_600_000_000 if arrival.now > NOW + 2 else 0))
     pipeline.close("left", NOW + 4, EPOCH_US)
-    assert [type(event) for event in without_requests(events)] == [Started, Finished, Stopped]
-    assert complaints(files(disks)[0]) == ""
-    assert len(probed(files(disks)[0])["video"].times) == 100
+    told = [type(event) for event in without_requests(events)]
+    assert told == [Started, Finished, Stopped, Started, Finished, Stopped]
+    assert [complaints(path) for path in files(disks)] == ["", ""]
+    frames = [len(probed(path)["video"].times) for path in files(disks)]
+    assert sum(frames) >= 74  # none between the change and the next key frame
 
 
 def moved(packet: Packet, start: float) -> Packet:
@@ -206,3 +209,64 @@ def test_reports_put_the_first_frames_in_step_though_they_come_before_them(disks
     # sound of media time 0 was taken 100 ms before the picture's: the segment begins with the sound that goes with it
     assert abs(seen["audio"].times[0] - seen["video"].times[0]) < 0.025
     assert len(seen["audio"].times) <= 196
+
+
+def _arrived_later(seconds: float, *, slept: float = 0.0) -> list[Arrival]:
+    """Returns the film once more, `seconds` later, on the same media clock, which ran on for `slept`."""
+    later = []
+    for arrival in arrivals():
+        packet = moved(arrival.packet, NOW + seconds)
+        packet.media_time += int(slept) * (90_000 if arrival.kind == "video" else 48_000)
+        later.append(arrival._replace(packet=packet, now=arrival.now + seconds))
+    return later
+
+
+def _names(disks: Disks) -> list[str]:
+    return [path.relative_to(disks.disk.store.directory / "yard" / "cam").as_posix() for path in files(disks)]
+
+
+@pytest.mark.parametrize(
+    ("step", "name"),
+    [(-3600, "2026-03-04/04-06-1"), (3600, "2026-03-04/06-06-1"), (-86_400, "2026-03-03/05-06-1")],
+)
+def test_a_clock_that_is_set_begins_a_file_at_the_new_time(step: int, name: str, disks: Disks) -> None:
+    pipeline = make_pipeline(disks, [])
+    pipeline.record(True, NOW, EPOCH_US)
+    push(pipeline, arrivals())
+    for arrival in _arrived_later(4.0):
+        pipeline.push(arrival, EPOCH_US + step * 1_000_000)
+    pipeline.close("left", NOW + 8, EPOCH_US + step * 1_000_000)
+    assert len(_names(disks)) == 2
+    assert any(found.startswith(name) for found in _names(disks)), _names(disks)
+    assert all(complaints(path) == "" for path in files(disks))
+
+
+def test_a_machine_that_slept_begins_a_file_at_the_time_it_woke(disks: Disks) -> None:
+    """The monotonic clock stood still meanwhile; the camera's media time did not."""
+    slept_s = 7200
+    pipeline = make_pipeline(disks, [])
+    pipeline.record(True, NOW, EPOCH_US)
+    push(pipeline, arrivals())
+    for arrival in _arrived_later(4.0, slept=slept_s):
+        pipeline.push(arrival, EPOCH_US + slept_s * 1_000_000)
+    pipeline.close("left", NOW + 8, EPOCH_US + slept_s * 1_000_000)
+    first, second = (segment.start_us for segment in sorted(disks.disk.store.walk(), key=lambda one: one.start_us))
+    assert abs(first - START_US) < 100_000
+    assert abs(second - (START_US + (slept_s + 4) * 1_000_000)) < 1_100_000  # its first key frame
+    assert all(complaints(path) == "" for path in files(disks))
+
+
+@pytest.mark.parametrize("at", ["2026-12-31T23:59:58.000Z", "2028-02-28T23:59:58.000Z", "2026-03-29T00:59:58.000Z",
+                                "2026-10-25T00:59:58.000Z", "2016-12-31T23:59:58.000Z"])  # fmt: skip
+def test_midnights_and_changes_of_local_time_leave_no_trace(at: str, disks: Disks) -> None:
+    """File names are UTC, which knows no summer; systems smear or repeat a leap second, which is less than a step."""
+    start_us = parse_rfc3339(at)
+    pipeline = make_pipeline(disks, [], Rule(segment=2.0))
+    pipeline.record(True, NOW, start_us - int(NOW * 1e6))
+    for arrival in arrivals():
+        pipeline.push(arrival, start_us - int(NOW * 1e6))
+    pipeline.close("left", NOW + 4, start_us - int(NOW * 1e6))
+    found = sorted(segment.start_us for segment in disks.disk.store.walk())
+    assert [round((one - start_us) / 1e6, 1) for one in found] == [0.0, 2.0]
+    begin, later = rfc3339(found[0]), rfc3339(found[1])
+    assert _names(disks) == [f"{day[:10]}/{day[11:23].replace(':', '-')}Z.mp4" for day in (begin, later)]

@@ -79,8 +79,28 @@ def test_whatever_comes_it_stays_in_bounds_and_in_order(steps: list[tuple[str, f
         preroll.push(pushed[-1])
         assert 0 <= preroll.size <= 2000
     remembered = preroll.replay()
-    order = [next(n for n, one in enumerate(pushed) if one is m) for m in remembered]
+    order = [next(n for n, one in enumerate(pushed) if one.unit is m.unit) for m in remembered]
     assert order == sorted(order)
     assert not order or order[-1] == len(pushed) - 1 or pushed[-1].track == "video"
     first = next((m for m in remembered if m.track == "video"), None)
     assert first is None or first.unit.key
+
+
+def test_a_clock_set_back_moves_what_came_before_it() -> None:
+    preroll = Preroll(2 * SECOND)
+    for tick in range(100):
+        preroll.push(moment(3600 + tick / 10, key=tick % 10 == 0))
+    for tick in range(15):
+        preroll.push(moment(10 + tick / 10, key=tick % 10 == 0))
+    times = [at.wall_us / SECOND for at in preroll.replay()]
+    assert times == sorted(times)
+    assert times[0] > 10 - 2.5
+    assert times[-1] == 11.4
+
+
+def test_a_clock_set_back_costs_no_memory() -> None:
+    preroll = Preroll(2 * SECOND, max_bytes=1 << 30)
+    for minute in range(60):
+        for tick in range(100):
+            preroll.push(moment(3600 * (60 - minute) + tick / 10, key=tick % 10 == 0, size=1000))
+    assert preroll.size < 40_000

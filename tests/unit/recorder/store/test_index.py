@@ -185,3 +185,15 @@ def test_the_layout_cache_is_bounded(tmp_path: Path) -> None:
         found.of(path)
     assert found.of(paths[0]) == first
     assert found.of(paths[0]) is not first
+
+
+def test_a_recording_that_runs_beneath_one_of_the_future_is_found(tmp_path: Path) -> None:
+    """The clock was an hour ahead for a moment: an hour later, true recordings surround those of then."""
+    store = Store(tmp_path)
+    true = record(store, start_us=START_US)
+    short = [unit for unit in units("H264") if unit.pts_us < 1_200_000]
+    ahead = record(store, start_us=START_US + SECOND, sequence=short)
+    spans = Index(store).spans("yard", "cam", START_US + 3 * SECOND, START_US + 4 * SECOND)
+    assert [span.segment for span in spans] == [true]
+    both = Index(store).spans("yard", "cam", START_US + SECOND, START_US + 2 * SECOND)
+    assert [span.segment for span in both] == [true, ahead]
