@@ -181,7 +181,7 @@ class Service:
     def _make_server(self, publication: Publication, loop: asyncio.AbstractEventLoop) -> RoomServer:
         media = self.settings.media
         with _setting("media.room_bitrates"):
-            bitrates = RoomBitrates(media.max_bitrate, media.room_bitrates)
+            bitrates = RoomBitrates(media.max_bitrate, media.room_bitrates, self.settings.limits.camera_bitrate)
         certificate = Certificate.generate()
         agents = self._make_agents(loop)
 

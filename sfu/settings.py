@@ -120,6 +120,9 @@ class LimitSettings(_Part):
     viewers_per_room: int = Field(5000, ge=1, description="maximum number of viewers and members of one room")
     producers_per_room: int = Field(100, ge=1, description="maximum number of producers of one room")
     messages: int = Field(100, ge=10, description="maximum number of signalling messages per leaf in 10 s")
+    camera_bitrate: Bitrate = Field(
+        60_000_000, gt=0, description="bit/s for a camera that cannot be asked (no REMB); others may send 3 max_bitrate"
+    )
 
 
 class RoomRecordingSettings(_Part):

@@ -125,6 +125,7 @@ class Participant:
             history_bytes=config.history_bytes,
             listener=self,
             open_output=fanout.open,
+            forget=self._forget_ssrc,
         )
         # A legacy peer calls again with its old connection, long after its session here was lost, and libwebrtc starts
         # DTLS anew in that connection only if it is shown another certificate than before.
@@ -218,6 +219,7 @@ class Participant:
     def on_rtcp(self, data: bytes) -> None:
         """See `TransportListener`."""
         now = self._config.clock()
+        self.uplink.on_rtcp(rtcp.sender(data), now)
         requests = rtcp.parse_requests(data, self.drops)
         for message in requests:
             if isinstance(message, rtcp.SenderReport):
@@ -258,6 +260,10 @@ class Participant:
         """See `DownlinkListener`."""
         self._listener.on_sparse(self)
 
+    def _forget_ssrc(self, ssrc: int) -> None:
+        if self.transport.receiver is not None:
+            self.transport.receiver.forget(ssrc)
+
     def _send_rtcp(self, compound: bytes) -> None:
         self.transport.send_rtcp(compound)
 
@@ -272,6 +278,10 @@ class Participant:
                 self.on_bug()
 
     def _tick(self, now: float) -> None:
+        abuse = self.uplink.abuse(now)
+        if abuse is not None:
+            self._listener.on_closed(self, abuse)
+            return
         due = now >= self._report_at
         if due:
             early = now - self._connected_at < _EARLY_S

@@ -9,6 +9,7 @@ How things end (every end is idempotent and runs down this table once):
     |---------------------------------------|--------------------|--------------|-----------------|-----------|
     | peer says bye                         | no                 | leaves       | refilled        | closed    |
     | transport ends (ICE, DTLS, silence)   | bye, to v2         | leaves       | refilled        | closed    |
+    | far too many packets or SSRCs         | error, bye, to v2  | leaves       | refilled        | closed    |
     | newer session on the leaf (`replace`) | bye, to v2         | leaves, joins| refilled        | closed    |
     | bug while handling the participant    | error internal     | leaves       | refilled        | closed    |
     | server shuts down                     | bye, to v2         | all offline  | -               | closed    |
@@ -25,6 +26,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from sfu.media.forward.fanout import Fanout
+from sfu.media.ingest.allowance import ABUSE_PAUSE_S, ABUSES
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, MessageRates
@@ -291,6 +293,9 @@ class RoomServer:
         self._listener.uplink(leaf.room, leaf.peer, None)
         participant.detach()
         if reason is not None and participant.session is not None:
+            if reason in ABUSES:
+                notice = ErrorNotice(ErrorCode.RATE_LIMITED, ABUSES[reason], ABUSE_PAUSE_S)
+                self._send(leaf, participant.session, notice)
             self._send(leaf, participant.session, Bye(reason))
         self._apply(self._rooms.leave(leaf))
         self._spawn(participant.transport.close(), f"close {leaf}")

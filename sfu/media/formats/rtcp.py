@@ -107,6 +107,11 @@ class Goodbye:
 Message = SenderReport | ReceiverReport | KeyFrameRequest | Nack | TransportFeedback | Remb | Goodbye
 
 
+def sender(data: bytes) -> int:
+    """Returns the SSRC of the sender of a datagram, which is in the same place in each kind of message."""
+    return int.from_bytes(data[4:8], "big")
+
+
 def parse(data: bytes) -> list[Message]:
     """Returns the messages of a compound or reduced-size packet, in order, up to the first part with broken framing."""
     messages: list[Message] = []

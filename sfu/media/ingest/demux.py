@@ -5,6 +5,7 @@ Owns the table of SSRCs of one transport. Never knows the purpose of a section.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Final
@@ -13,6 +14,9 @@ from sfu.media.formats.rtp import Packet
 from sfu.rtc.sdp.description import MID, REPAIRED_RID, RID, Receive
 
 _MAX_SSRCS: Final = 64
+_MAX_NEWS: Final = 4096
+_SSRCS_PER_LAYER: Final = 4
+"""Of media and retransmissions, each twice: a layer may change its SSRC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ class Demux:
     """The demultiplexer of one transport: by mid, else by SSRC, else by a payload type that only one section has.
 
     The result is kept for the SSRC, because senders stop writing mids and rids after a while. At most 64 SSRCs are
-    kept; one more replaces the SSRC that was silent for longest.
+    kept, or more if so many layers were negotiated; one more replaces the SSRC that was silent for longest.
     """
 
     def __init__(self) -> None:
@@ -105,12 +109,17 @@ class Demux:
         self._mid_extensions: frozenset[int] = frozenset()
         self.routing_extensions: frozenset[int] = frozenset()
         """Header extension ids (mid, rid) with which a packet may go to another place than the one before."""
+        self.met: deque[int] = deque(maxlen=_MAX_NEWS)
+        """The latest SSRCs that were not kept before; may be emptied."""
+        self.left: deque[int] = deque(maxlen=_MAX_NEWS)
+        """The latest SSRCs that are no longer kept; may be emptied."""
+        self._most = _MAX_SSRCS
         self.refused_rid = False
         """True if the latest packet without destination had a known section and a rid that this does not have."""
 
     @property
     def ssrcs(self) -> Set[int]:
-        """Returns the SSRCs whose destination is kept; at most 64."""
+        """Returns the SSRCs whose destination is kept."""
         return self._by_ssrc.keys()
 
     def configure(self, routes: Sequence[Route]) -> None:
@@ -125,6 +134,7 @@ class Demux:
         rid_extensions = {number for route in routes for number in (route.rid_extension, route.repaired_extension)}
         self._mid_extensions = frozenset(route.mid_extension for route in routes if route.mid_extension is not None)
         self.routing_extensions = self._mid_extensions | {number for number in rid_extensions if number is not None}
+        self._most = max(_MAX_SSRCS, _SSRCS_PER_LAYER * sum(len(section.ends) for section in sections))
         self._by_ssrc = self._kept_ssrcs()
 
     def _kept_ssrcs(self) -> dict[int, Routed]:
@@ -142,7 +152,7 @@ class Demux:
             for ssrc, routed in section.signalled.items():
                 learnt = table.pop(ssrc, routed)  # in the same section it also has the rid
                 table[ssrc] = learnt if learnt.mid == routed.mid else routed
-        return dict(list(table.items())[-_MAX_SSRCS:])
+        return dict(list(table.items())[-self._most :])
 
     def route(self, packet: Packet) -> Routed | None:
         """Returns the packet's destination; None if it has no known identifier or its rid was not offered."""
@@ -157,10 +167,14 @@ class Demux:
             return known
         routed = self._find(packet, known)
         learnt = routed or known
+        if known is None:
+            self.met.append(ssrc)
         if learnt is not None:
             self._by_ssrc[ssrc] = learnt
-            if len(self._by_ssrc) > _MAX_SSRCS:
-                del self._by_ssrc[next(iter(self._by_ssrc))]
+            if len(self._by_ssrc) > self._most:
+                oldest = next(iter(self._by_ssrc))
+                del self._by_ssrc[oldest]
+                self.left.append(oldest)
         return routed
 
     def _find(self, packet: Packet, known: Routed | None) -> Routed | None:

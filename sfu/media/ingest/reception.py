@@ -29,6 +29,8 @@ class BitrateBounds(NamedTuple):
     least: int
     """Applies however many packets are lost."""
     most: int
+    limit: int = 1 << 40
+    """What a client may send that cannot be asked, because it has not negotiated REMB."""
 
 
 class Reception:

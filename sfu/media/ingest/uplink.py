@@ -6,11 +6,12 @@ send as well as its link allows. Never knows who watches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from typing import Final, Protocol
 
 from sfu.media.formats import rtcp, rtp, rtx
 from sfu.media.formats.rtp import Packet
+from sfu.media.ingest.allowance import Allowance, SsrcAllowance, bound_bps
 from sfu.media.ingest.arrivals import Arrivals
 from sfu.media.ingest.demux import Demux, Route
 from sfu.media.ingest.output import NoOutput, Output
@@ -50,22 +51,35 @@ class Uplink:
         history_bytes: int,
         listener: UplinkListener,
         open_output: Callable[[Producer], Output] = NoOutput,
+        forget: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """`send` takes RTCP compounds, which come from `ssrc`; `open_output` is as in `Producer`."""
+        """`send` takes RTCP compounds, which come from `ssrc`; `open_output` is as in `Producer`.
+
+        `forget` frees what the transport keeps for a SSRC.
+        """
         self.tracks: dict[str, IncomingTrack] = {}
         self.flowing: set[str] = set()
         """The mids of tracks that packets come from."""
         self.problems: Mapping[str, Trouble] = {}
         """The tracks that can be neither shown nor recorded, by mid."""
         self._refused: dict[str, Trouble] = {}
-        self.drops = {"malformed_rtp": 0, "no_section": 0, "unknown_rid": 0, "rtx": 0, "sender_report": 0}
+        self.drops = {
+            "malformed_rtp": 0,
+            "no_section": 0,
+            "unknown_rid": 0,
+            "rtx": 0,
+            "sender_report": 0,
+            "over_bitrate": 0,
+        }
         self._send = send
         self._ssrc = ssrc
         self._history_bytes = history_bytes
         self._listener = listener
         self._open_output = open_output
         self._demux = Demux()
-        self._most = bitrates.most
+        self._bitrates = bitrates
+        self._allowance = Allowance(bitrates.limit)
+        self._ssrc_allowance = SsrcAllowance(forget)
         self._ceiling = BitrateCeiling(bitrates)
         self._transport_wide: int | None = None
         self._arrivals = Arrivals()
@@ -84,12 +98,12 @@ class Uplink:
 
     @property
     def ssrcs(self) -> Set[int]:
-        """Returns the SSRCs whose destination is kept; at most 64."""
+        """Returns the SSRCs whose destination is kept."""
         return self._demux.ssrcs
 
     # --- negotiation
 
-    def negotiated(self, sections: Iterable[Agreed]) -> list[Producer]:
+    def negotiated(self, sections: Collection[Agreed]) -> list[Producer]:
         """Takes over the sections of a (re-)offer; returns the producers that ended."""
         before, self.tracks, self._refused = self.tracks, {}, {}
         ended: list[Producer] = []
@@ -114,6 +128,9 @@ class Uplink:
             self.flowing.discard(track.mid)
             ended += track.producers
         self._demux.configure(routes)
+        video = [codec for s in sections if s.receive for codec in s.receive.codecs if codec.kind == "video"]
+        asked = self._bitrates.most if video and all("goog-remb" in codec.feedback for codec in video) else None
+        self._allowance.set(bound_bps(asked, self._bitrates.limit))
         return ended
 
     def _new_producer(self, mid: str, receive: Receive) -> Producer:
@@ -130,6 +147,12 @@ class Uplink:
 
     def receive(self, packets: Sequence[bytes], now: float, arrived: Arrived = unknown_arrival) -> None:
         """See `MediaReceiver`: gives each packet to its producer, which decides about forwarding."""
+        octets = sum(map(len, packets))
+        allowance = self._allowance
+        allowance.left -= octets
+        if allowance.left < 0 and allowance.over(octets, now):
+            self.drops["over_bitrate"] += len(packets)
+            return
         for run in self._runs(packets, now, arrived):
             routed = self._demux.route(run[0])
             track = None if routed is None else self.tracks.get(routed.mid)
@@ -143,6 +166,18 @@ class Uplink:
                 if track.mid not in self.flowing:
                     self.flowing.add(track.mid)
                     self._listener.on_flowing()
+        if self._demux.met:
+            self._note_ssrcs(now)
+
+    def _note_ssrcs(self, now: float) -> None:
+        """Counts SSRCs that are new, and frees what is kept for those that are gone."""
+        met, left, routed = self._demux.met, self._demux.left, self._demux.ssrcs
+        for ssrc in met:
+            self._ssrc_allowance.met(ssrc, routed, now)
+        for ssrc in left:
+            self._ssrc_allowance.left(ssrc, routed)
+        met.clear()
+        left.clear()
 
     def _runs(self, datagrams: Sequence[bytes], now: float, arrived: Arrived) -> list[list[Packet]]:
         """Returns the packets in runs: one ends where the next packet does not follow or may belong elsewhere."""
@@ -185,6 +220,17 @@ class Uplink:
                 self._send_rtcp(rtcp.transport_feedback(self._ssrc, feedback))
 
     # --- feedback
+
+    def on_rtcp(self, sender: int, now: float) -> None:
+        """Notes the SSRC from which the client sends RTCP."""
+        if sender not in self._demux.ssrcs:
+            self._ssrc_allowance.met(sender, self._demux.ssrcs, now)
+
+    def abuse(self, now: float) -> str | None:
+        """Returns the reason to end the client, if it goes on sending far too much: "ssrcs" or "bitrate"."""
+        if self._ssrc_allowance.exceeded:
+            return "ssrcs"
+        return "bitrate" if self._allowance.abused(now) else None
 
     def on_sender_report(self, report: rtcp.SenderReport, ntp: int, now: float) -> None:
         """Takes a sender report, at `ntp` on our wall clock (64-bit NTP)."""
@@ -251,7 +297,7 @@ class Uplink:
         if video:
             worst = max((block.fraction_lost / 256 for block in blocks if block.ssrc in video), default=0.0)
             # a camera with transport-wide feedback estimates its link itself
-            ceiling = self._most if self._transport_wide is not None else self._ceiling.update(worst, now)
+            ceiling = self._bitrates.most if self._transport_wide is not None else self._ceiling.update(worst, now)
             parts.append(rtcp.remb(self._ssrc, ceiling, video))
         self._send(rtcp.compound(*parts))
 

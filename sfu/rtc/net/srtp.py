@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from socket import htonl
 from typing import Any, Final, NamedTuple
 
 import pylibsrtp
@@ -118,6 +119,10 @@ class SrtpContext:
     def unprotect_rtcp(self, packet: bytes) -> bytes | None:
         """Returns the RTCP compound, or None if it is forged, replayed or malformed."""
         return self._run(_srtp.lib.srtp_unprotect_rtcp, packet, MAX_DATAGRAM_BYTES)
+
+    def forget(self, ssrc: int) -> None:
+        """Frees what libsrtp keeps for one SSRC: it searches a list of all that it has seen for each packet."""
+        _srtp.lib.srtp_remove_stream(self.handle, htonl(ssrc))
 
     def _run(self, function: Callable[..., int], packet: bytes, limit: int) -> bytes | None:
         size = len(packet)

@@ -22,8 +22,10 @@ from sfu.clients.frames import VP8
 from sfu.media.formats import rtcp, rtp, rtx
 from sfu.media.ingest.history import History
 from sfu.rooms.participant import Participant
+from sfu.rtc.net.srtp import SrtpContext
 from sfu.rtc.sdp.description import RID, OfferSection
 from sfu.service import Service
+from sfu.signaling.bodies import Bye, ErrorCode, ErrorNotice
 from sfu.units import ntp_time
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.mqtt_client import MqttClient, mqtt_client
@@ -333,13 +335,63 @@ async def test_ssrcs_that_change_with_each_packet_restart_nobody_for_ever(scene:
     async with scene.filmed() as (odd, _):
         start = asyncio.get_running_loop().time()
         for number in range(2000):
-            odd.send(number, ssrc=5000 + number)
+            odd.send(number, ssrc=5000 + number % 60)
             if number % 100 == 99:
                 await asyncio.sleep(0.01)
         uplink = scene.of(odd.camera).uplink
-        await until(lambda: scene.dropped("stale") > 1900)
+        await until(lambda: scene.dropped("stale") > 1500)
         assert scene.repaired("camera_restarts") <= 2 + 2 * (asyncio.get_running_loop().time() - start)
         assert len(uplink.ssrcs) <= 64
+
+
+@pytest.mark.parametrize("what", ["rtp", "rtp of no section", "rtcp"])
+async def test_ever_new_ssrcs_end_their_session_with_words_and_leave_libsrtp_a_short_list(
+    scene: Scene, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgotten: list[int] = []
+    forget = SrtpContext.forget
+
+    def counted(keys: SrtpContext, ssrc: int) -> None:
+        forgotten.append(ssrc)
+        forget(keys, ssrc)
+
+    monkeypatch.setattr(SrtpContext, "forget", counted)
+    odd, counters = Odd(), scene.service.server.counters
+    async with raw_peer(scene.home, "front/yard/pub/eve", odd) as camera:
+        odd.camera = camera
+        await camera.connect()
+        for number in range(600):
+            if what == "rtcp":
+                camera.transport.send_rtcp(rtcp.receiver_report(5000 + number, (), "odd"))
+            else:
+                payload_type = 96 if what == "rtp" else 50
+                head = odd.head(sequence=1, media_time=1, ssrc=5000 + number, payload_type=payload_type)
+                camera.send_rtp(head + struct.pack(">HHI", KEY_FRAME, odd.name, number))
+            if number % 100 == 99:
+                await asyncio.sleep(0.01)
+        await until(lambda: counters["ended_ssrcs"] == 1)
+        await until(lambda: any(isinstance(body, Bye) for body in camera.messages))
+        (notice,) = [body for body in camera.messages if isinstance(body, ErrorNotice)]
+        assert (notice.code, notice.retry_after) == (ErrorCode.RATE_LIMITED, 60.0)
+        assert "SSRC" in notice.message
+        assert [body.reason for body in camera.messages if isinstance(body, Bye)] == ["ssrcs"]
+    assert len(forgotten) == len(set(forgotten)) >= 256 - 128
+
+
+async def test_a_flood_is_cut_to_the_bound_and_nobody_else_notices(scene: Scene) -> None:
+    """30 MB at once from a camera that cannot be asked for less."""
+    body = struct.pack(">HHI", KEY_FRAME, 7, 7) + bytes(1192)
+    async with scene.filmed() as (odd, bert):
+        for number in range(10, 25_010):
+            odd.camera.send_rtp(odd.head(sequence=number, media_time=number * 900, ssrc=odd.ssrc) + body)
+            if number % 50 == 0:
+                await asyncio.sleep(0.001)
+        await until(lambda: scene.dropped("over_bitrate") > 0)
+        before = len(bert.packets)
+        await asyncio.sleep(0.5)
+        odd.send(25_010)
+        odd.send(25_011)
+        await until(lambda: len(bert.packets) > before)
 
 
 async def test_packets_of_nothing_but_padding_keep_the_numbers_whole(scene: Scene) -> None:

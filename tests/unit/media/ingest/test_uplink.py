@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import pytest
@@ -37,20 +38,30 @@ class Taken(NoOutput):
 class UplinkCamera:
     """A camera of one uplink, and the messages that it receives."""
 
-    def __init__(self, rids: tuple[str, ...] = ()) -> None:
+    def __init__(self, rids: tuple[str, ...] = (), feedback: tuple[str, ...] = ()) -> None:
         self.messages: list[rtcp.Message] = []
         self.changes = 0
         self.taken: list[tuple[Producer, Packet]] = []
         self.uplink = Uplink(
             self._hear,
             1,
-            bitrates=BitrateBounds(150_000, 2_000_000),
+            bitrates=BitrateBounds(150_000, 2_000_000, 60_000_000),
             history_bytes=1 << 20,
             listener=self,
             open_output=lambda producer: Taken(producer, self.taken),
         )
         extensions = {TRANSPORT_CC: WIDE, RID: LAYER}
-        receive = Receive((VP8,), extensions, (), None, None, rtx={97: 96}, repairs={70: 7}, rids=rids)
+        codec = replace(VP8, feedback=(*VP8.feedback, *feedback))
+        receive = Receive(
+            (codec,),
+            extensions,
+            (),
+            None,
+            None,
+            rtx={97: 96},
+            repairs={70: 7},
+            rids=rids,
+        )
         section = Agreed(0, "v", True, "video", "UDP/TLS/RTP/SAVPF", ("96",), "recvonly", receive=receive)
         self.uplink.negotiated([section])
 
@@ -103,6 +114,32 @@ def test_missing_packets_are_asked_for_and_taken_from_an_rtx_packet() -> None:
     assert (received[1].sequence, received[1].ssrc, received[1].payload) == (3, 7, b"\x10\x01\x00")
     assert camera.take(repair, 0.3) is None
     assert next(camera.uplink.producers).drops["stale"] == 1
+
+
+def flooded(camera: UplinkCamera, seconds: int, packets: int) -> None:
+    """Packets of 1,000 bytes, so many a second."""
+    number = 0
+    for second in range(seconds):
+        for part in range(50):
+            batch = [packet(number + n & 0xFFFF, payload=bytes(1000)) for n in range(packets // 50)]
+            number += len(batch)
+            camera.uplink.receive(batch, second + part / 50)
+
+
+def test_a_camera_that_follows_remb_is_cut_at_three_times_that_and_told_apart_when_it_goes_on() -> None:
+    camera = UplinkCamera(feedback=("goog-remb",))
+    flooded(camera, 40, 850)
+    assert (camera.uplink.drops["over_bitrate"], camera.uplink.abuse(40.0)) == (0, None)
+    flooded(camera, 40, 2000)
+    assert camera.uplink.drops["over_bitrate"] > 30_000
+    assert camera.uplink.abuse(40.0) == "bitrate"
+
+
+def test_a_camera_that_cannot_be_asked_for_less_is_not_held_to_what_others_are_asked_for() -> None:
+    """A file or an RTSP camera that goes through without re-encoding."""
+    camera = UplinkCamera()
+    flooded(camera, 40, 2000)
+    assert (camera.uplink.drops["over_bitrate"], camera.uplink.abuse(40.0)) == (0, None)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x00", b"\x00\x03"], ids=["padding", "cut", "empty"])
