@@ -8,8 +8,10 @@ found by `Store.find`. Knows of the HTTP server only how to refuse (`sfu.http.an
 from __future__ import annotations
 
 import functools
+import logging
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Final, ParamSpec, TypeVar
 from urllib.parse import quote
 
@@ -19,9 +21,11 @@ from aiohttp import web
 
 from recorder.lanes import Lane, LaneFull
 from recorder.playback import clip
-from recorder.playback.clip import ClipError, ClipSpan
+from recorder.playback.clip import ClipError, ClipSpan, OpenClip
+from recorder.playback.clip_rules import ClipRules
 from recorder.playback.listing import MEDIA_TYPES, ListedSegment
 from recorder.playback.queries import Playback
+from recorder.sending import CHUNK_BYTES, STALL_S, send_file
 from recorder.snapshots import Busy, NoCamera, NoPicture, Snapshot, SnapshotError
 from recorder.store.directory import Segment
 from sfu.http.answers import FRESH, Refusal, answered
@@ -31,6 +35,8 @@ from sfu.units import parse_rfc3339, rfc3339
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+_log = logging.getLogger(__name__)
+
 _UNCHANGING: Final = {"Cache-Control": "private, max-age=31536000, immutable"}
 """Headers of answers that never change: finished segments and their pictures."""
 _MAX_PLAYLIST_US: Final = 86_400_000_000
@@ -38,9 +44,13 @@ _MAX_WAITING: Final = 60
 """Requests of one client that wait for a thread; more are refused."""
 _MAX_CLIPS: Final = 2
 """Clips that are made at the same time, each in a process of its own."""
-_CLIP_REFUSALS: Final = {"nothing": (404, "not_found"), "conflict": (409, "conflict"), "failed": (503, "unavailable")}
+_CLIP_REFUSALS: Final = {
+    "nothing": (404, "not_found"),
+    "conflict": (409, "conflict"),
+    "full": (507, "no_space"),
+    "failed": (503, "unavailable"),
+}
 """Status and code by the reason of a ClipError."""
-_CHUNK_BYTES: Final = 256 * 1024
 _MIN_WIDTH, _MAX_WIDTH = 16, 4096
 _WIDTH_DIGITS: Final = 10
 """A longer number is refused unread."""
@@ -48,9 +58,21 @@ _MEDIA_PATH: Final = "api/recordings/media/"
 
 
 class RecordingsApi:
-    """The routes for the recordings of one store. `wall_us` returns the wall time in microseconds since 1970."""
+    """The routes for the recordings of one store. `wall_us` returns the wall time in microseconds since 1970.
 
-    def __init__(self, playback: Playback, *, wall_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    `clips`: the bounds of clips. `stall_s`: seconds after which a reader that takes nothing is disconnected.
+    """
+
+    def __init__(
+        self,
+        playback: Playback,
+        *,
+        clips: ClipRules | None = None,
+        stall_s: float = STALL_S,
+        wall_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+    ) -> None:
+        self._rules = clips or ClipRules()
+        self._stall_s = stall_s
         self._playback = playback
         self._wall_us = wall_us
         self._lists = Lane("recordings", threads=3, waiting=_MAX_WAITING)
@@ -95,14 +117,14 @@ class RecordingsApi:
         content_type = {"Content-Type": MEDIA_TYPES[segment.path.suffix]}
         size = await _run(self._lists, request, self._playback.whole_bytes, segment)
         if size is None:
-            return web.FileResponse(segment.path, chunk_size=_CHUNK_BYTES, headers={**_UNCHANGING, **content_type})
+            return web.FileResponse(segment.path, chunk_size=CHUNK_BYTES, headers={**_UNCHANGING, **content_type})
         first, end = _range(request, size)
         status = 200 if (first, end) == (0, size) and "Range" not in request.headers else 206
         response = web.StreamResponse(status=status, headers={**FRESH, **content_type, "Accept-Ranges": "bytes"})
         if status == 206:
             response.headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
         async with aiofiles.open(segment.path, "rb") as file:
-            return await _send(request, response, file, first, end)
+            return await self._send(request, response, file, first, end)
 
     async def _playlist(self, request: web.Request) -> web.StreamResponse:
         room, peer = request.match_info["room"], request.match_info["peer"]
@@ -143,31 +165,50 @@ class RecordingsApi:
     async def _export(self, request: web.Request) -> web.StreamResponse:
         room, peer = _required(request, "room"), _required(request, "peer")
         since_us, until_us = _span(request)
+        if until_us - since_us > self._rules.longest_us:
+            longest = f"{self._rules.longest_us / 3_600_000_000:g} h (SFU_RECORDING__MAX_CLIP)"
+            raise Refusal(400, "bad_request", f"a clip covers at most {longest}: ask for a shorter time span")
         if self._clips >= _MAX_CLIPS:
             raise Refusal(503, "busy", f"{_MAX_CLIPS} other clips are being made: try again later", retry_after=10)
-        self._clips += 1
-        try:
-            return await self._send_clip(request, ClipSpan(room, peer, since_us, until_us))
-        finally:
-            self._clips -= 1
+        span = ClipSpan(room, peer, since_us, until_us)
+        async with AsyncExitStack() as held:
+            made = await self._make_clip(request, span, held)
+            size = await made.file.seek(0, 2)
+            name = f"{room.replace('/', '-')}-{peer}-{rfc3339(since_us).replace(':', '-')}{made.suffix}"
+            attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+            headers = {**FRESH, "Content-Type": MEDIA_TYPES[made.suffix], "Content-Disposition": attachment}
+            return await self._send(request, web.StreamResponse(headers=headers), made.file, 0, size)
 
-    async def _send_clip(self, request: web.Request, span: ClipSpan) -> web.StreamResponse:
+    async def _make_clip(self, request: web.Request, span: ClipSpan, held: AsyncExitStack) -> OpenClip:
+        """Makes a clip, which lasts as long as `held`. Raises Refusal."""
+
         def wanted() -> bool:
             return request.transport is not None and not request.transport.is_closing()
 
+        self._clips += 1  # only while they are made: who reads slowly keeps nobody else from a clip
         try:
-            file, suffix = await clip.make(self._playback.store.directory, span, wanted=wanted)
+            making = clip.made(self._playback.store.directory, span, self._rules, wanted=wanted)
+            return await held.enter_async_context(making)
         except ClipError as error:
             status, code = _CLIP_REFUSALS[error.reason]
             raise Refusal(status, code, str(error), retry_after=60 if status == 503 else None) from error
-        try:
-            size = await file.seek(0, 2)
-            name = f"{span.room.replace('/', '-')}-{span.peer}-{rfc3339(span.since_us).replace(':', '-')}{suffix}"
-            attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-            headers = {**FRESH, "Content-Type": MEDIA_TYPES[suffix], "Content-Disposition": attachment}
-            return await _send(request, web.StreamResponse(headers=headers), file, 0, size)
         finally:
-            await file.close()
+            self._clips -= 1
+
+    async def _send(
+        self, request: web.Request, response: web.StreamResponse, file: AsyncBufferedReader, at: int, end: int
+    ) -> web.StreamResponse:
+        """Sends the bytes [at, end) of a file. A fault on the way ends the connection: the answer has begun."""
+        response.content_length = end - at
+        try:
+            await response.prepare(request)
+            if request.transport is not None and request.method != "HEAD":
+                await send_file(file, at, end, response.write, request.transport, stall_s=self._stall_s)
+        except ConnectionError as error:
+            _log.debug("%s: %s", request.rel_url.path, error)
+            if request.transport is not None:
+                request.transport.abort()
+        return response
 
     async def _protect(self, request: web.Request, *, on: bool) -> web.StreamResponse:
         segment = await self._segment(request)
@@ -214,23 +255,6 @@ async def _run(lane: Lane, request: web.Request, function: Callable[_P, _T], *ar
         return await lane.run(request.remote or "", function, *args, **kwargs)
     except LaneFull as error:
         raise Refusal(503, "busy", str(error), retry_after=2) from error
-
-
-async def _send(
-    request: web.Request, response: web.StreamResponse, file: AsyncBufferedReader, at: int, end: int
-) -> web.StreamResponse:
-    """Sends the bytes [at, end) of a file. Raises ConnectionError if it has become shorter."""
-    response.content_length = end - at
-    await response.prepare(request)
-    await file.seek(at)
-    while at < end and request.method != "HEAD":
-        data = await file.read(min(_CHUNK_BYTES, end - at))
-        if not data:
-            raise ConnectionError("the file became shorter while it was sent")
-        await response.write(data)
-        at += len(data)
-    await response.write_eof()
-    return response
 
 
 def _range(request: web.Request, size: int) -> tuple[int, int]:

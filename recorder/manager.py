@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final, Protocol
 
 from recorder.capture.pipeline import Failed, Fault, Pipeline, PipelineEvent, Started, Stopped
@@ -19,6 +20,7 @@ from recorder.rules import Capture, RecordingConfig, Switches
 from recorder.segments.recording import AskKeyFrame
 from recorder.segments.writer import Disk, Finished
 from recorder.store.directory import Segment, Store
+from recorder.store.scratch import Scratch
 from recorder.upkeep.cleaner import Cleaner, Deletion, fit_to_disk
 from recorder.upkeep.keeper import NEEDED_BYTES, Keeper
 from sfu.media.ingest.track import IncomingTrack
@@ -75,8 +77,14 @@ class Recordings:
         self._ended: dict[_Source, float] = {}
         """When the latest feed of each source ended: a next one begins after it."""
         self._thread = RecorderThread()
-        cleaner = Cleaner(self.store, fit_to_disk(config.policy, config.directory))
-        self._keeper = Keeper(self.store, cleaner, progressive=config.progressive, on_deletion=self._on_deleted)
+        policy = fit_to_disk(config.policy, config.directory)
+        self.clips = replace(config.clips, keep_free=policy.free)
+        """The bounds of clips of these recordings."""
+        scratch = Scratch(config.clips.scratch) if config.clips.scratch is not None else None
+        cleaner = Cleaner(self.store, policy, scratch=scratch)
+        self._keeper = Keeper(
+            self.store, cleaner, progressive=config.progressive, on_deletion=self._on_deleted, scratch=scratch
+        )
         self._disk = Disk(self.store, config.sync, has_room=lambda: cleaner.has_room(NEEDED_BYTES))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closing = False

@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from recorder.playback.clip_rules import ClipRules
 from recorder.upkeep.cleaner import Policy, StorageLimits
 from sfu.settings import RecordingMode, RecordingSettings, RoomRecordingSettings
 from sfu.signaling.topics import contains, valid_room
@@ -101,6 +102,7 @@ class RecordingConfig:
     policy: Policy = field(default_factory=Policy)
     sync: float = 5.0
     progressive: bool = False
+    clips: ClipRules = field(default_factory=ClipRules)
 
     @classmethod
     def of(cls, settings: RecordingSettings) -> RecordingConfig:
@@ -114,7 +116,8 @@ class RecordingConfig:
             settings.keep_free,
             settings.on_full,
         )
-        return cls(settings.dir, _rules(settings), policy, settings.sync, settings.progressive)
+        clips = ClipRules(round(settings.max_clip * 1e6), settings.keep_free, settings.scratch)
+        return cls(settings.dir, _rules(settings), policy, settings.sync, settings.progressive, clips)
 
 
 def _rules(settings: RecordingSettings) -> Rules:

@@ -255,7 +255,9 @@ class Service:
             origins=self.settings.origins,
             frame_ancestors=self.settings.frame_ancestors,
             parts=[
-                RecordingsApi(Playback(self.recordings.store, recording=self.recordings.recording)),
+                RecordingsApi(
+                    Playback(self.recordings.store, recording=self.recordings.recording), clips=self.recordings.clips
+                ),
                 SnapshotsApi(self.snapshots.take),
             ],
             limits=ConnectionLimits(self.settings.http_connections, self.settings.http_per_address),

@@ -166,6 +166,10 @@ class RecordingSettings(_Part):
     keep_free: ByteSize = Field(
         _default("1GB"), ge=0, description="disk space to leave free; on a small disk a tenth of it at most"
     )
+    max_clip: Seconds = Field(_default("24h"), gt=0, description="maximum length of one clip over HTTP")
+    scratch: Path | None = Field(
+        None, description="directory for clips while they are made and read; empty: the disk of the recordings"
+    )
     on_full: OnFull = Field(OnFull.FREE, description="on a full disk: delete the oldest files, or pause recording")
     rooms: Rooms = Field(
         {},

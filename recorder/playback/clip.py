@@ -1,7 +1,7 @@
 """Clips made in a process of their own, at low priority, so that a long copy does not slow the server down.
 
-Owns that process from the request to its end, and its scratch file, which is deleted however either side ends. A file
-that crashes FFmpeg ends this process only, never the server.
+Owns that process from the request to its end, and the scratch file that it fills, which is deleted however the clip
+ends. A file that crashes FFmpeg ends this process only, never the server.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import aiofiles
 from aiofiles.threadpool.binary import AsyncBufferedReader
 
+from recorder.playback.clip_rules import ClipRules
 from recorder.playback.export import ExportError
 from recorder.playback.queries import Playback
+from recorder.playback.space import NoSpaceError, Space
 from recorder.segments.outputs import MuxError
 from recorder.store.directory import Store
+from recorder.store.scratch import Scratch
 
 _CHECK_INTERVAL_S: Final = 0.25
 """The time between two checks whether the clip is still wanted."""
@@ -35,7 +38,8 @@ _ROOT: Final = Path(__file__).parents[2]
 class ClipError(RuntimeError):
     """There is no clip. `reason` says why.
 
-    `nothing`: nothing was recorded in the span. `conflict`: one file cannot hold it. `failed`: this machine could not.
+    `nothing`: nothing was recorded in the span. `conflict`: one file cannot hold it. `full`: the disk has no space for
+    it. `failed`: this machine could not.
     """
 
     def __init__(self, reason: str, message: str) -> None:
@@ -52,11 +56,37 @@ class ClipSpan(NamedTuple):
     until_us: int
 
 
-async def make(directory: Path, span: ClipSpan, *, wanted: Callable[[], bool]) -> tuple[AsyncBufferedReader, str]:
-    """Makes a clip. Returns it as an open file, already deleted from its directory, and the suffix it had.
+class OpenClip(NamedTuple):
+    """A finished clip that can be read. `suffix`: `.mp4` or `.webm`."""
+
+    file: AsyncBufferedReader
+    suffix: str
+
+
+@contextlib.asynccontextmanager
+async def made(
+    directory: Path, span: ClipSpan, rules: ClipRules, *, wanted: Callable[[], bool]
+) -> AsyncIterator[OpenClip]:
+    """Makes a clip of the recordings in a directory, for the time of an `async with` block.
 
     Raises ClipError if there is none, or as soon as `wanted()` returns False.
     """
+    scratch = Scratch(rules.scratch or directory)
+    with contextlib.ExitStack() as held:
+        try:
+            path = await asyncio.to_thread(held.enter_context, scratch.file(".clip"))
+        except OSError as error:
+            raise ClipError("failed", f"{scratch.directory}: {error.strerror or error}") from error
+        try:
+            suffix = await _make(path, directory, span, rules, lambda: wanted() and path.exists())
+            async with aiofiles.open(path, "rb") as file:
+                yield OpenClip(file, suffix)
+        finally:
+            await asyncio.to_thread(held.close)  # to delete a large file takes time
+
+
+async def _make(path: Path, directory: Path, span: ClipSpan, rules: ClipRules, wanted: Callable[[], bool]) -> str:
+    """Fills the file at `path` in a process. Returns the suffix that fits its contents. Raises ClipError."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "recorder.playback.clip"),
         stdin=asyncio.subprocess.PIPE,
@@ -67,19 +97,14 @@ async def make(directory: Path, span: ClipSpan, *, wanted: Callable[[], bool]) -
     if to_process is None or output is None:
         raise RuntimeError("the process has no pipes")
     try:
-        to_process.write(_request(directory, span))
+        to_process.write(json.dumps([str(path), str(directory), rules.keep_free, *span]).encode() + b"\n")
         answer = await _read_answer(output, wanted)
-        if "path" in answer:
-            path = Path(answer["path"])
-            return await aiofiles.open(path, "rb"), path.suffix
+        if "suffix" in answer:
+            return answer["suffix"]
         raise ClipError(answer.get("reason", "failed"), answer.get("message", "the process that made the clip ended"))
     finally:
         to_process.close()
         await _end(process)
-
-
-def _request(directory: Path, span: ClipSpan) -> bytes:
-    return json.dumps([str(directory.resolve()), *span]).encode() + b"\n"
 
 
 async def _read_answer(output: asyncio.StreamReader, wanted: Callable[[], bool]) -> dict[str, str]:
@@ -87,7 +112,7 @@ async def _read_answer(output: asyncio.StreamReader, wanted: Callable[[], bool])
     try:
         while not line.done():
             if not wanted():
-                raise ClipError("failed", "the clip is not wanted any more")
+                raise ClipError("failed", "the clip is not wanted any more, or had to give way to recordings")
             await asyncio.wait([line], timeout=_CHECK_INTERVAL_S)
         return dict(json.loads(line.result() or b"{}"))
     finally:
@@ -95,7 +120,7 @@ async def _read_answer(output: asyncio.StreamReader, wanted: Callable[[], bool])
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
-    """Waits until the process has ended: it does so at the end of its input, or when interrupted, or is killed."""
+    """Waits until the process has ended: it does so after its answer, or when interrupted, or is killed."""
     for number in (None, signal.SIGINT, signal.SIGKILL):
         if number is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -107,18 +132,24 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _work() -> None:
-    """Runs the process: reads a request from standard input, answers on standard output, keeps the file till EOF."""
+    """Runs the process: reads a request from standard input, fills the file, answers on standard output."""
     os.nice(_NICENESS)
-    directory, *span = json.loads(sys.stdin.readline())
+    path, directory, keep_free, *span = json.loads(sys.stdin.readline())
     playback = Playback(Store(Path(directory)))
     try:
-        with playback.clip(*span) as path:
-            _answer(path=str(path))
-            sys.stdin.read()
+        space = _space(Path(path).parent, Path(directory), keep_free)
+        _answer(suffix=playback.write_clip(Path(path), *span, space=space))
+    except NoSpaceError as error:
+        _answer(reason="full", message=str(error))
     except ExportError as error:
         _answer(reason="conflict" if playback.has(*span) else "nothing", message=str(error))
     except (MuxError, OSError) as error:
         _answer(reason="failed", message=str(error))
+
+
+def _space(scratch: Path, directory: Path, keep_free: int) -> Space:
+    """Returns what a clip may take: recordings need the space to keep only if they are on the same disk."""
+    return Space(scratch, keep_free if scratch.stat().st_dev == directory.stat().st_dev else 0)
 
 
 def _answer(**fields: str) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from av.stream import Stream
 
+from recorder.playback.space import Space
 from recorder.segments.muxer import Copy
 from recorder.store.index import Index, Span
 from recorder.store.reader import Reader, ReadError
@@ -22,6 +23,11 @@ _MAX_JOINED_HOLE_US = 1_000_000
 """The longest hole between two segments that a clip keeps. A longer one is a gap, and is closed."""
 _MAX_OVERLAP_US = 200_000
 """The longest overlap of two segments that are joined: sound runs on past the cut. With more, the clock went back."""
+
+_KEY_FRAME_DISTANCE_US = 10_000_000
+"""A copy begins this much before its time span at most, for an estimate of its size."""
+CHECK_EVERY_BYTES = 16_000_000
+"""The bytes between two looks at the space that is left: other clips and recordings take some, too."""
 
 
 class ExportError(ValueError):
@@ -39,17 +45,29 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A finished export: an `.mp4` file, or `.webm` if the video is VP8, which MP4 cannot hold."""
+    """A finished export: MP4, or WebM if the video is VP8, which MP4 cannot hold. `suffix`: `.mp4` or `.webm`."""
 
     path: Path
+    suffix: str
     pieces: tuple[Piece, ...]
 
 
-def export(index: Index, room: str, peer: str, *, since_us: int, until_us: int, target: Path) -> Clip:
+def export(
+    index: Index,
+    room: str,
+    peer: str,
+    *,
+    since_us: int,
+    until_us: int,
+    target: Path,
+    rename: bool = True,
+    space: Space | None = None,
+) -> Clip:
     """Copies the wall time [since_us, until_us), from the key frame before it, to `target` with a fitting suffix.
 
-    Raises ExportError if there is nothing to copy or one file cannot hold it, and MuxError if the target cannot be
-    written; the target is deleted then.
+    `rename`: False for a name that stays as it is. `space`: what the copy may take of its disk; None for all. Raises
+    ExportError if there is nothing to copy or one file cannot hold it, NoSpaceError if it would be too large, and
+    MuxError if the target cannot be written; the target is deleted then.
     """
     spans = index.spans(room, peer, since_us, until_us)
     if not spans:
@@ -57,15 +75,28 @@ def export(index: Index, room: str, peer: str, *, since_us: int, until_us: int, 
     with contextlib.ExitStack() as opened:
         templates = _templates(spans, opened)
         vp8 = "video" in templates and templates["video"].codec_context.name == "vp8"
-        path = target.with_suffix(".webm" if vp8 else ".mp4")
+        suffix = ".webm" if vp8 else ".mp4"
+        path = target.with_suffix(suffix) if rename else target
         with _removed_on_failure(path):
-            copy = Copy(path, templates, start_us=max(since_us, spans[0].start_us), title=f"{room}/{peer}")
+            if space is not None:
+                space.check(_needed_bytes(spans, since_us, until_us))
+            start_us = max(since_us, spans[0].start_us)
+            copy = Copy(path, templates, start_us=start_us, title=f"{room}/{peer}", suffix=suffix)
             with contextlib.closing(copy):
-                pieces = _copied(copy, spans, since_us, until_us)
+                pieces = _copied(copy, spans, since_us, until_us, space)
     if not pieces:
         path.unlink(missing_ok=True)
         raise ExportError(f"nothing of {room}/{peer} that was recorded in this time span can be played")
-    return Clip(path, tuple(pieces))
+    return Clip(path, suffix, tuple(pieces))
+
+
+def _needed_bytes(spans: Sequence[Span], since_us: int, until_us: int) -> int:
+    """Returns about how many bytes the copy of a time span takes, from the key frame before it on."""
+    needed = 0
+    for span in spans:
+        copied_us = min(span.end_us, until_us) - max(span.start_us, since_us - _KEY_FRAME_DISTANCE_US)
+        needed += span.size * copied_us // max(span.end_us - span.start_us, 1)
+    return needed
 
 
 def _templates(spans: Sequence[Span], opened: contextlib.ExitStack) -> dict[Kind, Stream]:
@@ -90,15 +121,20 @@ def _templates(spans: Sequence[Span], opened: contextlib.ExitStack) -> dict[Kind
     return templates
 
 
-def _copied(copy: Copy, spans: Sequence[Span], since_us: int, until_us: int) -> list[Piece]:
+def _copied(copy: Copy, spans: Sequence[Span], since_us: int, until_us: int, space: Space | None) -> list[Piece]:
     """Copies the packets of [since_us, until_us). Returns the pieces of the clip."""
     pieces: list[Piece] = []
+    unchecked = 0
     for span in spans:
         shift: int | None = None  # added to times in the segment to give times in the clip
         end_us = 0
         for kind, pts_us, data, key in _packets(span, since_us, until_us):
             if shift is None:
                 pieces, shift = _placed(pieces, span.start_us + pts_us, pts_us)
+            unchecked += len(data)
+            if space is not None and unchecked > CHECK_EVERY_BYTES:
+                space.check(0)
+                unchecked = 0
             end_us = max(end_us, pts_us + copy.write(kind, max(0, pts_us + shift), data, key=key))
         if shift is not None:
             last = pieces.pop()

@@ -6,11 +6,10 @@ changes a recording. Calls are slow (they read the disk): call them in threads, 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -21,6 +20,7 @@ from recorder.playback.export import export
 from recorder.playback.listing import ListedSegment, Listing, Overview, gaps
 from recorder.playback.log_once import LogOnce
 from recorder.playback.picture_size import PictureError
+from recorder.playback.space import Space
 from recorder.segments.files import being_written
 from recorder.store.directory import Segment, Store
 from recorder.store.index import Index, LayoutCache, Span
@@ -150,16 +150,16 @@ class Playback:
             return jpeg, not _is_growing(span.segment)
         return None
 
-    @contextlib.contextmanager
-    def clip(self, room: str, peer: str, since_us: int, until_us: int) -> Iterator[Path]:
-        """Makes a clip on the disk of the recordings, for the time of a `with` block.
+    def write_clip(
+        self, path: Path, room: str, peer: str, since_us: int, until_us: int, *, space: Space | None = None
+    ) -> str:
+        """Copies [since_us, until_us) to the file at `path`. Returns the suffix of the form that it has.
 
-        Raises ExportError, MuxError or OSError if there is none.
+        Raises ExportError, NoSpaceError, MuxError or OSError if there is no clip; the file is deleted then.
         """
         index = Index(self.store)  # one of its own: the shared one would be locked for the whole copy
-        webm = any(span.segment.path.suffix == ".webm" for span in index.spans(room, peer, since_us, until_us))
-        with self.store.scratch(".webm" if webm else ".mp4") as path:
-            yield export(index, room, peer, since_us=since_us, until_us=until_us, target=path).path
+        clip = export(index, room, peer, since_us=since_us, until_us=until_us, target=path, rename=False, space=space)
+        return clip.suffix
 
     def _overview(self, room: str, peer: str) -> Overview | None:
         days = [self._day(room, peer, day) for day in self.store.days(room, peer)]

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from recorder.store.access import FILE_MODE, make_directories
+
 _ATTEMPTS = 10
 _DIRECTORY_LEVELS = 6
 """Parent directories that may be new and are synced with a new file."""
@@ -102,9 +104,9 @@ def _created(path: Path) -> int:
     Tries again if clean-up removes the empty directory first, or repair moves the file aside before it is locked.
     """
     for _ in range(_ATTEMPTS):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            make_directories(path.parent)
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
         except FileNotFoundError:
             continue
         try:

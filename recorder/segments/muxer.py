@@ -229,15 +229,15 @@ class _Mp4:
 class Copy:
     """A complete file made of units of other files: progressive MP4 (`moov` first), or WebM with an index.
 
-    `streams`: PyAV's streams of the source; `path` ends in `.mp4` or `.webm`. Raises MuxError if FFmpeg cannot write
-    it.
+    `streams`: PyAV's streams of the source. `suffix`: `.mp4` or `.webm`, the form. Raises MuxError if FFmpeg cannot
+    write it.
     """
 
-    def __init__(self, path: Path, streams: Mapping[Kind, Stream], *, start_us: int, title: str) -> None:
-        mp4 = path.suffix == ".mp4"
+    def __init__(self, path: Path, streams: Mapping[Kind, Stream], *, start_us: int, title: str, suffix: str) -> None:
+        mp4 = suffix == ".mp4"
         with mux_errors("copy"):
             options = {"movflags": "faststart"} if mp4 else {"cues_to_front": "1"}
-            self._out = av.open(str(path), "w", format=path.suffix[1:], options=options)
+            self._out = av.open(str(path), "w", format=suffix[1:], options=options)
             self._out.metadata.update(metadata_of(start_us, title))
             self._tracks: dict[Kind, tuple[Stream, _TrackClock]] = {}
             for kind, template in streams.items():

@@ -1,29 +1,27 @@
 """The directory as the database: which file holds which time of which producer.
 
-Owns file names (docs/protocol.md section 9), the search by room and time, the `protected` marks, and the scratch files
-beside the recordings. Never opens a recording, never writes one. A mark is an empty file `<name>.protected` next to the
-recording: unlike extended attributes it survives every copy and file system, and `touch` and `rm` can change it.
+Owns file names (docs/protocol.md section 9), the search by room and time, and the `protected` marks. Never opens a
+recording, never writes one. A mark is an empty file `<name>.protected` next to the recording: unlike extended
+attributes it survives every copy and file system, and `touch` and `rm` can change it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, unquote
 
+from recorder.store.access import FILE_MODE
 from recorder.store.faults import Faults
 from sfu.signaling.topics import contains, valid_peer, valid_room
 
 DAMAGED = ".damaged"
-SCRATCH = ".scratch"
 INDEX = ".index.json"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -63,7 +61,7 @@ class Segment:
     def protect(self, on: bool) -> None:
         """Sets or removes the protection. Raises OSError if the directory cannot be changed."""
         if on:
-            self.beside(_PROTECTED).touch()
+            self.beside(_PROTECTED).touch(FILE_MODE)
         else:
             self.beside(_PROTECTED).unlink(missing_ok=True)
 
@@ -190,22 +188,6 @@ class Store:
                 (self.directory / parent).rmdir()
             except OSError:  # not empty
                 return
-
-    @contextlib.contextmanager
-    def scratch(self, suffix: str) -> Iterator[Path]:
-        """Makes an empty file on the disk of the recordings, for the time of a `with` block.
-
-        It is locked meanwhile: repair deletes only scratch files that nobody has locked.
-        """
-        directory = self.directory / SCRATCH
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=directory, suffix=suffix, delete=False) as file:
-            path = Path(file.name)
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX)
-                yield path
-            finally:
-                path.unlink(missing_ok=True)
 
     def _folder(self, room: str, peer: str) -> Path:
         levels = room if valid_room(room) else _escaped(room)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from recorder.store import mp4, webm
+from recorder.store.access import create
 from recorder.store.directory import INDEX, Segment, Store
 from recorder.store.faults import Faults
 from recorder.store.file_layout import LOST, MAX_FILE_US, FileLayout, ReadBytes
@@ -134,7 +135,8 @@ class Index:
             present = {name: entry for name, entry in self._days[day].items() if os.path.lexists(day / name)}
             scratch = day / f"{INDEX}.{os.getpid()}"
             with contextlib.suppress(OSError):
-                scratch.write_text(json.dumps(present))
+                with create(scratch) as file:
+                    file.write(json.dumps(present).encode())
                 scratch.replace(day / INDEX)
             self._days[day] = present
         self._changed.clear()

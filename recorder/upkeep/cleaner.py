@@ -15,6 +15,7 @@ from typing import Final
 
 from recorder.segments.files import being_written
 from recorder.store.directory import Segment, Store
+from recorder.store.scratch import Scratch
 from sfu.settings import OnFull
 from sfu.signaling.topics import contains
 
@@ -131,12 +132,22 @@ def _within(one: Candidate, room: str | None) -> bool:
 class Cleaner:
     """The clean-up of one store. `free_bytes` returns the bytes that the disk of a directory has left.
 
+    Scratch files count as free space, and are dropped when the disk is full: no recording is deleted because of a clip.
     `clean` and `make_room` may take long: call them in a thread.
     """
 
-    def __init__(self, store: Store, policy: Policy, *, free_bytes: Callable[[Path], int] | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        policy: Policy,
+        *,
+        scratch: Scratch | None = None,
+        free_bytes: Callable[[Path], int] | None = None,
+    ) -> None:
+        """`scratch`: where clips are made, if not in the store's own directory."""
         self._store = store
         self._policy = policy
+        self._scratch = [Scratch(store.directory), *([scratch] if scratch is not None else [])]
         self._free_bytes = free_bytes or _free_bytes
 
     def clean(self, now_us: int) -> list[Deletion]:
@@ -146,8 +157,11 @@ class Cleaner:
     def make_room(self, need: int, now_us: int) -> list[Deletion]:
         """Deletes segments until `need` bytes are free beyond those of the policy; for a disk that was full.
 
-        Deletes nothing under `OnFull.PAUSE`. If too little can be deleted, `has_room` stays False and recording pauses.
+        Drops scratch files first. Deletes no segment under `OnFull.PAUSE`. If too little can be deleted, `has_room`
+        stays False and recording pauses.
         """
+        for scratch in self._scratch:
+            scratch.drop()
         if self._policy.on_full is OnFull.PAUSE:
             return []
         policy = Policy(self._policy.all, self._policy.rooms, self._policy.free + need, self._policy.on_full)
@@ -158,9 +172,18 @@ class Cleaner:
         return self._free_bytes(self._store.directory) >= self._policy.free + need
 
     def _delete(self, policy: Policy, now_us: int) -> list[Deletion]:
-        free = self._free_bytes(self._store.directory)
+        free = self._free_or_scratch()
         chosen = choose(self._candidates(), policy, now_us=now_us, free=free, busy=_busy)
         return [self._delete_one(candidate, reason) for candidate, reason in chosen]
+
+    def _free_or_scratch(self) -> int:
+        """Returns the bytes that are free or taken by scratch files. It may be too many while a scratch file ends."""
+        before = self._scratch_bytes()
+        free = self._free_bytes(self._store.directory)
+        return free + max(before, self._scratch_bytes())
+
+    def _scratch_bytes(self) -> int:
+        return sum(scratch.bytes_on_disk_of(self._store.directory) for scratch in self._scratch)
 
     def _delete_one(self, candidate: Candidate, reason: DeletionReason) -> Deletion:
         try:

@@ -17,6 +17,7 @@ from recorder.segments.outputs import MuxError
 from recorder.store.directory import Segment, Store
 from recorder.store.index import Index
 from recorder.store.reader import ReadError
+from recorder.store.scratch import Scratch
 from recorder.upkeep.cleaner import Cleaner, Deletion
 from recorder.upkeep.progressive import make_progressive
 from recorder.upkeep.repair import Repaired, repair
@@ -32,7 +33,8 @@ NEEDED_BYTES: Final = 10_000_000
 class Keeper:
     """The upkeep of one store, which begins with a repair.
 
-    `on_deletion` is called in the keeper's thread, once for each segment that was or could not be deleted.
+    `on_deletion` is called in the keeper's thread, once for each segment that was or could not be deleted. `scratch`:
+    where clips are made, if not in the store's own directory.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Keeper:
         *,
         progressive: bool,
         on_deletion: Callable[[Deletion], None],
+        scratch: Scratch | None = None,
         clean_interval_s: float = CLEAN_INTERVAL_S,
     ) -> None:
         self.deleted: Counter[str] = Counter({"age": 0, "bytes": 0, "free": 0, "refused": 0})
@@ -50,6 +53,7 @@ class Keeper:
         self._cleaner = cleaner
         self._progressive = progressive
         self._on_deletion = on_deletion
+        self._scratch = scratch
         self._clean_interval_s = clean_interval_s
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
@@ -92,6 +96,8 @@ class Keeper:
                 _log.exception("recordings in %s: internal error", self._store.directory)
 
     def _repair(self) -> None:
+        if self._scratch is not None:
+            self._scratch.clear_stale()
         for done in repair(self._store, Index(self._store)):
             _log.warning("%s: %s", done.path, _described(done))
 

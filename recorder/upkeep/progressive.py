@@ -17,6 +17,7 @@ from recorder.segments.outputs import MuxError
 from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
 from recorder.store.reader import Reader
+from recorder.store.scratch import Scratch
 
 _TOLERANCE_US: Final = 200_000
 """The copy may seem this much shorter than the original: its format counts the last frame's duration differently."""
@@ -33,7 +34,7 @@ def make_progressive(store: Store, segment: Segment) -> bool:
             before = layout_of(segment.path)
             if file is None or before.indexed or not before.end:
                 return False
-            with store.scratch(segment.path.suffix) as path:
+            with Scratch(store.directory).file(segment.path.suffix) as path:
                 _copy(segment, path)
                 if layout_of(path).duration_us < before.duration_us - _TOLERANCE_US:
                     raise MuxError(f"the progressive copy of {segment.path} is shorter than the original")
@@ -46,7 +47,7 @@ def make_progressive(store: Store, segment: Segment) -> bool:
 def _copy(segment: Segment, target: Path) -> None:
     title = f"{segment.room}/{segment.peer}"
     with Reader(segment.path) as reader:
-        copy = Copy(target, reader.streams, start_us=segment.start_us, title=title)
+        copy = Copy(target, reader.streams, start_us=segment.start_us, title=title, suffix=target.suffix)
         with contextlib.closing(copy):
             for kind, pts_us, data, key in reader.packets():
                 copy.write(kind, pts_us, data, key=key)

@@ -7,7 +7,6 @@ that is being written (it holds the writer's lock while it works). A second run 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from recorder.segments.files import unless_written
-from recorder.store.directory import DAMAGED, SCRATCH, Segment, Store
+from recorder.store.access import create, make_directories
+from recorder.store.directory import DAMAGED, Segment, Store
 from recorder.store.index import Index
+from recorder.store.scratch import Scratch
 from recorder.upkeep.salvage import Salvage, salvage, skipped
 
 
@@ -40,6 +41,7 @@ class Repaired:
 
 def repair(store: Store, index: Index) -> Iterator[Repaired]:
     """Repairs every file that is not known to be whole. Yields the repairs, not the files that need none."""
+    Scratch(store.directory).clear_stale()
     segments = list(store.walk())
     newest = _newest(segments)
     for segment in segments:
@@ -53,7 +55,6 @@ def repair(store: Store, index: Index) -> Iterator[Repaired]:
             index.note_whole(segment)
             if done is not None:
                 yield done
-    _clear_scratch(store.directory / SCRATCH)
     index.save()
 
 
@@ -102,7 +103,7 @@ def _saved(store: Store, path: Path, file: BinaryIO, begin: int) -> Path:
     """Copies the bytes from `begin` on to `.damaged`."""
     aside = _aside(store.directory, path)
     file.seek(begin)
-    with aside.open("wb") as copy:
+    with create(aside) as copy:
         shutil.copyfileobj(file, copy)
     return aside
 
@@ -110,21 +111,9 @@ def _saved(store: Store, path: Path, file: BinaryIO, begin: int) -> Path:
 def _aside(directory: Path, path: Path) -> Path:
     """Returns a free path at the same place below `.damaged`, and makes its directory."""
     wanted = directory / DAMAGED / path.relative_to(directory)
-    wanted.parent.mkdir(parents=True, exist_ok=True)
+    make_directories(wanted.parent)
     for number in range(1000):
         aside = wanted if number == 0 else wanted.with_name(f"{wanted.name}.{number}")
         if not aside.exists():
             return aside
     raise OSError(errno.EEXIST, "1000 files of this name are there already", str(wanted))
-
-
-def _clear_scratch(directory: Path) -> None:
-    """Deletes the scratch files that a crash left unfinished; their originals are untouched."""
-    if not directory.is_dir():
-        return
-    for path in directory.iterdir():
-        with contextlib.suppress(OSError):
-            if path.is_file() and not path.is_symlink():
-                with unless_written(path) as file:
-                    if file is not None:
-                        path.unlink(missing_ok=True)

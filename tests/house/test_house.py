@@ -160,6 +160,7 @@ PURE = [
     "recorder/capture/preroll",
     "recorder/capture/reorder",
     "recorder/depacketize/*",
+    "recorder/playback/clip_rules",
     "recorder/playback/hls",
     "recorder/playback/listing",
     "recorder/rules",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
@@ -17,18 +18,19 @@ import pytest
 from aiohttp import ClientSession
 from yarl import URL
 
-from recorder.api import RecordingsApi
 from recorder.playback import clip
 from recorder.playback.clip import ClipSpan
 from recorder.playback.queries import Playback
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
-from recorder.store.directory import SCRATCH, Segment, Store
+from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
+from recorder.store.scratch import SCRATCH
 from sfu.http.server import HttpServer, PageInfo
 from sfu.units import rfc3339
 from tests.helpers.programs import need
 from tests.helpers.recordings import START_US, complaints, record, tracks_of, units
+from tests.helpers.recordings_server import recordings_server
 from tests.helpers.waiting import PATIENCE_S, until
 
 SECOND = 1_000_000
@@ -55,29 +57,12 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Store:
 @pytest.fixture
 async def start() -> AsyncIterator[Start]:
     """Serves a store; gives the server's URL."""
-    servers: list[HttpServer] = []
+    async with AsyncExitStack() as servers:
 
-    async def begin(store: Store, **wishes: Any) -> str:
-        async def nobody() -> Any:
-            raise ConnectionRefusedError
+        async def begin(store: Store, **wishes: Any) -> str:
+            return await servers.enter_async_context(recordings_server(store, **wishes))
 
-        server = HttpServer(
-            host="127.0.0.1",
-            port=0,
-            page=PageInfo(base="sfu", version="1"),
-            connect_broker=nobody,
-            ready=lambda: True,
-            metrics=lambda: b"",
-            rooms=dict,
-            parts=[RecordingsApi(Playback(store), **wishes)],
-        )
-        await server.start()
-        servers.append(server)
-        return server.url
-
-    yield begin
-    for server in servers:
-        await server.stop()
+        yield begin
 
 
 @pytest.fixture
@@ -329,7 +314,7 @@ async def test_a_clip_is_one_file_that_leaves_nothing_behind(
             target = tmp_path / f"clip{suffix}"
             target.write_bytes(await response.read())
         assert complaints(target) == ""
-    assert list((library.directory / SCRATCH).iterdir()) == []
+    await until(lambda: not list((library.directory / SCRATCH).iterdir()))
 
 
 async def test_protection_is_set_and_lifted(start: Start, client: ClientSession, tmp_path: Path) -> None:
@@ -389,14 +374,16 @@ async def test_a_third_clip_at_once_is_refused_and_may_come_back(
 ) -> None:
     go_on = asyncio.Event()
     begun: list[ClipSpan] = []
-    real = clip.make
+    real = clip.made
 
-    async def slow(directory: Path, span: ClipSpan, *, wanted: Callable[[], bool]) -> Any:
+    @asynccontextmanager
+    async def slow(directory: Path, span: ClipSpan, *args: Any, **kwargs: Any) -> AsyncIterator[Any]:
         begun.append(span)
         await go_on.wait()
-        return await real(directory, span, wanted=wanted)
+        async with real(directory, span, *args, **kwargs) as made:
+            yield made
 
-    monkeypatch.setattr(clip, "make", slow)
+    monkeypatch.setattr(clip, "made", slow)
     url = await start(library)
     query = {"room": "site/gate", "peer": "cam", "start": at(1), "end": at(3)}
 

@@ -10,7 +10,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from recorder.playback import export as exports
 from recorder.playback.export import Clip, ExportError, export
+from recorder.playback.space import NoSpaceError, Space
 from recorder.segments.muxer import Muxer
 from recorder.segments.outputs import MuxError
 from recorder.segments.writer import SegmentWriter
@@ -24,8 +26,8 @@ SECOND = 1_000_000
 
 def _export(store: Store, since: float, until: float, target: Path) -> Clip:
     """Exports a span, in seconds after START_US."""
-    edges = {"since_us": START_US + round(since * SECOND), "until_us": START_US + round(until * SECOND)}
-    return export(Index(store), "yard", "cam", target=target, **edges)
+    since_us, until_us = START_US + round(since * SECOND), START_US + round(until * SECOND)
+    return export(Index(store), "yard", "cam", target=target, since_us=since_us, until_us=until_us)
 
 
 def _frames(path: Path) -> list[bytes]:
@@ -174,3 +176,42 @@ def test_a_clip_names_its_time(tmp_path: Path) -> None:
     )
     assert "2026-03-04T05:06:07.891000Z" in tags.stdout
     assert f"{segment.room}/{segment.peer}" in tags.stdout
+
+
+def test_a_copy_that_the_disk_has_no_space_for_is_not_begun(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    segment = record(store)
+    size = segment.path.stat().st_size
+    target = tmp_path / "clip"
+
+    def copy(free: int) -> int:
+        space = Space(tmp_path, keep_free=1000, free_bytes=lambda _: free)
+        until_us = START_US + 10 * SECOND
+        export(
+            Index(store), "yard", "cam", since_us=START_US, until_us=until_us, target=target, rename=False, space=space
+        )
+        return target.stat().st_size
+
+    with pytest.raises(NoSpaceError, match="SFU_RECORDING__SCRATCH"):
+        copy(size + 1000)
+    assert not target.exists()
+    assert copy(size + 1001) <= size
+
+
+def test_a_copy_ends_when_others_have_taken_the_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "CHECK_EVERY_BYTES", 10_000)
+    store = Store(tmp_path / "store")
+    record(store)
+    free = iter([1_000_000, 500_000, 900])
+    space = Space(tmp_path, keep_free=1000, free_bytes=lambda _: next(free))
+    with pytest.raises(NoSpaceError):
+        export(
+            Index(store),
+            "yard",
+            "cam",
+            since_us=START_US,
+            until_us=START_US + 10 * SECOND,
+            target=tmp_path / "clip",
+            space=space,
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

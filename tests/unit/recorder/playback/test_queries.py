@@ -185,8 +185,9 @@ def _check_clip(playback: Playback, model: set[int], first: int, last: int, sinc
     if first not in model and first - 1 in model:
         begun = first - RATE  # the sound of the part before lasts some milliseconds longer, and comes with its pictures
     try:
-        with playback.clip("yard", "cam", since_us, until_us) as path:
-            assert frames(path) == len(model & set(range(begun, last)))
+        path = playback.store.directory / "clip"
+        assert playback.write_clip(path, "yard", "cam", since_us, until_us) == ".mp4"
+        assert frames(path) == len(model & set(range(begun, last)))
     except ExportError:
         assert not model & set(range(first, last))
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recorder.store.directory import DAMAGED, INDEX, SCRATCH, Segment, Store
+from recorder.store.directory import DAMAGED, INDEX, Segment, Store
+from recorder.store.scratch import SCRATCH
 from sfu.signaling.topics import valid_peer, valid_room
 
 DAY_US = 86_400_000_000

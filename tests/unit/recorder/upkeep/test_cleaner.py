@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import Segment, Store
+from recorder.store.scratch import Scratch
 from recorder.upkeep.cleaner import Candidate, Cleaner, DeletionReason, Policy, StorageLimits, choose
 from sfu.settings import OnFull
 from sfu.signaling.topics import contains
@@ -216,3 +217,42 @@ def test_a_copied_file_is_no_older_than_it_was(tmp_path: Path) -> None:
     cleaner = Cleaner(store, Policy(StorageLimits(age=week)), free_bytes=lambda _: 10**9)
     assert cleaner.clean(segment.start_us + (week + 86_399) * SECOND) == []
     assert len(cleaner.clean(segment.start_us + (week + 86_401) * SECOND)) == 1
+
+
+def _disk(directory: Path, size: int) -> Callable[[Path], int]:
+    """A disk of this size with only the files of a directory, scratch files included."""
+    return lambda _: size - sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
+
+
+def test_no_recording_is_deleted_because_of_a_clip(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segments = _recorded(store, 3)
+    taken = sum(segment.path.stat().st_size for segment in segments)
+    cleaner = Cleaner(store, Policy(free=1_000_000), free_bytes=_disk(tmp_path, taken + 1_500_000))
+    with Scratch(tmp_path).file(".clip") as clip:
+        clip.write_bytes(bytes(1_400_000))
+        assert cleaner.clean(START_US) == []
+    assert cleaner.clean(START_US) == []
+    (tmp_path / "other").write_bytes(bytes(600_000))
+    with Scratch(tmp_path).file(".clip") as clip:
+        clip.write_bytes(bytes(800_000))
+        deleted = cleaner.clean(START_US)
+    assert [one.segment for one in deleted] == segments[: len(deleted)]
+    assert sum(one.size for one in deleted[:-1]) < 100_000, "no more than without the clip"
+
+
+@pytest.mark.parametrize("policy", list(OnFull))
+def test_a_full_disk_costs_the_clips_before_any_recording(policy: OnFull, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segments = _recorded(store, 2)
+    taken = sum(segment.path.stat().st_size for segment in segments)
+    elsewhere = Scratch(tmp_path / "elsewhere")
+    cleaner = Cleaner(store, Policy(on_full=policy), scratch=elsewhere, free_bytes=_disk(tmp_path, taken + 1_000_000))
+    with Scratch(tmp_path).file(".clip") as clip, elsewhere.file(".clip") as other:
+        clip.write_bytes(bytes(500_000))
+        other.write_bytes(bytes(500_000))
+        assert not cleaner.has_room(1)
+        assert cleaner.make_room(900_000, START_US) == []
+        assert cleaner.has_room(900_000)
+        assert not clip.exists()
+        assert not other.exists()

@@ -7,8 +7,9 @@ import pytest
 from recorder.segments.files import unless_written
 from recorder.segments.muxer import Muxer
 from recorder.segments.writer import SegmentWriter
-from recorder.store.directory import SCRATCH, Store
+from recorder.store.directory import Store
 from recorder.store.index import Index, layout_of
+from recorder.store.scratch import SCRATCH
 from recorder.upkeep.progressive import make_progressive
 from tests.helpers.recordings import START_US, complaints, probed, record, tracks_of, units
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from recorder.store import index as indexes
-from recorder.store.directory import DAMAGED, INDEX, SCRATCH, Segment, Store
+from recorder.store.directory import DAMAGED, INDEX, Segment, Store
 from recorder.store.index import Index
+from recorder.store.scratch import SCRATCH
 from recorder.upkeep.repair import Repaired, repair
 from tests.helpers.recordings import START_US, complaints, record, units
 

@@ -1,0 +1,36 @@
+"""The HTTP server with the recordings of one store, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from recorder.api import RecordingsApi
+from recorder.playback.queries import Playback
+from recorder.store.directory import Store
+from sfu.http.server import HttpServer, PageInfo
+
+
+@asynccontextmanager
+async def recordings_server(store: Store, **wishes: Any) -> AsyncIterator[str]:
+    """Serves a store, and gives the server's URL. `wishes`: for `RecordingsApi`."""
+
+    async def nobody() -> Any:
+        raise ConnectionRefusedError
+
+    server = HttpServer(
+        host="127.0.0.1",
+        port=0,
+        page=PageInfo(base="sfu", version="1"),
+        connect_broker=nobody,
+        ready=lambda: True,
+        metrics=lambda: b"",
+        rooms=dict,
+        parts=[RecordingsApi(Playback(store), **wishes)],
+    )
+    await server.start()
+    try:
+        yield server.url
+    finally:
+        await server.stop()
