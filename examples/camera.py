@@ -7,7 +7,10 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import secrets
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiomqtt
 import av
@@ -50,6 +53,14 @@ async def publish(mqtt, topic, peer, connection):
     return "the broker is gone"
 
 
+def login(broker, port):
+    """The login of the broker that `sfu serve` runs for this user; none for any other broker."""
+    directory = Path(os.environ.get("SFU_STATE") or Path.home() / ".local/state/mqtt-sfu")
+    kept = directory / f"broker-{port}.url"
+    url = urlsplit(kept.read_text().strip() if broker == "127.0.0.1" and kept.exists() else "")
+    return {"username": url.username, "password": url.password}
+
+
 async def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("room")
@@ -66,7 +77,8 @@ async def main():
         if track:
             connection.addTransceiver(track, direction="sendonly")
     topic = f"{wanted.base}/{wanted.room}/pub/{wanted.id}"
-    async with aiomqtt.Client(wanted.broker, wanted.port) as mqtt:
+    account = login(wanted.broker, wanted.port)
+    async with aiomqtt.Client(wanted.broker, wanted.port, **account) as mqtt:
         with contextlib.suppress(TimeoutError):
             print(await asyncio.wait_for(publish(mqtt, topic, wanted.id, connection), wanted.seconds))
         await connection.close()

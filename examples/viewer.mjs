@@ -3,10 +3,15 @@
 //     node viewer.mjs frontdoor [mqtt://127.0.0.1:1883] [seconds]
 
 import { randomBytes } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
 import mqtt from "mqtt";
 import { RTCPeerConnection, useH264, useOPUS, useVP8 } from "werift";
 
-const [room, broker = "mqtt://127.0.0.1:1883", seconds = "0"] = process.argv.slice(2);
+// the broker that `sfu serve` runs for this user, with its login; else any on this machine
+const kept = `${process.env.SFU_STATE ?? `${homedir()}/.local/state/mqtt-sfu`}/broker-1883.url`;
+const own = existsSync(kept) ? readFileSync(kept, "utf8").trim() : "mqtt://127.0.0.1:1883";
+const [room, broker = own, seconds = "0"] = process.argv.slice(2);
 if (!room) throw new Error("usage: node viewer.mjs ROOM [BROKER [SECONDS]]");
 
 const base = "sfu";

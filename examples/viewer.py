@@ -7,8 +7,11 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiomqtt
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
@@ -49,6 +52,14 @@ async def watch(mqtt, topic, peer, connection):
     return "the broker is gone"
 
 
+def login(broker, port):
+    """The login of the broker that `sfu serve` runs for this user; none for any other broker."""
+    directory = Path(os.environ.get("SFU_STATE") or Path.home() / ".local/state/mqtt-sfu")
+    kept = directory / f"broker-{port}.url"
+    url = urlsplit(kept.read_text().strip() if broker == "127.0.0.1" and kept.exists() else "")
+    return {"username": url.username, "password": url.password}
+
+
 async def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("room")
@@ -64,7 +75,8 @@ async def main():
     connection.on("track", lambda track: tasks.add(asyncio.ensure_future(play(track))))
     connection.addTransceiver("video", direction="recvonly")
     connection.addTransceiver("audio", direction="recvonly")
-    async with aiomqtt.Client(wanted.broker, wanted.port) as mqtt:
+    account = login(wanted.broker, wanted.port)
+    async with aiomqtt.Client(wanted.broker, wanted.port, **account) as mqtt:
         with contextlib.suppress(TimeoutError):
             print(await asyncio.wait_for(watch(mqtt, topic, peer, connection), wanted.seconds))
         await connection.close()

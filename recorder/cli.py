@@ -136,6 +136,7 @@ def serve(
     from recorder.rules import RecordingConfig
     from sfu import settings
     from sfu.signaling.broker_url import BrokerUrl
+    from sfu.signaling.embedded_login import with_kept_login
 
     chosen = {"broker": broker, "base": base, "recording.dir": directory, "recording.segment": segment}
     chosen |= dict(text.partition("=")[::2] for text in option or [])
@@ -143,7 +144,8 @@ def serve(
         loaded = settings.load(config=config, command_line={k: v for k, v in chosen.items() if v is not None})
         if loaded.broker == settings.EMBEDDED:
             _fail("--broker is missing: give the URL of the server's broker", WRONG_USAGE)
-        where = serving.ServerAddress(BrokerUrl.parse(loaded.broker), loaded.base, token, peer_id)
+        url = with_kept_login(BrokerUrl.parse(loaded.broker), settings.state_directory(loaded.state))
+        where = serving.ServerAddress(url, loaded.base, token, peer_id)
         recording = RecordingConfig.of(loaded.recording)
     except (settings.SettingsError, ValueError) as error:
         _fail(str(error), WRONG_USAGE)

@@ -19,6 +19,7 @@ from sfu.command_line import FAILED, WRONG_USAGE, new_app
 from sfu.runner import run_until_signal
 from sfu.settings import Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl
+from sfu.signaling.embedded_login import with_kept_login
 from sfu.units import parse_bit_rate
 
 app = new_app("sfu", "Turn any MQTT broker into a camera network.")
@@ -222,7 +223,7 @@ def _say_on_stderr(text: str) -> None:
 
 def _url(text: str) -> BrokerUrl:
     try:
-        return BrokerUrl.parse(text)
+        return with_kept_login(BrokerUrl.parse(text), settings_module.state_directory())
     except ValueError as error:
         _fail(f"--broker: {error}", WRONG_USAGE)
 

@@ -53,7 +53,7 @@ async def run_demo(
                 say(f"not all cameras are live after {_LIVE_TIMEOUT_S:.0f} s")
                 return 1
             say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {service.http.url if service.http else ''}")
-            say(f"room {ROOM} on {service.broker_url}")
+            say(f"room {ROOM} on {service.broker_url.revealed()}")
             if record:
                 say(f"recordings in {service.recordings.store.directory.absolute()}")
             await wait_for_stop(stop, seconds)

@@ -40,7 +40,8 @@ from sfu.rtc.ice.factory import AgentFactory, ice_credentials
 from sfu.rtc.net.addresses import OwnAddresses
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import MediaReceiver, Transport, TransportListener
-from sfu.settings import EMBEDDED, Settings, SettingsError
+from sfu.settings import EMBEDDED, Settings, SettingsError, state_directory
+from sfu.signaling import embedded_login
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.embedded_broker import EmbeddedBroker
 from sfu.signaling.link import BrokerLink
@@ -161,10 +162,28 @@ class Service:
         if self.settings.broker != EMBEDDED:
             with _setting("broker"):
                 return BrokerUrl.parse(self.settings.broker)
-        broker = EmbeddedBroker(port=self.settings.embedded_port)
+        broker = EmbeddedBroker(port=self.settings.embedded_port, password=self._embedded_password())
         await broker.start()
         self._stack.push_async_callback(broker.stop)
         return broker.url
+
+    def _embedded_password(self) -> str | None:
+        """Returns the password that this user's commands find; None if the port is not known to them anyway."""
+        port, directory = self.settings.embedded_port, state_directory(self.settings.state)
+        if not port:
+            return None
+        try:
+            url = embedded_login.kept_url(directory, port)
+        except OSError as error:
+            _log.warning(
+                "cannot keep the login of the embedded broker in %s (%s): commands on this machine will not find it. "
+                "Set SFU_STATE to a directory that this user may write",
+                directory,
+                error.strerror or error,
+            )
+            return None
+        _log.info("the login of the embedded broker is in %s", embedded_login.file_of(directory, port))
+        return url.password
 
     def _make_link(self) -> BrokerLink:
         return BrokerLink(
@@ -260,9 +279,17 @@ class Service:
                 ),
                 SnapshotsApi(self.snapshots.take),
             ],
+            broker_login=self._broker_login(),
             limits=ConnectionLimits(self.settings.http_connections, self.settings.http_per_address),
         )
         await self.http.start()
+
+    def _broker_login(self) -> tuple[str, str] | None:
+        """Returns what pages need at the embedded broker. At any other broker they have their own rights."""
+        url = self.broker_url
+        if self.settings.broker != EMBEDDED or url.username is None or url.password is None:
+            return None
+        return url.username, url.password
 
     def _page_url(self) -> str | None:
         return None if self.http is None else self.http.url

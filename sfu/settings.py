@@ -191,6 +191,9 @@ class Settings(BaseSettings):
     base: str = Field("sfu", description="first level or levels of all topics")
     http: str = Field("127.0.0.1:8080", description="host:port of the page and the API; empty: neither")
     embedded_port: int = Field(1883, ge=0, le=65535, description="TCP port of the embedded broker, on loopback")
+    state: Path | None = Field(
+        None, description="directory of the embedded broker's login; empty: $STATE_DIRECTORY or ~/.local/state/mqtt-sfu"
+    )
     same_peer: Literal["replace", "reject"] = Field(
         "replace", description="a second session with the same peer id: replaces the first, or is refused"
     )
@@ -250,6 +253,22 @@ def load(
         raise SettingsError(f"{config}: {error}") from error
     except (ValueError, SourceError) as error:
         raise SettingsError(_explain(error)) from error
+
+
+def state_directory(chosen: Path | None = None) -> Path:
+    """Returns the directory of the server's state: the setting, else that of systemd, else one of this user."""
+    if chosen := chosen or _path_in("SFU_STATE") or _path_in("STATE_DIRECTORY"):
+        return chosen
+    try:
+        home = _path_in("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    except RuntimeError:  # this user has no home
+        return Path(".mqtt-sfu")
+    return home / "mqtt-sfu"
+
+
+def _path_in(variable: str) -> Path | None:
+    text = os.environ.get(variable, "").partition(":")[0]
+    return Path(text) if text else None
 
 
 def _refuse_unknown_variables() -> None:

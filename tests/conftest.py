@@ -26,6 +26,12 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfu.signaling.link.ANSWER_TIMEOUT_S", PATIENCE_S)
 
 
+@pytest.fixture(autouse=True)
+def state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A test leaves nothing in the home of its user."""
+    monkeypatch.setenv("SFU_STATE", str(tmp_path_factory.getbasetemp() / "state"))
+
+
 @pytest.fixture
 def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Mosquitto]]:
     """Starts real brokers: `broker = mosquitto(websocket=True, ...)`, options as in tests.helpers.brokers.Mosquitto."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
@@ -66,8 +66,15 @@ class BrokerUrl:
         """
         return str(replace(self, username=None, password=None)) if self.websocket else None
 
+    def revealed(self) -> str:
+        """Returns the URL with the password, as `parse` reads it: for this user's eyes, and never for a log."""
+        login = [quote(text, safe="") for text in (self.username, self.password) if text is not None]
+        return self._text(":".join(login) + "@" if login else "")
+
     def __str__(self) -> str:
-        user = "" if self.username is None else self.username + (":***@" if self.password else "@")
+        return self._text("" if self.username is None else self.username + (":***@" if self.password else "@"))
+
+    def _text(self, user: str) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{user}{host}:{self.port}{self.path}"
 

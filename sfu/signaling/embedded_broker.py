@@ -1,6 +1,6 @@
 """The embedded broker: iotcore (rumqttd in a wheel) as a child process. The only file that knows iotcore.
 
-Owns the broker's configuration, ports and process, and restarts it when it has ended or refuses clients. Never
+Owns the broker's configuration, port and process, and restarts it when it has ended or refuses clients. Never
 publishes anything: its `url` is used like that of any other broker.
 """
 
@@ -13,13 +13,13 @@ import tempfile
 import threading
 from enum import Enum
 from pathlib import Path
-from typing import Literal
 
 from aiomqtt import MqttError, ProtocolVersion
 from iotcore import Broker
 
 from sfu.signaling.aiomqtt_client import MqttClient
 from sfu.signaling.broker_url import BrokerUrl
+from sfu.signaling.embedded_login import USERNAME, new_password
 
 log = logging.getLogger(__name__)
 
@@ -51,15 +51,17 @@ max_segment_size = 1048576
 max_segment_count = 10
 """
 _LISTENER = """\
-[{protocol}.1]
-name = "{protocol}"
+[v4.1]
+name = "v4"
 listen = "{address}"
 next_connection_delay_ms = 1
-[{protocol}.1.connections]
+[v4.1.connections]
 connection_timeout_ms = 10000
 max_payload_size = {max_payload}
 max_inflight_count = 100
 dynamic_filters = true
+[v4.1.connections.auth]
+{username} = "{password}"
 """
 
 
@@ -101,17 +103,19 @@ class BrokerHealth:
 
 
 class EmbeddedBroker:
-    """A broker without access control, by default on loopback only.
+    """A broker with one account, by default on loopback only.
 
-    It speaks MQTT 3.1.1 on `port` and, inside WebSockets, on `websocket_port`. rumqttd's MQTT 5 listener stays off: one
-    publish with properties from there to a 3.1.1 subscriber kills rumqttd 0.20's 3.1.1 listener. Port 0 means any free
-    port; the real ones are known after `start()`.
+    It speaks MQTT 3.1.1 over TCP, and nothing else: any page in a browser could open a WebSocket to a port of this
+    machine. Our own pages come through the HTTP server. rumqttd's MQTT 5 listener stays off: one publish with
+    properties from there to a 3.1.1 subscriber kills rumqttd 0.20's 3.1.1 listener. Port 0 means any free port; the
+    real one is known after `start()`.
     """
 
-    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, websocket_port: int = 0) -> None:
+    def __init__(self, *, host: str = "127.0.0.1", port: int = 0, password: str | None = None) -> None:
+        """`password`: of the account; random by default."""
         self.host = host
         self.port = port
-        self.websocket_port = websocket_port
+        self._password = password or new_password()
         self._broker: Broker | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self._watcher: asyncio.Task[None] | None = None
@@ -121,13 +125,8 @@ class EmbeddedBroker:
 
     @property
     def url(self) -> BrokerUrl:
-        """URL of the TCP listener."""
-        return BrokerUrl("mqtt", self.host, self.port)
-
-    @property
-    def websocket_url(self) -> str:
-        """URL of the WebSocket listener, for browsers on this machine."""
-        return f"ws://{self.host}:{self.websocket_port}/mqtt"
+        """URL of the listener, with the login."""
+        return BrokerUrl("mqtt", self.host, self.port, username=USERNAME, password=self._password)
 
     @property
     def running(self) -> bool:
@@ -135,7 +134,7 @@ class EmbeddedBroker:
         return self._broker is not None and self._broker.is_running
 
     async def start(self) -> None:
-        """Returns when all listeners accept connections. Raises BrokerError if one cannot, e.g. on a used port."""
+        """Returns when the broker accepts connections. Raises BrokerError if it cannot, e.g. on a used port."""
         await asyncio.to_thread(self._start)
         self._watcher = asyncio.create_task(self._watch(), name="embedded broker")
 
@@ -165,50 +164,50 @@ class EmbeddedBroker:
                 log.error("%s", error)
 
     async def _probe(self) -> ProbeResult:
-        """Connects a client to each listener. Returns the result of the first that does not accept it."""
-        listeners: tuple[tuple[Literal["tcp", "websockets"], int], ...]
-        listeners = ("tcp", self.port), ("websockets", self.websocket_port)
-        for transport, port in listeners:
-            client = MqttClient(
-                self.host,
-                port,
-                identifier=f"embedded-broker-probe-{transport}",
-                protocol=ProtocolVersion.V311,
-                transport=transport,
-                websocket_path="/mqtt",
-                timeout=PROBE_TIMEOUT_S,
-            )
-            try:
-                async with client:
-                    pass
-            except MqttError as error:  # of a time-out, aiomqtt leaves nothing but the context
-                return ProbeResult.SLOW if isinstance(error.__context__, TimeoutError) else ProbeResult.REFUSED
-        return ProbeResult.ACCEPTED
+        """Connects a client, and returns what became of it."""
+        client = MqttClient(
+            self.host,
+            self.port,
+            identifier="embedded-broker-probe",
+            username=USERNAME,
+            password=self._password,
+            protocol=ProtocolVersion.V311,
+            timeout=PROBE_TIMEOUT_S,
+        )
+        try:
+            async with client:
+                return ProbeResult.ACCEPTED
+        except MqttError as error:  # of a time-out, aiomqtt leaves nothing but the context
+            return ProbeResult.SLOW if isinstance(error.__context__, TimeoutError) else ProbeResult.REFUSED
 
     def _start(self) -> None:
-        fixed = self.port, self.websocket_port
+        fixed = self.port
         for choice in range(_PORT_CHOICES):
-            ports = _choose_ports(self.host, fixed)
+            port = fixed or _free_port(self.host)
             try:
-                self._launch(ports)
+                self._launch(port)
             except (OSError, RuntimeError, ValueError) as error:
                 self._stop()
-                if all(fixed) or choice == _PORT_CHOICES - 1:
+                if fixed or choice == _PORT_CHOICES - 1:
                     raise BrokerError(f"the embedded broker did not start on {self.host}: {error}") from error
             else:
-                self.port, self.websocket_port = ports
+                self.port = port
                 return
 
-    def _launch(self, ports: tuple[int, int]) -> None:
+    def _launch(self, port: int) -> None:
+        listener = _LISTENER.format(
+            address=f"{self.host}:{port}",
+            max_payload=MAX_PAYLOAD_BYTES,
+            username=USERNAME,
+            password=self._password,
+        )
         with self._lock:
-            self._directory = tempfile.TemporaryDirectory(prefix="sfu-broker-")
+            self._directory = tempfile.TemporaryDirectory(prefix="sfu-broker-")  # for this user alone
             path = Path(self._directory.name, "rumqttd.toml")
-            path.write_text(_ROUTER + "".join(map(self._listener, ("v4", "ws"), ports)), encoding="utf-8")
+            path.touch(mode=0o600)
+            path.write_text(_ROUTER + listener, encoding="utf-8")
             self._broker = Broker(config_path=str(path))
             self._broker.start(timeout=START_TIMEOUT_S)
-
-    def _listener(self, protocol: str, port: int) -> str:
-        return _LISTENER.format(protocol=protocol, address=f"{self.host}:{port}", max_payload=MAX_PAYLOAD_BYTES)
 
     def _stop(self) -> None:
         with self._lock:
@@ -219,7 +218,6 @@ class EmbeddedBroker:
             self._broker = self._directory = None
 
 
-def _choose_ports(host: str, fixed: tuple[int, int]) -> tuple[int, int]:
-    """Returns the fixed ports, with a free one for each 0: both are held at once, so that they differ."""
-    with socket.create_server((host, 0)) as one, socket.create_server((host, 0)) as other:
-        return fixed[0] or one.getsockname()[1], fixed[1] or other.getsockname()[1]
+def _free_port(host: str) -> int:
+    with socket.create_server((host, 0)) as found:
+        return int(found.getsockname()[1])

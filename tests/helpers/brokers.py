@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography import x509
@@ -201,7 +202,8 @@ class Proxy:
     def url(self) -> BrokerUrl:
         """Where the proxy listens."""
         assert self._server is not None
-        return BrokerUrl("mqtt", "127.0.0.1", self._server.sockets[0].getsockname()[1])
+        port = self._server.sockets[0].getsockname()[1]
+        return replace(self._target, scheme="mqtt", host="127.0.0.1", port=port, path="")
 
     def cut(self) -> None:
         """Breaks every connection, as a pulled cable and a reboot do."""

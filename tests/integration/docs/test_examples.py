@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.brokers import Mosquitto
+from sfu.service import Service
+from sfu.settings import load
+from tests.helpers.brokers import Mosquitto, free_port
 from tests.helpers.examples import EXAMPLES, NODE, installed
 from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
@@ -112,3 +114,14 @@ async def test_the_node_viewer_sees_a_camera(
             ]
             await line_that(output, r"shows \[ 'site/gate/cam1', 'site/gate/cam1' \]")
             await line_that(output, r"video: [1-9]\d* packets, \d+ bytes; audio: [1-9]")
+
+
+async def test_the_examples_find_the_login_of_the_embedded_broker() -> None:
+    port = free_port()
+    own = {"embedded_port": port, "http": "127.0.0.1:0", "media.port": 0, "recording.mode": "off"}
+    async with (
+        Service(load(command_line=own, secrets=Path("/nonexistent"))),
+        running(sys.executable, "camera.py", "porch", "--port", str(port)),
+        running(sys.executable, "viewer.py", "porch", "--port", str(port)) as viewer_output,
+    ):
+        await line_that(viewer_output, "shows .*porch/camera-1")

@@ -1,16 +1,17 @@
-"""The embedded broker: that rumqttd, configured by us, does for BrokerLink and browsers what mosquitto does."""
+"""The embedded broker: that rumqttd, configured by us, does for BrokerLink what mosquitto does, and for nobody else."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.embedded_broker import (
     MAX_REFUSALS,
     MAX_SLOW_PROBES,
@@ -22,6 +23,7 @@ from sfu.signaling.embedded_broker import (
 from sfu.signaling.link import ANSWER_TIMEOUT_S, Incoming
 from tests.helpers.broker_links import LEAF, observer, running
 from tests.helpers.brokers import Proxy
+from tests.helpers.http import Raw, upgrade
 from tests.helpers.waiting import PATIENCE_S, until
 
 
@@ -33,23 +35,45 @@ async def broker() -> AsyncIterator[EmbeddedBroker]:
     await broker.stop()
 
 
-def listeners(broker: EmbeddedBroker) -> dict[str, BrokerUrl]:
-    return {
-        "TCP": broker.url,
-        "WebSocket": BrokerUrl.parse(broker.websocket_url),
-    }
+async def test_each_client_hears_the_other_up_to_64_kib(broker: EmbeddedBroker) -> None:
+    payload = b"to the other ".ljust(65536, b".")
+    async with running(broker.url) as (link, box), observer(broker.url, LEAF) as (other, heard):
+        link.publish(LEAF, payload)
+        await until(lambda: payload in heard.payloads)
+        other.publish(LEAF, payload.upper())
+        await until(lambda: payload.upper() in box.payloads)
 
 
-async def test_each_listener_hears_all_others_up_to_64_kib(broker: EmbeddedBroker) -> None:
-    for name, url in listeners(broker).items():
-        async with running(url) as (link, box):
-            for other_name, other_url in listeners(broker).items():
-                payload = f"{name} to {other_name} ".encode().ljust(65536, b".")
-                async with observer(other_url, LEAF) as (other, heard):
-                    link.publish(LEAF, payload)
-                    await until(lambda: payload in heard.payloads)  # noqa: B023
-                    other.publish(LEAF, payload.upper())
-                    await until(lambda: payload.upper() in box.payloads)  # noqa: B023
+@pytest.mark.parametrize(("user", "password"), [(None, None), ("sfu", "wrong"), ("sfu", ""), ("eve", "right")])
+async def test_only_its_login_opens_it(broker: EmbeddedBroker, user: str | None, password: str | None) -> None:
+    if password == "right":
+        password = broker.url.password
+    for _ in range(3):  # a refusal does not harm those who come later
+        async with running(replace(broker.url, username=user, password=password), connect=False) as (stranger, _):
+            await until(lambda: stranger.counters["failures"] >= 2)
+            assert not stranger.connected
+    async with running(broker.url):
+        assert broker.restarts == 0
+
+
+async def test_no_page_of_a_browser_can_speak_to_it(broker: EmbeddedBroker) -> None:
+    """Its process listens on one port, and that one knows no WebSocket, of whatever origin."""
+    assert listening_ports(broker_process()) == {broker.port}
+    for origin in ("http://evil.example", f"http://127.0.0.1:{broker.port}"):
+        raw = await Raw.open(broker.port, upgrade(broker.port, f"Origin: {origin}"))
+        assert "101" not in await raw.head()
+        raw.close()
+
+
+async def test_its_password_is_in_no_argument_and_no_readable_file(broker: EmbeddedBroker) -> None:
+    process = broker_process()
+    assert broker.url.password
+    command = (process / "cmdline").read_text()
+    assert broker.url.password not in command
+    configuration = Path(json.loads(command.split("\0")[3])["config_path"])
+    assert broker.url.password in configuration.read_text()
+    assert (configuration.stat().st_mode & 0o077, configuration.parent.stat().st_mode & 0o077) == (0, 0)
+    assert broker.url.password not in str(broker.url)
 
 
 async def test_a_link_finds_its_way_to_mqtt_3_1_1_without_waiting(broker: EmbeddedBroker) -> None:
@@ -60,10 +84,8 @@ async def test_a_link_finds_its_way_to_mqtt_3_1_1_without_waiting(broker: Embedd
         assert loop.time() - began < ANSWER_TIMEOUT_S
 
 
-@pytest.mark.parametrize("name", ["TCP", "WebSocket"])
-async def test_state_is_retained_changed_and_cleared(broker: EmbeddedBroker, name: str) -> None:
-    url = listeners(broker)[name]
-    async with running(url, birth=("sfu/bridge/state", b"online")) as (link, _):
+async def test_state_is_retained_changed_and_cleared(broker: EmbeddedBroker) -> None:
+    async with running(broker.url, birth=("sfu/bridge/state", b"online")) as (link, _):
         for value in (b"1", b"2"):
             link.set_state("sfu/a/viewers", value)
         link.set_state("sfu/b/viewers", b"1")
@@ -119,34 +141,29 @@ async def test_a_taken_port_is_said_clearly() -> None:
         assert not broker.running
 
 
-async def test_it_stops_frees_its_ports_and_starts_there_again() -> None:
+async def test_it_stops_frees_its_port_and_starts_there_again() -> None:
     broker = EmbeddedBroker()
     await broker.start()
-    ports = broker.port, broker.websocket_port
-    assert len(set(ports)) == 2
+    port = broker.port
     await broker.stop()
     await broker.stop()
     assert not broker.running
     await broker.start()
-    assert (broker.port, broker.websocket_port) == ports
+    assert broker.port == port
     await broker.stop()
 
 
-@pytest.mark.parametrize("name", ["TCP", "WebSocket"])
-async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
-    monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+async def test_a_listener_that_dies_is_started_again_and_state_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_INTERVAL_S", 0.2)
     monkeypatch.setattr("sfu.signaling.embedded_broker.PROBE_RETRY_S", 0.1)
     broker = EmbeddedBroker()
     await broker.start()
-    url = listeners(broker)[name]
     async with running(broker.url, birth=("sfu/bridge/state", b"online")) as (link, _):
         for client_id in ("a/b", "a/b"):
-            async with running(url, client_id, connect=False) as (victim, _):
+            async with running(broker.url, client_id, connect=False) as (victim, _):
                 await until(lambda: victim.counters["failures"])
         await until(lambda: link.counters["connects"] >= 2)
-        async with observer(url) as (_, heard):
+        async with observer(broker.url) as (_, heard):
             await until(lambda: heard == [Incoming("sfu/bridge/state", b"online", retained=True)])
     assert broker.restarts >= 1
     await broker.stop()
@@ -154,8 +171,20 @@ async def test_a_listener_that_dies_is_started_again_and_state_comes_back(
 
 def send_signal(number: signal.Signals) -> None:
     """Sends a signal to the child process of the embedded broker."""
+    os.kill(int(broker_process().name), number)
+
+
+def broker_process() -> Path:
+    """Returns the directory in /proc of the child process."""
     (child,) = (path for path in Path("/proc").glob("[0-9]*") if is_broker(path))
-    os.kill(int(child.name), number)
+    return child
+
+
+def listening_ports(process: Path) -> set[int]:
+    """Returns the TCP ports at which a process listens."""
+    held = {path.readlink().name for path in (process / "fd").iterdir()}
+    lines = [line.split() for name in ("tcp", "tcp6") for line in (process / "net" / name).read_text().splitlines()[1:]]
+    return {int(it[1].rpartition(":")[2], 16) for it in lines if it[3] == "0A" and f"socket:[{it[9]}]" in held}
 
 
 def is_broker(process: Path) -> bool:
