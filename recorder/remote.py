@@ -21,7 +21,7 @@ from sfu.media.ingest.reception import BitrateBounds
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rtc.sdp.codec import Codec
-from sfu.rtc.sdp.description import MID, Agreed, Description, OfferSection, Receive, Section
+from sfu.rtc.sdp.description import MID, VIDEO_ORIENTATION, Agreed, Description, OfferSection, Receive, Section
 from sfu.signaling.bodies import Tracks
 from sfu.units import ntp_time
 
@@ -190,7 +190,7 @@ def _with_nack(codecs: Sequence[Codec]) -> tuple[Codec, ...]:
 def _window(number: int) -> tuple[OfferSection, OfferSection]:
     """Returns the sections of a window's two slots."""
     return (
-        OfferSection(f"v{number}", "video", "recvonly", _with_nack(VIDEO), _EXTENSIONS),
+        OfferSection(f"v{number}", "video", "recvonly", _with_nack(VIDEO), _EXTENSIONS | {VIDEO_ORIENTATION: 2}),
         OfferSection(f"a{number}", "audio", "recvonly", _with_nack(AUDIO), _EXTENSIONS),
     )
 

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from recorder.capture.tap import stated_orientation
 from recorder.depacketize import Depacketizer
 from recorder.playback import picture
 from recorder.playback.log_once import LogOnce
@@ -137,7 +138,8 @@ class Snapshots:
             raise SnapshotError("the camera has sent no key frame yet: try again in a moment")
         try:
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._threads, _decoded, producer.codec, packets)
+            stating = [(packet, stated_orientation(producer, packet)) for packet in packets]
+            return await loop.run_in_executor(self._threads, _decoded, producer.codec, stating)
         except PictureError as error:
             if self._logged.is_new(id(producer)):
                 _log.warning("no snapshot of %s: %s", name, error)
@@ -161,13 +163,17 @@ def _age_s(producer: Producer) -> float:
     return time_delta(packets[-1].media_time, packets[0].media_time) / producer.codec.clock_rate if packets else 0.0
 
 
-def _decoded(codec: Codec, packets: Sequence[Packet]) -> Snapshot:
-    """Returns the picture of a key frame's packets. Raises PictureError if it is damaged."""
+def _decoded(codec: Codec, packets: Sequence[tuple[Packet, int | None]]) -> Snapshot:
+    """Returns the picture of a key frame's packets, each with the orientation that it states.
+
+    Raises PictureError if it is damaged.
+    """
     depacketizer = Depacketizer(codec)
-    found = [unit for packet in packets for unit in depacketizer.push(packet)]
+    found = [unit for packet, turned in packets for unit in depacketizer.push(packet, turned)]
     units = [unit for unit in (*found, *depacketizer.flush()) if unit.key]
     if not units:
         raise PictureError("the key frame is damaged")
-    known = units[0].parameters
+    unit = units[0]
+    known = unit.parameters
     size = (0, 0) if known is None else (known.width, known.height)
-    return Snapshot(*picture.jpegs_of(codec.name, units[0].data, size, max_bytes=_SMALL_BYTES))
+    return Snapshot(*picture.jpegs_of(codec.name, unit.data, size, max_bytes=_SMALL_BYTES, turn=unit.orientation))

@@ -152,7 +152,7 @@ class Assembly:
         units: list[PlacedUnit] = []
         for arrival in ready:
             before, stream.heard_at = stream.heard_at, arrival.now
-            done = stream.depacketizer.push(arrival.packet)
+            done = stream.depacketizer.push(arrival.packet, arrival.turned)
             if done and stream.kind == "video":
                 units += self._on_timeline("video", done, before, epoch_us)
                 units += self._release_sound(epoch_us)

@@ -27,6 +27,8 @@ class Arrival(NamedTuple):
     packet: Packet
     codec: Codec
     now: float
+    turned: int | None = None
+    """The orientation that the packet states."""
 
 
 class Reorder:

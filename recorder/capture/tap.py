@@ -13,10 +13,12 @@ from typing import Final
 
 from recorder.capture.assembly import KnownSets, Report
 from recorder.capture.reorder import Arrival
+from sfu.media.formats.orientation import of_extension
 from sfu.media.formats.rtp import Packet, time_delta
 from sfu.media.ingest.producer import Producer, Tap
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.sdp.codec import Kind
+from sfu.rtc.sdp.description import VIDEO_ORIENTATION
 
 _MAX_QUEUE_BYTES: Final = 8 << 20
 """Bound of the queue: 16 s of a camera at 4 Mbit/s while the disk is slow."""
@@ -118,7 +120,7 @@ class Feed:
             self.dropped += 1
             return
         self._added_bytes += len(packet.payload) + _OVERHEAD_BYTES
-        self.items.append(Arrival(kind, packet, producer.codec, now))
+        self.items.append(Arrival(kind, packet, producer.codec, now, stated_orientation(producer, packet)))
 
     # --- the recorder's thread
 
@@ -235,9 +237,17 @@ def _arrivals(kind: Kind, producer: Producer, packets: Iterable[Packet]) -> list
             packet,
             codec,
             producer.heard_at + time_delta(packet.media_time, packets[-1].media_time) / codec.clock_rate,
+            stated_orientation(producer, packet),
         )
         for packet in packets
     ]
+
+
+def stated_orientation(producer: Producer, packet: Packet) -> int | None:
+    """Returns the orientation in a packet's header extension; None if it has none."""
+    extensions = packet.extensions
+    value = extensions.get(producer.extensions.get(VIDEO_ORIENTATION, 0)) if extensions else None
+    return None if value is None else of_extension(value)
 
 
 def _size(arrival: Arrival) -> int:

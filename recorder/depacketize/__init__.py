@@ -14,6 +14,7 @@ raises on remote bytes, never holds more than one unit, of at most 4 MiB.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import Final
 
@@ -21,8 +22,9 @@ from recorder.depacketize.audio import Audio
 from recorder.depacketize.av1 import Av1
 from recorder.depacketize.frame import Format
 from recorder.depacketize.h26x import NalUnits
-from recorder.depacketize.units import Unit
+from recorder.depacketize.units import CodecParameters, Unit
 from recorder.depacketize.vpx import Vp8, Vp9
+from sfu.media.formats import orientation
 from sfu.media.formats.key_frame_detection import starts_key_frame
 from sfu.media.formats.rtp import Packet
 from sfu.rtc.sdp.codec import Codec
@@ -70,6 +72,9 @@ class Depacketizer:
         self._first_index = 0
         self._state = _State.BETWEEN
         self._after_hole = True
+        self._orientation = orientation.UPRIGHT
+        self._turned: CodecParameters | None = None
+        """The latest parameters, with the orientation."""
         self._whole = False
         self._lost = False
         self._marked = False
@@ -94,10 +99,11 @@ class Depacketizer:
         """True if the open unit has all its packets, as far as markers tell."""
         return self._state is not _State.BETWEEN and self._marked and self._honest is True
 
-    def push(self, packet: Packet) -> list[Unit]:
+    def push(self, packet: Packet, turned: int | None = None) -> list[Unit]:
         """Adds a packet and returns the units that it completes, mostly one or none.
 
-        Units of video end with an earlier packet, those of audio with this one.
+        Units of video end with an earlier packet, those of audio with this one. `turned`: the orientation that this
+        packet states; it holds until another one is stated.
         """
         expected = self._next_index
         if expected is not None and packet.index < expected:
@@ -109,6 +115,8 @@ class Depacketizer:
             self._hole(units)
         elif self._state is not _State.BETWEEN and self._ended(packet):
             self._finish(units)
+        if turned is not None:
+            self._orientation = turned
         if packet.payload:
             self._add(packet)
             if self._honest is None and packet.marker and not self._marked and packet.index > self._first_index:
@@ -187,10 +195,19 @@ class Depacketizer:
                 self._first_index,
                 self._lost,
                 frame.duration,
-                frame.parameters,
+                self._with_orientation(frame.parameters),
+                self._orientation,
             )
         )
         self._lost = False
+
+    def _with_orientation(self, parameters: CodecParameters | None) -> CodecParameters | None:
+        """Returns the parameters with the orientation; the same object while nothing changes."""
+        if parameters is None or not self._orientation:
+            return parameters
+        turned = replace(parameters, orientation=self._orientation)
+        self._turned = self._turned if self._turned == turned else turned
+        return self._turned
 
     def _drop(self, reason: DepacketizeDrop) -> None:
         """Drops the open unit."""

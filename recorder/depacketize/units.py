@@ -31,6 +31,8 @@ class CodecParameters:
     """
     pixel_format: str = ""
     """PyAV's name, for VP9 only: FFmpeg finds it nowhere else."""
+    orientation: int = 0
+    """How players have to turn the pictures (`sfu.media.formats.orientation`)."""
 
     @property
     def kind(self) -> Kind:
@@ -59,6 +61,8 @@ class Unit:
     """In ticks; 0 if only the next unit's time gives it, as for video."""
     parameters: CodecParameters | None
     """Set on every key unit, so that a recording can begin with any of them; None on the others."""
+    orientation: int = 0
+    """As in `CodecParameters`; on every unit of video."""
 
 
 @dataclass(frozen=True, slots=True)

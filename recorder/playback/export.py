@@ -17,6 +17,7 @@ from recorder.playback.space import Space
 from recorder.segments.muxer import Copy
 from recorder.store.index import Index, Span
 from recorder.store.reader import Reader, ReadError
+from recorder.store.turn import HEAD_BYTES, turn_in
 from sfu.rtc.sdp.codec import Kind
 
 _MAX_JOINED_HOLE_US = 1_000_000
@@ -100,8 +101,9 @@ def _needed_bytes(spans: Sequence[Span], since_us: int, until_us: int) -> int:
 
 
 def _templates(spans: Sequence[Span], opened: contextlib.ExitStack) -> dict[Kind, Stream]:
-    """Returns the first stream of each kind. Raises ExportError if a later segment has another codec."""
+    """Returns the first stream of each kind. Raises ExportError if a later segment has another codec or turn."""
     templates: dict[Kind, Stream] = {}
+    turns: set[bytes] = set()
     for span in spans:
         try:
             reader = Reader(span.segment.path)
@@ -116,9 +118,21 @@ def _templates(spans: Sequence[Span], opened: contextlib.ExitStack) -> dict[Kind
                         f"the {kind} codec changes to {stream.codec_context.name} with {span.segment.path.name}: "
                         "export the time before and after it separately"
                     )
+            turns |= {_turn(span.segment.path)} if "video" in reader.streams else set()
+            if len(turns) > 1:
+                raise ExportError(
+                    f"the camera was turned before {span.segment.path.name}: "
+                    "export the time before and after it separately"
+                )
             if any(stream in reader.streams.values() for stream in templates.values()):
                 opened.push(mine.pop_all())
     return templates
+
+
+def _turn(path: Path) -> bytes:
+    with contextlib.suppress(OSError), path.open("rb") as file:
+        return turn_in(file.read(HEAD_BYTES), path.suffix)
+    return b""
 
 
 def _copied(copy: Copy, spans: Sequence[Span], since_us: int, until_us: int, space: Space | None) -> list[Piece]:

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar, cast
 
 import av
 from av.codec.context import CodecContext, ThreadType
+from av.filter import Graph
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
@@ -20,6 +21,7 @@ from recorder.playback.picture_size import DECODER_OPTIONS, PictureError, check_
 from recorder.store.directory import Segment
 from recorder.store.file_layout import FileLayout
 from recorder.store.reader import Reader
+from sfu.media.formats import orientation
 
 _T = TypeVar("_T")
 
@@ -29,6 +31,9 @@ _SMALLER_WIDTHS: Final = (1280, 960, 640, 480, 320, 160)
 """The widths in pixels that are tried until a JPEG is small enough."""
 _DECODERS: Final = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "libdav1d"}
 _MAX_SIDE_PIXELS: Final = 7680
+_MIRROR: Final = (("hflip", ""),)
+_TURNS: Final = ((), (("transpose", "clock"),), (("hflip", ""), ("vflip", "")), (("transpose", "cclock"),))
+"""FFmpeg's filters (name, options) by quarter turns clockwise."""
 
 
 def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None = None) -> bytes:
@@ -45,18 +50,20 @@ def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None 
         if data is None:
             raise PictureError(f"{segment.path} has no key frame before this time")
         check_size(context.name, (context.width, context.height), data, context.extradata or b"")
-        return _made(lambda: _jpeg(_decoded(context, data), width))
+        return _made(lambda: _jpeg_as_recorded(_decoded(context, data), width))
 
 
-def jpegs_of(codec: str, data: bytes, size: tuple[int, int], *, max_bytes: int) -> tuple[bytes, bytes]:
-    """Returns two JPEGs of a key frame: one in full size, and one of at most `max_bytes` if that is possible.
+def jpegs_of(
+    codec: str, data: bytes, size: tuple[int, int], *, max_bytes: int, turn: int = orientation.UPRIGHT
+) -> tuple[bytes, bytes]:
+    """Returns two upright JPEGs of a key frame: one in full size, and one of at most `max_bytes` if that is possible.
 
-    `data`: the frame with its parameter sets, which claim `size`. `codec`: its name in RTP. Raises PictureError if it
-    is too large or does not decode.
+    `data`: the frame with its parameter sets, which claim `size`, before it is turned by the orientation `turn`.
+    `codec`: its name in RTP. Raises PictureError if it is too large or does not decode.
     """
     name = _DECODERS[codec]
     check_size(name, size, data)
-    return _made(lambda: _jpegs(name, data, max_bytes))
+    return _made(lambda: _jpegs(name, data, turn, max_bytes))
 
 
 def _made(make: Callable[[], _T]) -> _T:
@@ -68,14 +75,21 @@ def _made(make: Callable[[], _T]) -> _T:
     raise PictureError(text)  # outside of the handler: it has no context
 
 
-def _jpegs(decoder: str, data: bytes, max_bytes: int) -> tuple[bytes, bytes]:
+def _jpegs(decoder: str, data: bytes, turn: int, max_bytes: int) -> tuple[bytes, bytes]:
     frame = _decoded(cast("VideoCodecContext", CodecContext.create(decoder, "r")), data)
-    full = small = _jpeg(frame, None)
+    full = small = _jpeg(frame, None, turn)
     for width in _SMALLER_WIDTHS:
         if len(small) <= max_bytes:
             break
-        small = _jpeg(frame, width)
+        small = _jpeg(frame, width, turn)
     return full, small
+
+
+def _jpeg_as_recorded(frame: VideoFrame, width: int | None) -> bytes:
+    """Returns the frame as JPEG, turned as its file says."""
+    side_data: Any = frame.side_data  # its types leave out what it returns
+    matrix = side_data.get("DISPLAYMATRIX")
+    return _jpeg(frame, width, orientation.UPRIGHT if matrix is None else orientation.of_matrix(bytes(matrix)))
 
 
 def _decoded(context: VideoCodecContext, data: bytes) -> VideoFrame:
@@ -87,16 +101,36 @@ def _decoded(context: VideoCodecContext, data: bytes) -> VideoFrame:
     return frames[0]
 
 
-def _jpeg(frame: VideoFrame, width: int | None) -> bytes:
-    """Returns the frame as JPEG, scaled down to `width` pixels; None for its own width."""
+def _jpeg(frame: VideoFrame, width: int | None, turn: int) -> bytes:
+    """Returns the upright frame as JPEG, scaled down to `width` pixels; None for its own width."""
     if not 0 < frame.width <= _MAX_SIDE_PIXELS or not 0 < frame.height <= _MAX_SIDE_PIXELS:
         raise PictureError(f"the frame has {frame.width}x{frame.height} pixels: at most {_MAX_SIDE_PIXELS} a side work")
-    width = min(width or frame.width, frame.width)
-    size = (width, max(1, round(frame.height * width / frame.width)))
+    swaps = orientation.swaps_sides(turn)
+    across, down = (frame.height, frame.width) if swaps else (frame.width, frame.height)
+    width = min(width or across, across)
+    size = (width, max(1, round(down * width / across)))
     encoder: Any = CodecContext.create("mjpeg", "w")
     encoder.width, encoder.height = size
     encoder.pix_fmt, encoder.time_base = "yuvj420p", Fraction(1, 25)
     encoder.options = {"qmin": _QUANTIZER, "qmax": _QUANTIZER}
-    scaled = frame.reformat(*size, format="yuvj420p", dst_color_range=ColorRange.JPEG)
+    lying = (size[1], size[0]) if swaps else size
+    scaled = frame.reformat(*lying, format="yuvj420p", dst_color_range=ColorRange.JPEG)
     scaled.pts = 0
-    return b"".join(bytes(packet) for packet in [*encoder.encode(scaled), *encoder.encode(None)])
+    turned = _turned(scaled, turn)
+    return b"".join(bytes(packet) for packet in [*encoder.encode(turned), *encoder.encode(None)])
+
+
+def _turned(frame: VideoFrame, turn: int) -> VideoFrame:
+    """Returns the frame, mirrored and turned by FFmpeg's filters."""
+    filters = (*(_MIRROR if orientation.mirrors(turn) else ()), *_TURNS[turn & 3])
+    if not filters:
+        return frame
+    graph = Graph()
+    steps = [
+        graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 25)),
+        *(graph.add(name, options) for name, options in filters),
+        graph.add("buffersink"),
+    ]
+    graph.link_nodes(*steps).configure()
+    graph.push(frame)
+    return cast("VideoFrame", graph.pull())

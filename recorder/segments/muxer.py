@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
+from struct import Struct
 from typing import Any
 
 import av
@@ -30,10 +31,14 @@ from recorder.segments.outputs import (
     mux_errors,
     opened,
 )
+from sfu.media.formats import orientation
 from sfu.rtc.sdp.codec import Kind
 
 _ANNEX_B = ("H264", "H265")
 _CONFIGURATION = {"H264": b"avcC\x01", "H265": b"hvcC\x01", "AV1": b"av1C\x81"}  # box and version
+_MATRIX = Struct(">9i")
+_MATRIX_OFFSETS = (40, 52)
+"""Place of the matrix after the type of a track header, by the header's version."""
 _MIN_PART_US = PART_US // 5  # that a key frame ends: some streams have key frames only
 _MAX_WAITING_UNITS = 256
 """Units of audio kept until the first video frame."""
@@ -274,4 +279,15 @@ def _mp4_header(tracks: Sequence[CodecParameters], metadata: Mapping[str, str], 
     needed = [_CONFIGURATION[track.codec] for track in tracks if track.codec in _CONFIGURATION]
     if not all(box in header for box in needed):
         raise MuxError("the first video unit lacks its parameter sets")
-    return header
+    return _turned(header, tracks)
+
+
+def _turned(header: bytes, tracks: Sequence[CodecParameters]) -> bytes:
+    """Returns the header with the orientation of the video in its track header (ISO/IEC 14496-12 section 8.3.2)."""
+    made, at = bytearray(header), 0
+    for track in tracks:
+        at = header.index(b"tkhd", at) + len(b"tkhd")
+        if track.orientation:
+            matrix = orientation.matrix(track.orientation, track.width, track.height)
+            _MATRIX.pack_into(made, at + _MATRIX_OFFSETS[header[at]], *matrix)
+    return bytes(made)

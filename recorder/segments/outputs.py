@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
-from typing import Final
+from typing import Any, Final, Literal, cast
 
 import av
 from av.container import OutputContainer
@@ -18,6 +18,7 @@ from av.stream import Stream
 
 from recorder.depacketize.units import CodecParameters
 from recorder.segments.opus import CODECS as TELEPHONY
+from sfu.media.formats import orientation
 from sfu.rtc.sdp.codec import Kind
 
 PART_US: Final = 1_000_000
@@ -87,15 +88,18 @@ def opened(
 
 
 def _add_video(out: OutputContainer, track: CodecParameters) -> Stream:
-    if track.codec != "VP9":
+    if track.codec != "VP9" and not (track.codec == "VP8" and track.orientation):
         return out.add_mux_stream(VIDEO[track.codec], rate=30, width=track.width, height=track.height)
-    # Its box needs a pixel format, which only an encoder's context has. One that is copied from another file is never
-    # opened: opening it would take memory for many pictures of this size.
+    # Its box needs a pixel format, or WebM a matrix, which only an encoder's context has. One that is copied from
+    # another file is never opened: opening it would take memory for many pictures of this size.
     with av.open(Sink(), "w", format="webm") as other:
-        stream = out.add_stream_from_template(other.add_stream("libvpx-vp9", rate=30), opaque=True)
+        encoder: Literal["libvpx", "libvpx-vp9"] = "libvpx-vp9" if track.codec == "VP9" else "libvpx"
+        stream: Any = out.add_stream_from_template(other.add_stream(encoder, rate=30), opaque=True)
     context = stream.codec_context
     context.width, context.height, context.pix_fmt = track.width, track.height, track.pixel_format or "yuv420p"
-    return stream
+    if track.codec == "VP8":  # the header of an MP4 is changed by hand, since this works for no other codec
+        stream.set_display_matrix(orientation.matrix(track.orientation, track.width, track.height))
+    return cast("Stream", stream)
 
 
 def _add_audio(out: OutputContainer, track: CodecParameters) -> Stream:

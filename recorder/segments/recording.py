@@ -109,6 +109,11 @@ class _Segment:
         """Returns the track that decides where to cut: video, at its key frames, if there is any."""
         return "video" if "video" in self.tracks else "audio"
 
+    def turns(self, unit: Unit) -> bool:
+        """True if this picture stands otherwise than those so far: a file holds one orientation."""
+        known = self.tracks.get("video")
+        return known is not None and known.orientation != unit.orientation
+
     def silent(self, track: Kind, wall_us: int) -> bool:
         """True if this track was silent for too long, or the wall time went back."""
         since = wall_us - self.last_us.get(track, self.start_us)
@@ -228,7 +233,9 @@ class Recording:
             self._key_at = now
             self._begin_segment(tracks, wall_us, actions)
         elif self._segment is not None and (
-            self._cut_reason(self._segment, tracks, wall_us) or self._key_frame_overdue(now)
+            self._cut_reason(self._segment, tracks, wall_us)
+            or self._segment.turns(unit)
+            or self._key_frame_overdue(now)
         ):
             self._request_key_frame(actions, now)
         self._needs_key = False

@@ -7,6 +7,7 @@ import json
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -98,10 +99,13 @@ def record(
     audio: bool = True,
     sequence: Sequence[Unit] | None = None,
     size: tuple[int, int] = (320, 180),
+    orientation: int = 0,
 ) -> Segment:
     """Returns a finished segment of these units, by default 4 s of the test picture."""
     sequence = units(codec, audio=audio) if sequence is None else sequence
-    muxer = Muxer(tracks_of(codec, audio=audio, size=size), start_us=start_us, title=f"{room}/{peer}")
+    tracks = tracks_of(codec, audio=audio, size=size)
+    turned = [track if track.channels else replace(track, orientation=orientation) for track in tracks]
+    muxer = Muxer(turned, start_us=start_us, title=f"{room}/{peer}")
     segment = store.new(room, peer, start_us, muxer.suffix)
     writer = SegmentWriter(segment.path, muxer)
     for unit in sequence:

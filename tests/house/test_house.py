@@ -85,7 +85,7 @@ MAY: dict[str, set[str]] = {
         "sfu.rtc.sdp",
     },
     "recorder.store": {"sfu.media.formats", "sfu.rtc.sdp", "sfu.signaling"},
-    "recorder.segments": {"recorder.depacketize", "recorder.store", "sfu.rtc.sdp"},
+    "recorder.segments": {"recorder.depacketize", "recorder.store", "sfu.media.formats", "sfu.rtc.sdp"},
     "recorder.playback": {"recorder.segments", "recorder.store", "sfu.media.formats", "sfu.rtc.sdp", "sfu.units"},
     "recorder.upkeep": {"recorder.segments", "recorder.store", "sfu.settings", "sfu.signaling"},
     "recorder.capture": {
@@ -170,6 +170,7 @@ PURE = [
     "recorder/segments/writer",
     "recorder/store/file_layout",
     "recorder/store/mp4",
+    "recorder/store/turn",
     "recorder/store/webm",
     "recorder/timeline/*",
 ]

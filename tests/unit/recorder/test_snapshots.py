@@ -11,6 +11,7 @@ from recorder.snapshots import Busy, NoCamera, NoPicture, Snapshot, SnapshotErro
 from sfu.clients import packetize
 from sfu.media.formats.nal_units import FAMILIES
 from sfu.media.ingest.producer import Producer
+from sfu.rtc.sdp.description import VIDEO_ORIENTATION
 from tests.helpers.bombs import bomb
 from tests.helpers.encodings import ENCODINGS, Encoding, codec
 from tests.helpers.forwarding import FakeCamera
@@ -27,16 +28,19 @@ class EncodedCamera(FakeCamera):
         self._marker = marker
         self.frames = [encoding.payloads(data, key) for data, key in encoding.frames()]
 
-    def send(self, frame: int) -> None:
-        self.send_packets(frame, 0, len(self.frames[frame]))
+    def send(self, frame: int, extensions: dict[int, bytes] | None = None) -> None:
+        self.send_packets(frame, 0, len(self.frames[frame]), extensions=extensions)
 
-    def send_packets(self, frame: int, first: int, end: int, *, later: int = 0) -> None:
-        """Some packets of a frame, sent so many seconds later than it should be."""
+    def send_packets(
+        self, frame: int, first: int, end: int, *, later: int = 0, extensions: dict[int, bytes] | None = None
+    ) -> None:
+        """Some packets of a frame, sent so many seconds later than it should be; `extensions` of the last one."""
         payloads = self.frames[frame]
         for number in range(first, end):
             self.media_time = frame * 3600 + later * 90_000
             last = number == len(payloads) - 1
-            self.packet(payloads[number], marker=last if self._marker is None else self._marker)
+            marker = last if self._marker is None else self._marker
+            self.packet(payloads[number], marker=marker, extensions=(extensions or {}) if last else {})
 
 
 def taking(*cameras: FakeCamera, **seconds: float) -> Snapshots:
@@ -86,6 +90,16 @@ async def test_a_marker_on_each_packet_or_none_spoils_no_picture(encoding: Encod
         honest.send(frame)
     assert shot == await taking(honest).take("0")
     assert camera.asked == 0
+
+
+@pytest.mark.parametrize("value", [0, 1, 2, 3, 4, 5, 6, 7, 9])
+async def test_a_picture_stands_upright(value: int) -> None:
+    camera = EncodedCamera(VP8)
+    camera.producer.extensions = {VIDEO_ORIENTATION: 3}
+    camera.send(0, {3: bytes((value,))})
+    camera.send(1)
+    shot = await taking(camera).take("0")
+    assert jpeg_size(shot.full) == ((192, 320) if value & 1 else (320, 192))
 
 
 async def test_a_picture_is_taken_at_most_once_a_second() -> None:

@@ -13,7 +13,7 @@ from sfu.media.formats.rtp import Packet
 from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rtc.sdp.codec import Codec
-from sfu.rtc.sdp.description import Receive
+from sfu.rtc.sdp.description import VIDEO_ORIENTATION, Receive
 from tests.helpers.clock import FakeTime
 from tests.helpers.forwarding import DELTA, KEY
 
@@ -46,11 +46,20 @@ class RecordedCamera:
     def on_codec(self, producer: Producer) -> None:
         """Has one codec."""
 
-    def send(self, now: float, payload: bytes = DELTA, *, rid: str | None = None, size: int = 0) -> None:
+    def send(
+        self,
+        now: float,
+        payload: bytes = DELTA,
+        *,
+        rid: str | None = None,
+        size: int = 0,
+        extensions: dict[int, bytes] | None = None,
+    ) -> None:
         self._sequence += 1
         media_time = int(now * self.codec.clock_rate)
         ssrc = 1 + list(self.track.rids).index(rid)
-        packet = Packet(True, self.codec.payload_type, self._sequence, media_time, ssrc, payload + bytes(size))
+        payload += bytes(size)
+        packet = Packet(True, self.codec.payload_type, self._sequence, media_time, ssrc, payload, extensions or {})
         assert self.track.rids[rid].receive(packet, now)
 
 
@@ -169,6 +178,17 @@ def test_a_queue_that_nobody_empties_has_an_end(feed: Feed) -> None:
 H264 = Codec("H264", 90_000, 1, 96, (), ("nack", "nack pli"))
 SETS = [bytes.fromhex("6742c01eda"), bytes.fromhex("68ce3c80")]
 IDR = b"\x65\x88\x84\x00"
+
+
+def test_packets_say_how_the_camera_stands(feed: Feed) -> None:
+    picture = RecordedCamera()
+    picture.track.main.extensions = {VIDEO_ORIENTATION: 3}
+    picture.send(9.9, KEY, extensions={3: b"\x09"})
+    feed.begin([picture.track], since=NEVER)
+    picture.send(10.0, extensions={3: b"\x02", 4: b"\x01"})
+    picture.send(10.1, extensions={4: b"\x01"})
+    picture.send(10.2)
+    assert [item.turned for item in feed.pop(9) if isinstance(item, Arrival)] == [1, 2, None, None]
 
 
 def test_parameter_sets_that_were_said_before_stand_before_all_packets(feed: Feed) -> None:

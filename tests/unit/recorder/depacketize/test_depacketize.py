@@ -143,6 +143,20 @@ def test_units_end_without_a_marker_too(encoding: Encoding) -> None:
 
 
 @each_encoding
+def test_an_orientation_holds_from_its_picture_on_until_another_one_comes(encoding: Encoding) -> None:
+    depacketizer = Depacketizer(codec(encoding.codec))
+    said = {0: 1, 12: 6, 20: 0}
+    found = []
+    for packet in encoding.packets():
+        frame = packet.media_time // 3600
+        found += depacketizer.push(packet, said.get(frame) if packet.marker else None)
+    found += depacketizer.flush()
+    assert [unit.orientation for unit in found] == [1] * 12 + [6] * 8 + [0] * 5
+    keys = [unit.parameters for unit in found if unit.parameters is not None]
+    assert [parameters.orientation for parameters in keys] == [found[10 * at].orientation for at in range(3)]
+
+
+@each_encoding
 def test_a_marker_on_each_packet_ends_no_unit(encoding: Encoding) -> None:
     sent = encoding.packets()
     for packet in sent:

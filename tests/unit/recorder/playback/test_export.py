@@ -215,3 +215,21 @@ def test_a_copy_ends_when_others_have_taken_the_space(tmp_path: Path, monkeypatc
             space=space,
         )
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
+
+
+@pytest.mark.parametrize("codec", ["H264", "VP8"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_clip_is_turned_as_its_recordings_and_none_joins_two_turns(
+    codec: str, progressive: bool, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "store")
+    for number, turn in enumerate([0, 1, 1, 4]):
+        segment = record(store, start_us=START_US + 4 * number * SECOND, codec=codec, orientation=turn)
+        assert not progressive or make_progressive(store, segment)
+    clip = _export(store, 4, 11.9, tmp_path / "clip")
+    assert len(probed(clip.path)["video"].times) == 198
+    with av.open(str(clip.path)) as container:
+        assert next(container.decode(video=0)).rotation == -90
+    for since in (3, 11):
+        with pytest.raises(ExportError, match="turned"):
+            _export(store, since, since + 2, tmp_path / "other")

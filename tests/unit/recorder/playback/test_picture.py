@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 import traceback
@@ -14,6 +15,7 @@ from av.codec.context import CodecContext
 from recorder.playback import picture
 from recorder.playback.picture_size import PictureError, check_size
 from recorder.store.directory import Store
+from recorder.store.index import layout_of
 from sfu.media.formats.picture_size import MAX_PIXELS
 from tests.helpers.bombs import CODECS, bomb
 from tests.helpers.recordings import Unit, record
@@ -113,3 +115,23 @@ def test_an_exception_keeps_no_picture() -> None:
     assert caught.value.__context__ is None
     held = [value for frame, _ in traceback.walk_tb(caught.tb) for value in frame.f_locals.values()]
     assert not any(isinstance(value, av.VideoFrame | CodecContext) for value in held)
+
+
+@pytest.mark.parametrize("codec", ["H264", "VP8"])
+def test_a_thumbnail_stands_upright_in_each_orientation(codec: str, tmp_path: Path) -> None:
+    """The test picture's corners differ; a player's own turn is the measure."""
+    for number in range(8):
+        store = Store(tmp_path / str(number))
+        segment = record(store, codec=codec, audio=False, orientation=number)
+        jpeg = picture.jpeg_at(segment, layout_of(segment.path), 0)
+        command = ["ffmpeg", "-v", "error", "-i", str(segment.path), "-frames:v", "1", "-f", "rawvideo"]
+        played = subprocess.run([*command, "-pix_fmt", "gray", "-"], capture_output=True, check=True, timeout=60).stdout
+        with av.open(io.BytesIO(jpeg), "r") as container:
+            shown = next(container.decode(video=0))
+        assert (shown.width, shown.height) == ((180, 320) if number & 1 else (320, 180))
+        plane = shown.reformat(format="gray").planes[0]
+        rows = [bytes(plane)[at * plane.line_size :][: shown.width] for at in range(shown.height)]
+        pixels = b"".join(rows)
+        assert len(pixels) == len(played)
+        differ = sum(abs(a - b) for a, b in zip(pixels, played, strict=True)) / len(played)
+        assert differ < 12, (number, differ)

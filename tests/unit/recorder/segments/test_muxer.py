@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
@@ -9,8 +10,10 @@ import pytest
 from recorder.segments.muxer import Muxer, suffix
 from recorder.segments.outputs import PART_US, MuxError
 from recorder.store import mp4, webm
+from recorder.store.directory import Store
 from recorder.store.file_layout import FileLayout
-from tests.helpers.recordings import START_US, Unit, complaints, muxed, parameters, probed, tracks_of, units
+from sfu.media.formats import orientation
+from tests.helpers.recordings import START_US, Unit, complaints, muxed, parameters, probed, record, tracks_of, units
 
 
 def _file(path: Path, muxer: Muxer, sequence: tuple[Unit, ...] | list[Unit]) -> Path:
@@ -38,6 +41,20 @@ def test_every_codec_is_written_as_it_came(codec: str, tmp_path: Path) -> None:
         kept = b"".join(bytes(packet) for packet in container.demux(video=0))
     sent = b"".join(unit.data for unit in sequence if unit.kind == "video")
     assert abs(len(kept) - len(sent)) < 0.02 * len(sent)  # start codes become lengths
+
+
+@pytest.mark.parametrize("codec", ["H264", "H265", "VP8", "VP9", "AV1"])
+@pytest.mark.parametrize("audio", [True, False])
+def test_players_are_told_how_to_turn_the_pictures(codec: str, audio: bool, tmp_path: Path) -> None:
+    for number in range(8):
+        segment = record(Store(tmp_path / str(number)), codec=codec, audio=audio, orientation=number)
+        assert complaints(segment.path) == ""
+        with av.open(str(segment.path)) as container:
+            frame = next(container.decode(video=0))
+            assert (frame.width, frame.height) == (320, 180)
+            side_data: Any = frame.side_data
+            matrix = side_data.get("DISPLAYMATRIX")
+            assert (0 if matrix is None else orientation.of_matrix(bytes(matrix))) == number
 
 
 @pytest.mark.parametrize("codec", ["H264", "VP8", None])

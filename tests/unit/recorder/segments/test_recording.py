@@ -46,7 +46,8 @@ class Feed:
     def video(
         self, at: float, *, key: bool = False, lost: bool = False, parameters: CodecParameters = PICTURE
     ) -> list[Action]:
-        unit = Unit(0, b"v%f" % at, key, 0, lost, 0, parameters if key else None)
+        known = parameters if key else None
+        unit = Unit(0, b"v%f" % at, key, 0, lost, 0, known, parameters.orientation)
         return self._keep(self.recording.push("video", unit, us(at), now=at))
 
     def audio(self, at: float, parameters: CodecParameters = SOUND) -> list[Action]:
@@ -360,3 +361,15 @@ def _check(actions: list[tuple[float, Action]], units: dict[bytes, Unit]) -> Non
             pts[action.track] = action.pts_us
             assert int(action.data) > order.get(action.track, -1)
             order[action.track] = int(action.data)
+
+
+def test_a_camera_that_is_turned_is_asked_for_a_key_frame_and_begins_a_file_there() -> None:
+    feed, turned = Feed("video"), replace(PICTURE, orientation=1)
+    feed.film(0, 1, sound=False)
+    assert feed.video(1.0) == [Write("video", SECOND, None, b"v1.000000", False)]
+    asked, written = feed.video(1.04, parameters=turned)
+    assert (asked, type(written)) == (AskKeyFrame(), Write)
+    cut, opened, written = feed.video(1.08, key=True, parameters=turned)
+    assert cut == Cut(SegmentEnd.PARAMETERS)
+    assert opened == Open(us(1.08), (turned,))
+    assert isinstance(feed.video(1.12, parameters=turned)[0], Write)
