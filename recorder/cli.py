@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ from rich.table import Table
 
 from recorder.playback.listing import ListedSegment, Listing, Overview
 from recorder.store.directory import Store
-from sfu.command_line import FAILED, WRONG_USAGE, new_app
+from sfu.command_line import FAILED, WRONG_USAGE, fail, new_app, token_value, url_value
 from sfu.runner import run_until_signal
 from sfu.units import parse_moment, rfc3339
 
@@ -83,7 +83,7 @@ def export(
     try:
         clip = exports.export(Index(store), room, wanted, since_us=since_us or 0, until_us=until_us, target=output)
     except (exports.ExportError, MuxError, OSError) as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     typer.echo(str(clip.path))
     for piece in clip.pieces:
         start, end = rfc3339(piece.start_us), rfc3339(piece.start_us + piece.duration_us)
@@ -116,16 +116,23 @@ def serve(
     *,
     config: Annotated[Path | None, typer.Option(help="TOML file with settings, as for `sfu serve`")] = None,
     broker: Annotated[
-        str | None, typer.Option(help="URL of the server's broker: mqtt://, mqtts://, ws:// or wss:// (SFU_BROKER)")
+        str | None,
+        typer.Option(
+            callback=url_value, help="URL of the server's broker: mqtt://, mqtts://, ws:// or wss:// (SFU_BROKER)"
+        ),
     ] = None,
-    base: Annotated[str | None, typer.Option(help="base topic of the server (SFU_BASE)")] = None,
+    base: Annotated[str | None, typer.Option(help="base topic of the server (SFU_BASE; default: sfu)")] = None,
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="directory for the recordings (SFU_RECORDING__DIR)")
+        Path | None,
+        typer.Option("--dir", help="directory for the recordings (SFU_RECORDING__DIR; default: recordings)"),
     ] = None,
     segment: Annotated[
-        str | None, typer.Option(help="duration of a file, for example 10m (SFU_RECORDING__SEGMENT)")
+        str | None, typer.Option(help="duration of a file (SFU_RECORDING__SEGMENT; default: 10m)")
     ] = None,
-    token: Annotated[str | None, typer.Option("--token", help="access token (JWT)")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option("--token", envvar="SFU_TOKEN", callback=token_value, help="access token (JWT), or @FILE"),
+    ] = None,
     peer_id: Annotated[str | None, typer.Option("--id", help="id of this recorder as a peer; default: random")] = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="any other setting, for example --set recording.keep=30d")
@@ -143,31 +150,31 @@ def serve(
     try:
         loaded = settings.load(config=config, command_line={k: v for k, v in chosen.items() if v is not None})
         if loaded.broker == settings.EMBEDDED:
-            _fail("--broker is missing: give the URL of the server's broker", WRONG_USAGE)
+            fail("--broker is missing: give the URL of the server's broker", WRONG_USAGE)
         url = with_kept_login(BrokerUrl.parse(loaded.broker), settings.state_directory(loaded.state))
         where = serving.ServerAddress(url, loaded.base, token, peer_id)
         recording = RecordingConfig.of(loaded.recording)
     except (settings.SettingsError, ValueError) as error:
-        _fail(str(error), WRONG_USAGE)
+        fail(str(error), WRONG_USAGE)
     try:
         code = run_until_signal(lambda stop: serving.serve(rooms, where, recording, stop=stop), loaded.log_level)
     except OSError as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     raise typer.Exit(code)
 
 
 def _store(directory: Path) -> Store:
     if not directory.is_dir():
-        _fail(f"there is no directory {directory}: give the right one with --dir", FAILED)
+        fail(f"there is no directory {directory}: give the right one with --dir", FAILED)
     return Store(directory)
 
 
 def _only_peer(store: Store, room: str) -> str:
     peers = [peer for found, peer in store.producers(room) if found == room]
     if not peers:
-        _fail(f"nothing of {room} was recorded in {store.directory}", FAILED)
+        fail(f"nothing of {room} was recorded in {store.directory}", FAILED)
     if len(peers) > 1:
-        _fail(f"--peer is missing: {room} has {', '.join(peers)}", WRONG_USAGE)
+        fail(f"--peer is missing: {room} has {', '.join(peers)}", WRONG_USAGE)
     return peers[0]
 
 
@@ -176,9 +183,9 @@ def _span(since: str | None, until: str) -> tuple[int | None, int]:
     try:
         since_us, until_us = None if since is None else parse_moment(since, now_us), parse_moment(until, now_us)
     except ValueError as error:
-        _fail(str(error), WRONG_USAGE)
+        fail(str(error), WRONG_USAGE)
     if since_us is not None and until_us <= since_us:
-        _fail(f"{rfc3339(until_us)} is not after {rfc3339(since_us)}", WRONG_USAGE)
+        fail(f"{rfc3339(until_us)} is not after {rfc3339(since_us)}", WRONG_USAGE)
     return since_us, until_us
 
 
@@ -253,11 +260,6 @@ def _clock(us: int) -> str:
     """Returns a duration as `h:mm:ss`."""
     seconds = us // 1_000_000
     return f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
 
 
 def main() -> None:

@@ -10,12 +10,13 @@ import gc
 import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
+from typing import Annotated, Any, Final
 
 import typer
 
 from sfu import settings as settings_module
-from sfu.command_line import FAILED, WRONG_USAGE, new_app
+from sfu.command_line import FAILED, WRONG_USAGE, fail, new_app, token_value, url_value
+from sfu.credentials import masked
 from sfu.runner import run_until_signal
 from sfu.settings import Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl
@@ -30,11 +31,15 @@ Broker = Annotated[
     typer.Option(
         "--broker",
         envvar="SFU_BROKER",
-        help="URL of the broker: mqtt://, mqtts://, ws:// or wss://, with login if needed",
+        callback=url_value,
+        help="URL of the broker: mqtt://, mqtts://, ws:// or wss://, with login if needed; @FILE to read it from",
     ),
 ]
 Base = Annotated[str, typer.Option("--base", envvar="SFU_BASE", help="first level or levels of all topics")]
-Token = Annotated[str | None, typer.Option("--token", help="access token (JWT)")]
+Token = Annotated[
+    str | None,
+    typer.Option("--token", envvar="SFU_TOKEN", callback=token_value, help="access token (JWT); @FILE to read it from"),
+]
 DEFAULT_BROKER: Final = "mqtt://127.0.0.1:1883"
 
 
@@ -51,7 +56,9 @@ def _settings_help() -> str:
 @app.command(epilog=_settings_help())
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
-    broker: Annotated[str | None, typer.Option(help="URL of the broker, or embedded; overrides SFU_BROKER")] = None,
+    broker: Annotated[
+        str | None, typer.Option(callback=url_value, help="URL of the broker, or embedded; overrides SFU_BROKER")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="first level or levels of all topics; overrides SFU_BASE")] = None,
     http: Annotated[str | None, typer.Option(help="host:port of the page and the API; overrides SFU_HTTP")] = None,
     option: Annotated[
@@ -65,7 +72,7 @@ def serve(
     for text in option or []:
         name, equals, value = text.partition("=")
         if not equals:
-            _fail(f"--set {text}: write name=value, e.g. --set media.port=7000", WRONG_USAGE)
+            fail(f"--set {text}: write name=value, e.g. --set media.port=7000", WRONG_USAGE)
         chosen[name] = value
     loaded = _load(config, {name: value for name, value in chosen.items() if value is not None})
 
@@ -86,7 +93,12 @@ def serve(
 
 @app.command()
 def demo(
-    source: Annotated[str | None, typer.Option(help="file or URL to publish instead of test patterns")] = None,
+    source: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SFU_SOURCE", callback=url_value, help="file or URL to publish instead of test patterns, or @FILE"
+        ),
+    ] = None,
     cameras: Annotated[int, typer.Option(min=1, max=16, help="number of cameras")] = 3,
     seconds: Annotated[float | None, typer.Option(min=1, help="end after this many seconds")] = None,
     http: Annotated[str, typer.Option(envvar="SFU_HTTP", help="host:port of the page; port 0 takes a free port")] = (
@@ -109,7 +121,14 @@ def demo(
 @app.command()
 def publish(
     room: Annotated[str, typer.Argument(help="room, e.g. frontdoor or site/gate")],
-    source: Annotated[str, typer.Argument(help="anything FFmpeg opens: file, rtsp://camera, device")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            envvar="SFU_SOURCE",
+            callback=url_value,
+            help="anything FFmpeg opens: file, rtsp://camera, device; @FILE to read a URL from",
+        ),
+    ],
     peer: Annotated[str | None, typer.Option("--id", help="the camera's id in the room; random by default")] = None,
     *,
     loop: Annotated[bool, typer.Option("--loop", help="start the file again at its end")] = False,
@@ -195,7 +214,7 @@ def load(
         plan = Plan(publishers, viewers, rooms, room, ramp, _bit_rate(bitrate), seconds)
         requirements = () if require is None else parse(require)
     except ValueError as error:
-        _fail(str(error), WRONG_USAGE)
+        fail(str(error), WRONG_USAGE)
     options = LoadOptions(source, pid, find_limit, requirements, json_file, report)
 
     async def run(stop: asyncio.Event) -> int:
@@ -214,46 +233,41 @@ def load(
 
 
 def _say(text: str) -> None:
-    typer.echo(text)
+    typer.echo(masked(text))
 
 
 def _say_on_stderr(text: str) -> None:
-    typer.echo(text, err=True)
+    typer.echo(masked(text), err=True)
 
 
 def _url(text: str) -> BrokerUrl:
     try:
         return with_kept_login(BrokerUrl.parse(text), settings_module.state_directory())
     except ValueError as error:
-        _fail(f"--broker: {error}", WRONG_USAGE)
+        fail(f"--broker: {error}", WRONG_USAGE)
 
 
 def _bit_rate(text: str) -> int:
     try:
         return parse_bit_rate(text.replace("m", "M"))
     except ValueError as error:
-        _fail(f"--bitrate {text}: {error}", WRONG_USAGE)
+        fail(f"--bitrate {text}: {error}", WRONG_USAGE)
 
 
 def _load(config: Path | None, command_line: dict[str, Any]) -> Settings:
     try:
         return settings_module.load(config=config, command_line=command_line)
     except SettingsError as error:
-        _fail(str(error), WRONG_USAGE)
-
-
-def _fail(message: str, code: int) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
+        fail(str(error), WRONG_USAGE)
 
 
 def _run(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> None:
     try:
         code = run_until_signal(work, log_level)
     except SettingsError as error:
-        _fail(str(error), WRONG_USAGE)
+        fail(str(error), WRONG_USAGE)
     except OSError as error:
-        _fail(str(error), FAILED)
+        fail(str(error), FAILED)
     raise typer.Exit(code)
 
 

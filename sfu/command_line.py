@@ -1,14 +1,19 @@
-"""The parts that the console scripts `sfu` and `recorder` share: exit codes, and an app with `--version`.
+"""The parts that the console scripts `sfu` and `recorder` share: exit codes, an app with `--version`, secrets.
 
 Owns these. Never knows a command.
 """
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
 from importlib.metadata import version
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
 
 import typer
+
+from sfu.credentials import HIDDEN, masked, password
 
 FAILED: Final = 1
 """Exit code of a command that did not do its work."""
@@ -29,6 +34,65 @@ def new_app(name: str, text: str) -> typer.Typer:
         """Takes the options that stand before a command."""
 
     return app
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """Prints an error without its passwords and exits with `code`."""
+    typer.echo(masked(message), err=True)
+    raise typer.Exit(code)
+
+
+def url_value(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Returns a URL, or what `@FILE` has. Warns of a password on the command line, and hides it from `ps`."""
+    return _read(context, parameter, value, password)
+
+
+def token_value(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Returns an access token, or what `@FILE` has. Warns of one on the command line, and hides it from `ps`."""
+    return _read(context, parameter, value, lambda token: token)
+
+
+def _read(
+    context: typer.Context,
+    parameter: typer.CallbackParam,
+    value: str | None,
+    secret_in: Callable[[str], str | None],
+) -> str | None:
+    if value is None:
+        return None
+    name = parameter.name or ""
+    if value.startswith("@"):
+        from sfu.setting_forms import file_text  # noqa: PLC0415  # half of the start of `recorder list`
+
+        try:
+            return str(file_text(value))
+        except ValueError as error:
+            fail(f"{name}: {error}", WRONG_USAGE)
+    secret, source = secret_in(value), context.get_parameter_source(name)
+    if secret is not None and source is not None and source.name == "COMMANDLINE":
+        hide_from_process_list(secret)
+        variable = f"in the variable {parameter.envvar}, or " if parameter.envvar else ""
+        typer.echo(
+            f"warning: the {name} has a secret that the list of processes showed to everybody on this machine, and the "
+            f"shell keeps: give it {variable}in a file as @FILE",
+            err=True,
+        )
+    return value
+
+
+def hide_from_process_list(secret: str) -> None:
+    """Writes `***` over a secret in the arguments that Linux shows of this process."""
+    try:
+        fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        start, end = int(fields[45]), int(fields[46])  # arg_start and arg_end: fields 48 and 49 of proc(5)
+        line = Path("/proc/self/cmdline").read_bytes()
+    except (OSError, ValueError, IndexError):
+        return
+    wanted = secret.encode()
+    at = line.find(wanted) if start and end - start == len(line) else -1
+    while at >= 0:
+        ctypes.memmove(start + at, HIDDEN[:1].encode() * len(wanted), len(wanted))
+        at = line.find(wanted, at + len(wanted))
 
 
 def _show_version(wanted: bool) -> None:

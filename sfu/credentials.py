@@ -41,9 +41,11 @@ def quoted(url: str) -> str:
 
 
 def password(url: str) -> str | None:
-    """Returns the password in a URL as it is written there; None if there is none."""
-    parts = _split(url)
-    return None if parts is None else parts[1].partition(":")[2] or None
+    """Returns the password in a URL as it is written there, rather too long than too short; None if there is none."""
+    if _split(url) is None:
+        return None
+    login = url.partition("://")[2].rpartition("@")[0]
+    return login.partition(":")[2] or None
 
 
 def _quoted(text: str) -> str:

@@ -15,7 +15,12 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
+from types import TracebackType
 from typing import Final, TypeVar
+
+from sfu.credentials import masked
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -24,13 +29,15 @@ _KILLED: Final = 1
 
 
 def run_until_signal(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> int:
-    """Runs `work` and returns its exit code. Logs to stderr.
+    """Runs `work` and returns its exit code. Logs to stderr, without passwords.
 
     `work` gets an event that the first SIGTERM or SIGINT sets. The second signal ends the process at once.
     """
-    logging.basicConfig(
-        level=log_level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s"
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Masking("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=log_level.upper(), handlers=[handler])
+    sys.excepthook = _log_fault
+    threading.excepthook = lambda end: _log_fault(end.exc_type, end.exc_value, end.exc_traceback)
     raise_descriptor_limit()
     return _new_runner().run(_with_stop(work))
 
@@ -43,6 +50,19 @@ def raise_descriptor_limit() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+class _Masking(logging.Formatter):
+    """Hides passwords of URLs in all that is logged, in texts of exceptions too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return masked(super().format(record))
+
+
+def _log_fault(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    """Logs an exception that nobody caught."""
+    if error is not None and not issubclass(kind, SystemExit):
+        _log.critical("internal error", exc_info=(kind, error, trace))
 
 
 def _new_runner() -> asyncio.Runner:

@@ -6,6 +6,7 @@ Owns these types for `sfu.settings`. Knows no setting.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator
@@ -61,3 +62,19 @@ Bitrate = Annotated[int, BeforeValidator(_bit_rate)]
 BitrateRange = Annotated[tuple[int, int], BeforeValidator(_bit_rates), AfterValidator(_in_order)]
 RoomBitrateRanges = Annotated[dict[str, BitrateRange], NoDecode, BeforeValidator(table)]
 Seconds = Annotated[float, BeforeValidator(_seconds)]
+
+
+def file_text(value: object) -> object:
+    """Returns the first line of a file for `@file`, and any other value as it is. Raises ValueError."""
+    if not isinstance(value, str) or not value.startswith("@"):
+        return value
+    try:
+        lines = Path(value[1:]).read_text(encoding="utf-8").strip().splitlines()
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"cannot read {value[1:]}: {getattr(error, 'strerror', None) or error}") from None
+    if not lines:
+        raise ValueError(f"{value[1:]} is empty")
+    return lines[0]
+
+
+Text = Annotated[str, BeforeValidator(file_text)]

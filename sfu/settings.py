@@ -36,9 +36,11 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from sfu.setting_forms import Bitrate, RoomBitrateRanges, Seconds, Words, table
+from sfu.setting_forms import Bitrate, RoomBitrateRanges, Seconds, Text, Words, table
 
 PREFIX: Final = "SFU_"
+CLIENT_VARIABLES: Final = ("SFU_SOURCE", "SFU_TOKEN")
+"""Variables that the client commands read, and a server with the same environment leaves alone."""
 SECRETS: Final = Path("/run/secrets")
 EMBEDDED: Final = "embedded"
 
@@ -187,7 +189,9 @@ class Settings(BaseSettings):
         extra="forbid", frozen=True, env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
     )
 
-    broker: str = Field(EMBEDDED, description="mqtt://, mqtts://, ws:// or wss:// URL with login; or embedded")
+    broker: Text = Field(
+        EMBEDDED, description="mqtt://, mqtts://, ws:// or wss:// URL with login; @FILE to read it from; or embedded"
+    )
     base: str = Field("sfu", description="first level or levels of all topics")
     http: str = Field("127.0.0.1:8080", description="host:port of the page and the API; empty: neither")
     embedded_port: int = Field(1883, ge=0, le=65535, description="TCP port of the embedded broker, on loopback")
@@ -273,7 +277,7 @@ def _path_in(variable: str) -> Path | None:
 
 def _refuse_unknown_variables() -> None:
     """Raises SettingsError for an unknown `SFU_` variable: the library only looks up those that it knows."""
-    known = {name for name, _, _ in describe()}
+    known = {name for name, _, _ in describe()} | set(CLIENT_VARIABLES)
     parents = {name.rsplit("__", 1)[0] for name in known if "__" in name}
     for name in os.environ:
         upper = name.upper()

@@ -56,7 +56,7 @@ async def open_source(text: str, *, loop: bool = False) -> MediaSource:
     """
     name, _, number = text.partition(":")
     if name == "pattern" and (not number or number.isdigit()):
-        return await asyncio.to_thread(Pattern, int(number or 0))
+        return await in_daemon_thread(lambda: Pattern(int(number or 0)), "pattern")
     return await in_daemon_thread(lambda: Input(text, loop=loop), "opening")
 
 

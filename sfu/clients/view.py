@@ -70,7 +70,7 @@ async def view(
 ) -> int:
     """Views `room` for `seconds` (None: until `stop`) and reports once, as JSON or as a table.
 
-    Returns the exit code: 0 if media arrived, 1 if none did or the server refused, 2 for wrong usage.
+    Returns the exit code: 0 if media arrived or `stop` was set, 1 if none did or the server refused, 2 for wrong usage.
     """
     try:
         leaf = Leaf.parse(f"{room}/{Role.VIEW}/{peer_id or f'viewer-{secrets.token_hex(3)}'}")
@@ -84,7 +84,7 @@ async def view(
         return 1
     result = viewer.result()
     report(json.dumps(asdict(result)) if as_json else table(result))
-    return 0 if result.received_media else 1
+    return 0 if result.received_media or stop.is_set() else 1
 
 
 class Viewer:

@@ -28,7 +28,7 @@ from sfu.loadtest.setup.worker_messages import PlanMarks, Poll, ReadMarks, SetMa
 from sfu.loadtest.synthetic.cameras import CameraWorker
 from sfu.loadtest.synthetic.viewers import ViewerWorker
 from sfu.loadtest.synthetic.worker import WorkerError, WorkerProcess
-from sfu.runner import wait_for_stop
+from sfu.runner import in_daemon_thread, unless_stopped, wait_for_stop
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import TopicError, Topics, valid_room
 
@@ -74,14 +74,16 @@ async def load(
 ) -> int:
     """Runs a load test, prints the result and writes the files of `options`.
 
-    Returns the exit code: 0 done, 1 failed or a requirement not met, 2 wrong usage.
+    Returns the exit code: 0 done or stopped, 1 failed or a requirement not met, 2 wrong usage.
     """
     if faults := [*_faults(plan, options)]:
         report("; ".join(faults))
         return 2
     try:
         Topics(base)
-        footage = await _footage(plan, options)
+        footage = await unless_stopped(stop, _footage(plan, options))
+        if stop.is_set():
+            return 0
         new_loop = type(asyncio.get_running_loop())
         setup = WorkerSetup(plan, footage, broker, base, token, mqtt_each, new_loop)
         result = await _run_test(setup, options, stop)
@@ -90,7 +92,7 @@ async def load(
         return 2
     except (LoadError, SourceError, WorkerError, OSError) as error:
         report(str(error))
-        return 1
+        return 0 if stop.is_set() else 1
     print_result(result)
     if not plan.publishers and not result.figures.received:
         report(f"nothing received: no camera in room {plan.room} sends H.264, VP8 or VP9")
@@ -111,7 +113,7 @@ async def _footage(plan: Plan, options: LoadOptions) -> Footage | None:
         return None
     if options.source is not None:
         return await footage_from_file(options.source)
-    return await asyncio.to_thread(synthetic_footage, plan.bitrate)
+    return await in_daemon_thread(lambda: synthetic_footage(plan.bitrate), "footage")
 
 
 def _write(result: Result, options: LoadOptions) -> None:
@@ -132,7 +134,10 @@ async def _run_test(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Even
 async def _start(setup: WorkerSetup, options: LoadOptions, stop: asyncio.Event) -> AsyncIterator[LoadTest]:
     with Progress() as progress:
         async with WorkerProcess(CameraWorker, setup) as cameras, WorkerProcess(ViewerWorker, setup) as viewers:
-            yield LoadTest(setup, options, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
+            try:
+                yield LoadTest(setup, options, cameras=cameras, viewers=viewers, progress=progress, stop=stop)
+            finally:
+                cameras.let_go()  # both end at the same time
 
 
 class LoadTest:

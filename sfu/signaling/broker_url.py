@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from sfu.credentials import quoted
+
 _DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
@@ -28,11 +30,13 @@ class BrokerUrl:
     def parse(cls, text: str) -> BrokerUrl:
         """Reads `mqtt|mqtts|ws|wss://[user[:password]@]host[:port][/path]`. Raises ValueError without the text."""
         try:
-            parts = urlsplit(text)
+            parts = urlsplit(quoted(text))
             host, port = parts.hostname or "", parts.port
             host.encode("idna")
         except ValueError:
-            raise ValueError("the broker's URL has an invalid host or port") from None
+            raise ValueError(
+                "the broker's URL has an invalid host or port; special characters of a password must be percent-encoded"
+            ) from None
         if parts.scheme not in _DEFAULT_PORTS:
             raise ValueError("the broker's URL must begin with mqtt://, mqtts://, ws:// or wss://")
         websocket = parts.scheme.startswith("ws")

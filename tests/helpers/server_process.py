@@ -1,4 +1,4 @@
-"""`sfu serve` as a process of its own."""
+"""`sfu serve` and other commands as processes of their own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from tests.helpers.waiting import PATIENCE_S
 
@@ -15,17 +16,29 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 
 class Process:
-    """One `sfu serve` and all that it wrote to stderr."""
+    """One command and all that it wrote to `output`."""
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, output: asyncio.StreamReader | None) -> None:
         self.log = ""
         self._process = process
-        self._reading = asyncio.create_task(self._read())
+        self._reading = asyncio.create_task(self._read(output))
 
-    async def _read(self) -> None:
-        assert self._process.stderr is not None
-        async for line in self._process.stderr:
+    async def _read(self, output: asyncio.StreamReader | None) -> None:
+        assert output is not None
+        async for line in output:
             self.log += line.decode()
+
+    @property
+    def catches_sigterm(self) -> bool:
+        """True once its own handler would take a SIGTERM."""
+        lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8").splitlines()
+        caught = next(int(line.split()[1], 16) for line in lines if line.startswith("SigCgt"))
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    @property
+    def shown_arguments(self) -> str:
+        """What `ps` shows of it."""
+        return Path(f"/proc/{self._process.pid}/cmdline").read_text(encoding="utf-8").replace("\0", " ")
 
     @property
     def lives(self) -> bool:
@@ -49,10 +62,29 @@ async def sfu(*arguments: str) -> AsyncIterator[Process]:
         stderr=asyncio.subprocess.PIPE,
         env=ENVIRONMENT,
     )
-    served = Process(process)
-    try:
+    async with _ending(process, process.stderr) as served:
         yield served
+
+
+@asynccontextmanager
+async def command(*arguments: str, module: str = "sfu", **variables: str) -> AsyncIterator[Process]:
+    """`sfu` or `recorder` with these arguments; its log has stdout too."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        env=ENVIRONMENT | variables,
+    )
+    async with _ending(process, process.stdout) as started:
+        yield started
+
+
+@asynccontextmanager
+async def _ending(process: asyncio.subprocess.Process, output: asyncio.StreamReader | None) -> AsyncIterator[Process]:
+    started = Process(process, output)
+    try:
+        yield started
     finally:
         if process.returncode is None:
             process.kill()
-        await served.ended()
+        await started.ended()

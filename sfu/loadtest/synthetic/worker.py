@@ -50,8 +50,12 @@ class WorkerProcess:
     async def __aenter__(self) -> WorkerProcess:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    def let_go(self) -> None:
+        """Lets the process end, without waiting for it."""
         self._pipe.close()
+
+    async def __aexit__(self, *_: object) -> None:
+        self.let_go()
         await asyncio.to_thread(self._process.join, _END_S)
         if self._process.is_alive():
             self._process.kill()

@@ -87,3 +87,16 @@ def test_rooms_may_have_bit_rates_of_their_own(monkeypatch: pytest.MonkeyPatch) 
 def test_every_setting_says_what_it_means() -> None:
     assert all(text for _, _, text in describe())
     assert "SFU_MEDIA__PORT" in {name for name, _, _ in describe()}
+
+
+def test_the_broker_may_come_from_a_file_and_variables_of_the_clients_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broker").write_text("mqtt://me:secret@broker\n")
+    monkeypatch.setenv("SFU_BROKER", f"@{tmp_path}/broker")
+    monkeypatch.setenv("SFU_SOURCE", "rtsp://cam")
+    monkeypatch.setenv("SFU_TOKEN", "abc")
+    assert load().broker == "mqtt://me:secret@broker"
+    monkeypatch.setenv("SFU_BROKER", "@/nowhere/broker")
+    with pytest.raises(SettingsError, match=r"broker: .*cannot read /nowhere/broker: No such file"):
+        load()

@@ -17,6 +17,7 @@ from sfu.signaling.broker_url import BrokerUrl
         ("wss://broker:9001/a/b", BrokerUrl("wss", "broker", 9001, "/a/b")),
         ("mqtt://me@broker", BrokerUrl("mqtt", "broker", 1883, username="me")),
         ("mqtt://me:p%40ss%2F@broker", BrokerUrl("mqtt", "broker", 1883, username="me", password="p@ss/")),
+        ("mqtt://me:p@s:s/#?%@broker", BrokerUrl("mqtt", "broker", 1883, username="me", password="p@s:s/#?%")),
     ],
 )
 def test_urls_and_their_defaults(text: str, url: BrokerUrl) -> None:
