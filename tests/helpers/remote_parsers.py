@@ -1,7 +1,7 @@
 """Every function that reads bytes of strangers: how it is called, what it may raise, and bytes that it takes.
 
-`tests/unit/helpers/test_remote_parsers.py` feeds each with changed bytes for a moment, `python -m tests.benchmarks.fuzz`
-for as long as one likes. A new reader of remote bytes belongs in this table.
+`tests/unit/helpers/test_remote_parsers.py` feeds each with changed bytes for a moment, and
+`python -m tests.benchmarks.fuzz` for as long as one likes. A new reader of remote bytes belongs in this table.
 """
 
 from __future__ import annotations
