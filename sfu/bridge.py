@@ -6,6 +6,7 @@ Owns the JSON of `bridge/info` and `bridge/response`. Decides nothing about room
 from __future__ import annotations
 
 import json
+import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from typing import Any, Final
 
 from sfu.signaling.link import BrokerLink
 from sfu.signaling.topics import BridgeRequest, Leaf, Topics
+
+_log = logging.getLogger(__name__)
 
 NAME: Final = "mqtt-sfu"
 VERSION: Final = version(NAME)
@@ -36,6 +39,10 @@ class MqttPublisher:
     def event(self, room: str, payload: bytes) -> None:
         """Publishes one event of a room, given as JSON."""
         self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY_S)
+
+    def stray(self, topic: str, payload: bytes) -> None:
+        """Publishes a message on a topic that is no leaf."""
+        self.link.publish(topic, payload, expiry_s=_EXPIRY_S)
 
     def response(self, request: BridgeRequest, payload: bytes) -> None:
         """Publishes the answer to a bridge request, whose payload is given."""
@@ -60,6 +67,36 @@ class MqttPublisher:
             self.link.set_state(topic(room), payload)
         if state is None:
             self.link.set_state(topics.snapshot_url(room), None)
+
+
+class OwnTopics:
+    """The retained topics of this server, on which others write by mistake or to deceive."""
+
+    def __init__(self, link: BrokerLink, topics: Topics, clientid: str) -> None:
+        self._link = link
+        self._topics = topics
+        self._clientid = clientid
+        self._warned = False
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        """Learns what somebody has written on one of them: sets our value again, and warns once of a second server."""
+        self._link.heard_state(topic, payload)
+        if topic == self._topics.bridge_info and not self._warned and (other := _clientid(payload)) != self._clientid:
+            self._warned = other is not None
+            if other is not None:
+                _log.warning(
+                    "a second server (%s) uses the base %s on this broker: give each server a base of its own",
+                    other[:64],
+                    self._topics.base,
+                )
+
+
+def _clientid(info: bytes) -> str | None:
+    try:
+        clientid = json.loads(info)["clientid"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return clientid if isinstance(clientid, str) else None
 
 
 @dataclass(frozen=True, slots=True)

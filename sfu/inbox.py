@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from sfu.signaling.link import Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.strays import Strays
 from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, SnapshotButton, Topics
 
 _SWITCHES: Final = {b"ON": True, b"OFF": False}
@@ -24,6 +25,9 @@ class Signaling(Protocol):
 
     def receive(self, leaf: Leaf, payload: bytes) -> None:
         """Takes one signalling message that arrived on a leaf."""
+
+    def refuse(self, leaf: Leaf, payload: bytes) -> None:
+        """Refuses one signalling message unread, because too many wait."""
 
     def recall(self, room: str) -> None:
         """Publishes the room's state at the next tick if nobody is in the room. The broker retains an older one."""
@@ -43,8 +47,18 @@ class SnapshotButtons(Protocol):
         """Takes a picture of the room; calls `deliver` with the room and the JPEG when it is there."""
 
 
+class OwnState(Protocol):
+    """The part that keeps what the broker retains for the server."""
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        """Learns what somebody has written on a topic that the server retains."""
+
+
 class Replies(Protocol):
     """The part that publishes."""
+
+    def stray(self, topic: str, payload: bytes) -> None:
+        """Publishes a message on a topic that is no leaf."""
 
     def response(self, request: BridgeRequest, payload: bytes) -> None:
         """Answers a bridge request, whose payload is given."""
@@ -64,6 +78,8 @@ class Inbox:
         snapshots: SnapshotButtons,
         replies: Replies,
         *,
+        own: OwnState,
+        strays: Strays,
         page_url: Callable[[], str | None],
         wall_clock: Callable[[], float],
     ) -> None:
@@ -73,24 +89,37 @@ class Inbox:
         self._recordings = recordings
         self._snapshots = snapshots
         self._replies = replies
+        self._own = own
+        self._strays = strays
         self._page_url = page_url
         self._wall_clock = wall_clock
 
     def receive(self, message: Incoming) -> None:
         """Passes one message on. Counts those that are retained or outside the grammar with the rooms' counters."""
-        room = self._topics.room_of_state(message.topic)
-        if room is not None:
-            self._on_room_state(room, message)
-        elif not message.payload or message.topic == self._topics.bridge_state:
-            return  # a retained message was cleared; or our own state, which a filter for rooms matches too
+        topics, room = self._topics, self._topics.room_of_state(message.topic)
+        if room is not None or message.topic in (topics.bridge_state, topics.bridge_info):
+            self._on_state(room, message)
+        elif not message.payload:
+            return  # a retained message was cleared
         elif message.retained:  # a retained offer or command would be obeyed at every start
             self._rooms.counters["retained"] += 1
         else:
             self._on_command(message)
 
-    def _on_room_state(self, room: str, message: Incoming) -> None:
-        """Recalls a room whose state the broker retains: a process that was killed could not clear it."""
-        if message.retained and message.payload:
+    def refuse(self, message: Incoming) -> None:
+        """Refuses one message because too many wait. A leaf is answered; other messages are only counted."""
+        target = None if message.retained else self._topics.parse(message.topic)
+        if isinstance(target, Leaf):
+            self._rooms.refuse(target, message.payload)
+
+    def _on_state(self, room: str | None, message: Incoming) -> None:
+        """Puts a topic right that only the server should write on.
+
+        What was there before us is from a process that was killed, or that ran before us.
+        """
+        if not message.retained:
+            self._own.heard(message.topic, message.payload)
+        elif room is not None and message.payload:
             self._rooms.recall(room)
 
     def _on_command(self, message: Incoming) -> None:
@@ -105,6 +134,14 @@ class Inbox:
             self._snapshots.request(target.room, self._publish_snapshot)
         else:
             self._rooms.counters["outside_grammar"] += 1
+            self._answer_stray(message)
+
+    def _answer_stray(self, message: Incoming) -> None:
+        mistake = self._topics.mistake(message.topic)
+        if mistake is not None:
+            answer = self._strays.answer(message.topic, message.payload, mistake, self._wall_clock())
+            if answer is not None:
+                self._replies.stray(message.topic, answer)
 
     def _publish_snapshot(self, room: str, picture: bytes) -> None:
         """Publishes a picture with a URL that is new each time: programs that show it load it again on a change."""

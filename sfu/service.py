@@ -45,6 +45,7 @@ from sfu.signaling import embedded_login
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.embedded_broker import EmbeddedBroker
 from sfu.signaling.link import BrokerLink
+from sfu.signaling.strays import Strays
 from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
 
@@ -142,6 +143,8 @@ class Service:
             self.recordings,
             self.snapshots,
             self.publisher,
+            own=bridge.OwnTopics(self.link, self.topics, self.clientid),
+            strays=Strays(self.clientid),
             page_url=self._page_url,
             wall_clock=time.time,
         )
@@ -188,10 +191,11 @@ class Service:
     def _make_link(self) -> BrokerLink:
         return BrokerLink(
             self.broker_url,
-            client_id=self.clientid,
+            client_id=f"sfu-{secrets.token_hex(16)}",  # not `clientid`: whoever knows it can take our connection
             subscriptions=self.topics.subscriptions(),
-            watch=self.topics.states(),
+            own_state=self.topics.own_state(),
             on_message=lambda message: self.inbox.receive(message),  # noqa: PLW0108  # made after the link
+            on_refused=lambda message: self.inbox.refuse(message),  # noqa: PLW0108
             tls=self._tls,
             will=(self.topics.bridge_state, b"offline"),
             birth=(self.topics.bridge_state, b"online"),

@@ -19,7 +19,8 @@ from sfu.signaling import messages
 from sfu.signaling.backoff import full_jitter
 from sfu.signaling.bodies import Body, Bye, ErrorCode, Select, SignalError
 from sfu.signaling.broker_url import BrokerUrl, Tls
-from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.link import BrokerLink
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Topics
 
@@ -77,7 +78,7 @@ class Peer:
         self._changed = asyncio.Event()
         self._link = BrokerLink(
             url,
-            client_id=f"sfu-{leaf.role}-{leaf.peer}-{secrets.token_hex(4)}",
+            client_id=f"sfu-{leaf.role}-{leaf.peer}-{secrets.token_hex(16)}",
             subscriptions=(self._topic,),
             watch=(self._info_topic,),
             on_message=self._on_message,

@@ -63,6 +63,7 @@ class MessageRates:
         for leaf in quiet if len(self._arrivals) - len(quiet) < self._leaves else list(self._arrivals):
             self._arrivals.pop(leaf, None)
             self._refused_at.pop(leaf, None)
+        self._refused_at = {leaf: at for leaf, at in self._refused_at.items() if now - at < RATE_WINDOW_S}
 
 
 class EarlyCandidates:

@@ -108,7 +108,7 @@ class RoomServer:
         now = self._config.clock()
         try:
             if not self._rates.allow(leaf, now):
-                self._refuse_rate(leaf, payload, now)
+                self.refuse(leaf, payload)
                 return
             envelope = messages.parse(payload)
             if envelope is None:
@@ -127,9 +127,10 @@ class RoomServer:
         if not self._rooms.known(room):
             self._publication.recall(room)
 
-    def _refuse_rate(self, leaf: Leaf, payload: bytes, now: float) -> None:
+    def refuse(self, leaf: Leaf, payload: bytes) -> None:
+        """Refuses a message unread. The leaf gets an error once in a while."""
         self.counters["rate_limited"] += 1
-        if (wait_s := self._rates.retry_after(leaf, now)) is not None:
+        if (wait_s := self._rates.retry_after(leaf, self._config.clock())) is not None:
             text, session = "too many messages on this leaf", messages.session_of(payload)
             self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s, session=session))
 
@@ -179,7 +180,8 @@ class RoomServer:
             raise SignalError(ErrorCode.SHUTTING_DOWN, "the server is shutting down", session=envelope.session)
         if envelope.session is not None and envelope.clientid != leaf.peer:
             self.counters["foreign_clientid"] += 1
-            return
+            text = f"clientid must be the peer id of the topic: {leaf.peer}"
+            raise SignalError(ErrorCode.BAD_REQUEST, text, session=envelope.session)
         current = self.participants.get(leaf)
         client = (envelope.clientid, envelope.session)
         if current is not None and (current.clientid, current.session) == client and current.offer_text == text:

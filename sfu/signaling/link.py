@@ -11,8 +11,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 from aiomqtt import MqttError, ProtocolVersion, Will
 
@@ -27,7 +25,10 @@ from sfu.signaling.aiomqtt_client import (
 )
 from sfu.signaling.backoff import Reconnect, refuses_version, taken_over
 from sfu.signaling.broker_url import BrokerUrl, Tls
-from sfu.signaling.send_queue import MAX_MESSAGES, Message, SendQueue
+from sfu.signaling.intake import Incoming, Intake
+from sfu.signaling.refusals import Refusals
+from sfu.signaling.send_queue import Message, SendQueue
+from sfu.signaling.state_guard import StateGuard
 
 log = logging.getLogger(__name__)
 
@@ -38,38 +39,17 @@ MAX_IN_FLIGHT = 20
 """Unacknowledged publishes at a time; Mosquitto's default for `max_inflight_messages`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """One received publish. `retained`: True if it was published before we subscribed."""
-
-    topic: str
-    payload: bytes
-    retained: bool = False
-    response_topic: str | None = None
-    correlation: bytes | None = None
-
-    @classmethod
-    def of(cls, message: Any) -> Incoming:
-        """Makes one from aiomqtt's `Message`."""
-        return cls(
-            topic=str(message.topic),
-            payload=message.payload if isinstance(message.payload, bytes) else b"",
-            retained=message.retain,
-            response_topic=getattr(message.properties, "ResponseTopic", None),
-            correlation=getattr(message.properties, "CorrelationData", None),
-        )
-
-
 class BrokerLink:
     """A client of one broker that reconnects until it is closed.
 
     Each connect uses MQTT 5, or 3.1.1 if the broker refuses 5, and sends the subscriptions, then all retained state,
     then the birth. `subscriptions` are for signalling: with MQTT 5 they bring no retained messages and no echo of our
     own. MQTT 3.1.1 has no such options and some brokers ignore them: receivers skip retained messages and messages
-    with their own client id. `watch` are topics whose retained values are wanted.
+    with their own client id. `watch` are topics whose retained values are wanted. `own_state` are those on which only
+    we should write: their retained values come too, without an echo of ours.
 
-    `counters`: those of Reconnect and SendQueue, and `subscribe_refused`, `received`, `handler_failed`, `published`,
-    `too_large`, `queue_full`.
+    `counters`: those of Reconnect, SendQueue and Refusals, and `received`, `published`, `intake_full`,
+    `handler_failed` and `foreign_state`.
     """
 
     def __init__(
@@ -79,7 +59,9 @@ class BrokerLink:
         client_id: str,
         subscriptions: Sequence[str],
         on_message: Callable[[Incoming], None],
+        on_refused: Callable[[Incoming], None] = lambda _: None,
         watch: Sequence[str] = (),
+        own_state: Sequence[str] = (),
         tls: Tls | None = None,
         will: tuple[str, bytes] | None = None,
         will_retain: bool = True,
@@ -88,7 +70,7 @@ class BrokerLink:
         backoff: tuple[float, float] = (1.0, 60.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`will`, `birth`: topic and payload; the birth is retained.
+        """`will`, `birth`: topic and payload; the birth is retained. `on_refused` gets what comes while too much waits.
 
         `backoff`: ceiling of the first wait and of any wait, in seconds. Raises OSError if a file of `tls` cannot be
         used.
@@ -97,9 +79,12 @@ class BrokerLink:
         self.client_id = client_id
         self.protocol = ProtocolVersion.V5
         self.counters: Counter[str] = Counter()
-        self._subscriptions, self._watch = tuple(subscriptions), tuple(watch)
+        self._subscriptions, self._watch, self._own_state = tuple(subscriptions), tuple(watch), tuple(own_state)
         self._on_message = on_message
-        self._tls = (tls or Tls()).context() if url.tls else None
+        self._on_refused = on_refused
+        # Files of TLS may be renewed: they are read for each connection, and once before, to say at once what is wrong.
+        self._tls_context = (tls or Tls()).context if url.tls else lambda: None
+        self._tls_context()
         self._will = None if will is None else Will(will[0], will[1], qos=1, retain=will_retain)
         self._birth = birth
         self._farewell: tuple[str, bytes] | None = None
@@ -107,6 +92,9 @@ class BrokerLink:
         self._reconnect = Reconnect(url, client_id, self.counters, backoff)
         self._clock = clock
         self._queue = SendQueue(self.counters)
+        self._intake = Intake(self._handle, clock)
+        self._guard = StateGuard()
+        self._refusals = Refusals(url, self.counters)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
         self._connected = asyncio.Event()
@@ -130,22 +118,46 @@ class BrokerLink:
         `expiry_s`.
         """
         if len(payload) > self._max_payload:
-            return self._refuse("too_large", topic, payload)
+            return self._refusals.unsent("too_large", topic, payload)
         if not self._queue.put(topic, payload, expiry_s, self._clock()):
-            return self._refuse("queue_full", topic, payload)
+            return self._refusals.unsent("queue_full", topic, payload)
         self._work.set()
         return True
 
     def set_state(self, topic: str, payload: bytes | None) -> None:
         """Makes the broker retain `payload` on `topic` (QoS 1), now and after each reconnect; None clears it."""
         if payload is not None and len(payload) > self._max_payload:
-            self._refuse("too_large", topic, payload)
+            self._refusals.unsent("too_large", topic, payload)
             return
         if self._queue.set_state(topic, payload):
             self._work.set()
 
+    def heard_state(self, topic: str, payload: bytes) -> None:
+        """Learns the value that somebody has set on a topic of `own_state`; sets ours again soon if it is another."""
+        wait_s = self._guard.heard(topic, payload, self._own(topic), self._clock())
+        if wait_s is not None:
+            asyncio.get_running_loop().call_later(wait_s, self._correct, topic)
+
+    def _own(self, topic: str) -> bytes:
+        """Returns the value that the broker should retain; empty for none."""
+        if self._birth is not None and topic == self._birth[0]:
+            return self._birth[1]
+        return self._queue.state(topic) or b""
+
+    def _correct(self, topic: str) -> None:
+        if self._closing.is_set():
+            return
+        if self.connected and self._guard.due(topic, self._own(topic), self._clock()):
+            self.counters["foreign_state"] += 1
+            log.debug("another client has written on %s: setting our value again", topic)
+            self._queue.say_again(topic, self._own(topic))
+            self._work.set()
+        elif self._guard.waiting(topic):
+            asyncio.get_running_loop().call_later(1.0, self._correct, topic)
+
     async def run(self) -> None:
         """Connects, sends and receives until `close()`. Run it once, as a task."""
+        handling = asyncio.create_task(self._intake.run(), name=f"broker link {self.client_id}: handle")
         self._worker = asyncio.create_task(self._keep_connected(), name=f"broker link {self.client_id}")
         try:
             await self._worker
@@ -153,6 +165,8 @@ class BrokerLink:
             task = asyncio.current_task()
             if not self._closing.is_set() or (task is not None and task.cancelling()):
                 raise
+        finally:
+            handling.cancel()
 
     async def close(self, *, farewell: tuple[str, bytes] | None = None, timeout: float = 2.0) -> None:
         """Sends the queued messages, then `farewell` (retained), then DISCONNECT, which cancels the will.
@@ -204,18 +218,23 @@ class BrokerLink:
 
     async def _session(self) -> None:
         """Serves one connection from CONNECT to its end. Raises MqttError if it is lost, returns when closing."""
-        async with self._client() as client:
+        try:
+            connection = self._client()
+        except OSError as error:  # a file of TLS that is being renewed
+            raise MqttError(str(error)) from error
+        async with connection as client:
             try:
                 await self._subscribe(client)
                 await self._serve(client)
             finally:
                 self._connected.clear()
                 self._queue.restart()
+                self._guard.restart()
                 self._in_flight.clear()
 
     def _client(self) -> MqttClient:
         """Makes a new client for each attempt: a used one ignores a refused login and re-sends old messages."""
-        client = MqttClient(
+        return MqttClient(
             self.url.host,
             self.url.port,
             identifier=self.client_id,
@@ -224,37 +243,36 @@ class BrokerLink:
             protocol=self.protocol,
             transport="websockets" if self.url.websocket else "tcp",
             websocket_path=self.url.path if self.url.websocket else None,
-            tls_context=self._tls,
+            tls_context=self._tls_context(),
             will=self._will,
             keepalive=KEEPALIVE_S,
             timeout=ANSWER_TIMEOUT_S,
-            max_queued_incoming_messages=MAX_MESSAGES,
             max_inflight_messages=MAX_IN_FLIGHT,
             socket_options=tcp.OPTIONS,
+            on_incoming=self._take,
         )
-        client.pending_calls_threshold = 2 * MAX_IN_FLIGHT
-        return client
 
     async def _subscribe(self, client: MqttClient) -> None:
-        topics = (*self._subscriptions, *self._watch)
+        topics = (*self._subscriptions, *self._watch, *self._own_state)
         if not topics:
             return
         if self.protocol == ProtocolVersion.V5:
-            signaling = [(topic, signaling_options()) for topic in self._subscriptions]
-            codes = await client.subscribe(signaling + [(topic, state_options()) for topic in self._watch])
+            wanted = [(topic, signaling_options()) for topic in self._subscriptions]
+            wanted += [(topic, state_options()) for topic in self._watch]
+            wanted += [(topic, state_options(own=True)) for topic in self._own_state]
+            codes = await client.subscribe(wanted)
         else:
             codes = await client.subscribe([(topic, 1) for topic in topics])
         for topic, code in zip(topics, codes, strict=True):
             if refused(code):
-                self.counters["subscribe_refused"] += 1
-                log.error("broker %s refuses the subscription of %s: check its access rules", self.url, topic)
+                self._refusals.subscription(topic, code)
 
     async def _serve(self, client: MqttClient) -> None:
         try:
             async with asyncio.TaskGroup() as tasks:
-                receiving = tasks.create_task(self._receive(client), name="broker link: receive")
+                watching = tasks.create_task(client.until_lost(), name="broker link: watch")
                 await self._send(client, tasks)
-                receiving.cancel()
+                watching.cancel()
         except ExceptionGroup as group:
             lost, bugs = group.split(MqttError)
             if bugs is not None or lost is None:
@@ -262,15 +280,19 @@ class BrokerLink:
             error = max(lost.exceptions, key=taken_over)
             raise error from error.__cause__
 
-    async def _receive(self, client: MqttClient) -> None:
-        async for message in client.messages:
-            self.counters["received"] += 1
-            try:
-                self._on_message(Incoming.of(message))
-            except Exception:
-                # A bug in the handler does not end the link: the next message may be for another part.
-                self.counters["handler_failed"] += 1
-                log.exception("internal error on a message on %s", message.topic)
+    def _take(self, message: Incoming) -> None:
+        self.counters["received"] += 1
+        if not self._intake.put(message):
+            self.counters["intake_full"] += 1
+            self._handle(message, self._on_refused)
+
+    def _handle(self, message: Incoming, handler: Callable[[Incoming], None] | None = None) -> None:
+        try:
+            (handler or self._on_message)(message)
+        except Exception:
+            # A bug in the handler does not end the link: the next message may be for another part.
+            self.counters["handler_failed"] += 1
+            log.exception("internal error on a message on %s", message.topic)
 
     async def _send(self, client: MqttClient, tasks: asyncio.TaskGroup) -> None:
         """Sends all retained state, the birth, then new messages. Returns when closing and nothing is left to send."""
@@ -295,12 +317,9 @@ class BrokerLink:
         while True:
             if len(self._in_flight) >= MAX_IN_FLIGHT:
                 await asyncio.wait(self._in_flight, return_when=asyncio.FIRST_COMPLETED)
-            if (state := self._queue.next_state()) is not None:
-                sending = self._send_state(client, *state)
-            elif messages and (message := self._queue.next_message(self._clock())) is not None:
-                sending = self._send_message(client, message)
-            else:
+            if (item := self._queue.next(self._clock(), messages=messages)) is None:
                 break
+            sending = self._send_message(client, item) if isinstance(item, Message) else self._send_state(client, *item)
             task = tasks.create_task(sending, name="broker link: publish")
             self._in_flight.add(task)
             task.add_done_callback(self._in_flight.discard)
@@ -322,10 +341,7 @@ class BrokerLink:
         properties = None
         if expiry_s is not None and self.protocol == ProtocolVersion.V5:
             properties = message_expiry(expiry_s)
-        await client.publish(topic, payload, qos=1, retain=retain, properties=properties)
-        self.counters["published"] += 1
-
-    def _refuse(self, reason: str, topic: str, payload: bytes) -> bool:
-        self.counters[reason] += 1
-        log.warning("not sent on %s (%d bytes): %s", topic, len(payload), reason.replace("_", " "))
-        return False
+        if (reason := await client.deliver(topic, payload, retain=retain, properties=properties)) is None:
+            self.counters["published"] += 1
+        else:
+            self._refusals.publish(topic, reason)

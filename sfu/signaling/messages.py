@@ -62,10 +62,11 @@ def parse(payload: bytes) -> Envelope | None:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise SignalError(ErrorCode.TOO_LARGE, f"a message has at most {MAX_PAYLOAD_BYTES} bytes")
     message = read_object(_json(payload), "the message")
-    kind = message.get("type")
+    kind, session = message.get("type"), _session(message)
+    if isinstance(kind, str) and kind in _ANSWERABLE and message.get("command") is None:
+        raise SignalError(ErrorCode.BAD_REQUEST, 'a message needs "command": "signal"', session=session)
     if message.get("command") != "signal" or not isinstance(kind, str) or kind not in _BODIES:
         return None
-    session = _session(message)
     try:
         return _envelope(message, _BODIES[kind], session)
     except SignalError as error:

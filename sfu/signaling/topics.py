@@ -36,6 +36,7 @@ class Role(StrEnum):
 
 
 _ROLES = frozenset(Role)
+_MISTAKEN_ROLES: Final = ("publish", "subscribe")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -114,10 +115,15 @@ def parse_legacy(setting: Mapping[str, str]) -> Mapping[str, Leaf]:
     return legacy
 
 
+_ROOM_STATES: Final = ("state", "availability", "viewers", "recordings/state", "snapshot/url")
+"""Topics of a room that the server retains."""
 _ROOM_COMMANDS: Final[Mapping[str, type[RecordingSwitch | SnapshotButton]]] = {
     "recordings/set": RecordingSwitch,
     "snapshot/set": SnapshotButton,
 }
+
+
+_DEPTHS: Final = tuple("/".join("+" * levels) for levels in range(1, MAX_ROOM_LEVELS + 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +144,27 @@ class Topics:
                 raise TopicError(f"legacy topic {topic!r} lies below the base {self.base!r}, which has its own grammar")
 
     def subscriptions(self) -> tuple[str, ...]:
-        """Returns all filters that the server subscribes to. No two of them match the same topic."""
-        depths = ["/".join("+" * levels) for levels in range(1, MAX_ROOM_LEVELS + 1)]
-        leaves = (f"{self.base}/{depth}/{role}/+" for depth in depths for role in Role)
-        commands = (f"{self.base}/{depth}/{word}" for depth in depths for word in _ROOM_COMMANDS)
+        """Returns the filters of all that others say to the server. No two of them match the same topic."""
+        leaves = (f"{self.base}/{depth}/{role}/+" for depth in _DEPTHS for role in (*Role, *_MISTAKEN_ROLES))
+        commands = (f"{self.base}/{depth}/{word}" for depth in _DEPTHS for word in _ROOM_COMMANDS)
         return (*leaves, *commands, f"{self.base}/bridge/request/#", *self.legacy)
 
-    def states(self) -> tuple[str, ...]:
-        """Returns filters for the state of every room. They also match `recordings/state`, one level deeper."""
-        return tuple(self.state("/".join("+" * levels)) for levels in range(1, MAX_ROOM_LEVELS + 3))
+    def own_state(self) -> tuple[str, ...]:
+        """Returns the filters of all that the server retains. They match nothing that it is asked to do."""
+        words = [word for word in _ROOM_STATES if "state" not in word]
+        rooms = (f"{self.base}/{depth}/{word}" for depth in _DEPTHS for word in words)
+        # These match `recordings/state` too, and `bridge/state`.
+        states = (self.state("/".join("+" * levels)) for levels in range(1, MAX_ROOM_LEVELS + 3))
+        return (*states, *rooms, self.bridge_info)
 
     def room_of_state(self, topic: str) -> str | None:
-        """Returns the room whose state or recording state `topic` is for; None for others, such as `bridge/state`."""
-        room = topic.removeprefix(self.base + "/").removesuffix("/state").removesuffix("/recordings")
-        return room if topic in (self.state(room), self.recordings(room)) and valid_room(room) else None
+        """Returns the room whose retained topic this is; None for others, such as `bridge/state`."""
+        rest = topic.removeprefix(self.base + "/")
+        for word in _ROOM_STATES:
+            room = rest.removesuffix(f"/{word}")
+            if room != rest != topic and valid_room(room):
+                return room
+        return None
 
     def parse(self, topic: str) -> Leaf | BridgeRequest | RecordingSwitch | SnapshotButton | None:
         """Returns the meaning of an incoming topic; None for a topic outside the grammar.
@@ -175,6 +188,21 @@ class Topics:
         except TopicError:
             return None
         return None if leaf in self.legacy.values() else leaf
+
+    def mistake(self, topic: str) -> str | None:
+        """Returns what is wrong with a topic that was meant as a leaf; None for others, and for leaves."""
+        place, _, peer = topic.removeprefix(self.base + "/").rpartition("/")
+        room, slash, role = place.rpartition("/")
+        if not slash or topic in self.legacy or role not in (*_ROLES, *_MISTAKEN_ROLES):
+            return None
+        if role in _MISTAKEN_ROLES:
+            return f"a topic is {self.base}/<room>/<role>/<peer>, and the role is pub, view or join, not {role}"
+        if not valid_room(room):
+            return "a room has 1 to 4 levels of letters, digits, - and _, and no level is a word such as state or pub"
+        if not valid_peer(peer):
+            return "a peer's id has 1 to 64 letters, digits, - and _, and nothing else"
+        leaf = Leaf(room, Role(role), peer)
+        return f"this peer has the topic {self.leaf(leaf)} only" if leaf in self.legacy.values() else None
 
     def leaf(self, leaf: Leaf) -> str:
         """Returns the topic of a leaf: its legacy topic if it has one."""

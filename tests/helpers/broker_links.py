@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from sfu.signaling.broker_url import BrokerUrl
-from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.link import BrokerLink
 from tests.helpers.waiting import PATIENCE_S
 
 LEAF = "sfu/lobby/view/peer"

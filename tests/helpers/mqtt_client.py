@@ -10,7 +10,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from sfu.signaling.broker_url import BrokerUrl, Tls
-from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.link import BrokerLink
 from tests.helpers.waiting import PATIENCE_S, until
 
 

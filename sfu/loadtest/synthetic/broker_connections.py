@@ -12,7 +12,8 @@ from collections.abc import Callable
 from sfu.signaling import messages
 from sfu.signaling.bodies import Body, SignalError
 from sfu.signaling.broker_url import BrokerUrl
-from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.link import BrokerLink
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Role, Topics
 

@@ -21,7 +21,8 @@ from sfu.rtc.sdp.description import Local, OfferSection
 from sfu.rtc.sdp.write import write_offer
 from sfu.signaling import messages
 from sfu.signaling.bodies import Answer, Bye, ErrorCode, ErrorNotice, Offer
-from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.link import BrokerLink
 from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf, Role
 from tests.helpers.brokers import Mosquitto

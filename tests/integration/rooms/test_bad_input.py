@@ -182,7 +182,7 @@ async def test_messages_on_another_s_leaf_are_ignored(scene: Scene) -> None:
     scene.speak("bye", {}, leaf="front/view/anna", clientid="anna")  # her name, but not her session
     await until(lambda: scene.counted("foreign_clientid") == 2)
     await until(lambda: scene.counted("other_session") == 3)
-    await scene.answered(leaf="front/pub/cam1")
+    await scene.answered(ErrorCode.BAD_REQUEST, leaf="front/pub/cam1")
 
 
 async def test_an_offer_five_times_is_one_session(scene: Scene) -> None:
@@ -309,9 +309,10 @@ async def test_rooms_and_topics_outside_the_grammar_do_not_exist(scene: Scene) -
         scene.eve.publish(topic, json.dumps(BASE | {"type": "offer", "data": offer(NAMES[0])}))
     await until(lambda: scene.counted("outside_grammar") == len(TOPICS))
     await scene.eve.drained()
-    assert not [
-        topic for topic in scene.eve.latest if b'"clientid":"sfu-' in scene.eve.latest[topic] and "eve" in topic
-    ]
+    answered = {topic: payload for topic, payload in scene.eve.latest.items() if b'"clientid":"sfu-' in payload}
+    meant_as_leaves = {topic for topic in TOPICS if "/request/" not in topic}
+    assert answered.keys() & {*TOPICS, *UNHEARD} == meant_as_leaves
+    assert all(b'"code":"bad_request"' in answered[topic] for topic in meant_as_leaves)
 
 
 async def test_commands_that_do_not_exist_are_told_so(scene: Scene) -> None:

@@ -6,15 +6,18 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
 from sfu.signaling.broker_url import BrokerUrl, Tls
-from sfu.signaling.link import BrokerLink, Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.link import BrokerLink
+from sfu.signaling.send_queue import MAX_MESSAGES
 from tests.helpers.broker_links import LEAF, observer, running
-from tests.helpers.brokers import Mosquitto, Proxy
+from tests.helpers.brokers import Certificates, Mosquitto, Proxy
 from tests.helpers.waiting import PATIENCE_S, until
 
 StartMosquitto = Callable[..., Mosquitto]
@@ -241,7 +244,7 @@ async def test_what_is_too_large_or_too_much_is_refused_before_sending(mosquitto
         assert link.counters["losses"] == 0
         broker.kill()
         await until(lambda: not link.connected)
-        assert [link.publish(LEAF, b"") for _ in range(1001)].count(False) == 1
+        assert [link.publish(LEAF, b"") for _ in range(MAX_MESSAGES + 1)].count(False) == 1
         assert link.counters["queue_full"] == 1
 
 
@@ -280,6 +283,51 @@ async def test_access_rules_bind_us_without_breaking_the_link(mosquitto: StartMo
         await until(lambda: heard)
         assert heard.payloads == [b"allowed"]
         assert link.counters["losses"] == 0
+
+
+async def test_a_message_that_the_broker_refuses_is_told_once(
+    mosquitto: StartMosquitto, caplog: pytest.LogCaptureFixture
+) -> None:
+    broker = mosquitto(acl=f"topic readwrite {LEAF}\n")
+    async with running(broker.url) as (link, _):
+        for _ in range(3):
+            link.publish("sfu/lobby/pub/cam", b"forbidden")
+        link.set_state("sfu/lobby/state", b"{}")
+        await until(lambda: link.counters["publish_refused"] == 4)
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 2
+    for topic in ("sfu/lobby/pub/cam", "sfu/lobby/state"):
+        assert f"refuses our messages on {topic} (Not authorized): check its access rules (ACL)" in " ".join(told)
+
+
+async def test_a_renewed_certificate_is_used_for_the_next_connection(mosquitto: StartMosquitto, tmp_path: Path) -> None:
+    broker = mosquitto(tls=True)
+    assert broker.certificates is not None
+    files = {"certificate": tmp_path / "cert.pem", "key": tmp_path / "key.pem"}
+    good = {"certificate": broker.certificates.client, "key": broker.certificates.client_key}
+    for name, path in files.items():
+        path.write_bytes(good[name].read_bytes())
+    async with running(broker.url, tls=Tls(ca=broker.certificates.ca, **files)) as (link, _):
+        for state in ("missing", "of a stranger", "renewed"):
+            broker.kill()
+            await until(lambda: not link.connected)
+            failures = link.counters["failures"]
+            if state == "missing":
+                files["key"].unlink()
+            elif state == "of a stranger":
+                stranger = tmp_path / "stranger"
+                stranger.mkdir()
+                other = Certificates(stranger)
+                files["certificate"].write_bytes(other.client.read_bytes())
+                files["key"].write_bytes(other.client_key.read_bytes())
+            else:
+                for name, path in files.items():
+                    path.write_bytes(good[name].read_bytes())
+            broker.restart()
+            if state != "renewed":
+                await until(lambda failures=failures: link.counters["failures"] > failures + 2)
+                assert not link.connected
+        await link.wait_connected(PATIENCE_S)
 
 
 async def test_a_handlers_bug_is_logged_and_the_next_message_still_handled(

@@ -20,7 +20,8 @@ from sfu.signaling.embedded_broker import (
     EmbeddedBroker,
     ProbeResult,
 )
-from sfu.signaling.link import ANSWER_TIMEOUT_S, Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.link import ANSWER_TIMEOUT_S
 from tests.helpers.broker_links import LEAF, observer, running
 from tests.helpers.brokers import Proxy
 from tests.helpers.http import Raw, upgrade

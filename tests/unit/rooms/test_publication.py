@@ -79,13 +79,16 @@ def test_the_state_of_a_room_is_told_from_every_other_topic() -> None:
     topics = Topics("home/sfu")
     assert topics.room_of_state("home/sfu/front/state") == "front"
     assert topics.room_of_state("home/sfu/a/b/c/d/state") == "a/b/c/d"
-    assert topics.room_of_state("home/sfu/a/b/c/d/recordings/state") == "a/b/c/d"
+    for word in ("recordings/state", "availability", "viewers", "snapshot/url"):
+        assert topics.room_of_state(f"home/sfu/a/b/c/d/{word}") == "a/b/c/d"
     for topic in (
         topics.bridge_state,
         "home/sfu/front/pub/state",  # a camera with that name
-        "home/sfu/front/availability",
+        topics.bridge_info,
+        "home/sfu/front/pub/availability",
+        "home/sfu/front/snapshot",
         "home/sfu/state",
         "front/state",
     ):
         assert topics.room_of_state(topic) is None, topic
-    assert len(topics.states()) == 6
+    assert len(topics.own_state()) == 6 + 3 * 4 + 1

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 
 import pytest
 
 from sfu.inbox import Inbox
-from sfu.signaling.link import Incoming
+from sfu.signaling.intake import Incoming
+from sfu.signaling.strays import Strays
 from sfu.signaling.topics import BridgeRequest, Leaf, Role, Topics
 
 LEAF = Leaf("lobby", Role.PUB, "phone")
@@ -23,6 +25,15 @@ class FakeParts:
 
     def receive(self, leaf: Leaf, payload: bytes) -> None:
         self.calls.append(("receive", leaf, payload))
+
+    def refuse(self, leaf: Leaf, payload: bytes) -> None:
+        self.calls.append(("refuse", leaf, payload))
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        self.calls.append(("heard", topic, payload))
+
+    def stray(self, topic: str, payload: bytes) -> None:
+        self.calls.append(("stray", topic, json.loads(payload)["data"]))
 
     def recall(self, room: str) -> None:
         self.calls.append(("recall", room))
@@ -43,7 +54,17 @@ class FakeParts:
 def received(*messages: Incoming, page: str | None = None) -> FakeParts:
     parts = FakeParts()
     topics = Topics("sfu", {"webrtcphone": LEAF})
-    inbox = Inbox(topics, parts, parts, parts, parts, page_url=lambda: page, wall_clock=lambda: 1234.5678)
+    inbox = Inbox(
+        topics,
+        parts,
+        parts,
+        parts,
+        parts,
+        own=parts,
+        strays=Strays("sfu"),
+        page_url=lambda: page,
+        wall_clock=lambda: 1234.5678,
+    )
     for message in messages:
         inbox.receive(message)
     return parts
@@ -88,10 +109,9 @@ def test_a_message_outside_the_grammar_is_counted(topic: str, payload: bytes) ->
     [
         Incoming("sfu/lobby/view/wall", b""),
         Incoming("sfu/bridge/state", b"online", retained=True),
-        Incoming("sfu/lobby/state", b"{}"),
         Incoming("sfu/lobby/state", b"", retained=True),
     ],
-    ids=["cleared", "our own state", "a room's state as we publish it", "a room's state cleared"],
+    ids=["cleared", "our own state", "a room's state cleared"],
 )
 def test_nothing_follows_a_cleared_topic_or_our_own_state(message: Incoming) -> None:
     parts = received(message)
@@ -99,7 +119,43 @@ def test_nothing_follows_a_cleared_topic_or_our_own_state(message: Incoming) -> 
     assert not parts.counters
 
 
-@pytest.mark.parametrize("topic", ["sfu/lobby/state", "sfu/lobby/recordings/state"])
+@pytest.mark.parametrize("topic", ["sfu/lobby/state", "sfu/lobby/snapshot/url", "sfu/bridge/state", "sfu/bridge/info"])
+@pytest.mark.parametrize("payload", [b"x", b""], ids=["written", "cleared"])
+def test_what_is_written_on_our_own_topics_is_noted(topic: str, payload: bytes) -> None:
+    assert received(Incoming(topic, payload)).calls == [("heard", topic, payload)]
+
+
+OFFER = json.dumps({"command": "signal", "clientid": "cam", "type": "offer", "data": "v=0", "session": "12345678"})
+
+
+@pytest.mark.parametrize(
+    ("topic", "word"),
+    [
+        ("sfu/lobby/publish/cam", "pub, view or join, not publish"),
+        ("sfu/lobby/pub/cam.1", "a peer's id"),
+        ("sfu/lobby.1/pub/cam", "a room has"),
+        ("sfu/lobby/pub/phone", "the topic webrtcphone only"),
+    ],
+)
+def test_an_offer_on_a_wrong_topic_is_told_once_what_is_wrong(topic: str, word: str) -> None:
+    parts = received(*[Incoming(topic, payload) for payload in (b"x", OFFER.encode(), OFFER.encode())])
+    ((_, where, data),) = parts.calls
+    assert where == topic
+    assert isinstance(data, dict)
+    assert data["code"] == "bad_request"
+    assert word in data["message"]
+
+
+@pytest.mark.parametrize("kind", ["answer", "error", "bye", "tracks"])
+def test_no_other_message_on_a_wrong_topic_is_answered(kind: str) -> None:
+    data: object = {"answer": "v=0", "error": {"code": "internal", "message": ""}, "tracks": {"slots": []}}.get(
+        kind, {}
+    )
+    message = {"command": "signal", "clientid": "other-server", "type": kind, "data": data}
+    assert received(Incoming("sfu/lobby/publish/cam", json.dumps(message).encode())).calls == []
+
+
+@pytest.mark.parametrize("topic", ["sfu/lobby/state", "sfu/lobby/recordings/state", "sfu/lobby/viewers"])
 def test_a_retained_room_state_is_recalled(topic: str) -> None:
     assert received(Incoming(topic, b"{}", retained=True)).calls == [("recall", "lobby")]
 

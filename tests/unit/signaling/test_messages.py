@@ -114,10 +114,25 @@ def test_utf_8_goes_before_latin_1_and_only_ascii_comes_out() -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"{}", message(command="chat"), message(command=...), message(type="mute"), message(type=...), message(type=[])],
+    [
+        b"{}",
+        message(command="chat"),
+        message(type="mute"),
+        message(command=..., type="answer"),
+        message(type=...),
+        message(type=[]),
+    ],
 )
 def test_what_is_not_signalling_or_from_the_future_is_ignored(payload: bytes) -> None:
     assert parse(payload) is None
+
+
+@pytest.mark.parametrize("kind", ["offer", "select"])
+def test_a_request_without_its_command_is_told_so(kind: str) -> None:
+    with pytest.raises(SignalError, match='"command": "signal"') as caught:
+        parse(message(command=..., type=kind, session="12345678"))
+    assert caught.value.answerable
+    assert caught.value.session == "12345678"
 
 
 def test_unknown_fields_are_ignored() -> None:
