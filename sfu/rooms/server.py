@@ -131,8 +131,8 @@ class RoomServer:
         """Refuses a message unread. The leaf gets an error once in a while."""
         self.counters["rate_limited"] += 1
         if (wait_s := self._rates.retry_after(leaf, self._config.clock())) is not None:
-            text, session = "too many messages on this leaf", messages.session_of(payload)
-            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s, session=session))
+            text, at = "too many messages on this leaf", messages.session_of(payload)
+            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s, session=at))
 
     def _refuse(self, leaf: Leaf, error: SignalError) -> None:
         self.counters[f"refused_{error.code}"] += 1
@@ -315,8 +315,6 @@ class RoomServer:
     def _send_tracks(self, participant: Participant, slots: tuple[SlotState, ...]) -> None:
         if participant.session is not None and slots:
             self._send(participant.leaf, participant.session, participant.tracks_message(slots))
-
-    # --- running
 
     def tick(self) -> None:
         """Sends reports, repeats requests, publishes changed room states. To be called every `TICK_S`."""
