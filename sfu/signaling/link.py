@@ -26,7 +26,7 @@ from sfu.signaling.aiomqtt_client import (
 from sfu.signaling.backoff import Reconnect, refuses_version, taken_over
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.intake import Incoming, Intake
-from sfu.signaling.refusals import Refusals
+from sfu.signaling.unsaid import Unsaid
 from sfu.signaling.send_queue import Message, SendQueue
 from sfu.signaling.state_guard import StateGuard
 
@@ -48,7 +48,7 @@ class BrokerLink:
     with their own client id. `watch` are topics whose retained values are wanted. `own_state` are those on which only
     we should write: their retained values come too, without an echo of ours.
 
-    `counters`: those of Reconnect, SendQueue and Refusals, and `received`, `published`, `intake_full`,
+    `counters`: those of Reconnect, SendQueue and Unsaid, and `received`, `published`, `intake_full`,
     `handler_failed` and `foreign_state`.
     """
 
@@ -94,7 +94,7 @@ class BrokerLink:
         self._queue = SendQueue(self.counters)
         self._intake = Intake(self._handle, clock)
         self._guard = StateGuard()
-        self._refusals = Refusals(url, self.counters)
+        self._unsaid = Unsaid(url, self.counters)
         self._in_flight: set[asyncio.Task[None]] = set()
         self._work = asyncio.Event()
         self._connected = asyncio.Event()
@@ -118,16 +118,16 @@ class BrokerLink:
         `expiry_s`.
         """
         if len(payload) > self._max_payload:
-            return self._refusals.unsent("too_large", topic, payload)
+            return self._unsaid.unsent("too_large", topic, payload)
         if not self._queue.put(topic, payload, expiry_s, self._clock()):
-            return self._refusals.unsent("queue_full", topic, payload)
+            return self._unsaid.unsent("queue_full", topic, payload)
         self._work.set()
         return True
 
     def set_state(self, topic: str, payload: bytes | None) -> None:
         """Makes the broker retain `payload` on `topic` (QoS 1), now and after each reconnect; None clears it."""
         if payload is not None and len(payload) > self._max_payload:
-            self._refusals.unsent("too_large", topic, payload)
+            self._unsaid.unsent("too_large", topic, payload)
             return
         if self._queue.set_state(topic, payload):
             self._work.set()
@@ -265,7 +265,7 @@ class BrokerLink:
             codes = await client.subscribe([(topic, 1) for topic in topics])
         for topic, code in zip(topics, codes, strict=True):
             if refused(code):
-                self._refusals.subscription(topic, code)
+                self._unsaid.subscription(topic, code)
 
     async def _serve(self, client: MqttClient) -> None:
         try:
@@ -344,4 +344,4 @@ class BrokerLink:
         if (reason := await client.deliver(topic, payload, retain=retain, properties=properties)) is None:
             self.counters["published"] += 1
         else:
-            self._refusals.publish(topic, reason)
+            self._unsaid.publish(topic, reason)

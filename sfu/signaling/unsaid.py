@@ -1,4 +1,4 @@
-"""Refusals: what we cannot say or hear, because of the broker or of our own bounds, counted and logged once each.
+"""What we cannot say or hear, because of the broker or of our own bounds: counted, and logged once each.
 
 Owns the words for access rules. Never opens a connection.
 """
@@ -14,11 +14,11 @@ from sfu.signaling.broker_url import BrokerUrl
 log = logging.getLogger(__name__)
 
 _MAX_TOLD: Final = 20
-"""Refusals that are logged: each room and each peer has topics of its own."""
+"""Unsaid that are logged: each room and each peer has topics of its own."""
 
 
-class Refusals:
-    """The refusals of one link. Counts `subscribe_refused`, `publish_refused`, `too_large` and `queue_full`."""
+class Unsaid:
+    """What one link could not say or hear. Counts `subscribe_refused`, `publish_refused`, `too_large` and `queue_full`."""
 
     def __init__(self, url: BrokerUrl, counters: Counter[str]) -> None:
         self._url = url
