@@ -26,9 +26,9 @@ from sfu.signaling.aiomqtt_client import (
 from sfu.signaling.backoff import Reconnect, refuses_version, taken_over
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.intake import Incoming, Intake
-from sfu.signaling.unsaid import Unsaid
 from sfu.signaling.send_queue import Message, SendQueue
 from sfu.signaling.state_guard import StateGuard
+from sfu.signaling.unsaid import Unsaid
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""What we cannot say or hear, because of the broker or of our own bounds: counted, and logged once each.
+"""Messages that we cannot send or hear, because of the broker or of our own bounds: counted, and logged once each.
 
 Owns the words for access rules. Never opens a connection.
 """
@@ -14,11 +14,14 @@ from sfu.signaling.broker_url import BrokerUrl
 log = logging.getLogger(__name__)
 
 _MAX_TOLD: Final = 20
-"""Unsaid that are logged: each room and each peer has topics of its own."""
+"""Refusals that are logged: each room and each peer has topics of its own."""
 
 
 class Unsaid:
-    """What one link could not say or hear. Counts `subscribe_refused`, `publish_refused`, `too_large` and `queue_full`."""
+    """The messages that one link could not send or hear.
+
+    Counts `subscribe_refused`, `publish_refused`, `too_large` and `queue_full`.
+    """
 
     def __init__(self, url: BrokerUrl, counters: Counter[str]) -> None:
         self._url = url
