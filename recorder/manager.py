@@ -114,6 +114,11 @@ class Recordings:
         return self._thread.failures()
 
     @property
+    def age_doubted(self) -> bool:
+        """True while nothing is deleted by age, because the clock may be wrong."""
+        return self._keeper.doubt is not None
+
+    @property
     def unreadable(self) -> int:
         """Returns the number of files and folders of recordings that could not be read since the start."""
         return self.store.faults.count

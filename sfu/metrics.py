@@ -46,6 +46,10 @@ class RecordingCounters(Protocol):
         """Returns the number of deleted segments, by reason."""
 
     @property
+    def age_doubted(self) -> bool:
+        """True while nothing is deleted by age, because the clock may be wrong."""
+
+    @property
     def unreadable(self) -> int:
         """Number of files and folders of recordings that cannot be read."""
 
@@ -117,6 +121,8 @@ class Metrics(Collector):
         yield _counter("sfu_recordings_dropped", "packets and units not recorded", recordings.drops(), "reason")
         yield _counter("sfu_recordings_failures", "recordings that failed", recordings.failures(), "reason")
         yield _counter("sfu_recordings_deleted", "segments deleted", recordings.deletions(), "reason")
+        waits = int(recordings.age_doubted)
+        yield GaugeMetricFamily("sfu_recordings_age_waits", "1 while the clock is too doubtful for ages", value=waits)
         unreadable = recordings.unreadable
         yield CounterMetricFamily(
             "sfu_recordings_unreadable", "files and folders that cannot be read", value=unreadable

@@ -22,6 +22,9 @@ from sfu.signaling.topics import contains
 _MAX_FREE_PERCENT: Final = 10
 """The free space that a policy can demand, in percent of the disk: on a small disk, more would leave no room."""
 _DAY_US: Final = 86_400_000_000
+_MIN_BY_AGE: Final = 100
+_MAX_BY_AGE_SHARE: Final = 0.05
+"""The most that one pass deletes by age: this share of all segments, or 100 if that is more."""
 
 
 class DeletionReason(StrEnum):
@@ -58,6 +61,11 @@ class Policy:
         above = sorted((name for name in self.rooms if contains(name, room)), key=len, reverse=True)
         ages = (self.rooms[name].age for name in above)
         return next((age for age in ages if age is not None), self.all.age)
+
+    def without_age(self) -> Policy:
+        """Returns the policy without its limits of age."""
+        rooms = {room: replace(limits, age=None) for room, limits in self.rooms.items()}
+        return replace(self, all=replace(self.all, age=None), rooms=rooms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,22 +158,35 @@ class Cleaner:
         self._scratch = [Scratch(store.directory), *([scratch] if scratch is not None else [])]
         self._free_bytes = free_bytes or _free_bytes
 
-    def clean(self, now_us: int) -> list[Deletion]:
-        """Deletes what the policy does not keep. Raises OSError if the directory is gone."""
-        return self._delete(self._policy, now_us)
+    def recorded(self) -> Iterator[tuple[int, int]]:
+        """Yields the start and the end of every segment, in microseconds of UTC and in no order."""
+        for one in self._candidates():
+            yield one.segment.start_us, one.end_us
+
+    @property
+    def by_age(self) -> bool:
+        """True if the policy limits the age of any segment."""
+        return any(limits.age is not None for limits in (self._policy.all, *self._policy.rooms.values()))
+
+    def clean(self, now_us: int, *, by_age: bool = True) -> list[Deletion]:
+        """Deletes what the policy does not keep; a pass deletes a bounded number by age, the next one goes on.
+
+        `by_age`: False if `now_us` may be wrong. Raises OSError if the directory is gone.
+        """
+        return self._delete(self._policy if by_age else self._policy.without_age(), now_us)
 
     def make_room(self, need: int, now_us: int) -> list[Deletion]:
-        """Deletes segments until `need` bytes are free beyond those of the policy; for a disk that was full.
+        """Deletes the oldest segments until `need` bytes are free beyond those of the policy; for a disk that was full.
 
-        Drops scratch files first. Deletes no segment under `OnFull.PAUSE`. If too little can be deleted, `has_room`
-        stays False and recording pauses.
+        It does not matter what the clock says. Drops scratch files first. Deletes no segment under `OnFull.PAUSE`. If
+        too little can be deleted, `has_room` stays False and recording pauses.
         """
         for scratch in self._scratch:
             scratch.drop()
         if self._policy.on_full is OnFull.PAUSE:
             return []
-        policy = Policy(self._policy.all, self._policy.rooms, self._policy.free + need, self._policy.on_full)
-        return self._delete(policy, now_us)
+        policy = self._policy.without_age()
+        return self._delete(replace(policy, free=policy.free + need), now_us)
 
     def has_room(self, need: int) -> bool:
         """Returns True if `need` bytes are free beyond those of the policy: a paused recording can continue."""
@@ -173,8 +194,12 @@ class Cleaner:
 
     def _delete(self, policy: Policy, now_us: int) -> list[Deletion]:
         free = self._free_or_scratch()
-        chosen = choose(self._candidates(), policy, now_us=now_us, free=free, busy=_busy)
-        return [self._delete_one(candidate, reason) for candidate, reason in chosen]
+        candidates = list(self._candidates())
+        chosen = choose(candidates, policy, now_us=now_us, free=free, busy=_busy)
+        old = [one for one in chosen if one[1] is DeletionReason.AGE]
+        most = max(_MIN_BY_AGE, int(len(candidates) * _MAX_BY_AGE_SHARE))
+        left = {candidate.segment for candidate, _ in old[most:]}
+        return [self._delete_one(candidate, reason) for candidate, reason in chosen if candidate.segment not in left]
 
     def _free_or_scratch(self) -> int:
         """Returns the bytes that are free or taken by scratch files. It may be too many while a scratch file ends."""

@@ -19,6 +19,7 @@ from recorder.store.index import Index
 from recorder.store.reader import ReadError
 from recorder.store.scratch import Scratch
 from recorder.upkeep.cleaner import Cleaner, Deletion
+from recorder.upkeep.clock_trust import ClockTrust, kernel_synchronized
 from recorder.upkeep.progressive import make_progressive
 from recorder.upkeep.repair import Repaired, repair
 
@@ -26,6 +27,8 @@ _log = logging.getLogger(__name__)
 
 CLEAN_INTERVAL_S: Final = 60.0
 """The time between two clean-ups."""
+_STEADY_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""It goes on while the machine sleeps, where the system has such a clock."""
 NEEDED_BYTES: Final = 10_000_000
 """The space to free when the disk is full, and that must be free before a paused recording continues."""
 
@@ -46,7 +49,10 @@ class Keeper:
         on_deletion: Callable[[Deletion], None],
         scratch: Scratch | None = None,
         clean_interval_s: float = CLEAN_INTERVAL_S,
+        synchronized: Callable[[], bool | None] = kernel_synchronized,
     ) -> None:
+        self.doubt: str | None = None
+        """The reason why nothing is deleted by age at present."""
         self.deleted: Counter[str] = Counter({"age": 0, "bytes": 0, "free": 0, "refused": 0})
         """Segments deleted, by reason; `refused`: those that could not be deleted."""
         self._store = store
@@ -55,6 +61,8 @@ class Keeper:
         self._on_deletion = on_deletion
         self._scratch = scratch
         self._clean_interval_s = clean_interval_s
+        self._trust = ClockTrust()
+        self._synchronized = synchronized
         self._jobs: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="recordings", daemon=True)
 
@@ -103,7 +111,23 @@ class Keeper:
 
     def _clean(self) -> None:
         if self._store.directory.is_dir():
-            self._report(self._cleaner.clean(_now_us()))
+            now_us = _now_us()
+            self._judge_clock(now_us)
+            self._report(self._cleaner.clean(now_us, by_age=self.doubt is None))
+
+    def _judge_clock(self, now_us: int) -> None:
+        """Decides whether the clock is good enough to delete by age, and logs a change."""
+        recorded = self._cleaner.recorded() if self._cleaner.by_age else ()
+        now = time.clock_gettime(_STEADY_CLOCK)
+        before, self.doubt = self.doubt, self._trust.doubt(now, now_us, recorded, synchronized=self._synchronized())
+        if self.doubt is not None and before is None:
+            _log.warning(
+                "nothing is deleted by age for now: %s. This ends after a day without a leap of the clock, or an hour "
+                "if it follows a time server; space is still freed when the disk is full",
+                self.doubt,
+            )
+        elif self.doubt is None and before is not None:
+            _log.info("recordings are deleted by age again")
 
     def _make_room(self) -> None:
         self._report(self._cleaner.make_room(NEEDED_BYTES, _now_us()))

@@ -256,3 +256,27 @@ def test_a_full_disk_costs_the_clips_before_any_recording(policy: OnFull, tmp_pa
         assert cleaner.has_room(900_000)
         assert not clip.exists()
         assert not other.exists()
+
+
+def test_one_pass_deletes_a_bounded_number_by_age_and_the_next_goes_on(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(250):
+        path = store.new("yard", "cam", START_US + number * 60 * SECOND, ".mp4").path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        os.utime(path, (START_US / 1e6, START_US / 1e6))
+    cleaner = Cleaner(store, Policy(StorageLimits(age=60)), free_bytes=lambda _: 1 << 40)
+    later = START_US + 90 * 86_400 * SECOND
+    passes = [[one.segment.start_us for one in cleaner.clean(later)] for _ in range(4)]
+    assert [len(one) for one in passes] == [100, 100, 50, 0]
+    deleted = [start_us for one in passes for start_us in one]
+    assert sorted(deleted) == deleted
+
+
+def test_without_age_only_bytes_and_free_space_count(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    segment = record(store)
+    rooms = {"yard": StorageLimits(age=1.0)}
+    cleaner = Cleaner(store, Policy(StorageLimits(age=1.0), rooms), free_bytes=lambda _: 1 << 40)
+    assert cleaner.clean(START_US + 86_400 * SECOND * 400, by_age=False) == []
+    assert segment.path.exists()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from recorder.store.directory import Store
 from recorder.store.index import layout_of
 from recorder.upkeep.cleaner import Cleaner, Deletion, Policy, StorageLimits
@@ -35,11 +37,13 @@ def wait(until: float, done: object) -> None:
 
 def test_it_begins_with_the_repair_and_goes_on_with_the_clean_up(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    old, torn = record(store), record(store, start_us=time.time_ns() // 1000 - 60_000_000)
+    now_us = time.time_ns() // 1000
+    old = record(store, start_us=now_us - 26 * 3_600_000_000)  # it was changed later: it counts as a day long
+    torn = record(store, start_us=now_us - 60_000_000)
     with torn.path.open("ab") as file:
         file.write(b"\0\0\1\0moof" + bytes(20))
     deletions: list[Deletion] = []
-    cleaner = Cleaner(store, Policy(StorageLimits(age=86_400)))
+    cleaner = Cleaner(store, Policy(StorageLimits(age=3_600)))
     deadline = time.monotonic() + 10
     with keeping(store, cleaner, deletions) as keeper:
         wait(deadline, lambda: deletions)
@@ -72,3 +76,42 @@ def test_finished_segments_become_progressive_if_that_is_wanted(tmp_path: Path) 
         wait(time.monotonic() + 10, lambda: layout_of(progressive.path).indexed)
     assert not layout_of(plain.path).indexed
     assert complaints(progressive.path) == ""
+
+
+def test_a_clock_far_ahead_deletes_nothing_by_age_and_is_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The clock is not touched here: the recordings lie as far back as they would seem to."""
+    store = Store(tmp_path)
+    old = record(store, start_us=time.time_ns() // 1000 - 400 * 86_400_000_000)
+    deletions: list[Deletion] = []
+    left: list[int] = []
+
+    def free(_: Path) -> int:
+        left.append(1)
+        return 1 << 40
+
+    cleaner = Cleaner(store, Policy(StorageLimits(age=86_400 * 30)), free_bytes=free)
+    with keeping(store, cleaner, deletions) as keeper:
+        wait(time.monotonic() + 10, lambda: len(left) > 5)
+        assert keeper.doubt is not None
+    assert deletions == []
+    assert old.path.exists()
+    assert sum("nothing is deleted by age" in line for line in caplog.messages) == 1
+
+
+def test_a_full_disk_takes_the_oldest_whatever_the_clock_says(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    months_us = 400 * 86_400_000_000
+    first, second = (
+        record(store, start_us=START_US - months_us),
+        record(store, start_us=START_US - months_us + 60_000_000),
+    )
+    size = first.path.stat().st_size
+    deletions: list[Deletion] = []
+    cleaner = Cleaner(store, Policy(StorageLimits(age=60)), free_bytes=lambda _: 10_000_000 - size)
+    with keeping(store, cleaner, deletions) as keeper:
+        keeper.make_room()
+        wait(time.monotonic() + 10, lambda: deletions)
+    assert [(one.segment.path, one.reason) for one in deletions] == [(first.path, "free")]
+    assert second.path.exists()
