@@ -25,6 +25,9 @@ _SOUND_BPS: Final = 1_000_000
 _BURST_S: Final = 2.0
 _MIN_BURST_BYTES: Final = 2_000_000
 """Key frames are far larger than other frames; also after a pause in which a camera collected some."""
+_LARGE_PACKET_BYTES: Final = 1400
+_OVERHEAD_BYTES: Final = 100
+"""Headers of a packet, and its part of the work: a flood of small packets is a flood, too."""
 _CALM_S: Final = 2.0
 """Time without a dropped packet after which a client has stopped sending too much."""
 _PATIENCE_S: Final = 30.0
@@ -40,11 +43,14 @@ def bound_bps(asked: int | None, limit: int) -> int:
 
 
 class Allowance:
-    """The bytes that one client may send. `limit` is a bitrate, in bit/s."""
+    """The packets that one client may send: they are counted, and their bytes are looked at when a grant is used up."""
 
     def __init__(self, limit: int) -> None:
-        self.left = 0.0
-        """Bytes that may come before `over` has to be asked; the caller subtracts what has come."""
+        """`limit` is a bitrate, in bit/s."""
+        self.packets = 0
+        """Packets that may come before `over` has to be asked; the caller subtracts those that came."""
+        self._granted = 0
+        self._octets = 0
         self._over_since = self._over_at = float("-inf")
         self._bucket = TokenBucket(limit / 8, 0.0)
         self.set(limit)
@@ -55,15 +61,21 @@ class Allowance:
         self._bucket.rate = limit / 8
         self._bucket.burst = max(self._bucket.rate * _BURST_S, _MIN_BURST_BYTES)
 
-    def over(self, octets: int, now: float) -> bool:
-        """Returns True if the bytes just subtracted from `left` are too many; they are not counted then."""
+    def over(self, count: int, octets: int, now: float) -> bool:
+        """Returns True if the `count` packets just subtracted are too many, and must be dropped.
+
+        `octets` are the bytes of payload that have been taken from the client so far.
+        """
         bucket = self._bucket
-        bucket.fill(now)
-        granted, bucket.tokens = bucket.tokens, 0.0
-        self.left += granted
-        if self.left >= 0:
+        taken = self._granted - self.packets - count
+        bucket.tokens -= max(0, octets - self._octets) + taken * _OVERHEAD_BYTES
+        bucket.fill(now)  # after the packets that came meanwhile, or the burst would not cover them
+        self._octets = octets
+        if bucket.tokens > 0:
+            self._granted = int(bucket.tokens / _LARGE_PACKET_BYTES) + 1
+            self.packets = self._granted - count
             return False
-        self.left += octets
+        self._granted = self.packets = 0
         if now - self._over_at > _CALM_S:
             self._over_since = now
         self._over_at = now

@@ -147,11 +147,10 @@ class Uplink:
 
     def receive(self, packets: Sequence[bytes], now: float, arrived: Arrived = unknown_arrival) -> None:
         """See `MediaReceiver`: gives each packet to its producer, which decides about forwarding."""
-        octets = sum(map(len, packets))
-        allowance = self._allowance
-        allowance.left -= octets
-        if allowance.left < 0 and allowance.over(octets, now):
-            self.drops["over_bitrate"] += len(packets)
+        allowance, count = self._allowance, len(packets)
+        allowance.packets -= count
+        if allowance.packets < 0 and allowance.over(count, sum(p.octets for p in self.producers), now):
+            self.drops["over_bitrate"] += count
             return
         for run in self._runs(packets, now, arrived):
             routed = self._demux.route(run[0])

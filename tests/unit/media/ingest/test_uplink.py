@@ -128,7 +128,7 @@ def flooded(camera: UplinkCamera, seconds: int, packets: int) -> None:
 
 def test_a_camera_that_follows_remb_is_cut_at_three_times_that_and_told_apart_when_it_goes_on() -> None:
     camera = UplinkCamera(feedback=("goog-remb",))
-    flooded(camera, 40, 850)
+    flooded(camera, 40, 780)
     assert (camera.uplink.drops["over_bitrate"], camera.uplink.abuse(40.0)) == (0, None)
     flooded(camera, 40, 2000)
     assert camera.uplink.drops["over_bitrate"] > 30_000
