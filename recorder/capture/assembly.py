@@ -48,8 +48,8 @@ class _Stream:
         self.ssrc = ssrc
         self.reorder = Reorder(codec)
         self.depacketizer = Depacketizer(codec)
-        self.heard_at = 0.0
-        """When the latest packet came that went to the depacketizer."""
+        self.heard = (0.0, 0)
+        """When the latest packet came that went to the depacketizer: monotonic seconds, and microseconds of UTC."""
 
     def continues(self, arrival: Arrival) -> bool:
         """True if the packet belongs to this stream."""
@@ -75,7 +75,7 @@ class Assembly:
         """The latest report of each track that has sent no packet yet."""
         self._known: dict[Kind, Sequence[bytes]] = {}
         self._ended: Counter[str] = Counter()
-        self._sound: list[tuple[Sequence[Unit], float]] = []
+        self._sound: list[tuple[Sequence[Unit], tuple[float, int]]] = []
         """Units of audio, and when they came: after the first packet of a picture that still lacks its end."""
 
     def push(self, arrival: Arrival, epoch_us: int) -> list[PlacedUnit]:
@@ -107,10 +107,10 @@ class Assembly:
         units: list[PlacedUnit] = []
         for stream in self._streams.values():
             units += self._placed(stream, stream.reorder.expired(now), epoch_us)
-            if stream.depacketizer.complete and now - stream.heard_at >= _QUIET_S:
-                units += self._on_timeline("video", stream.depacketizer.flush(), stream.heard_at, epoch_us)
-        if self._sound and now - self._sound[0][1] >= _QUIET_S:
-            units += self._release_sound(epoch_us)
+            if stream.depacketizer.complete and now - stream.heard[0] >= _QUIET_S:
+                units += self._on_timeline("video", stream.depacketizer.flush(), stream.heard)
+        if self._sound and now - self._sound[0][1][0] >= _QUIET_S:
+            units += self._release_sound()
         return units + self._placement.tick(now=now)
 
     def flush(self, epoch_us: int) -> list[PlacedUnit]:
@@ -141,8 +141,8 @@ class Assembly:
     def _ended_stream(self, stream: _Stream, epoch_us: int) -> list[PlacedUnit]:
         """Returns all units that still wait in a stream."""
         units = self._placed(stream, stream.reorder.flush(), epoch_us)
-        units += self._on_timeline(stream.kind, stream.depacketizer.flush(), stream.heard_at, epoch_us)
-        return units + self._release_sound(epoch_us)
+        units += self._on_timeline(stream.kind, stream.depacketizer.flush(), stream.heard)
+        return units + self._release_sound()
 
     def _placed(self, stream: _Stream, ready: Sequence[Arrival], epoch_us: int) -> list[PlacedUnit]:
         """Returns the units, on the timeline, that these packets complete, and the audio that waited for them.
@@ -151,25 +151,25 @@ class Assembly:
         """
         units: list[PlacedUnit] = []
         for arrival in ready:
-            before, stream.heard_at = stream.heard_at, arrival.now
+            before, stream.heard = stream.heard, (arrival.now, epoch_us + int(arrival.now * 1e6))
             done = stream.depacketizer.push(arrival.packet, arrival.turned)
             if done and stream.kind == "video":
-                units += self._on_timeline("video", done, before, epoch_us)
-                units += self._release_sound(epoch_us)
+                units += self._on_timeline("video", done, before)
+                units += self._release_sound()
             elif done:
-                self._sound.append((done, arrival.now))
+                self._sound.append((done, stream.heard))
         picture = self._streams.get("video")
         if self._sound and (picture is None or not picture.depacketizer.open):
-            units += self._release_sound(epoch_us)
+            units += self._release_sound()
         return units
 
-    def _release_sound(self, epoch_us: int) -> list[PlacedUnit]:
+    def _release_sound(self) -> list[PlacedUnit]:
         waiting, self._sound = self._sound, []
-        return [placed for done, now in waiting for placed in self._on_timeline("audio", done, now, epoch_us)]
+        return [placed for done, came in waiting for placed in self._on_timeline("audio", done, came)]
 
-    def _on_timeline(self, kind: Kind, done: Sequence[Unit], now: float, epoch_us: int) -> list[PlacedUnit]:
-        """Returns the units that can be placed, with these of a track, whose last packet came at `now`."""
+    def _on_timeline(self, kind: Kind, done: Sequence[Unit], came: tuple[float, int]) -> list[PlacedUnit]:
+        """Returns the units that can be placed, with these of a track; `came`: as in `_Stream.heard`."""
         units: list[PlacedUnit] = []
         for unit in done:
-            units += self._placement.push(kind, unit, now=now, wall_us=epoch_us + int(now * 1e6))
+            units += self._placement.push(kind, unit, now=came[0], wall_us=came[1])
         return units
