@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -44,6 +45,13 @@ class Process:
     def lives(self) -> bool:
         return self._process.returncode is None
 
+    def limits(self) -> str:
+        """Returns the limits that the kernel holds it to."""
+        return Path(f"/proc/{self._process.pid}/limits").read_text()
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -54,13 +62,20 @@ class Process:
 
 
 @asynccontextmanager
-async def sfu(*arguments: str) -> AsyncIterator[Process]:
+async def sfu(*arguments: str, descriptors: tuple[int, int] | None = None) -> AsyncIterator[Process]:
+    """Runs the server on free ports; `descriptors`: its soft and hard limit of them."""
+
+    def limit() -> None:
+        if descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, descriptors)
+
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "sfu", "serve", "--http", "127.0.0.1:0", "--set", "media.port=0"),
         *("--set", "media.bind=127.0.0.1", "--set", "media.announce=127.0.0.1", *arguments),
         stderr=asyncio.subprocess.PIPE,
         env=ENVIRONMENT,
+        preexec_fn=limit,  # a test starts no threads before
     )
     async with _ending(process, process.stderr) as served:
         yield served
