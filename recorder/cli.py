@@ -172,7 +172,12 @@ def _store(directory: Path) -> Store:
 def _only_peer(store: Store, room: str) -> str:
     peers = [peer for found, peer in store.producers(room) if found == room]
     if not peers:
-        fail(f"nothing of {room} was recorded in {store.directory}", FAILED)
+        parent, _, last = room.rpartition("/")
+        if (parent, last) in store.producers(parent or None):
+            fail(
+                f"{last} is a camera in the room {parent}: write `recorder export {parent} --peer {last}`", WRONG_USAGE
+            )
+        fail(f"nothing of {room} was recorded in {store.directory}; `recorder list` shows what was", FAILED)
     if len(peers) > 1:
         fail(f"--peer is missing: {room} has {', '.join(peers)}", WRONG_USAGE)
     return peers[0]

@@ -251,7 +251,11 @@ def table(result: ViewResult) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     connected = "never connected" if result.connected_ms is None else f"connected after {result.connected_ms:.0f} ms"
-    return "\n".join((f"{result.room} for {result.seconds:.1f} s, {connected}, sessions: {result.sessions}", *lines))
+    title = f"{result.room} for {result.seconds:.1f} s, {connected}, sessions: {result.sessions}"
+    if not any(slot.packets or slot.peer or slot.reason for slot in result.slots):
+        empty = f"nobody sends in {result.room}" if result.sessions else "no answer from broker or server"
+        return f"{title}\n{empty}"
+    return "\n".join((title, *lines))
 
 
 def _row(slot: SlotFigures) -> tuple[str, ...]:

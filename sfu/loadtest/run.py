@@ -30,7 +30,7 @@ from sfu.loadtest.synthetic.viewers import ViewerWorker
 from sfu.loadtest.synthetic.worker import WorkerError, WorkerProcess
 from sfu.runner import in_daemon_thread, unless_stopped, wait_for_stop
 from sfu.signaling.broker_url import BrokerUrl
-from sfu.signaling.topics import TopicError, Topics, valid_room
+from sfu.signaling.topics import TopicError, Topics, check_room
 
 POLL_INTERVAL_S = 0.5
 SETTLE_S = 1.5
@@ -83,7 +83,7 @@ async def load(
         Topics(base)
         footage = await unless_stopped(stop, _footage(plan, options))
         if stop.is_set():
-            return 0
+            raise LoadError("stopped")
         new_loop = type(asyncio.get_running_loop())
         setup = WorkerSetup(plan, footage, broker, base, token, mqtt_each, new_loop)
         result = await _run_test(setup, options, stop)
@@ -102,8 +102,10 @@ async def load(
 
 def _faults(plan: Plan, options: LoadOptions) -> Iterator[str]:
     yield from plan.faults()
-    if not valid_room(plan.room_of(0)):
-        yield f"--room: {plan.room_of(0)!r} is not a room name"
+    try:
+        check_room(plan.room_of(0))
+    except TopicError as error:
+        yield f"--room: {error}"
     if options.source is not None and not plan.publishers:
         yield "--source needs at least one publisher"
 

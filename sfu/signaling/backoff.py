@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import socket
 from collections import Counter
 
 from sfu.signaling.broker_url import BrokerUrl
@@ -60,7 +61,7 @@ class Reconnect:
         self._counters["failures"] += 1
         self._attempt += 1
         if not expected:
-            self._log_once(f"cannot connect to broker {self._url}: {_reason(error)}")
+            self._log_once(f"cannot connect to broker {self._url}: {self._reason(error)}")
 
     def lost(self, error: Exception, lived: float) -> None:
         """Notes that a connection ended after `lived` seconds."""
@@ -68,13 +69,21 @@ class Reconnect:
         stable = lived >= STABLE_S
         self._attempt = 0 if stable else self._attempt + 1
         self._short_lived = 0 if stable else self._short_lived + 1
-        self._log_once(f"lost the connection to broker {self._url}: {_reason(error)}")
+        self._log_once(f"lost the connection to broker {self._url}: {self._reason(error)}")
         if taken_over(error) or self._short_lived == 3:
             self._counters["takeovers"] += 1
             log.error(
                 "the broker ends each connection at once: check that no other client uses the client id %s",
                 self._client_id,
             )
+
+    def _reason(self, error: BaseException) -> str:
+        cause = error.__cause__ or error
+        if isinstance(cause, socket.gaierror):
+            return f"cannot resolve host {self._url.host}"
+        if isinstance(cause, TimeoutError) or "timed out" in str(cause):
+            return "it did not answer in time"
+        return (isinstance(cause, OSError) and cause.strerror) or str(cause)
 
     def _log_once(self, text: str) -> None:
         """Logs a warning; a repeated one at debug level, so that a night without the broker does not fill the log."""
@@ -102,7 +111,3 @@ def _codes(error: BaseException | None) -> set[int]:
             codes.add(value)
         error = error.__cause__
     return codes
-
-
-def _reason(error: BaseException) -> str:
-    return str(error.__cause__ or error)

@@ -52,8 +52,11 @@ class Leaf:
         """Reads a leaf from `<room>/<role>/<peer>`. Raises TopicError if it is not one."""
         room, _, peer = text.rpartition("/")
         room, _, role = room.rpartition("/")
-        if role not in _ROLES or not valid_room(room) or not valid_peer(peer):
+        if role not in _ROLES:
             raise TopicError(f"{text!r} is not <room>/<pub|view|join>/<peer>")
+        check_room(room)
+        if not valid_peer(peer):
+            raise TopicError(f"{peer!r} is no id: an id has 1 to 64 letters, digits, _ and -")
         return cls(room, Role(role), peer)
 
     def __str__(self) -> str:
@@ -86,6 +89,19 @@ def valid_room(text: str) -> bool:
     levels = text.split("/")
     return len(levels) <= MAX_ROOM_LEVELS and all(
         _LEVEL.fullmatch(level) is not None and level not in RESERVED for level in levels
+    )
+
+
+def check_room(text: str) -> None:
+    """Raises TopicError, with the form of rooms, if `text` is none."""
+    if valid_room(text):
+        return
+    taken = [level for level in text.split("/") if level in RESERVED]
+    if taken:
+        raise TopicError(f"{text!r} is no room: {taken[0]} has a meaning of its own in topics")
+    raise TopicError(
+        f"{text!r} is no room: a room is 1 to {MAX_ROOM_LEVELS} names with / between them, each of letters, digits, "
+        "_ and -, with a letter or digit first"
     )
 
 

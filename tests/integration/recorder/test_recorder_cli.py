@@ -63,6 +63,7 @@ def test_export_writes_one_file(library: Store, tmp_path: Path) -> None:
     [
         (("yard", "--from", "05:06", "--to", "now"), 2, "yard has a, b"),
         (("nowhere", "--from", "-10m", "--to", "now"), 1, "nothing of nowhere"),
+        (("site/gate/cam", "--from", "-10m", "--to", "now"), 2, "write `recorder export site/gate --peer cam`"),
         (("site/gate", "--from", "-10m", "--to", "now"), 1, "nothing of site/gate/cam"),
         (("site/gate", "--from", "now", "--to", "-10m"), 2, "not after"),
         (("site/gate", "--from", "noon", "--to", "now"), 2, "'noon' is not a time"),

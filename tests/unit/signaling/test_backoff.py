@@ -1,5 +1,6 @@
 """Back-off: from the first ceiling to the longest, always full jitter, anew after a connection that lasted."""
 
+import socket
 from collections import Counter
 
 import pytest
@@ -30,3 +31,21 @@ def test_a_connection_that_lasted_starts_anew_and_one_that_did_not_does_not(reco
     assert reconnect.delay() == 16
     reconnect.lost(OSError("reset"), STABLE_S)
     assert reconnect.delay() == 1
+
+
+@pytest.mark.parametrize(
+    ("cause", "words"),
+    [
+        (socket.gaierror(-2, "Name or service not known"), "cannot resolve host broker"),
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TimeoutError(), "it did not answer in time"),
+        (None, "it did not answer in time"),
+    ],
+)
+def test_the_reason_is_said_in_words(
+    cause: Exception | None, words: str, reconnect: Reconnect, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = RuntimeError("Operation timed out")
+    error.__cause__ = cause
+    reconnect.failed(error)
+    assert caplog.messages == [f"cannot connect to broker mqtt://broker:1883: {words}"]

@@ -193,3 +193,21 @@ def test_a_legacy_topic_below_the_base_is_an_error() -> None:
 def test_leaves_sort_and_print_as_in_topics() -> None:
     assert str(Leaf("site/gate", Role.PUB, "cam")) == "site/gate/pub/cam"
     assert min(Leaf("b", Role.PUB, "a"), Leaf("a", Role.VIEW, "z")).room == "a"
+
+
+@pytest.mark.parametrize(
+    ("leaf", "words"),
+    [
+        (
+            "bad.room/pub/cam",
+            "'bad.room' is no room: a room is 1 to 4 names with / between them, each of letters, digi",
+        ),
+        ("a/b/c/d/e/pub/cam", "'a/b/c/d/e' is no room: a room is 1 to 4 names"),
+        ("yard/state/pub/cam", "'yard/state' is no room: state has a meaning of its own"),
+        ("yard/pub/my cam", "'my cam' is no id: an id has 1 to 64 letters"),
+    ],
+)
+def test_a_wrong_room_or_id_is_named_with_the_right_form(leaf: str, words: str) -> None:
+    with pytest.raises(TopicError) as caught:
+        Leaf.parse(leaf)
+    assert str(caught.value).startswith(words)
