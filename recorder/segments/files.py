@@ -28,8 +28,11 @@ class PartFile(Protocol):
     def append(self, data: bytes) -> None:
         """Adds whole parts; after an OSError the file is as long as before."""
 
+    def replace_start(self, data: bytes) -> None:
+        """Replaces the first bytes of the file by as many others."""
+
     def sync(self) -> None:
-        """Returns once everything appended would survive a power loss."""
+        """Returns once everything written would survive a power loss."""
 
     def close(self) -> None:
         """Closes and unlocks the file; idempotent."""
@@ -56,6 +59,10 @@ class DiskFile:
             os.lseek(self._file, self._size, os.SEEK_SET)
             raise
         self._size += len(data)
+
+    def replace_start(self, data: bytes) -> None:
+        """Replaces the first bytes of the file by as many others."""
+        os.pwrite(self._file, data, 0)
 
     def sync(self) -> None:
         """Returns once everything appended, and the file's name, would survive a power loss.

@@ -17,6 +17,7 @@ import av
 from av.stream import Stream
 
 from recorder.depacketize.units import CodecParameters
+from recorder.segments import webm_index
 from recorder.segments.fragments import Fragments, Run
 from recorder.segments.opus import CODECS as TELEPHONY
 from recorder.segments.opus import ToOpus
@@ -31,6 +32,8 @@ from recorder.segments.outputs import (
     mux_errors,
     opened,
 )
+from recorder.store import webm
+from recorder.store.file_layout import Part
 from sfu.media.formats import orientation
 from sfu.rtc.sdp.codec import Kind
 
@@ -69,6 +72,11 @@ class _TrackClock:
         self._rate = rate
         self._last: int | None = None
         self._longest = _MAX_DURATION_US[kind] * rate // 1_000_000
+
+    @property
+    def end(self) -> int:
+        """Returns where the last unit ends, in ticks."""
+        return 0 if self._last is None else self._last + self.duration
 
     @property
     def duration_us(self) -> int:
@@ -140,15 +148,25 @@ class Muxer:
         self._closed = True
         return self._container.close()
 
+    @property
+    def ending(self) -> bytes:
+        """Returns the bytes that replace those at the beginning of the file once it is closed; empty for none."""
+        return self._container.ending
+
 
 class _WebM:
     """A WebM file: FFmpeg writes each cluster as one part."""
 
     def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
         self.clocks: dict[Kind, _TrackClock] = {track.kind: _TrackClock(1000, track.kind) for track in tracks}
+        self.ending = b""
+        """The header of the finished file, as long as the one that was written."""
         self._sink = Sink()
         self._out, self._streams = opened(self._sink, "webm", tracks, metadata)
-        self._header: bytes | None = None
+        self._header = b""
+        self._size = 0
+        self._parts: list[Part] = []
+        self._video = frozenset(number for number, track in enumerate(tracks, 1) if track.kind == "video")
 
     def write(self, kind: Kind, pts_us: int, data: bytes, key: bool, duration_us: int | None) -> bytes:
         """See `Muxer`."""
@@ -157,24 +175,36 @@ class _WebM:
             self._out.mux_one(packet)
         if not self._sink.chunks:
             return b""
-        data = self._sink.drain()
-        if self._header is None:  # it comes with the first unit; keep it for the first part
-            self._header = data
+        if not self._header:  # it comes with the first unit; keep it for the first part
+            self._header = self._sink.drain()
             return b""
-        header, self._header = self._header, b""
-        return header + data
+        return self._written(self._sink.drain())
 
     def close(self) -> bytes:
         """See `Muxer`."""
         with mux_errors("close"):
             self._out.close()
-        return (self._header or b"") + self._sink.drain()
+        data = self._written(self._sink.drain())
+        index = webm_index.index(self._parts, next(iter(self._video), 1), self._header) if self._parts else b""
+        if index:
+            duration_ms = max(clock.end for clock in self.clocks.values())
+            self.ending = webm_index.finished_header(self._header, duration_ms, self._size)
+        return data + index
+
+    def _written(self, data: bytes) -> bytes:
+        """Returns the bytes to write next, the header before the first ones, and notes which parts they are."""
+        header = b"" if self._size else self._header
+        self._parts += webm.parts(data, self._size + len(header), self._video)
+        self._size += len(header) + len(data)
+        return header + data
 
 
 class _Mp4:
     """An MP4 file: a header by FFmpeg, made from the first unit, then fragments."""
 
     def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
+        self.ending = b""
+        """Nothing: an MP4 of fragments is whole as it is."""
         self.clocks: dict[Kind, _TrackClock] = {
             track.kind: _TrackClock(RATE_HZ[track.kind], track.kind) for track in tracks
         }

@@ -108,6 +108,9 @@ class SegmentWriter:
                 self._append(rest)
             if self._file is not None:
                 self._file.sync()
+                if self._muxer.ending and not self._failed:  # only now: what it names must be on the disk
+                    self._file.replace_start(self._muxer.ending)
+                    self._file.sync()
         finally:
             if self._file is not None:
                 self._file.close()

@@ -6,6 +6,7 @@ Owns where clusters begin and end, which are whole, and which time they cover. N
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 from recorder.store.file_layout import LOST, FileLayout, Part, ReadBytes, goes_on
@@ -26,7 +27,7 @@ _MAX_ELEMENTS = 1 << 22
 _MAX_NUMBER_BYTES = 8
 
 
-class _Element(NamedTuple):
+class WebmElement(NamedTuple):
     """An element; `body` is the offset of its contents, `end` that of the first byte after it."""
 
     kind: int
@@ -73,6 +74,26 @@ def layout(read: ReadBytes, size: int, known: FileLayout = LOST) -> FileLayout:
     return FileLayout.of(header or end, [*known.parts, *parts], end, indexed=indexed)
 
 
+def beginning(header: bytes) -> list[WebmElement]:
+    """Returns the Segment and then the elements at its beginning, from the bytes before the first part."""
+    outer = list(_within(header))
+    if [element.kind for element in outer] != [_EBML, _SEGMENT]:
+        return []
+    return [outer[1], *_elements(lambda at, size: header[at : at + size], outer[1].body, len(header))]
+
+
+def parts(data: bytes, offset: int, video: frozenset[int]) -> Iterator[Part]:
+    """Yields the clusters in the bytes that a file has from `offset` on, in milliseconds as FFmpeg writes them.
+
+    `video`: numbers of the tracks of video.
+    """
+    for element in _within(data):
+        if element.kind == _CLUSTER and (
+            part := _part(lambda at, size: data[at : at + size], element, 1_000_000, video)
+        ):
+            yield replace(part, offset=offset + part.offset)
+
+
 def frames(read: ReadBytes, header: int, part: Part) -> list[FrameBytes] | None:
     """Returns where the frames of a part lie; None if it holds none. `header`: the bytes before the first part."""
     outer = list(_elements(read, 0, header))
@@ -94,7 +115,7 @@ def frames(read: ReadBytes, header: int, part: Part) -> list[FrameBytes] | None:
     return found or None
 
 
-def _part(read: ReadBytes, element: _Element, scale: int, video: frozenset[int]) -> Part | None:
+def _part(read: ReadBytes, element: WebmElement, scale: int, video: frozenset[int]) -> Part | None:
     """Returns a cluster as a part; None if it is damaged or has no frame."""
     if element.end - element.body > _MAX_CLUSTER_BYTES:
         return None
@@ -159,11 +180,11 @@ def _whole_bytes(data: bytes) -> int:
     return max((element.end for element in _within(data)), default=0)
 
 
-def _within(data: bytes) -> Iterator[_Element]:
+def _within(data: bytes) -> Iterator[WebmElement]:
     return _elements(lambda at, size: data[at : at + size], 0, len(data))
 
 
-def _elements(read: ReadBytes, at: int, end: int) -> Iterator[_Element]:
+def _elements(read: ReadBytes, at: int, end: int) -> Iterator[WebmElement]:
     """Yields the elements from `at`, up to one that is cut short. A segment of unknown size reaches to the end."""
     for _ in range(_MAX_ELEMENTS):
         head = read(at, 12) if at < end else b""
@@ -182,7 +203,7 @@ def _elements(read: ReadBytes, at: int, end: int) -> Iterator[_Element]:
                 stop = end
             else:
                 return
-        yield _Element(kind, at, at + body, stop)
+        yield WebmElement(kind, at, at + body, stop)
         at = stop
 
 

@@ -42,7 +42,7 @@ def test_a_clip_begins_at_the_key_frame_before_and_ends_in_time(codec: str, prog
     store = Store(tmp_path / "store")
     segment = record(store, codec=codec)
     if progressive:
-        assert make_progressive(store, segment)
+        assert make_progressive(store, segment) == (codec != "VP8"), "WebM has its index already"
     clip = _export(store, 1.7, 3.3, tmp_path / "clip")
     assert clip.path == tmp_path / f"clip{'.webm' if codec == 'VP8' else '.mp4'}"
     assert complaints(clip.path) == ""

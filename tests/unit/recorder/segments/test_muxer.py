@@ -7,6 +7,7 @@ from typing import Any
 import av
 import pytest
 
+from recorder.segments import webm_index
 from recorder.segments.muxer import Muxer, suffix
 from recorder.segments.outputs import PART_US, MuxError
 from recorder.store import mp4, webm
@@ -212,3 +213,31 @@ def _loudness(path: Path) -> float:
     command = ["ffmpeg", "-hide_banner", "-i", str(path), "-af", "volumedetect", "-f", "null", "-"]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stderr
     return float(said.split("mean_volume: ")[1].split()[0])
+
+
+@pytest.mark.parametrize("audio", [True, False])
+def test_a_finished_webm_has_its_duration_and_an_index_of_its_key_frames(audio: bool, tmp_path: Path) -> None:
+    segment = record(Store(tmp_path), codec="VP8", audio=audio)
+    assert complaints(segment.path) == ""
+    with av.open(str(segment.path)) as container:
+        stream = container.streams.video[0]
+        assert container.duration is not None
+        assert container.duration / av.time_base == pytest.approx(4, abs=0.02)
+        container.seek(1_500_000)  # FFmpeg reads the index at the first seek
+        assert [entry.timestamp for entry in stream.index_entries if entry.is_keyframe] == [0, 1000, 2000, 3000]
+        assert next(container.demux(stream)).pts == 1000
+
+
+def test_the_end_of_a_webm_changes_no_place_in_it(tmp_path: Path) -> None:
+    """Browsers may have its header and the places of its parts already."""
+    muxer = Muxer(tracks_of("VP8"), start_us=START_US, title="yard/cam")
+    data = b"".join(muxed(muxer, units("VP8")))
+    before, ending = webm.layout(lambda at, size: data[at : at + size], len(data)), muxer.ending
+    assert before.header == len(ending)
+    finished = ending + data[len(ending) :]
+    assert webm.layout(lambda at, size: finished[at : at + size], len(finished)) == before
+
+
+def test_a_header_of_another_form_stays_as_it_is() -> None:
+    for header in (b"", b"nonsense", bytes.fromhex("1a45dfa380") + bytes.fromhex("18538067ff") + b"nonsense"):
+        assert webm_index.finished_header(header, 4000.0, 100_000) == header

@@ -31,6 +31,10 @@ class Volatile:
     def append(self, data: bytes) -> None:
         self.written += data
 
+    def replace_start(self, data: bytes) -> None:
+        assert self.durable == self.written, "the header names an index that a loss of power would take"
+        self.written = data + self.written[len(data) :]
+
     def sync(self) -> None:
         self.durable = self.written
         self.syncs += 1
@@ -213,3 +217,22 @@ def test_store_and_writer_agree(tmp_path: Path) -> None:
     _give(writer, units("H264"))
     writer.close()
     assert list(store.walk()) == [segment]
+
+
+def test_the_header_of_a_finished_webm_is_written_last() -> None:
+    made: list[Volatile] = []
+
+    def create(path: Path) -> Volatile:
+        made.append(Volatile(path))
+        return made[0]
+
+    muxer = Muxer(tracks_of("VP8"), start_us=START_US, title="")
+    writer = SegmentWriter(Path("unused.webm"), muxer, create=create, sync_every=1000.0)
+    for unit in units("VP8"):
+        writer.write(unit.kind, unit.pts_us, unit.data, key=unit.key, now=unit.pts_us / 1e6)
+    before = made[0].written
+    writer.close()
+    assert made[0].durable == made[0].written
+    assert made[0].written.startswith(muxer.ending)
+    assert not before.startswith(muxer.ending)
+    assert len(made[0].written) == writer.size
