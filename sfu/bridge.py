@@ -23,6 +23,10 @@ NAME: Final = "mqtt-sfu"
 VERSION: Final = version(NAME)
 _EXPIRY_S: Final = 30
 """The broker keeps signalling and events so long for a client that is away."""
+_MAX_ECHO: Final = 256
+"""Characters of a request that its answer repeats."""
+_MAX_REQUEST_BYTES: Final = 4096
+"""The longest request that is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,12 +141,18 @@ def info(
 
 
 def refusal(request: BridgeRequest, payload: bytes) -> bytes:
-    """Returns the error that answers a request, in the form of Zigbee2MQTT. No command exists yet."""
-    response: dict[str, Any] = {"status": "error", "error": f"unknown command {request.command}"}
+    """Returns the error that answers a request, in the form of Zigbee2MQTT. No command exists yet.
+
+    What it repeats of the request is short: an answer must not make a flood of requests larger.
+    """
+    response: dict[str, Any] = {"status": "error", "error": f"unknown command {request.command[:_MAX_ECHO]}"}
     try:
-        body = json.loads(payload)
+        body = json.loads(payload) if len(payload) <= _MAX_REQUEST_BYTES else None
     except ValueError:
         body = None
     if isinstance(body, dict) and "transaction" in body:
-        response["transaction"] = body["transaction"]
+        transaction = body["transaction"]
+        echo = transaction[:_MAX_ECHO] if isinstance(transaction, str) else transaction
+        if isinstance(echo, str) or len(json.dumps(echo)) <= _MAX_ECHO:
+            response["transaction"] = echo
     return json.dumps(response).encode()

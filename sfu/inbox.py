@@ -1,7 +1,7 @@
 """The server's inbox: each message from the broker goes to the part of the server that it concerns.
 
-Owns the meaning of topics and of the words `ON`, `OFF` and `PRESS`, and the rule for retained messages. Never parses
-signalling and keeps no connection.
+Owns the meaning of topics and of the words `ON`, `OFF` and `PRESS`, the rule for retained messages, and how many
+commands are obeyed. Never parses signalling and keeps no connection.
 """
 
 from __future__ import annotations
@@ -10,12 +10,19 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from sfu.media.token_bucket import TokenBucket
 from sfu.signaling.intake import Incoming
 from sfu.signaling.strays import Strays
 from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, SnapshotButton, Topics
 
 _SWITCHES: Final = {b"ON": True, b"OFF": False}
 _PRESS: Final = b"PRESS"
+
+# (a second, at once): commands for rooms with participants and for others, which anybody can invent, and requests. More
+# than a home automation sends when it starts.
+_KNOWN_ROOMS: Final = (50.0, 500.0)
+_OTHER_ROOMS: Final = (20.0, 200.0)
+_REQUESTS: Final = (10.0, 50.0)
 
 
 class Signaling(Protocol):
@@ -28,6 +35,10 @@ class Signaling(Protocol):
 
     def refuse(self, leaf: Leaf, payload: bytes) -> None:
         """Refuses one signalling message unread, because too many wait."""
+
+    def known(self, room: str) -> bool:
+        """Returns True if the room or one below it has a participant."""
+        ...
 
     def recall(self, room: str) -> None:
         """Publishes the room's state at the next tick if nobody is in the room. The broker retains an older one."""
@@ -81,9 +92,13 @@ class Inbox:
         own: OwnState,
         strays: Strays,
         page_url: Callable[[], str | None],
+        clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
-        """`page_url`: the HTTP server's address, with a slash at its end. `wall_clock`: seconds since 1970."""
+        """`page_url`: the HTTP server's address, with a slash at its end. `wall_clock`: seconds since 1970.
+
+        `clock`: that of the event loop.
+        """
         self._topics = topics
         self._rooms = rooms
         self._recordings = recordings
@@ -92,7 +107,11 @@ class Inbox:
         self._own = own
         self._strays = strays
         self._page_url = page_url
+        self._clock = clock
         self._wall_clock = wall_clock
+        self._known_rooms = TokenBucket(*_KNOWN_ROOMS)
+        self._other_rooms = TokenBucket(*_OTHER_ROOMS)
+        self._requests = TokenBucket(*_REQUESTS)
 
     def receive(self, message: Incoming) -> None:
         """Passes one message on. Counts those that are retained or outside the grammar with the rooms' counters."""
@@ -127,11 +146,14 @@ class Inbox:
         if isinstance(target, Leaf):
             self._rooms.receive(target, message.payload)
         elif isinstance(target, BridgeRequest):
-            self._replies.response(target, message.payload)
+            if self._allowed(self._requests):
+                self._replies.response(target, message.payload)
         elif isinstance(target, RecordingSwitch) and message.payload in _SWITCHES:
-            self._recordings.switch(target.room, _SWITCHES[message.payload])
+            if self._allowed(self._bucket_of(target.room)):
+                self._recordings.switch(target.room, _SWITCHES[message.payload])
         elif isinstance(target, SnapshotButton) and message.payload == _PRESS:
-            self._snapshots.request(target.room, self._publish_snapshot)
+            if self._allowed(self._bucket_of(target.room)):
+                self._snapshots.request(target.room, self._publish_snapshot)
         else:
             self._rooms.counters["outside_grammar"] += 1
             self._answer_stray(message)
@@ -142,6 +164,18 @@ class Inbox:
             answer = self._strays.answer(message.topic, message.payload, mistake, self._wall_clock())
             if answer is not None:
                 self._replies.stray(message.topic, answer)
+
+    def _bucket_of(self, room: str) -> TokenBucket:
+        return self._known_rooms if self._rooms.known(room) else self._other_rooms
+
+    def _allowed(self, bucket: TokenBucket) -> bool:
+        """Counts one command. Returns False if there were too many."""
+        bucket.fill(self._clock())
+        if bucket.tokens < 1:
+            self._rooms.counters["commands_refused"] += 1
+            return False
+        bucket.tokens -= 1
+        return True
 
     def _publish_snapshot(self, room: str, picture: bytes) -> None:
         """Publishes a picture with a URL that is new each time: programs that show it load it again on a change."""

@@ -146,6 +146,7 @@ class Service:
             own=bridge.OwnTopics(self.link, self.topics, self.clientid),
             strays=Strays(self.clientid),
             page_url=self._page_url,
+            clock=loop.time,
             wall_clock=time.time,
         )
         self.metrics = Metrics(

@@ -1,4 +1,4 @@
-"""Limits for leaves without a session: messages per time, and candidates that arrive before their offer.
+"""Limits for peers that are not connected: messages per time, early candidates, sessions that have not connected yet.
 
 Owns counting and keeping them. Pure: `now` comes in, in seconds.
 """
@@ -6,6 +6,7 @@ Owns counting and keeping them. Pure: `now` comes in, in seconds.
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from typing import Final
 
 from sfu.signaling.bodies import Candidate
@@ -13,6 +14,15 @@ from sfu.signaling.topics import Leaf
 
 RATE_WINDOW_S: Final = 10.0
 _MIN_RETRY_AFTER_S: Final = 0.1
+_HALF_OPEN: Final = ((False, 200, 3.0), (True, 1000, 5.0))
+"""For rooms without and with media: the most sessions that have not connected, and the seconds each has at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class _HalfOpenSide:
+    since: dict[Leaf, float]
+    most: int
+    least_s: float
 
 
 class MessageRates:
@@ -64,6 +74,36 @@ class MessageRates:
             self._arrivals.pop(leaf, None)
             self._refused_at.pop(leaf, None)
         self._refused_at = {leaf: at for leaf, at in self._refused_at.items() if now - at < RATE_WINDOW_S}
+
+
+class HalfOpen:
+    """The leaves whose sessions have not connected yet, in order of their beginning.
+
+    A peer that means to connect needs less than a second; one that only offers would keep its session until the ICE
+    agent gives up. So beyond a number of them the oldest must end sooner. Those in rooms where media flows are counted
+    apart: anybody can invent rooms.
+    """
+
+    def __init__(self) -> None:
+        self._sides = {live: _HalfOpenSide({}, most, least_s) for live, most, least_s in _HALF_OPEN}
+
+    def add(self, leaf: Leaf, now: float, *, live: bool) -> None:
+        """Adds a leaf; `live` if media flows in its room."""
+        self.remove(leaf)
+        self._sides[live].since[leaf] = now
+
+    def remove(self, leaf: Leaf) -> None:
+        """Removes a leaf whose session has connected or ended."""
+        for side in self._sides.values():
+            side.since.pop(leaf, None)
+
+    def surplus(self, now: float) -> list[Leaf]:
+        """Returns the leaves whose sessions must end, the oldest first."""
+        found: list[Leaf] = []
+        for side in self._sides.values():
+            oldest = list(side.since)[: max(0, len(side.since) - side.most)]
+            found += [leaf for leaf in oldest if now - side.since[leaf] >= side.least_s]
+        return found
 
 
 class EarlyCandidates:

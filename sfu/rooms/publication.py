@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Protocol
 
+from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.room import Change, Rooms
 from sfu.signaling.topics import Leaf
 
@@ -23,6 +24,13 @@ class RoomEvents(Protocol):
 
     def room_state(self, room: str, state: dict[str, Any] | None) -> None:
         """Sets the room's retained state; None clears it."""
+
+
+class RoomServerListener(Protocol):
+    """The recordings, which follow what participants send."""
+
+    def uplink(self, room: str, peer: str, uplink: Uplink | None) -> None:
+        """Called when the tracks that a peer sends have changed; None if its session has ended."""
 
 
 class Publication:

@@ -18,24 +18,24 @@ How things end (every end is idempotent and runs down this table once):
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
-from collections.abc import Coroutine
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Final
 
 from sfu.media.forward.fanout import Fanout
 from sfu.media.ingest.allowance import ABUSE_PAUSE_S, ABUSES
 from sfu.media.ingest.track import IncomingTrack
-from sfu.media.ingest.uplink import Uplink
-from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, MessageRates
+from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, HalfOpen, MessageRates
+from sfu.rooms.leaf_reader import LeafReader
+from sfu.rooms.offers import OfferClass
 from sfu.rooms.participant import NewTransport, Participant, RoomConfig
-from sfu.rooms.publication import Publication, RoomEvents
+from sfu.rooms.publication import Publication, RoomEvents, RoomServerListener
 from sfu.rooms.room import Change, RoomError, Rooms
 from sfu.rooms.senders import SlotSource
 from sfu.rooms.slots import SlotState
 from sfu.rooms.status import drop_counts, repair_counts
+from sfu.rooms.tasks import Tasks
 from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.sdp.parse import parse_description
 from sfu.signaling import messages
@@ -46,13 +46,8 @@ from sfu.signaling.topics import Leaf, Role
 _log = logging.getLogger(__name__)
 
 TICK_S: Final = 0.2
-
-
-class RoomServerListener(Protocol):
-    """The recordings, which follow what participants send."""
-
-    def uplink(self, room: str, peer: str, uplink: Uplink | None) -> None:
-        """Called when the tracks that a peer sends have changed; None if its session has ended."""
+_CLOSE_S: Final = 2.0
+"""Longest time for the transports to close when the server shuts down."""
 
 
 class RoomServer:
@@ -87,8 +82,10 @@ class RoomServer:
         self._new_transport = new_transport
         self._rates = MessageRates(messages_per_window)
         self._early = EarlyCandidates()
+        self._half_open = HalfOpen()
+        self._reader = LeafReader(clientid, self.counters, self, rates=self._rates, clock=config.clock)
         self._forget_at = 0.0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = Tasks()
         self._closing = False
 
     @property
@@ -105,22 +102,22 @@ class RoomServer:
 
     def receive(self, leaf: Leaf, payload: bytes) -> None:
         """Handles one message that arrived on a leaf. Never raises, and never disturbs other leaves."""
-        now = self._config.clock()
+        self._reader.receive(leaf, payload, self._config.clock())
+
+    def handle(self, leaf: Leaf, envelope: Envelope) -> None:
+        """See `LeafReaderListener`."""
         try:
-            if not self._rates.allow(leaf, now):
-                self.refuse(leaf, payload)
-                return
-            envelope = messages.parse(payload)
-            if envelope is None:
-                self.counters["ignored"] += 1
-            elif envelope.clientid != self._clientid:
-                self._dispatch(leaf, envelope)
+            self._dispatch(leaf, envelope)
         except SignalError as error:
-            self._refuse(leaf, error)
+            self.on_fault(leaf, error)
         except Exception:  # noqa: BLE001  # the task boundary of a participant's signalling
             _log.exception("%s: internal error", leaf)
             self._end(leaf, "internal")
-            self._refuse(leaf, SignalError(ErrorCode.INTERNAL, "the server failed on this message"))
+            self.on_fault(leaf, SignalError(ErrorCode.INTERNAL, "the server failed on this message"))
+
+    def known(self, room: str) -> bool:
+        """Returns True if the room or one below it has a participant."""
+        return self._rooms.known(room)
 
     def recall(self, room: str) -> None:
         """Publishes the room's state at the next tick if nobody is in the room: the broker retains an older one."""
@@ -129,12 +126,18 @@ class RoomServer:
 
     def refuse(self, leaf: Leaf, payload: bytes) -> None:
         """Refuses a message unread. The leaf gets an error once in a while."""
-        self.counters["rate_limited"] += 1
-        if (wait_s := self._rates.retry_after(leaf, self._config.clock())) is not None:
-            text, at = "too many messages on this leaf", messages.session_of(payload)
-            self._refuse(leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s, session=at))
+        self._reader.refuse(leaf, payload, self._config.clock())
 
-    def _refuse(self, leaf: Leaf, error: SignalError) -> None:
+    def urgency(self, leaf: Leaf, envelope: Envelope) -> OfferClass:
+        """See `LeafReaderListener`."""
+        current = self.participants.get(leaf)
+        if current is not None and current.connected_after is not None:
+            client = (envelope.clientid, envelope.session)
+            return OfferClass.SESSION if client == (current.clientid, current.session) else OfferClass.LIVE
+        return OfferClass.LIVE if self._rooms.live(leaf.room) else OfferClass.NEW
+
+    def on_fault(self, leaf: Leaf, error: SignalError) -> None:
+        """See `LeafReaderListener`."""
         self.counters[f"refused_{error.code}"] += 1
         if error.answerable:
             notice = ErrorNotice(error.code, error.message, error.retry_after)
@@ -205,10 +208,10 @@ class RoomServer:
                 negotiated = participant.negotiate(text, description)  # before anybody is replaced by a bad offer
                 self._admit(participant)
             except Exception:
-                self._spawn(participant.transport.close(), f"refuse {leaf}")
+                self._tasks.spawn(participant.transport.close(), f"refuse {leaf}")
                 raise
         change = self._rooms.set_slots(leaf, participant.slot_specs())
-        self._spawn(self._answer(participant, negotiated), f"answer {leaf}")
+        self._tasks.spawn(self._answer(participant, negotiated), f"answer {leaf}")
         self._apply(change)
         self.on_tracks(participant)
 
@@ -217,6 +220,7 @@ class RoomServer:
         for replaced in self._rooms.admit(leaf):
             self._end(replaced, "replaced")
         self.participants[leaf] = participant
+        self._half_open.add(leaf, self._config.clock(), live=self._rooms.live(leaf.room))
         self.counters["sessions"] += 1
         since = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         self._apply(self._rooms.join(leaf, since=since))
@@ -258,6 +262,7 @@ class RoomServer:
     def on_connected(self, participant: Participant) -> None:
         """See `ParticipantListener`."""
         self.counters["connected"] += 1
+        self._half_open.remove(participant.leaf)
         participant.show(self._rooms.slots(participant.leaf), self._find)
 
     def on_closed(self, participant: Participant, reason: str) -> None:
@@ -288,6 +293,7 @@ class RoomServer:
         participant = self.participants.pop(leaf, None)
         if participant is None:
             return
+        self._half_open.remove(leaf)
         _log.info("%s: session ends: %s", leaf, reason or "bye")
         self.counters[f"ended_{reason or 'bye'}"] += 1
         self.drops.update(drop_counts(participant))
@@ -300,7 +306,7 @@ class RoomServer:
                 self._send(leaf, participant.session, notice)
             self._send(leaf, participant.session, Bye(reason))
         self._apply(self._rooms.leave(leaf))
-        self._spawn(participant.transport.close(), f"close {leaf}")
+        self._tasks.spawn(participant.transport.close(), f"close {leaf}")
 
     # --- messages out
 
@@ -323,27 +329,19 @@ class RoomServer:
         now = self._config.clock()
         for participant in list(self.participants.values()):
             participant.tick(now)
+        for leaf in self._half_open.surplus(now):
+            self._end(leaf, "timeout")
         self._publication.publish()
         if now >= self._forget_at:
             self._forget_at = now + RATE_WINDOW_S
             self._rates.forget(now)
             self._early.forget(now)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._on_task_done)
-
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("%s failed", task.get_name(), exc_info=task.exception())
-
     async def close(self) -> None:
         """Sends `bye` to every peer, closes every transport, publishes the final room states. Refuses new offers."""
         self._closing = True
+        self._reader.close()
         for leaf in list(self.participants):
             self._end(leaf, "shutting_down")
         self._publication.publish()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=2.0)
+        await self._tasks.finish(_CLOSE_S)

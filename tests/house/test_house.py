@@ -70,7 +70,7 @@ MAY: dict[str, set[str]] = {
     "sfu.settings": {"sfu.setting_forms"},
     "sfu.metrics": {"sfu.rooms", "sfu.media", "sfu.rtc", "sfu.signaling"},
     "sfu.bridge": {"sfu.signaling"},
-    "sfu.inbox": {"sfu.signaling"},
+    "sfu.inbox": {"sfu.media.token_bucket", "sfu.signaling"},
     "sfu.service": {"sfu", "recorder"},
     "sfu.demo": {"sfu.runner", "sfu.service", "sfu.clients", "sfu.settings"},
     "sfu.runner": {"sfu.credentials"},

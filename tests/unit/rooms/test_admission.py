@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, MessageRates
+from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, HalfOpen, MessageRates
 from sfu.signaling.bodies import Candidate
 from sfu.signaling.topics import Leaf, Role
 
@@ -50,3 +50,21 @@ def test_candidates_wait_for_their_offer_for_a_while() -> None:
     early.keep(leaf(3), words[0], 50.0)
     early.forget(80.0)
     assert early.known == 0
+
+
+def test_beyond_200_half_open_sessions_the_oldest_must_end_once_they_had_their_time() -> None:
+    half_open = HalfOpen()
+    for number in range(210):
+        half_open.add(leaf(number), number / 100, live=False)
+    for number in range(5):
+        half_open.remove(leaf(number))
+    assert half_open.surplus(3.0) == []
+    assert half_open.surplus(3.07) == [leaf(5), leaf(6), leaf(7)]
+    assert half_open.surplus(60.0) == [leaf(number) for number in range(5, 10)]
+
+
+def test_peers_that_join_a_live_room_are_counted_apart() -> None:
+    half_open = HalfOpen()
+    for number in range(1000):
+        half_open.add(leaf(number), 0.0, live=True)
+    assert half_open.surplus(60.0) == []

@@ -29,6 +29,9 @@ class FakeParts:
     def refuse(self, leaf: Leaf, payload: bytes) -> None:
         self.calls.append(("refuse", leaf, payload))
 
+    def known(self, room: str) -> bool:
+        return room == "lobby"
+
     def heard(self, topic: str, payload: bytes) -> None:
         self.calls.append(("heard", topic, payload))
 
@@ -63,6 +66,7 @@ def received(*messages: Incoming, page: str | None = None) -> FakeParts:
         own=parts,
         strays=Strays("sfu"),
         page_url=lambda: page,
+        clock=lambda: 0.0,
         wall_clock=lambda: 1234.5678,
     )
     for message in messages:
@@ -164,3 +168,13 @@ def test_a_snapshot_s_url_has_the_time_in_it() -> None:
     parts = received(Incoming("sfu/site/gate/snapshot/set", b"PRESS"), page="http://cam.lan:8080/")
     url = "http://cam.lan:8080/api/rooms/site/gate/snapshot.jpg?at=1234567"
     assert parts.calls == [("snapshot", "site/gate", b"jpeg", url)]
+
+
+@pytest.mark.parametrize("topic", ["invented{}/recordings/set", "invented{}/snapshot/set", "bridge/request/dance{}"])
+def test_a_flood_of_commands_leaves_those_for_known_rooms_their_share(topic: str) -> None:
+    payload = b"PRESS" if "snapshot" in topic else b"ON"
+    flood = [Incoming(f"sfu/{topic.format(number)}", payload) for number in range(1000)]
+    parts = received(*flood, Incoming("sfu/lobby/recordings/set", b"OFF"))
+    assert parts.calls[-1] == ("switch", "lobby", False)
+    assert len(parts.calls) <= 201
+    assert parts.counters["commands_refused"] == 1001 - len(parts.calls)
