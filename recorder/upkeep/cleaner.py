@@ -98,8 +98,8 @@ def choose(
 ) -> list[tuple[Candidate, DeletionReason]]:
     """Returns the segments to delete, the oldest first.
 
-    `free`: bytes that the disk has left. `busy`: True for a segment that is being written. Protected and busy segments
-    count towards the limits, and are kept.
+    `free`: bytes that the disk has left; nothing is deleted for it under `OnFull.PAUSE`. `busy`: True for a segment
+    that is being written. Protected and busy segments count towards the limits, and are kept.
     """
     oldest_first = sorted(candidates, key=lambda one: (one.segment.start_us, one.segment.path))
     bounds = {None: policy.all.size} | {name: limits.size for name, limits in policy.rooms.items()}
@@ -108,7 +108,7 @@ def choose(
         for name, size in bounds.items()
         if size is not None
     }
-    missing = policy.free - free
+    missing = policy.free - free if policy.on_full is OnFull.FREE else 0
     chosen = []
     for one in oldest_first:
         reason = _reason(one, policy, over, missing, now_us)

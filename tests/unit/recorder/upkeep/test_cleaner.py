@@ -82,6 +82,13 @@ def test_free_space_is_won_back_oldest_first() -> None:
     assert _chosen(held, Policy(free=1000), free=1000) == []
 
 
+def test_a_policy_that_pauses_on_a_full_disk_deletes_nothing_for_free_space() -> None:
+    held = [_held(start) for start in (0, 10, 20)]
+    assert _chosen(held, Policy(free=1150, on_full=OnFull.PAUSE), free=1000) == []
+    aged = Policy(StorageLimits(age=980), free=1150, on_full=OnFull.PAUSE)
+    assert _chosen(held, aged, free=1000) == [(0, AGE), (10, AGE)]
+
+
 def test_protected_and_growing_ones_stay_and_others_go_for_them() -> None:
     held = [_held(0, protected=True), _held(10), _held(20), _held(30)]
 
