@@ -52,8 +52,8 @@ class Guard:
         self._refusals.once(
             "foreign_origin",
             shown,
-            "refused a page of %s, which asked for %s: if it is your page behind a reverse proxy, let the proxy pass "
-            "the Host header, or set SFU_HOSTS to its name; if it is another site of yours, set SFU_ORIGINS=%s",
+            "refused a page of the origin %s, which asked for %s: if it is yours behind a reverse proxy, let the proxy "
+            "pass the Host header, or set SFU_HOSTS to its name; if it is another site of yours, set SFU_ORIGINS=%s",
             shown,
             _shown(host),
             shown,

@@ -217,4 +217,4 @@ async def test_behind_nginx_without_a_host_line_the_log_says_what_helps(
             raw.close()
     refused = status == 403
     assert server.counters["foreign_origin"] == 2 * refused
-    assert caplog.text.count("let the proxy pass the Host header, or set SFU_HOSTS") == refused
+    assert caplog.text.count("pass the Host header, or set SFU_HOSTS") == refused

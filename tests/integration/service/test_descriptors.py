@@ -1,4 +1,4 @@
-"""A server with 1,024 descriptors, whom 1,100 connections with half a request take nothing from a recording."""
+"""`sfu serve` and its descriptors: many halves of requests cost no recording, and do not hold up its end."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from recorder.store.directory import Store
 from recorder.store.index import layout_of
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.file_camera import camera
+from tests.helpers.http import CONNECT, Raw, upgrade
 from tests.helpers.media import make_file
 from tests.helpers.server_process import Process, sfu
 from tests.helpers.waiting import until
@@ -82,6 +83,27 @@ async def test_half_heads_cost_no_recording(mosquitto: Callable[..., Mosquitto],
     ends = [segment.start_us + layout_of(segment.path).duration_us for segment in found]
     lost = [later.start_us - end for end, later in zip(ends, itertools.islice(found, 1, None), strict=False)]
     assert max(lost) <= _MOST_LOST_US, lost
+
+
+async def test_sigterm_ends_the_server_in_time_whatever_its_connections_do(
+    mosquitto: Callable[..., Mosquitto], tmp_path: Path
+) -> None:
+    url = mosquitto().url
+    async with sfu("--broker", str(url), "--set", f"recording.dir={tmp_path}") as server:
+        port = await http_port(server)
+        door, unread = await Raw.open(port, upgrade(port)), await Raw.open(port, upgrade(port))
+        for raw in (door, unread):
+            assert " 101 " in await raw.head()
+        unread.send_bytes(b"\x82\x92\0\0\0\0" + CONNECT)
+        page = await Raw.open(port, "GET /static/app.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 30)
+        async with half_heads(50, port):
+            began = asyncio.get_running_loop().time()
+            server.terminate()
+            assert await server.ended() == 0
+            assert asyncio.get_running_loop().time() - began < 5
+        for raw in (door, unread, page):
+            raw.close()
+        assert "Traceback" not in server.log
 
 
 async def test_the_limit_is_raised_to_what_the_system_allows(mosquitto: Callable[..., Mosquitto]) -> None:
