@@ -6,7 +6,8 @@ A viewer's k-th video slot and k-th audio slot form window k and belong together
 2. A selected slot shows only its selected peer, and waits for it while it is away. Selecting a video slot also selects
    the window's audio slot, unless that one was selected by its own mid.
 3. A track that a selection shows is removed from the unselected slot that showed it (two windows swap, so no track
-   disappears). So a track is shown twice only if it was selected twice.
+   disappears). So a track is shown twice only if it was selected twice, and never more than twice: one viewer must not
+   multiply a camera's bitrate.
 4. Video fills the first free window. It prefers the window with its audio, then the one where it was before it went
    away, then one that also has room for its audio. Each video of a sender takes its own window.
 5. Audio goes to the window of its video and follows it. If that is not possible, it takes a window without a video
@@ -15,17 +16,21 @@ A viewer's k-th video slot and k-th audio slot form window k and belong together
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import zip_longest
-from typing import Literal
+from typing import Final, Literal
 
 from sfu.rooms.senders import Flow, Sender, SlotSource
 from sfu.rtc.sdp.codec import Codec, Kind, matching
 from sfu.signaling.topics import Leaf, Role
 
-Reason = Literal["codec", "away"]
+Reason = Literal["codec", "away", "limit"]
+
+_MOST_COPIES: Final = 2
+"""Slots of one viewer that may show the same track."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,8 @@ class SlotSpec:
 class SlotState:
     """The present content of a slot.
 
-    `reason`: `codec` = the viewer cannot decode `source`, so no media is sent; `away` = the selected peer is not here.
+    `reason`: `codec` = the viewer cannot decode `source`, so no media is sent; `away` = the selected peer is not here;
+    `limit` = its track is shown twice already.
     """
 
     mid: str
@@ -188,9 +194,14 @@ class Wall:
         for slot in self._slots:
             if slot.selection and slot.selection.peer and slot.selection.room is None:
                 slot.selection = self._found(slot.selection, senders)
-        for slot in self._slots:
-            if pin := slot.pin:
-                _show_pinned(slot, pin, senders)
+        pins = [(slot, pin, _chosen(pin, senders)) for slot in self._slots if (pin := slot.pin)]
+        for slot, pin, chosen in pins:
+            if slot.flow not in _fitting(slot, pin, chosen):
+                slot.show(None)  # before others are filled: one that waits may take its place
+        copies = Counter(slot.flow for slot, _, _ in pins)
+        for slot, pin, chosen in pins:
+            if slot.flow is None:
+                _show_pinned(slot, pin, chosen, copies)
 
     def _found(self, selection: Selection, senders: Mapping[Leaf, Sender]) -> Selection:
         for leaf, sender in senders.items():
@@ -270,13 +281,24 @@ class Wall:
         return min(slots, key=lambda slot: not slot.remembers(sender), default=None)
 
 
-def _show_pinned(slot: Slot, pin: Selection, senders: Mapping[Leaf, Sender]) -> None:
-    flows = [flow for sender in _chosen(pin, senders) for flow in sender.flows]
-    fitting = [flow for flow in flows if flow.source.kind == slot.spec.kind and pin.track in {None, flow.source.track}]
-    if slot.flow in fitting:
-        return
-    away = pin.peer is not None and (not flows or pin.track is not None)
-    slot.show(fitting[0] if fitting else None, "away" if away else None)
+def _fitting(slot: Slot, pin: Selection, chosen: Sequence[Sender]) -> list[Flow]:
+    """Returns the tracks that a selected slot may show."""
+    flows = [flow for sender in chosen for flow in sender.flows]
+    return [flow for flow in flows if flow.source.kind == slot.spec.kind and pin.track in {None, flow.source.track}]
+
+
+def _show_pinned(slot: Slot, pin: Selection, chosen: Sequence[Sender], copies: Counter[Flow | None]) -> None:
+    """Fills a selected slot; `copies` are the selected slots that show each track."""
+    fitting = _fitting(slot, pin, chosen)
+    flow = next((flow for flow in fitting if copies[flow] < _MOST_COPIES), None)
+    if flow is not None:
+        copies[flow] += 1
+        slot.show(flow)
+    elif fitting:
+        slot.show(None, "limit")
+    else:
+        away = pin.peer is not None and (pin.track is not None or not any(sender.flows for sender in chosen))
+        slot.show(None, "away" if away else None)
 
 
 def _chosen(pin: Selection, senders: Mapping[Leaf, Sender]) -> list[Sender]:

@@ -19,7 +19,7 @@ _STATIC_FORMATS = {0: ("PCMU", 8000, 1), 8: ("PCMA", 8000, 1), 9: ("G722", 8000,
 # RFC 5761 section 4: payload types that look like RTCP on a shared port.
 _RTCP_CONFLICTS = range(64, 96)
 
-_FORMAT = re.compile(r"([0-9]{1,3}) +([!-.0-~]+)/([0-9]{1,9})(?:/([0-9]{1,3}))?.*")
+_FORMAT = re.compile(r"([0-9]{1,3}) +([!-.0-~]+)/([1-9][0-9]{0,8})(?:/([0-9]{1,3}))?.*")
 _PARAMETERS = re.compile(r"([0-9]{1,3}) +(.+)")
 _FEEDBACK = re.compile(r"([0-9]{1,3}|\*) ((?:nack|ccm|goog-remb|transport-cc)(?: (?:pli|fir))?)")
 

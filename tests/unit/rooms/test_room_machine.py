@@ -292,7 +292,13 @@ class RoomMachine(RuleBasedStateMachine):
             for track in self.model.tracks[leaf]
         ]
         fitting = {sent.id for sent in sent if sent.kind == slot.kind and track in {None, sent.id}}
-        if fitting:
+        if slot.reason == "limit":
+            shown = [other.source for other in self.slots()[viewer] if other.source]
+            copies = [sum((one.room, one.peer, one.track) == (room, peer, track) for one in shown) for track in fitting]
+            assert slot.source is None
+            assert copies
+            assert min(copies) >= 2
+        elif fitting:
             assert slot.source is not None
             assert (slot.source.room, slot.source.peer) == (room, peer)
             assert slot.source.track in fitting

@@ -200,6 +200,28 @@ def test_a_peer_selected_twice_is_shown_twice() -> None:
     assert viewing.shown == "v1=one.v a1=one.a v2=one.v a2=one.a"
 
 
+def test_a_peer_selected_three_times_is_shown_twice_until_one_of_the_two_is_free() -> None:
+    viewing = Viewing(windows(3))
+    viewing.sends("one", *AV)
+    viewing.sends("two", *AV)
+    for mid in ("v3", "v1", "v2"):
+        viewing.selects(mid, "one")
+    assert viewing.shown == "v1=one.v a1=one.a v2=(limit) a2=(limit) v3=one.v a3=one.a"
+    viewing.selects("v3", "two")
+    assert viewing.shown == "v1=one.v a1=one.a v2=one.v a2=one.a v3=two.v a3=two.a"
+
+
+def test_sixty_three_windows_of_one_camera_show_it_twice() -> None:
+    viewing = Viewing(windows(63))
+    viewing.sends("one", *AV)
+    for number in range(1, 64):
+        viewing.selects(f"v{number}", "one")
+    assert (viewing.shown.count("one.v"), viewing.shown.count("one.a")) == (2, 2)
+    assert viewing.shown.count("(limit)") == 2 * 61
+    viewing.sends("one")
+    assert viewing.shown.count("(away)") == 2 * 63
+
+
 def test_a_selected_window_waits_for_its_peer_and_lets_nobody_in() -> None:
     viewing = Viewing(windows(2))
     viewing.sends("one", *AV)

@@ -62,6 +62,45 @@ def test_candidates_stand_in_the_section_whose_transport_all_share() -> None:
     assert "a=group:BUNDLE 1 0\r\n" in text
 
 
+UNUSABLE = {
+    "sound of an unknown codec": "m=audio 9 UDP/TLS/RTP/SAVPF 97\r\na=rtcp-mux\r\na=rtpmap:97 ac-4/48000\r\n",
+    "a format without a clock": "m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=rtcp-mux\r\na=rtpmap:97 VP8/0\r\n",
+    "a format that nothing describes": "m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=rtcp-mux\r\n",
+    "interleaved H.264": "m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=rtcp-mux\r\na=rtpmap:97 H264/90000\r\n"
+    "a=fmtp:97 packetization-mode=2\r\n",
+    "sound among pictures": "m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=rtcp-mux\r\na=rtpmap:97 opus/48000/2\r\n",
+    "no rtcp-mux": "m=video 9 UDP/TLS/RTP/SAVPF 97\r\na=rtpmap:97 VP8/90000\r\n",
+    "no RTP": "m=image 9 udptl t38\r\na=rtcp-mux\r\n",
+    "data": "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n",
+    "no security": "m=video 9 XTP 97\r\na=rtcp-mux\r\na=rtpmap:97 VP8/90000\r\n",
+}
+
+
+@pytest.mark.parametrize("name", UNUSABLE)
+@pytest.mark.parametrize("first", [True, False])
+def test_a_track_that_cannot_be_used_is_left_out_and_the_others_go_on(name: str, first: bool) -> None:
+    head, *sections = offer("pion-pub").split("m=")
+    usable = [f"m={section}" for section in sections]
+    parts = [UNUSABLE[name], *usable] if first else [*usable, UNUSABLE[name]]
+    bare = head.replace("a=group:BUNDLE", "a=x-group:")
+    whole = "".join([bare, *(f"{part}a=mid:s{number}\r\n" for number, part in enumerate(parts))])
+    shared = "a=group:BUNDLE " + " ".join(f"s{number}" for number in range(len(parts)))
+    text = answer(whole.replace("a=x-group:", f"{shared}\r\na=x-group:"), "pub")
+    lines = [line.split(" ")[1] for line in text.splitlines() if line.startswith("m=")]
+    assert lines == (["0", *["9"] * len(usable)] if first else [*["9"] * len(usable), "0"])
+
+
+@pytest.mark.parametrize("fmtp", ["profile-level-id=zz", "=;=;", "x" * 3000, "packetization-mode=99999", ";" * 500])
+def test_odd_parameters_of_one_format_leave_the_others(fmtp: str) -> None:
+    text = offer("chromium-sendrecv")
+    odd = "a=rtpmap:35 H264/90000\r\na=fmtp:35 " + fmtp + "\r\n"
+    changed = text.replace("UDP/TLS/RTP/SAVPF 96", "UDP/TLS/RTP/SAVPF 35 96").replace(
+        "a=rtpmap:96", odd + "a=rtpmap:96"
+    )
+    assert changed != text
+    assert "a=rtpmap:96 VP8/90000" in answer(changed, "join")
+
+
 def test_a_senders_own_declarations_are_not_repeated() -> None:
     text = answer(offer("gstreamer-pub"), "pub")
     assert "sprop-" not in text

@@ -45,6 +45,7 @@ export function reasonText(reason: string | undefined, codec: string | undefined
   // The video is shown all the same, with the text of `noteText`.
   if (reason === THIN_LINK) return null;
   if (reason === "away") return ["This camera is offline", "Its video comes back when it reconnects."];
+  if (reason === "limit") return ["Shown twice already", "A page shows the same camera at most twice."];
   return reason ? ["No video", reason] : null;
 }
 
