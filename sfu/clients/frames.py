@@ -44,6 +44,8 @@ class Frame:
     seconds: float
     data: bytes
     key: bool
+    orientation: int = 0
+    """How a viewer has to turn the picture (`sfu.media.formats.orientation`)."""
 
 
 @dataclass(frozen=True, slots=True)

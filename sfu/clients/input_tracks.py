@@ -5,9 +5,10 @@ Owns the choice between passing packets through unchanged and encoding them once
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 from av.audio.stream import AudioStream
@@ -19,6 +20,7 @@ from av.video.stream import VideoStream
 from sfu.clients.encode import AudioEncoder, VideoEncoder, fitted
 from sfu.clients.frames import OPUS, VP8, VP9, h264
 from sfu.clients.packetize import ParameterSets
+from sfu.media.formats.orientation import UPRIGHT, of_matrix
 from sfu.media.formats.picture_size import MAX_PIXELS
 from sfu.rtc.sdp.codec import Codec
 
@@ -43,6 +45,8 @@ _NAMES = {
     "vp8": "VP8",
     "vp9": "VP9",
 }
+_TURNED_FORMATS = frozenset(("mp4", "mov", "matroska", "webm"))
+"""The formats of files that may say how their pictures have to be turned."""
 _LEVEL_31_MACROBLOCKS = 3600
 """Largest picture that H.264 level 3.1 allows: 1280x720."""
 
@@ -55,6 +59,8 @@ class InputTrack(Protocol):
     encoded_here: bool
     note: str
     """What the user should know about this track; empty if there is nothing."""
+    orientation: int
+    """How viewers have to turn its latest picture, as the input says (`sfu.media.formats.orientation`)."""
 
     def begin(self, stream: VideoStream | AudioStream) -> None:
         """Starts a new pass over the input, or over the reopened input: `stream` replaces the previous one."""
@@ -74,6 +80,7 @@ class PassThrough:
 
     encoded_here = False
     note = ""
+    orientation = UPRIGHT
 
     def __init__(self, codec: Codec) -> None:
         self.codec = codec
@@ -82,15 +89,30 @@ class PassThrough:
         """See `InputTrack`."""
         self._stream = stream
         self._count = 0
+        names = set(stream.container.format.name.split(","))
+        self._may_be_turned = isinstance(stream, VideoStream) and not names.isdisjoint(_TURNED_FORMATS)
 
     def feed(self, packet: Packet[Stream], place: Place) -> Iterator[Encoded]:
         """See `InputTrack`."""
         if packet.size:
+            self._look_for_a_turn(packet)
             yield place(self._seconds(packet)), bytes(packet), packet.is_keyframe
 
     def request_key_frame(self) -> None:
         """See `InputTrack`."""
         return
+
+    def _look_for_a_turn(self, packet: Packet[Stream]) -> None:
+        """Reads the file's orientation, which only a decoded picture has: of the first key frame, once in a pass."""
+        if not self._may_be_turned or not packet.is_keyframe:
+            return
+        self._may_be_turned = False
+        context = self._stream.codec_context
+        context.thread_type = "SLICE"  # frame threads would hold the picture back
+        context.options = {"max_pixels": str(MAX_PIXELS)}
+        with contextlib.suppress(av.FFmpegError, EOFError):
+            for picture in [*packet.decode(), *context.decode(None)]:
+                self.orientation = _orientation(picture)
 
     def _seconds(self, packet: Packet[Stream]) -> float:
         """Returns the presentation time. Elementary streams have none: their pictures are counted."""
@@ -115,6 +137,7 @@ class H264PassThrough(PassThrough):
         """See `InputTrack`."""
         if not packet.size:
             return
+        self._look_for_a_turn(packet)
         seconds, key = place(self._seconds(packet)), packet.is_keyframe
         data = b"".join(bytes(filtered) for filtered in self._filter.filter(packet))
         yield seconds, self._sets.complete(data), key
@@ -124,6 +147,7 @@ class EncodedVideo:
     """A video track that is decoded and encoded once, to H.264. A new encoder follows each new size of the input."""
 
     encoded_here = True
+    orientation = UPRIGHT
 
     def __init__(self, stream: VideoStream, note: str = "") -> None:
         self.note = note
@@ -151,6 +175,7 @@ class EncodedVideo:
             if isinstance(picture, av.VideoFrame):
                 seconds = self._count / self._rate if picture.time is None else picture.time
                 self._count += 1
+                self.orientation = _orientation(picture)
                 size = fitted(picture.width, picture.height)
                 if size != self._size:
                     self._renew(size)
@@ -166,6 +191,7 @@ class EncodedAudio:
 
     codec = OPUS
     encoded_here = True
+    orientation = UPRIGHT
 
     def __init__(self, note: str = "") -> None:
         self.note = note
@@ -187,6 +213,13 @@ class EncodedAudio:
     def request_key_frame(self) -> None:
         """See `InputTrack`."""
         return
+
+
+def _orientation(picture: object) -> int:
+    """Returns how a decoded picture has to be turned, by the matrix of its file."""
+    side_data: Any = getattr(picture, "side_data", {})  # its types leave out what it returns
+    matrix = side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else of_matrix(bytes(matrix))
 
 
 class _Decoder:

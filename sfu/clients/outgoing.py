@@ -14,7 +14,7 @@ from sfu.clients.packetize import PAYLOADS
 from sfu.media.formats.rtcp import SenderReport, sender_report
 from sfu.media.formats.rtp import extension_block
 from sfu.rtc.sdp.codec import Codec
-from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION
 from sfu.units import ntp_time
 
 _HEADER = struct.Struct("!BBHII")
@@ -85,6 +85,8 @@ class OutgoingStream:
         self._offset = offset
         self._payload_type = codec.payload_type
         self._extensions: Mapping[str, int] = {}
+        self._turned = False
+        """True once a picture did not stand upright: from then on each one says how it stands."""
 
     def offer(self, codec: Codec | None) -> None:
         """Offers the stream in this codec from now on; None: the source has no such track now.
@@ -109,11 +111,22 @@ class OutgoingStream:
         """Returns the frame's RTP packets, to be sent at `wall`. The marker follows RFC 6184, 7741, 9628 and 7587."""
         payloads = PAYLOADS[self.codec.name](frame.data)
         last = len(payloads) - 1 if self.codec.kind == "video" else -1
-        return [self.packet(p, frame.seconds, wall, marker=number == last) for number, p in enumerate(payloads)]
+        if frame.orientation or self._turned:  # on the last packet of each picture, as browsers do
+            self._turned = True
+            turn = bytes((frame.orientation,))
+        else:
+            turn = b""
+        return [
+            self.packet(p, frame.seconds, wall, marker=number == last, turn=turn if number == last else b"")
+            for number, p in enumerate(payloads)
+        ]
 
-    def packet(self, payload: bytes, seconds: float, wall: float, *, marker: bool) -> bytes:
-        """Returns the next RTP packet: one payload of the frame of media time `seconds`, to be sent at `wall`."""
-        block = self._extension_block(wall)
+    def packet(self, payload: bytes, seconds: float, wall: float, *, marker: bool, turn: bytes = b"") -> bytes:
+        """Returns the next RTP packet: one payload of the frame of media time `seconds`, to be sent at `wall`.
+
+        `turn`: the value of the extension that says how a viewer has to turn the picture, if viewers have to know it.
+        """
+        block = self._extension_block(wall, turn)
         second = self._payload_type | marker << 7
         header = _HEADER.pack(0x90 if block else 0x80, second, self._sequence, self._media_time(seconds), self.ssrc)
         self._sequence = (self._sequence + 1) & 0xFFFF
@@ -129,10 +142,12 @@ class OutgoingStream:
     def _media_time(self, seconds: float) -> int:
         return (round(seconds * self.codec.clock_rate) + self._offset) & 0xFFFF_FFFF
 
-    def _extension_block(self, wall: float) -> bytes:
+    def _extension_block(self, wall: float, turn: bytes) -> bytes:
         values = []
         if (number := self._extensions.get(ABS_SEND_TIME)) is not None:
             values.append((number, abs_send_time(wall).to_bytes(3, "big")))
         if (number := self._extensions.get(MID)) is not None:
             values.append((number, self.mid.encode()))
+        if turn and (number := self._extensions.get(VIDEO_ORIENTATION)) is not None:
+            values.append((number, turn))
         return extension_block(values)

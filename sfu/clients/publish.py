@@ -18,7 +18,7 @@ from sfu.clients.source import open_source
 from sfu.credentials import masked, quoted
 from sfu.media.formats import rtcp
 from sfu.rtc.sdp.codec import Codec
-from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, Description, OfferSection
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION, Description, OfferSection
 from sfu.runner import unless_stopped, until_first
 from sfu.signaling.bodies import Tracks
 from sfu.signaling.broker_url import BrokerUrl, Tls
@@ -209,7 +209,7 @@ def _section(stream: OutgoingStream, peer: str) -> OfferSection:
         kind=stream.codec.kind,
         direction="sendonly" if stream.active else "inactive",
         codecs=(stream.codec,),
-        extensions=EXTENSIONS,
+        extensions=EXTENSIONS | ({VIDEO_ORIENTATION: 3} if stream.codec.kind == "video" else {}),
         ssrc=stream.ssrc,
         stream=peer,
         track=f"{peer}-{stream.codec.kind}",

@@ -176,7 +176,7 @@ class Input:
         track = opened.tracks[number]
         try:
             for seconds, data, key in track.feed(packet, place):
-                yield Frame(number, seconds, data, key)
+                yield Frame(number, seconds, data, key, track.orientation)
         except Exception as error:
             log.debug("%s", self._name, exc_info=True)
             opened.left_out.add(number)

@@ -10,7 +10,7 @@ from sfu.clients.frames import OPUS, Frame, h264
 from sfu.clients.outgoing import MediaClock, OutgoingStream, abs_send_time, latency_us, send_time_delta
 from sfu.clients.packetize import byte_stream
 from sfu.media.formats import rtcp, rtp
-from sfu.rtc.sdp.description import ABS_SEND_TIME, MID
+from sfu.rtc.sdp.description import ABS_SEND_TIME, MID, VIDEO_ORIENTATION
 from sfu.units import ntp_time
 
 PICTURE = byte_stream([b"\x65" + b"\x11" * 3000])
@@ -98,3 +98,20 @@ def test_latency_is_the_time_from_stamp_to_arrival(second: int, late: float) -> 
 @given(st.integers(0, (1 << 24) - 1), st.integers(-(1 << 23), (1 << 23) - 1))
 def test_send_times_wrap(start: int, ticks: int) -> None:
     assert send_time_delta(start, (start + ticks) % (1 << 24)) == ticks
+
+
+def test_the_last_packet_of_each_picture_says_how_to_turn_it_once_one_does_not_stand_upright() -> None:
+    sending = stream()
+    sending.agree(45, {VIDEO_ORIENTATION: 3})
+    said = []
+    for number, turn in enumerate([0, 1, 5, 0]):
+        packets = [*map(parsed, sending.packetize(Frame(0, float(number), PICTURE, True, turn), 0.0))]
+        said.append([packet.extensions.get(3) for packet in packets])
+    assert said == [[None] * 3, [None, None, b"\x01"], [None, None, b"\x05"], [None, None, b"\x00"]]
+
+
+def test_nobody_who_did_not_agree_is_told_how_to_turn_a_picture() -> None:
+    sending = stream()
+    sending.agree(45, {MID: 3})
+    for packet in map(parsed, sending.packetize(Frame(0, 0.0, PICTURE, True, 1), 0.0)):
+        assert packet.extensions == {3: b"v"}

@@ -249,3 +249,15 @@ async def test_pictures_over_8k_are_refused_where_they_would_be_decoded(tmp_path
     segment.path.rename(path)
     with pytest.raises(SourceError, match="16000x16000 pixels; at most 33177600"):
         await open_source(str(path))
+
+
+@pytest.mark.parametrize(("video", "sent"), [("H264", "H264"), ("VP8", "VP8"), ("VP9", "VP9"), ("H265", "H264")])
+async def test_pictures_say_how_their_file_has_them_turned(video: str, sent: str, tmp_path: Path) -> None:
+    for orientation in (0, 1, 2, 3, 4, 7):
+        segment = record(Store(tmp_path / str(orientation)), codec=video, audio=False, orientation=orientation)
+        source = await open_source(str(segment.path))
+        assert [codec.name for codec in source.codecs] == [sent]
+        frames = [frame async for frame in source.frames() if isinstance(frame, Frame)]
+        await source.close()
+        assert len(frames) == 100
+        assert {frame.orientation for frame in frames} == {orientation}
