@@ -18,7 +18,18 @@ from rich.table import Table
 
 from recorder.playback.listing import ListedSegment, Listing, Overview
 from recorder.store.directory import Store
-from sfu.command_line import FAILED, WRONG_USAGE, fail, new_app, token_value, url_value
+from sfu.command_line import (
+    FAILED,
+    WRONG_USAGE,
+    CaFile,
+    CertificateFile,
+    KeyFile,
+    fail,
+    new_app,
+    tls_files,
+    token_value,
+    url_value,
+)
 from sfu.runner import run_until_signal
 from sfu.units import parse_moment, rfc3339
 
@@ -134,6 +145,9 @@ def serve(
         typer.Option("--token", envvar="SFU_TOKEN", callback=token_value, help="access token (JWT), or @FILE"),
     ] = None,
     peer_id: Annotated[str | None, typer.Option("--id", help="id of this recorder as a peer; default: random")] = None,
+    ca: CaFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
     option: Annotated[
         list[str] | None, typer.Option("--set", help="any other setting, for example --set recording.keep=30d")
     ] = None,
@@ -146,13 +160,16 @@ def serve(
     from sfu.signaling.embedded_login import with_kept_login
 
     chosen = {"broker": broker, "base": base, "recording.dir": directory, "recording.segment": segment}
+    chosen |= {"tls.ca": ca, "tls.certificate": certificate, "tls.key": key}
     chosen |= dict(text.partition("=")[::2] for text in option or [])
     try:
         loaded = settings.load(config=config, command_line={k: v for k, v in chosen.items() if v is not None})
         if loaded.broker == settings.EMBEDDED:
             fail("--broker is missing: give the URL of the server's broker", WRONG_USAGE)
         url = with_kept_login(BrokerUrl.parse(loaded.broker), settings.state_directory(loaded.state))
-        where = serving.ServerAddress(url, loaded.base, token, peer_id)
+        where = serving.ServerAddress(
+            url, loaded.base, token, peer_id, tls_files(loaded.tls.ca, loaded.tls.certificate, loaded.tls.key)
+        )
         recording = RecordingConfig.of(loaded.recording)
     except (settings.SettingsError, ValueError) as error:
         fail(str(error), WRONG_USAGE)

@@ -19,7 +19,7 @@ from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError
 from sfu.runner import until_first
 from sfu.settings import RecordingMode
-from sfu.signaling.broker_url import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.topics import Leaf, Role, TopicError, contains
 
 _log = logging.getLogger(__name__)
@@ -35,6 +35,7 @@ class ServerAddress:
     base: str
     token: str | None = None
     peer_id: str | None = None
+    tls: Tls | None = None
 
 
 class _NoEvents:
@@ -93,6 +94,7 @@ class _ViewedRoom:
             sections=self._remote.sections,
             listener=self._remote,
             token=server.token,
+            tls=server.tls,
         )
 
     async def run(self) -> None:

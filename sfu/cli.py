@@ -15,7 +15,18 @@ from typing import Annotated, Any, Final
 import typer
 
 from sfu import settings as settings_module
-from sfu.command_line import FAILED, WRONG_USAGE, fail, new_app, token_value, url_value
+from sfu.command_line import (
+    FAILED,
+    WRONG_USAGE,
+    CaFile,
+    CertificateFile,
+    KeyFile,
+    fail,
+    new_app,
+    tls_files,
+    token_value,
+    url_value,
+)
 from sfu.credentials import masked
 from sfu.runner import run_until_signal
 from sfu.settings import Settings, SettingsError
@@ -135,13 +146,27 @@ def publish(
     broker: Broker = DEFAULT_BROKER,
     base: Base = "sfu",
     token: Token = None,
+    ca: CaFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
 ) -> None:
     """Publishes a file, RTSP camera or device as a camera in ROOM; H.264 and Opus are not re-encoded."""
     from sfu.clients.publish import publish as run_publish
 
+    tls = tls_files(ca, certificate, key)
+
     async def run(stop: asyncio.Event) -> int:
         return await run_publish(
-            room, source, peer_id=peer, loop=loop, broker=_url(broker), base=base, token=token, stop=stop, report=_say
+            room,
+            source,
+            peer_id=peer,
+            loop=loop,
+            broker=_url(broker),
+            base=base,
+            token=token,
+            tls=tls,
+            stop=stop,
+            report=_say,
         )
 
     _run(run, "warning")
@@ -157,9 +182,14 @@ def view(
     broker: Broker = DEFAULT_BROKER,
     base: Base = "sfu",
     token: Token = None,
+    ca: CaFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
 ) -> None:
     """Views ROOM without a screen, and prints loss, rates and latency at the end."""
     from sfu.clients.view import view as run_view
+
+    tls = tls_files(ca, certificate, key)
 
     async def run(stop: asyncio.Event) -> int:
         return await run_view(
@@ -170,6 +200,7 @@ def view(
             broker=_url(broker),
             base=base,
             token=token,
+            tls=tls,
             stop=stop,
             report=_say,
         )
@@ -203,6 +234,9 @@ def load(
     broker: Broker = DEFAULT_BROKER,
     base: Base = "sfu",
     token: Token = None,
+    ca: CaFile = None,
+    certificate: CertificateFile = None,
+    key: KeyFile = None,
 ) -> None:
     """Load-tests any server on the broker with synthetic cameras and viewers, and prints the figures."""
     from sfu.loadtest.measure.requirements import parse
@@ -215,6 +249,7 @@ def load(
         requirements = () if require is None else parse(require)
     except ValueError as error:
         fail(str(error), WRONG_USAGE)
+    tls = tls_files(ca, certificate, key)
     options = LoadOptions(source, pid, find_limit, requirements, json_file, report)
 
     async def run(stop: asyncio.Event) -> int:
@@ -224,6 +259,7 @@ def load(
             broker=_url(broker),
             base=base,
             token=token,
+            tls=tls,
             mqtt_each=mqtt_each,
             stop=stop,
             report=_say_on_stderr,

@@ -1,4 +1,4 @@
-"""The parts that the console scripts `sfu` and `recorder` share: exit codes, an app with `--version`, secrets.
+"""The parts that the console scripts `sfu` and `recorder` share: exit codes, an app with `--version`, secrets, TLS.
 
 Owns these. Never knows a command.
 """
@@ -14,11 +14,26 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from sfu.credentials import HIDDEN, masked, password
+from sfu.signaling.broker_url import Tls
 
 FAILED: Final = 1
 """Exit code of a command that did not do its work."""
 WRONG_USAGE: Final = 2
 """Exit code for wrong arguments or settings."""
+
+CaFile = Annotated[
+    Path | None,
+    typer.Option("--ca", envvar="SFU_TLS__CA", help="PEM file with CA certificates to trust instead of the system's"),
+]
+CertificateFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--cert", envvar="SFU_TLS__CERTIFICATE", help="PEM file with our certificate, if the broker wants one"
+    ),
+]
+KeyFile = Annotated[
+    Path | None, typer.Option("--key", envvar="SFU_TLS__KEY", help="PEM file with the key of our certificate")
+]
 
 
 def new_app(name: str, text: str) -> typer.Typer:
@@ -40,6 +55,16 @@ def fail(message: str, code: int) -> NoReturn:
     """Prints an error without its passwords and exits with `code`."""
     typer.echo(masked(message), err=True)
     raise typer.Exit(code)
+
+
+def tls_files(ca: Path | None, certificate: Path | None, key: Path | None) -> Tls:
+    """Returns the TLS files for the broker. Exits with an error if one of them cannot be used."""
+    tls = Tls(ca, certificate, key)
+    try:
+        tls.context()
+    except OSError as error:
+        fail(str(error), WRONG_USAGE)
+    return tls
 
 
 def url_value(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:

@@ -7,6 +7,7 @@ broker connection alone never ends a session that is up.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import secrets
@@ -33,6 +34,8 @@ _LONGEST_BACKOFF_S = 30.0
 _SHORTEST_BACKOFF_S = 0.1
 _PROOF_S = 1.5
 """A session that gets nothing for this long after the boot id has changed is one of a server that is gone."""
+SERVER_WAIT_S = 3.0
+"""Time after the connection to the broker in which a server that is there is heard."""
 _BROKER_WAIT_S = 10.0
 """Interval at which the listener is informed while there is no broker connection."""
 
@@ -43,6 +46,11 @@ class PeerError(Exception):
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
+
+
+def absence(url: BrokerUrl, base: str) -> str:
+    """Returns what to tell a person who waits for a server that is not heard."""
+    return f"no server answers on base {base!r} at {url}: is `sfu serve` running with that base?"
 
 
 class Peer:
@@ -66,7 +74,8 @@ class Peer:
         """Sessions that connected and have ended."""
         self._leaf = leaf
         self._topic = topics.leaf(leaf)
-        self._info_topic = topics.bridge_info
+        self._info_topic, self._state_topic = topics.bridge_info, topics.bridge_state
+        self._absence = absence(url, base)
         self._host = host
         self._sections = sections
         self._listener = listener
@@ -75,12 +84,13 @@ class Peer:
         self._boot: str | None = None
         self._server_appeared = asyncio.Event()
         self._boot_changed = asyncio.Event()
+        self._server_heard = asyncio.Event()
         self._changed = asyncio.Event()
         self._link = BrokerLink(
             url,
             client_id=f"sfu-{leaf.role}-{leaf.peer}-{secrets.token_hex(16)}",
             subscriptions=(self._topic,),
-            watch=(self._info_topic,),
+            watch=(self._info_topic, self._state_topic),
             on_message=self._on_message,
             tls=tls,
         )
@@ -115,13 +125,14 @@ class Peer:
         linking = asyncio.create_task(self._link.run(), name=f"{self._leaf} broker")
         keeping = asyncio.create_task(self._keep_up(), name=f"{self._leaf} session")
         doubting = asyncio.create_task(self._doubt_each_boot(), name=f"{self._leaf} boot ids")
+        missing = asyncio.create_task(self._report_absence(), name=f"{self._leaf} server")
         tasks = {linking, keeping, doubting}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            keeping.cancel()
-            doubting.cancel()
-            await asyncio.wait({keeping, doubting})
+            for task in (keeping, doubting, missing):
+                task.cancel()
+            await asyncio.wait({keeping, doubting, missing})
             await self._link.close()
             await asyncio.wait({linking})
         for task in tasks:
@@ -140,6 +151,17 @@ class Peer:
                 raise PeerError(end.code, end.reason)
             failures = 0 if lasted >= _STABLE_S else failures + 1
             await self._pause(failures, end.retry_after or 0.0)
+
+    async def _report_absence(self) -> None:
+        """Reports once if no server is heard; the peer goes on and waits for one."""
+        while not self._link.connected:
+            with contextlib.suppress(TimeoutError):
+                await self._link.wait_connected(_BROKER_WAIT_S)
+        try:
+            async with asyncio.timeout(SERVER_WAIT_S):
+                await self._server_heard.wait()
+        except TimeoutError:
+            self._listener.on_down(self._absence)
 
     async def _wait_for_broker(self) -> None:
         while not self._link.connected:
@@ -207,6 +229,9 @@ class Peer:
     def _on_message(self, incoming: Incoming) -> None:
         if incoming.topic == self._info_topic:
             self._on_info(incoming.payload)
+        elif incoming.topic == self._state_topic:
+            if incoming.payload == b"online":
+                self._server_heard.set()
         elif incoming.topic == self._topic and not incoming.retained and self._attempt is not None:
             try:
                 envelope = messages.parse(incoming.payload)
@@ -218,6 +243,7 @@ class Peer:
                 and envelope.clientid != self._leaf.peer
                 and envelope.session == self._attempt.session
             ):
+                self._server_heard.set()
                 self._attempt.on_message(envelope.body)
 
     def _on_info(self, payload: bytes) -> None:

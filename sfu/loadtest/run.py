@@ -24,13 +24,14 @@ from sfu.loadtest.report.progress import Progress
 from sfu.loadtest.report.table import print_result
 from sfu.loadtest.setup.footage import Footage, footage_from_file, synthetic_footage
 from sfu.loadtest.setup.plan import Plan
+from sfu.loadtest.setup.presence import find_absence
 from sfu.loadtest.setup.worker_messages import PlanMarks, Poll, ReadMarks, SetMarks, SetViewerCount, WorkerSetup
 from sfu.loadtest.synthetic.cameras import CameraWorker
 from sfu.loadtest.synthetic.viewers import ViewerWorker
 from sfu.loadtest.synthetic.worker import WorkerError, WorkerProcess
 from sfu.runner import in_daemon_thread, unless_stopped, wait_for_stop
-from sfu.signaling.broker_url import BrokerUrl
-from sfu.signaling.topics import TopicError, Topics, check_room
+from sfu.signaling.broker_url import BrokerUrl, Tls
+from sfu.signaling.topics import TopicError, check_room
 
 POLL_INTERVAL_S = 0.5
 SETTLE_S = 1.5
@@ -68,6 +69,7 @@ async def load(
     broker: BrokerUrl,
     base: str = "sfu",
     token: str | None = None,
+    tls: Tls | None = None,
     mqtt_each: bool = False,
     stop: asyncio.Event,
     report: Callable[[str], None],
@@ -80,12 +82,13 @@ async def load(
         report("; ".join(faults))
         return 2
     try:
-        Topics(base)
+        if missing := await unless_stopped(stop, find_absence(broker, base, tls)):
+            report(missing)
         footage = await unless_stopped(stop, _footage(plan, options))
         if stop.is_set():
             raise LoadError("stopped")
         new_loop = type(asyncio.get_running_loop())
-        setup = WorkerSetup(plan, footage, broker, base, token, mqtt_each, new_loop)
+        setup = WorkerSetup(plan, footage, broker, base, token, tls, mqtt_each, new_loop)
         result = await _run_test(setup, options, stop)
     except TopicError as error:
         report(str(error))

@@ -92,8 +92,24 @@ class Tls:
     key: Path | None = None
 
     def context(self) -> ssl.SSLContext:
-        """Makes a TLS context. Raises OSError (ssl.SSLError is one) if a file cannot be used."""
-        context = ssl.create_default_context(cafile=self.ca)
+        """Makes a TLS context. Raises OSError, which names the file, if one cannot be used."""
+        if self.key is not None and self.certificate is None:
+            raise OSError(f"the key {self.key} has no certificate: give its certificate too")
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:
+            raise OSError(f"the CA certificates cannot be read from {self.ca}: {_why(error)}") from error
         if self.certificate is not None:
-            context.load_cert_chain(self.certificate, self.key)
+            files = f"{self.certificate} and {self.key}" if self.key else str(self.certificate)
+            try:
+                # With a password, OpenSSL does not ask on the terminal for that of an encrypted key.
+                context.load_cert_chain(self.certificate, self.key, password="")
+            except OSError as error:
+                raise OSError(f"our certificate and key cannot be read from {files}: {_why(error)}") from error
         return context
+
+
+def _why(error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return "not PEM, or not a key without password that fits the certificate"
+    return error.strerror or str(error)

@@ -74,7 +74,7 @@ MAY: dict[str, set[str]] = {
     "sfu.service": {"sfu", "recorder"},
     "sfu.demo": {"sfu.runner", "sfu.service", "sfu.clients", "sfu.settings"},
     "sfu.runner": {"sfu.credentials"},
-    "sfu.command_line": {"sfu.credentials", "sfu.setting_forms"},
+    "sfu.command_line": {"sfu.credentials", "sfu.setting_forms", "sfu.signaling"},
     "sfu.cli": {"sfu"},
     "sfu.__main__": {"sfu.cli"},
     "recorder.depacketize": {"sfu.media.formats", "sfu.rtc.sdp"},

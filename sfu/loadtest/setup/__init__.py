@@ -5,5 +5,6 @@ Never runs anything.
 
     plan                  which camera and which viewer is in which room
     footage               the video loop that all cameras send
+    presence              whether a server is there
     worker_messages       requests to the workers, and the type of each reply
 """

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
 from sfu.loadtest.setup.footage import Footage
 from sfu.loadtest.setup.plan import Plan
-from sfu.signaling.broker_url import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl, Tls
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class WorkerSetup:
     broker: BrokerUrl
     base: str
     token: str | None
+    tls: Tls | None
     mqtt_each: bool
     """True: each peer has its own broker connection. False: all peers of a process share one."""
     new_loop: Callable[[], asyncio.AbstractEventLoop]

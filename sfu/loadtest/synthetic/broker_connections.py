@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from sfu.signaling import messages
 from sfu.signaling.bodies import Body, SignalError
-from sfu.signaling.broker_url import BrokerUrl
+from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.intake import Incoming
 from sfu.signaling.link import BrokerLink
 from sfu.signaling.messages import Envelope
@@ -25,7 +25,17 @@ _CONNECT_S = 10.0
 class BrokerConnections:
     """The broker connections of all peers of one role."""
 
-    def __init__(self, url: BrokerUrl, base: str, role: Role, room: str, *, token: str | None, each: bool) -> None:
+    def __init__(
+        self,
+        url: BrokerUrl,
+        base: str,
+        role: Role,
+        room: str,
+        *,
+        token: str | None,
+        tls: Tls | None = None,
+        each: bool,
+    ) -> None:
         """Serves leaves of `role` in `room` and the rooms one level below. Raises TopicError for an invalid base.
 
         `each`: every leaf has its own connection, as real clients have.
@@ -33,6 +43,7 @@ class BrokerConnections:
         self._url = url
         self._topics = Topics(base)
         self._token = token
+        self._tls = tls
         self._each = each
         self._receivers: dict[str, OnEnvelope] = {}
         self._links: dict[str, tuple[BrokerLink, asyncio.Task[None]]] = {}
@@ -69,7 +80,9 @@ class BrokerConnections:
 
     async def _connect(self, name: str, filters: tuple[str, ...]) -> None:
         client_id = f"sfu-load-{secrets.token_hex(6)}"
-        link = BrokerLink(self._url, client_id=client_id, subscriptions=filters, on_message=self._on_message)
+        link = BrokerLink(
+            self._url, client_id=client_id, subscriptions=filters, on_message=self._on_message, tls=self._tls
+        )
         self._links[name] = link, asyncio.create_task(link.run(), name="load: broker")
         await link.wait_connected(_CONNECT_S)
 

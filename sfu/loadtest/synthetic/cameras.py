@@ -47,7 +47,7 @@ class CameraWorker:
     def __init__(self, setup: WorkerSetup) -> None:
         plan = setup.plan
         self._connections = BrokerConnections(
-            setup.broker, setup.base, Role.PUB, plan.room, token=setup.token, each=setup.mqtt_each
+            setup.broker, setup.base, Role.PUB, plan.room, token=setup.token, tls=setup.tls, each=setup.mqtt_each
         )
         self._host = Host.new()
         self._joining = asyncio.Semaphore(MAX_JOINING)

@@ -41,7 +41,7 @@ class ViewerWorker:
         plan = setup.plan
         self._plan = plan
         self._connections = BrokerConnections(
-            setup.broker, setup.base, Role.VIEW, plan.room, token=setup.token, each=setup.mqtt_each
+            setup.broker, setup.base, Role.VIEW, plan.room, token=setup.token, tls=setup.tls, each=setup.mqtt_each
         )
         self._totals = ViewerTotals(None if setup.footage is None else setup.footage.check_sums())
         self._shared = SharedByViewers(Host.new(), self._connections, asyncio.Semaphore(MAX_JOINING), self._totals)
