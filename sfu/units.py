@@ -60,7 +60,11 @@ def parse_rfc3339(text: str) -> int:
     """
     if _RFC3339.fullmatch(text) is None:
         raise ValueError(f"{text!r} is not a time like 2026-11-23T07:00:00Z")
-    at_us = (datetime.fromisoformat(text.upper()) - _EPOCH) // _US
+    leaps = text[17:19] == "60"  # a leap second, which our clocks count as the first second of the next day
+    usual = f"{text[:17]}59{text[19:]}" if leaps else text
+    at_us = (datetime.fromisoformat(usual.upper()) - _EPOCH) // _US + leaps * 1_000_000
+    if leaps and at_us % _DAY_US >= 1_000_000:
+        raise ValueError(f"{text!r} is not a time: leap seconds are at the end of a day in UTC")
     if not _FIRST_US <= at_us <= _LAST_US:  # an offset from UTC can lead out of what a calendar has
         raise ValueError(f"{text!r} is outside of the years 1 to 9999 in UTC")
     return at_us

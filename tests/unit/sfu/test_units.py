@@ -52,6 +52,21 @@ def test_what_is_no_time_is_refused(text: str) -> None:
         parse_moment(text, NOW)
 
 
+def test_a_leap_second_is_the_first_of_the_next_day() -> None:
+    midnight = parse_rfc3339("2017-01-01T00:00:00Z")
+    assert parse_rfc3339("2016-12-31T23:59:60Z") == parse_rfc3339("2017-01-01T08:59:60+09:00") == midnight
+    assert parse_rfc3339("2016-12-31T23:59:60.5Z") == midnight + 500_000
+    with pytest.raises(ValueError, match="leap seconds are at the end of a day"):
+        parse_rfc3339("2016-12-31T12:00:60Z")
+
+
+@pytest.mark.parametrize("day", ["2026-03-29", "2026-10-25", "2028-02-29", "2036-02-07"])
+def test_a_clock_time_on_a_command_line_is_utc_also_when_summer_time_begins_or_ends(day: str) -> None:
+    now = parse_rfc3339(f"{day}T02:30:00Z")
+    assert now - parse_moment("02:00", now) == 30 * MINUTE
+    assert now - parse_moment("23:59:59", now) == 150 * MINUTE + 1_000_000
+
+
 def test_a_time_of_others_is_days_and_offsets_away() -> None:
     assert rfc3339(parse_rfc3339("2026-11-23T00:30:00+01:00")) == "2026-11-22T23:30:00.000Z"
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from itertools import pairwise
 from typing import Any, cast
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sfu.media.adapt.downlink import Downlink
 from sfu.media.formats import rtcp
-from sfu.media.formats.rtp import Packet
+from sfu.media.formats.rtp import Packet, time_delta
 from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.reception import BitrateBounds
 from sfu.media.ingest.uplink import Uplink
@@ -170,3 +172,41 @@ def test_the_producer_tells_its_uplink_of_a_bug_and_that_the_owner() -> None:
     producer: Producer = next(uplink.producers)
     producer.on_bug()
     assert ended == ["camera"]
+
+
+@pytest.mark.parametrize(
+    ("sequence", "media_time", "ours", "now"),
+    [
+        (0xFFFF - 20, 5000, 1_800_000_000.0, 100.0),
+        (100, 0xFFFF_FFFF - 20 * 3000, 1_800_000_000.0, 100.0),
+        (100, 0x7FFF_FFFF - 20 * 3000, 1_800_000_000.0, 100.0),
+        (100, 5000, 2_085_978_496.0 - 0.5, 100.0),
+        (100, 5000, 1_800_000_000.0, 63.5),
+        (0xFFFF - 20, 0xFFFF_FFFF - 20 * 3000, 2_085_978_496.0 - 0.5, 10 * 365.25 * 86_400),
+    ],
+    ids=["16 bits", "32 bits", "31 bits", "NTP in 2036", "24 bits of send time", "all of them after ten years"],
+)
+def test_what_wraps_goes_on(sequence: int, media_time: int, ours: float, now: float) -> None:
+    """Two seconds of film over the moment in which a number begins again at 0."""
+    filmed = _Filmed()
+    filmed.time.now = now
+    reports: list[rtcp.SenderReport] = []
+    for at in range(60):
+        second = at / 30
+        head = struct.pack(">BBHII", 0x80, 0xE0, sequence + at & 0xFFFF, media_time + at * 3000 & 0xFFFF_FFFF, 7)
+        filmed.time.advance(now + second - filmed.time.now)
+        filmed.uplink.receive([head + (DELTA if at else KEY)], filmed.time.now)
+        if at % 10 == 0:
+            told = rtcp.SenderReport(7, ntp_time(ours + second), media_time + at * 3000 & 0xFFFF_FFFF, at, at)
+            filmed.uplink.on_sender_report(told, ntp_time(ours + second), filmed.time.now)
+        filmed.time.advance(0.001)
+        for report in filmed.downlink.reports(filmed.time.now, due=True):
+            reports += [message for message in rtcp.parse(report) if isinstance(message, rtcp.SenderReport)]
+    got = filmed.viewer.take()
+    assert {b.sequence - a.sequence & 0xFFFF for a, b in pairwise(got)} == {1}
+    assert {b.media_time - a.media_time & 0xFFFF_FFFF for a, b in pairwise(got)} == {3000}
+    assert (filmed.producer.restarts, filmed.producer.times.corrected, filmed.producer.drops["stale"]) == (0, 0, 0)
+    assert len(got) == len(reports) == 60
+    for told in reports:
+        passed = rtcp.ntp_delta(told.ntp, ntp_time(ours)) / (1 << 32)
+        assert abs(time_delta(told.media_time, got[0].media_time) / 90_000 - passed) < 0.001
