@@ -64,6 +64,13 @@ RoomBitrateRanges = Annotated[dict[str, BitrateRange], NoDecode, BeforeValidator
 Seconds = Annotated[float, BeforeValidator(_seconds)]
 
 
+def _none_if_empty(value: object) -> object:
+    return None if value == "" else value
+
+
+OptionalPath = Annotated[Path | None, BeforeValidator(_none_if_empty)]
+
+
 def file_text(value: object) -> object:
     """Returns the first line of a file for `@file`, and any other value as it is. Raises ValueError."""
     if not isinstance(value, str) or not value.startswith("@"):

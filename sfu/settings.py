@@ -36,7 +36,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from sfu.setting_forms import Bitrate, RoomBitrateRanges, Seconds, Text, Words, table
+from sfu.setting_forms import Bitrate, OptionalPath, RoomBitrateRanges, Seconds, Text, Words, table
 
 PREFIX: Final = "SFU_"
 CLIENT_VARIABLES: Final = ("SFU_SOURCE", "SFU_TOKEN")
@@ -81,9 +81,9 @@ class _Part(BaseModel):
 class TlsSettings(_Part):
     """TLS files for `mqtts://` and `wss://` brokers."""
 
-    ca: Path | None = Field(None, description="file with CA certificates to trust instead of the system's")
-    certificate: Path | None = Field(None, description="client certificate file")
-    key: Path | None = Field(None, description="private key file of the client certificate")
+    ca: OptionalPath = Field(None, description="file with CA certificates to trust instead of the system's")
+    certificate: OptionalPath = Field(None, description="client certificate file")
+    key: OptionalPath = Field(None, description="private key file of the client certificate")
 
 
 class MediaSettings(_Part):
@@ -169,7 +169,7 @@ class RecordingSettings(_Part):
         _default("1GB"), ge=0, description="disk space to leave free; on a small disk a tenth of it at most"
     )
     max_clip: Seconds = Field(_default("24h"), gt=0, description="maximum length of one clip over HTTP")
-    scratch: Path | None = Field(
+    scratch: OptionalPath = Field(
         None, description="directory for clips while they are made and read; empty: the disk of the recordings"
     )
     on_full: OnFull = Field(OnFull.FREE, description="on a full disk: delete the oldest files, or pause recording")
@@ -195,7 +195,7 @@ class Settings(BaseSettings):
     base: str = Field("sfu", description="first level or levels of all topics")
     http: str = Field("127.0.0.1:8080", description="host:port of the page and the API; empty: neither")
     embedded_port: int = Field(1883, ge=0, le=65535, description="TCP port of the embedded broker, on loopback")
-    state: Path | None = Field(
+    state: OptionalPath = Field(
         None, description="directory of the embedded broker's login; empty: $STATE_DIRECTORY or ~/.local/state/mqtt-sfu"
     )
     same_peer: Literal["replace", "reject"] = Field(

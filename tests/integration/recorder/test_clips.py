@@ -187,3 +187,14 @@ async def test_clips_are_made_where_the_setting_says(store: Store, client: Clien
         assert not (store.directory / SCRATCH).exists()
         reader.close()
         await until(lambda: not list((tmp_path / "other" / SCRATCH).iterdir()))
+
+
+async def test_a_page_of_another_site_starts_no_clip(store: Store, client: ClientSession) -> None:
+    """An image whose address is that of a clip would be enough."""
+    async with recordings_server(store) as url:
+        for site, status in (("cross-site", 403), ("same-origin", 200)):
+            headers = {"Sec-Fetch-Site": site}
+            async with client.get(f"{url}api/recordings/export", params=_query(), headers=headers) as response:
+                assert response.status == status
+                await response.read()
+            assert (store.directory / SCRATCH).exists() == (status == 200)

@@ -100,3 +100,11 @@ def test_the_broker_may_come_from_a_file_and_variables_of_the_clients_are_left_a
     monkeypatch.setenv("SFU_BROKER", "@/nowhere/broker")
     with pytest.raises(SettingsError, match=r"broker: .*cannot read /nowhere/broker: No such file"):
         load()
+
+
+def test_an_empty_path_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in Compose files, which pass a variable on that is not set; `.` would be the working directory."""
+    for name in ("SFU_RECORDING__SCRATCH", "SFU_STATE", "SFU_TLS__CA"):
+        monkeypatch.setenv(name, "")
+    settings = load()
+    assert (settings.recording.scratch, settings.state, settings.tls.ca) == (None, None, None)
