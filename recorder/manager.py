@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
+from recorder.capture.hang import HangWatch
 from recorder.capture.pipeline import Failed, Fault, Pipeline, PipelineEvent, Started, Stopped
 from recorder.capture.tap import Feed
 from recorder.capture.thread import RecorderThread
@@ -74,6 +76,9 @@ class Recordings:
         self._feeds: dict[_Source, Feed] = {}
         self._feeding = asyncio.Event()  # set while there are feeds
         self._on: set[_Source] = set()
+        self._hung: dict[_Source, bool] = {}
+        """The sources that are not recorded because the disk hangs; True for those that were before."""
+        self._watch = HangWatch()
         self._ended: dict[_Source, float] = {}
         """When the latest feed of each source ended: a next one begins after it."""
         self._thread = RecorderThread()
@@ -111,7 +116,7 @@ class Recordings:
 
     def failures(self) -> Mapping[str, int]:
         """Returns the failures by reason."""
-        return self._thread.failures()
+        return {**self._thread.failures(), Fault.DISK_HANGS: self._watch.count}
 
     @property
     def age_doubted(self) -> bool:
@@ -166,10 +171,13 @@ class Recordings:
         self._keeper.start()
 
     async def run(self) -> None:
-        """Checks regularly for better layers, until cancelled."""
+        """Checks regularly for better layers and for a disk that hangs, until cancelled."""
         while True:
             await self._feeding.wait()
             await asyncio.sleep(_LAYER_CHECK_S)
+            hangs = self._watch.check(self._thread.busy_s())
+            if hangs is not None:
+                self._on_hang() if hangs else self._on_answer()
             for (room, peer), uplink in list(self._uplinks.items()):
                 if (room, peer) in self._feeds:
                     self.uplink(room, peer, uplink)
@@ -236,6 +244,7 @@ class Recordings:
                 self._on.add(source)
                 self._log_and_report(source, True, {"type": "recording_started", "start": rfc3339(event.start_us)})
             case Stopped():
+                self._hung.pop(source, None)
                 self._on.discard(source)
                 self._log_and_report(source, False, {"type": "recording_stopped", "reason": event.reason})
             case Failed():
@@ -264,6 +273,27 @@ class Recordings:
         elif failed.fault is Fault.INTERNAL and self._feeds.get(source) is feed and self._loop is not None:
             self._end(source, "failed")
             self._loop.call_later(RETRY_AFTER_S, self._try_again, source)
+
+    def _on_hang(self) -> None:
+        """Reports that nothing is written any more: the recorder's thread waits for the disk."""
+        message = "the disk does not answer: nothing is recorded until it does"
+        _log.error("%s: %s", self.store.directory, message)
+        for source in self._feeds:
+            room, peer = source
+            if self._switches.capture(room) is Capture.RECORD:
+                self._hung[source] = source in self._on
+                self._on.discard(source)
+                event = {"type": "recording_failed", "peer": peer, "reason": Fault.DISK_HANGS.value, "message": message}
+                self._listener.recording(room, peer, False, event)
+
+    def _on_answer(self) -> None:
+        """Reports that the disk answers again, and the recordings that go on."""
+        _log.warning("%s: the disk answers again", self.store.directory)
+        hung, self._hung = self._hung, {}
+        for source in [source for source, was_on in hung.items() if was_on]:
+            self._on.add(source)
+            start = rfc3339(time.time_ns() // 1000)
+            self._log_and_report(source, True, {"type": "recording_started", "start": start})
 
     def _try_again(self, source: _Source) -> None:
         if source in self._uplinks and not self._closing:

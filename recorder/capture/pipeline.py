@@ -37,6 +37,8 @@ class Fault(StrEnum):
     DISK_FULL = "disk_full"
     UNWRITABLE = "unwritable"
     """The directory is gone, read-only or broken."""
+    DISK_HANGS = "disk_hangs"
+    """The disk does not answer: nothing is written meanwhile. The pipeline itself cannot tell."""
     REFUSED = "refused"
     """No container can hold the tracks, or FFmpeg rejects a unit."""
     INTERNAL = "internal"

@@ -58,6 +58,7 @@ class RecorderThread:
         self._wake = threading.Event()
         self._closing = False
         self._tick_at = 0.0
+        self._busy_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
@@ -77,6 +78,11 @@ class RecorderThread:
         return not self._thread.is_alive()
 
     # --- called from any thread
+
+    def busy_s(self) -> float:
+        """Returns for how many seconds the thread has been at one pipeline's media; more than a few: the disk hangs."""
+        since = self._busy_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def written(self) -> int:
         """Returns the bytes written to files."""
@@ -107,6 +113,7 @@ class RecorderThread:
                 self._turn()
             except Exception:  # noqa: BLE001  # the other recordings go on
                 _log.exception("recorder: internal error")
+            self._busy_since = None
 
     def _turn(self) -> None:
         while self._new:
@@ -126,7 +133,9 @@ class RecorderThread:
 
     def _run_pipeline(self, feed: Feed, pipeline: Pipeline, now: float, epoch_us: int, *, tick: bool) -> None:
         try:
+            self._busy_since = time.monotonic()
             while items := feed.pop(_BATCH_ITEMS):
+                self._busy_since = time.monotonic()
                 if self._process(pipeline, items, now, epoch_us):
                     self._remove(feed, pipeline)
                     return
