@@ -17,7 +17,7 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from sfu.http import mqtt_connect
 from sfu.http.connections import counted_address
-from sfu.http.newcomers import Newcomer, Newcomers
+from sfu.http.newcomers import PER_ADDRESS, Newcomer, Newcomers
 from sfu.signaling import tcp_options as tcp
 from sfu.signaling.broker_url import BrokerUrl, Tls
 
@@ -60,13 +60,15 @@ class BrokerProxy:
         connect_timeout: float = 5.0,
         silence_timeout: float = 5.0,
         stall_timeout: float = 30.0,
+        silent_per_address: int = PER_ADDRESS,
         login: Login | None = None,
         on_client: Callable[[web.Request], None] = lambda _: None,
     ) -> None:
         """`connect_timeout`: seconds to reach the broker. `stall_timeout`: seconds for a side to take data.
 
-        `silence_timeout`: seconds for a client to send its CONNECT. `login`: given to clients that show none, for a
-        broker that serves us alone. `on_client`: called once a client has sent its CONNECT.
+        `silence_timeout`: seconds for a client to send its CONNECT. `silent_per_address`: number of clients of one
+        address that have not. `login`: given to clients that show none, for a broker that serves us alone.
+        `on_client`: called once a client has sent its CONNECT.
         """
         self._connect = connect
         self.limit = limit
@@ -75,7 +77,7 @@ class BrokerProxy:
         self.stall_timeout = stall_timeout
         self._login = login
         self._on_client = on_client
-        self._newcomers = Newcomers()
+        self._newcomers = Newcomers(per_address=silent_per_address)
         self._sockets: set[web.WebSocketResponse] = set()
         self._open = 0
         self.counters: Counter[str] = Counter()

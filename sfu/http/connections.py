@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import resource
 import socket
 from collections import Counter
@@ -21,6 +22,8 @@ from aiohttp import web
 from sfu.http import headers
 from sfu.http.answers import FRESH
 from sfu.http.refusals import Refusals
+
+_log = logging.getLogger(__name__)
 
 RESERVED_DESCRIPTORS: Final = 64
 """Descriptors that are left for recordings: segments, their directories, and the child processes of clips."""
@@ -129,16 +132,23 @@ class Connections:
             if self._refuses(accepted.fileno(), peer[0], address):
                 accepted.close()
                 continue
-            connection = Connection(server, self, self._refusals)
-            self._open[connection] = address
-            if address is not None:
-                self._addresses[address] += 1
-            try:
-                accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await loop.connect_accepted_socket(lambda made=connection: made, accepted)  # type: ignore[misc]
-            except OSError:  # it has ended already
-                self.remove(connection)
-                accepted.close()
+            await self._take(accepted, address, Connection(server, self, self._refusals))
+
+    async def _take(self, accepted: socket.socket, address: str | None, connection: Connection) -> None:
+        self._open[connection] = address
+        if address is not None:
+            self._addresses[address] += 1
+        try:
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
+        except (
+            OSError,
+            RuntimeError,
+            ValueError,
+        ) as error:  # it has ended already
+            _log.debug("an accepted connection cannot be used: %s", error)
+            self.remove(connection)
+            accepted.close()
 
     def _refuses(self, descriptor: int, peer: str, address: str | None) -> bool:
         limits = self.limits

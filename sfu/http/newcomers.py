@@ -6,6 +6,10 @@ Owns their places. Never ends a connection itself: it says which one has to go.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
+
+PER_ADDRESS: Final = 8
+"""Newcomers of one address. A page is one, for as long as its CONNECT is on the way."""
 
 
 class Newcomer:
@@ -17,12 +21,12 @@ class Newcomer:
 
 
 class Newcomers:
-    """The places for `total` newcomers, of which one address gets `per_address`.
+    """The places for `total` newcomers, of which one address gets `per_address` (0: any number).
 
     The address None is that of many clients (a proxy on this machine), and has no limit of its own.
     """
 
-    def __init__(self, *, total: int = 64, per_address: int = 8) -> None:
+    def __init__(self, *, total: int = 64, per_address: int = PER_ADDRESS) -> None:
         self._total = total
         self._per_address = per_address
         self._waiting: dict[Newcomer, None] = {}
@@ -35,7 +39,8 @@ class Newcomers:
 
         A real client says CONNECT at once: of many that wait, the one that has waited longest is the least real.
         """
-        if address is not None and sum(other.address == address for other in self._waiting) >= self._per_address:
+        share = self._per_address if address is not None else 0
+        if share and sum(other.address == address for other in self._waiting) >= share:
             return None
         if len(self._waiting) >= self._total:
             oldest = next(iter(self._waiting))

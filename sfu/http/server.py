@@ -22,6 +22,7 @@ from sfu.http.broker_proxy import BrokerProxy, Connector, Login
 from sfu.http.connections import ConnectionLimits, Connections
 from sfu.http.guard import Guard
 from sfu.http.names import Names, own_names
+from sfu.http.newcomers import PER_ADDRESS
 from sfu.http.refusals import Refusals
 from sfu.signaling.topics import valid_room
 
@@ -99,9 +100,13 @@ class HttpServer:
         self._assets = _find_assets()
         self._refusals = Refusals(time.monotonic)
         self._guard = Guard(Names(own=own_names(), hosts=hosts, origins=origins), self._refusals)
-        self.connections = Connections(limits or ConnectionLimits(), self._refusals)
+        limits = limits or ConnectionLimits()
+        self.connections = Connections(limits, self._refusals)
         self.proxy = BrokerProxy(
-            connect_broker, login=broker_login, on_client=lambda request: self.connections.keep(request.protocol)
+            connect_broker,
+            silent_per_address=min(PER_ADDRESS, limits.per_address),
+            login=broker_login,
+            on_client=lambda request: self.connections.keep(request.protocol),
         )
         self._runner: web.AppRunner | None = None
 

@@ -54,7 +54,8 @@ class MqttClient(Client):
 
     def _on_disconnect(self, client: Any, userdata: Any, flags: Any, reason_code: Any, properties: Any = None) -> None:
         if not self._connected.done() and not self._disconnected.done():  # aiomqtt would wait for its time-out
-            self._connected.set_exception(HungUpError("the broker hung up without an answer"))
+            text = "the broker hung up without an answer; the embedded broker does so if its login is missing"
+            self._connected.set_exception(HungUpError(text))
         super()._on_disconnect(client, userdata, flags, reason_code, properties)
 
     async def deliver(self, topic: str, payload: bytes, *, retain: bool, properties: Properties | None) -> str | None:

@@ -55,6 +55,17 @@ async def test_one_address_has_few_silent_clients(start: Start, broker: int, mon
         raw.close()
 
 
+async def test_a_proxy_on_another_machine_may_have_many(
+    start: Start, broker: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sfu.http.broker_proxy.counted_address", lambda peer: peer)
+    server = await start(connect_broker=connector(broker), limits=ConnectionLimits(per_address=0))
+    crowd = [await Raw.open(server.port, upgrade(server.port)) for _ in range(40)]
+    assert all([" 101 " in await raw.head() for raw in crowd])
+    for raw in crowd:
+        raw.close()
+
+
 async def test_what_is_no_connect_ends_at_once(start: Start, client: ClientSession, broker: int) -> None:
     server = await start(connect_broker=connector(broker))
     for said in (b"GET / HTTP/1.1", b"\x30\x03\x00\x01a", b"\x10\xff\xff\xff\xff\x01", b"\x10\xff\xff\xff\x7f"):
