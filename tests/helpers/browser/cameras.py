@@ -16,6 +16,7 @@ from sfu.clients.publish import Camera
 from sfu.media.formats import rtp
 from sfu.rtc.sdp.description import VIDEO_ORIENTATION
 from sfu.service import Service
+from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import Leaf, Role
 
 WIDTH, HEIGHT = 320, 176
@@ -86,12 +87,17 @@ HOST = Host.new(announce=("127.0.0.1",))
 
 
 @contextlib.asynccontextmanager
-async def on_air(service: Service, room: str, peer: str, camera: Camera) -> AsyncIterator[None]:
-    """Publishes `camera` as `peer` in `room` over MQTT and WebRTC; it leaves with a bye at the end."""
+async def on_air(
+    service: Service, room: str, peer: str, camera: Camera, *, broker: BrokerUrl | None = None
+) -> AsyncIterator[None]:
+    """Publishes `camera` as `peer` in `room` over MQTT and WebRTC; it leaves with a bye at the end.
+
+    `broker` has the login of the camera; by default it is the server's.
+    """
     stop = asyncio.Event()
     leaf = Leaf(room, Role.PUB, peer)
     publishing = asyncio.create_task(
-        camera.publish(leaf, host=HOST, broker=service.broker_url, base=service.settings.base, stop=stop),
+        camera.publish(leaf, host=HOST, broker=broker or service.broker_url, base=service.settings.base, stop=stop),
         name=str(leaf),
     )
     try:

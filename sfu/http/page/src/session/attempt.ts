@@ -6,12 +6,16 @@ import type { Envelope, SignalType } from "../net/messages.js";
 import { CONFIGURATION } from "./spare.js";
 
 const REPEAT_AFTER_MS = [3_000, 6_000, 12_000];
+// A server that is there answers within milliseconds, one that has just started at the first repetition.
+const SILENT_AFTER_MS = 6_000;
 const GIVE_UP_AFTER_MS = 24_000;
 const DISCONNECTED_FOR_MS = 5_000;
 
 export interface AttemptEvents {
   publish(type: SignalType, data: unknown, session: string): void;
   onConnected(): void;
+  /** Nothing has answered the first offer so far; it will be repeated. */
+  onSilent(): void;
   /** The attempt has failed and will not recover. */
   onLost(why: "unanswered" | "failed" | "disconnected"): void;
 }
@@ -60,6 +64,9 @@ export class Attempt {
     this.clearTimers();
     this.timers = REPEAT_AFTER_MS.map((delay) => window.setTimeout(() => this.publish("offer", sdp), delay));
     this.timers.push(window.setTimeout(() => this.unanswered(), GIVE_UP_AFTER_MS));
+    if (this.answeredAt === null) {
+      this.timers.push(window.setTimeout(() => this.events.onSilent(), SILENT_AFTER_MS));
+    }
   }
 
   /** True if the local offer covers all transceivers that the connection has now. */

@@ -29,6 +29,9 @@ const REPLACED_RETRY_MS = [30_000, 60_000] as const;
 // All pages learn of a restarted server at the same time.
 const REBOOT_SPREAD_MS = 300;
 
+// Not of the protocol: no answer at all.
+const NO_ANSWER = "no_answer";
+
 export interface Place {
   room: string;
   role: "view" | "pub";
@@ -148,6 +151,7 @@ export class Session {
     const events = {
       publish: (type: SignalType, data: unknown, session: string) => this.publish(type, data, session),
       onConnected: () => this.attempt === attempt && this.connected(),
+      onSilent: () => this.attempt === attempt && this.silent(),
       onLost: () => this.attempt === attempt && this.restart(this.delay()),
     };
     const attempt: Attempt = new Attempt(iceServers, events, this.urgent ? spare.take() : null);
@@ -155,7 +159,7 @@ export class Session {
     this.boot = directory.boot;
     this.listener.prepare(attempt.connection);
     const offered = attempt.offer();
-    this.setPhase("connecting");
+    this.setPhase(this.error?.code === NO_ANSWER ? "refused" : "connecting");
     offered.catch((error: unknown) => {
       console.error("cannot make an offer", error);
       if (this.attempt === attempt) this.restart(this.delay());
@@ -165,6 +169,12 @@ export class Session {
   /** True if there are cameras to show, so that a prepared connection saves time. */
   private get urgent(): boolean {
     return this.place.role === "view" && this.around.directory.cameras(this.place.room) > 0;
+  }
+
+  /** The broker delivers to nobody what an account may not say, so that wrong rights look like a server's silence. */
+  private silent(): void {
+    this.error = { code: NO_ANSWER, message: "", retryAfter: null };
+    this.setPhase("refused");
   }
 
   private connected(): void {

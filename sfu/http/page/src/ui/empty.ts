@@ -64,6 +64,7 @@ function describe(room: string | null, link: ConnectionState, refusal: SignalErr
   if (link.serverOnline === null) {
     return [true, "Looking for the server", "The broker is connected, but no server has announced itself yet."];
   }
+  if (refusal?.code === "no_answer") return [false, "No answer from the server", errorText(refusal)];
   if (refusal) return [false, "The server refused the request", errorText(refusal)];
   const where = room === null ? "No camera is live." : `No camera is live in ${room}.`;
   return [false, "Waiting for a camera", `${where} The first one appears here on its own.`];

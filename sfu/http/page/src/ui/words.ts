@@ -8,6 +8,7 @@ const ERRORS: Record<string, string> = {
   too_large: "This browser's offer is too large for the server.",
   unauthorized: "You do not have permission for this.",
   room_not_found: "This room does not exist.",
+  no_answer: "May this account watch or publish here? The broker's access rules decide. Trying again.",
   replaced: "Another camera uses this name now. Trying again in a minute.",
   producer_exists: "A camera with this name is already live in this room.",
   limit: "The server has reached its limit. Trying again in a moment.",
