@@ -25,6 +25,7 @@ from recorder.playback.clip import ClipError, ClipSpan, OpenClip
 from recorder.playback.clip_rules import ClipRules
 from recorder.playback.listing import MEDIA_TYPES, ListedSegment
 from recorder.playback.queries import Playback
+from recorder.playback.space import NoSpaceError, Space
 from recorder.sending import CHUNK_BYTES, STALL_S, send_file
 from recorder.snapshots import Busy, NoCamera, NoPicture, Snapshot, SnapshotError
 from recorder.store.directory import Segment
@@ -168,6 +169,8 @@ class RecordingsApi:
         if until_us - since_us > self._rules.longest_us:
             longest = f"{self._rules.longest_us / 3_600_000_000:g} h (SFU_RECORDING__MAX_CLIP)"
             raise Refusal(400, "bad_request", f"a clip covers at most {longest}: ask for a shorter time span")
+        if request.query.get("check") == "1":
+            return await self._check_clip(request, ClipSpan(room, peer, since_us, until_us))
         if self._clips >= _MAX_CLIPS:
             raise Refusal(503, "busy", f"{_MAX_CLIPS} other clips are being made: try again later", retry_after=10)
         span = ClipSpan(room, peer, since_us, until_us)
@@ -178,6 +181,18 @@ class RecordingsApi:
             attachment = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
             headers = {**FRESH, "Content-Type": MEDIA_TYPES[made.suffix], "Content-Disposition": attachment}
             return await self._send(request, web.StreamResponse(headers=headers), made.file, 0, size)
+
+    async def _check_clip(self, request: web.Request, span: ClipSpan) -> web.StreamResponse:
+        """Answers 204 if the clip can be made: a page shows the reason of a refusal, a browser's download does not."""
+        directory = self._playback.store.directory
+        try:
+            space = Space.of(self._rules.scratch or directory, directory, self._rules.keep_free)
+            found = await _run(self._lists, request, self._playback.check_clip, *span, space)
+        except NoSpaceError as error:
+            raise Refusal(507, "no_space", str(error)) from error
+        if not found:
+            raise Refusal(404, "not_found", f"nothing of {span.room}/{span.peer} was recorded in this time span")
+        return web.Response(status=204, headers=FRESH)
 
     async def _make_clip(self, request: web.Request, span: ClipSpan, held: AsyncExitStack) -> OpenClip:
         """Makes a clip, which lasts as long as `held`. Raises Refusal."""

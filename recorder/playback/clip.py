@@ -137,7 +137,7 @@ def _work() -> None:
     path, directory, keep_free, *span = json.loads(sys.stdin.readline())
     playback = Playback(Store(Path(directory)))
     try:
-        space = _space(Path(path).parent, Path(directory), keep_free)
+        space = Space.of(Path(path).parent, Path(directory), keep_free)
         _answer(suffix=playback.write_clip(Path(path), *span, space=space))
     except NoSpaceError as error:
         _answer(reason="full", message=str(error))
@@ -145,11 +145,6 @@ def _work() -> None:
         _answer(reason="conflict" if playback.has(*span) else "nothing", message=str(error))
     except (MuxError, OSError) as error:
         _answer(reason="failed", message=str(error))
-
-
-def _space(scratch: Path, directory: Path, keep_free: int) -> Space:
-    """Returns what a clip may take: recordings need the space to keep only if they are on the same disk."""
-    return Space(scratch, keep_free if scratch.stat().st_dev == directory.stat().st_dev else 0)
 
 
 def _answer(**fields: str) -> None:

@@ -80,7 +80,7 @@ def export(
         path = target.with_suffix(suffix) if rename else target
         with _removed_on_failure(path):
             if space is not None:
-                space.check(_needed_bytes(spans, since_us, until_us))
+                space.check(needed_bytes(spans, since_us, until_us))
             start_us = max(since_us, spans[0].start_us)
             copy = Copy(path, templates, start_us=start_us, title=f"{room}/{peer}", suffix=suffix)
             with contextlib.closing(copy):
@@ -91,7 +91,7 @@ def export(
     return Clip(path, suffix, tuple(pieces))
 
 
-def _needed_bytes(spans: Sequence[Span], since_us: int, until_us: int) -> int:
+def needed_bytes(spans: Sequence[Span], since_us: int, until_us: int) -> int:
     """Returns about how many bytes the copy of a time span takes, from the key frame before it on."""
     needed = 0
     for span in spans:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from recorder.playback import hls, picture
-from recorder.playback.export import export
+from recorder.playback.export import export, needed_bytes
 from recorder.playback.listing import ListedSegment, Listing, Overview, gaps
 from recorder.playback.log_once import LogOnce
 from recorder.playback.picture_size import PictureError
@@ -149,6 +149,12 @@ class Playback:
                 continue
             return jpeg, not _is_growing(span.segment)
         return None
+
+    def check_clip(self, room: str, peer: str, since_us: int, until_us: int, space: Space) -> bool:
+        """Returns True if anything was recorded in [since_us, until_us). Raises NoSpaceError if a clip does not fit."""
+        spans = self._spans(room, peer, since_us, until_us)
+        space.check(needed_bytes(spans, since_us, until_us))
+        return bool(spans)
 
     def write_clip(
         self, path: Path, room: str, peer: str, since_us: int, until_us: int, *, space: Space | None = None

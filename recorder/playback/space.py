@@ -27,6 +27,12 @@ class Space:
     keep_free: int = 0
     free_bytes: Callable[[Path], int] = _free_bytes
 
+    @classmethod
+    def of(cls, scratch: Path, directory: Path, keep_free: int) -> Space:
+        """Returns what a clip in `scratch` may take: recordings need their space only if they are on the same disk."""
+        existing = next(parent for parent in (scratch, *scratch.absolute().parents) if parent.is_dir())
+        return cls(existing, keep_free if existing.stat().st_dev == directory.stat().st_dev else 0)
+
     def check(self, needed: int) -> None:
         """Raises NoSpaceError unless more than the bytes to keep are free without the `needed` ones."""
         left = self.free_bytes(self.directory) - self.keep_free

@@ -226,3 +226,15 @@ async def test_recordings_open_with_the_camera_that_is_enlarged(
         await expect(page.locator(".tile.enlarged .camera")).to_have_text("gate")
         await page.get_by_role("button", name="Recordings").first.click()
         await until_true(page, "__sfu.recordings()?.camera?.peer === 'gate'")
+
+
+async def test_a_clip_that_cannot_be_made_says_why(
+    chromium: Browser, mosquitto: StartMosquitto, tmp_path: Path
+) -> None:
+    store = Store(tmp_path / "recordings")
+    put(store, "red", 3, after=0)
+    async with serving(mosquitto().url, recording__dir=str(store.directory), recording__max_clip="1s") as service:
+        page = await timeline(chromium, service, "site/gate/cam", after=0)
+        await page.keyboard.press("c")
+        await page.get_by_role("link", name="Download").click()
+        await expect(page.get_by_text("ask for a shorter time span")).to_be_visible()

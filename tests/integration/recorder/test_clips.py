@@ -167,6 +167,9 @@ async def test_a_clip_that_does_not_fit_is_refused(store: Store, client: ClientS
             assert body["error"]["code"] == "no_space"
             assert "ask for a shorter time span" in body["error"]["message"]
         assert _scratch_files(store) == []
+        async with client.get(f"{url}api/recordings/export", params={**_query(), "check": "1"}) as response:
+            assert response.status == 507
+            assert (await response.json())["error"]["code"] == "no_space"
 
 
 async def test_a_clip_longer_than_the_setting_is_refused(store: Store, client: ClientSession) -> None:
@@ -198,3 +201,13 @@ async def test_a_page_of_another_site_starts_no_clip(store: Store, client: Clien
                 assert response.status == status
                 await response.read()
             assert (store.directory / SCRATCH).exists() == (status == 200)
+
+
+async def test_a_clip_can_be_asked_for_without_making_it(store: Store, client: ClientSession, tmp_path: Path) -> None:
+    async with recordings_server(store, clips=ClipRules(scratch=tmp_path / "not/there/yet")) as url:
+        for peer, status in (("cam", 204), ("nobody", 404)):
+            query = {**_query(), "peer": peer, "check": "1"}
+            async with client.get(f"{url}api/recordings/export", params=query) as response:
+                assert response.status == status
+    assert not (tmp_path / "not").exists()
+    assert not (store.directory / SCRATCH).exists()

@@ -61,6 +61,11 @@ export function exportUrl(camera: Camera, within: Span): string {
   return `${ROOT}/export?${query(camera, within)}`;
 }
 
+/** Throws `Refused` if a clip of this span cannot be made now: a download would fail without a reason. */
+export async function checkExport(camera: Camera, within: Span): Promise<void> {
+  await request(`${exportUrl(camera, within)}&check=1`);
+}
+
 export async function setProtected(segment: Segment, on: boolean): Promise<void> {
   await request(segment.url.replace(`${ROOT}/media/`, `${ROOT}/protected/`), { method: on ? "PUT" : "DELETE" });
 }

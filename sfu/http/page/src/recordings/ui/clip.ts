@@ -4,7 +4,7 @@ import { Download, Scissors, X } from "lucide";
 
 import { element } from "../../ui/dom.js";
 import { icon, iconButton } from "../../ui/icons.js";
-import { type Camera, exportUrl } from "../data/catalogue.js";
+import { type Camera, checkExport, exportUrl } from "../data/catalogue.js";
 import { bytesOf, type Segment, type Span } from "../data/spans.js";
 import { clock, durationText, sizeText } from "./format.js";
 
@@ -15,6 +15,9 @@ export class Clip {
   readonly node: HTMLElement;
   span: Span | null = null;
 
+  private camera: Camera | null = null;
+  /** Why the chosen span cannot be downloaded. */
+  private problem: string | null = null;
   private readonly begin: HTMLButtonElement;
   private readonly text = element("span", { class: "clip-words", role: "status" });
   private readonly link: HTMLAnchorElement;
@@ -33,7 +36,7 @@ export class Clip {
     );
     this.link = element(
       "a",
-      { class: "act wide primary", download: "" },
+      { class: "act wide primary", download: "", click: (event) => void this.download(event) },
       icon(Download),
       element("span", { class: "label" }, "Download"),
     );
@@ -56,6 +59,7 @@ export class Clip {
 
   set(span: Span | null): void {
     this.span = span;
+    this.problem = null;
     this.onChange();
   }
 
@@ -66,16 +70,32 @@ export class Clip {
     else this.set({ start: start < at - SHORTEST_MS ? start : at - DEFAULT_MS, end: at });
   }
 
+  /** Starts the download once the server can make the clip; else shows why it cannot. */
+  private async download(event: Event): Promise<void> {
+    const { camera, span } = this;
+    if (!camera || !span || !this.link.href) return;
+    event.preventDefault();
+    try {
+      await checkExport(camera, span);
+      element("a", { href: exportUrl(camera, span), download: "" }).click();
+    } catch (error) {
+      this.problem = error instanceof Error ? error.message : String(error);
+      this.onChange();
+    }
+  }
+
   show(camera: Camera | null, segments: readonly Segment[]): void {
     const { span } = this;
+    this.camera = camera;
     this.begin.hidden = span !== null;
     this.begin.disabled = segments.length === 0;
     this.chosen.hidden = span === null;
     if (!span || !camera) return;
     const bytes = bytesOf(segments, span);
-    this.text.textContent = bytes
+    const words = bytes
       ? `${clock(span.start)} – ${clock(span.end)} · ${durationText(span.end - span.start)}, about ${sizeText(bytes)}`
       : "No recording in this span";
+    this.text.textContent = this.problem ?? words;
     this.link.classList.toggle("off", bytes === 0);
     if (bytes) this.link.href = exportUrl(camera, span);
     else this.link.removeAttribute("href");
