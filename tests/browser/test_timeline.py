@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import pytest
 from playwright.async_api import Browser, Page, expect
 
 from recorder.store.directory import Store
@@ -238,3 +239,28 @@ async def test_a_clip_that_cannot_be_made_says_why(
         await page.keyboard.press("c")
         await page.get_by_role("link", name="Download").click()
         await expect(page.get_by_text("ask for a shorter time span")).to_be_visible()
+
+
+SIDES = """() => {
+  const {videoWidth, videoHeight} = document.querySelector('.recordings video');
+  return [videoWidth, videoHeight];
+}"""
+
+
+@pytest.mark.parametrize("codec", ["H264", "VP8"])
+async def test_a_phone_that_was_turned_plays_upright(
+    codec: str, chromium: Browser, mosquitto: StartMosquitto, tmp_path: Path
+) -> None:
+    """Lying for 4 s, then held upright for 8 s, in a file of its own; the page goes on from one to the other."""
+    store = Store(tmp_path / "recordings")
+    for after, orientation in ((0, 0), (4, 1), (8, 1)):
+        start_us = START_US + after * 1_000_000
+        record(store, room="site", peer="phone", codec=codec, audio=False, start_us=start_us, orientation=orientation)
+    async with serving(mosquitto().url, recording__dir=str(store.directory)) as service:
+        page = await timeline(chromium, service, "site/phone", after=6)
+        await until_true(page, f"__sfu.recordings().wall > {START + 6.5 * SECOND}")
+        assert await page.evaluate(SIDES) == [180, 320]
+        page = await timeline(chromium, service, "site/phone", after=2.5)
+        await until_true(page, f"String(({SIDES})()) === '320,180'")
+        await until_true(page, f"__sfu.recordings().wall > {START + 6 * SECOND}")
+        assert await page.evaluate(SIDES) == [180, 320]

@@ -1,9 +1,10 @@
 // Plays recorded parts through Media Source Extensions (W3C): fetches and appends them as playback needs them.
 
-import { bytes, type Camera } from "../data/catalogue.js";
+import { bytes, type Camera, segments } from "../data/catalogue.js";
 import { kindsOf, mimeOf } from "../data/codecs.js";
 import { NoParts, PartReader } from "../data/part_reader.js";
 import { type Part, segmentStart } from "../data/playlist.js";
+import { isWebm, turnOf, withoutTurn } from "../data/turn.js";
 import { sortBlocks } from "../data/webm.js";
 import { Axis } from "./axis.js";
 import type { Condition, PlaybackSource } from "./source.js";
@@ -32,6 +33,7 @@ export class MseSource implements PlaybackSource {
   private readonly opened: Promise<unknown>;
   private buffer: SourceBuffer | null = null;
   private mime = "";
+  private turn: string | null = null;
   private header: { url: string; data: Uint8Array<ArrayBuffer> } | null = null;
   private appendedHeader = "";
   private running = new AbortController();
@@ -178,6 +180,7 @@ export class MseSource implements PlaybackSource {
       bytes(part.url, part.offset, part.size, signal),
     ]);
     signal.throwIfAborted();
+    if (isWebm(header) && turnOf(header)) await this.playWhole(part);
     try {
       await this.put(part, header, data);
     } catch (error) {
@@ -198,12 +201,22 @@ export class MseSource implements PlaybackSource {
     return this.header.data;
   }
 
+  /** Throws NoParts for a WebM with turned pictures: only as a file do they stand upright. One that grows lies. */
+  private async playWhole(part: Part): Promise<void> {
+    const listed = await segments(this.camera, part);
+    const whole = listed.find((it) => !it.writing && part.url.endsWith(it.url));
+    if (whole) throw new NoParts(whole);
+  }
+
   private async put(part: Part, header: Uint8Array<ArrayBuffer>, data: Uint8Array<ArrayBuffer>): Promise<void> {
+    const turn = isWebm(header) ? "" : turnOf(header);
+    this.turn ??= turn;
+    if (turn !== this.turn) throw new Error("a media source cannot turn its pictures otherwise than before");
     const buffer = await this.prepare(mimeOf(header));
     if (this.mime.startsWith("video/webm")) sortBlocks(data);
     const offset = this.axis.put(part.start, part.end, segmentStart(part.url));
     if (Math.abs(buffer.timestampOffset - offset) > 1e-6) buffer.timestampOffset = offset;
-    if (this.appendedHeader !== part.url) await this.append(buffer, header);
+    if (this.appendedHeader !== part.url) await this.append(buffer, isWebm(header) ? withoutTurn(header) : header);
     this.appendedHeader = part.url;
     await this.append(buffer, data);
   }
