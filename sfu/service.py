@@ -35,7 +35,7 @@ from sfu.rooms.participant import RoomConfig, slot_ssrcs
 from sfu.rooms.publication import Publication
 from sfu.rooms.room import RoomLimits, Rooms
 from sfu.rooms.server import TICK_S, RoomServer
-from sfu.rtc.dtls import Certificate
+from sfu.rtc.dtls import Certificate, Certificates
 from sfu.rtc.ice.factory import AgentFactory, ice_credentials
 from sfu.rtc.net.addresses import OwnAddresses
 from sfu.rtc.net.port import UdpPort
@@ -206,11 +206,11 @@ class Service:
         media = self.settings.media
         with _setting("media.room_bitrates"):
             bitrates = RoomBitrates(media.max_bitrate, media.room_bitrates, self.settings.limits.camera_bitrate)
-        certificate = Certificate.generate()
+        certificates = Certificates(loop.time)
         agents = self._make_agents(loop)
 
         def new_transport(listener: TransportListener, media: MediaReceiver, *, fresh_certificate: bool) -> Transport:
-            shown = Certificate.generate() if fresh_certificate else certificate
+            shown = Certificate.generate() if fresh_certificate else certificates.current()
             return Transport(agents.make, shown, role="server", listener=listener, media=media)
 
         config = RoomConfig(

@@ -11,8 +11,8 @@ import logging
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Literal, Protocol
 
 from sfu.media.adapt.downlink import Downlink
 from sfu.media.formats import rtcp
@@ -108,6 +108,7 @@ class Participant:
         self._listener = listener
         self._remote: TransportParameters | None = None
         self._remote_ufrag: str | None = None
+        self._setup: Literal["passive", "active"] | None = None
         self._ssrcs: dict[str, int] = {}
         self._session_id = config.session_id()
         self._version = 0
@@ -142,6 +143,8 @@ class Participant:
         negotiated = negotiate(
             description, self.leaf.role.value, preference=self._config.preference, ssrc=self._ssrc_of
         )
+        if self._setup is not None:  # one DTLS association keeps its roles (RFC 8842 section 5.3)
+            negotiated = replace(negotiated, setup=self._setup)
         self.offer_text, self.answer_text, self._remote = text, None, description.transport
         now = self._config.clock()
         self._end(self.uplink.negotiated(negotiated.sections), now)
@@ -175,8 +178,10 @@ class Participant:
         self.answer_text = write_answer(negotiated, local, session_id=self._session_id, version=self._version)
         ufrag, pwd, lite = negotiated.ufrag, negotiated.pwd, negotiated.ice_lite
         if self._remote_ufrag is None:
-            fingerprints, repeats = negotiated.fingerprints, negotiated.repeats
-            self.transport.start(ufrag=ufrag, pwd=pwd, lite=lite, fingerprints=fingerprints, repeats=repeats)
+            self._setup = negotiated.setup
+            role: Literal["client", "server"] = "client" if negotiated.setup == "active" else "server"
+            prints, repeats = negotiated.fingerprints, negotiated.repeats
+            self.transport.start(ufrag=ufrag, pwd=pwd, lite=lite, fingerprints=prints, repeats=repeats, role=role)
         elif self._remote_ufrag != ufrag:
             self.transport.restart(ufrag=ufrag, pwd=pwd, lite=lite)
         self._remote_ufrag = ufrag

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Final, cast
+from collections.abc import Callable
+from typing import Any, Final, Literal, cast
 
 from aiortc.rtcdtlstransport import (
     SRTP_PROFILES,
     RTCCertificate,
+    RTCDtlsParameters,
     RTCDtlsTransport,
     SRTPProtectionProfile,
     State,
 )
 from aiortc.rtcicetransport import RTCIceTransport
-from OpenSSL import SSL
+from OpenSSL import SSL, crypto
 
 from sfu.rtc.ice.agent import IceAgent
 from sfu.rtc.net import srtp
@@ -26,6 +28,11 @@ from sfu.rtc.net import srtp
 _MAX_RECORDS: Final = 64
 """Datagrams with DTLS records that wait for the handshake: a flight has fewer than ten."""
 PREFERENCE: Final = [profile.name.encode() for profile in srtp.PROFILES]
+CIPHERS: Final = b"ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384"
+"""AEAD alone (RFC 9325 section 4.2): aiortc would take CBC with SHA-1 too."""
+_LEAST_RSA_BITS: Final = 2048
+_RENEWED_S: Final = 7 * 86_400.0
+"""Age at which a certificate is no longer shown to new peers; it is valid for 30 days."""
 
 
 class _SharedContextCertificate(RTCCertificate):
@@ -40,6 +47,7 @@ class _SharedContextCertificate(RTCCertificate):
         context = self._contexts.get(names)
         if context is None:
             context = self._contexts[names] = super()._create_ssl_context(srtp_profiles)
+            context.set_cipher_list(CIPHERS)
             context.set_session_cache_mode(SSL.SESS_CACHE_OFF)  # no peer resumes a session, and a cache would grow
             context.set_mode(SSL.MODE_RELEASE_BUFFERS)  # DTLS is silent once SRTP has its keys
         return context
@@ -58,6 +66,23 @@ class Certificate:
     def generate(cls) -> Certificate:
         """Makes a fresh P-256 key and certificate, valid for 30 days."""
         return cls(_SharedContextCertificate.generateCertificate())
+
+
+class Certificates:
+    """The certificate of a process that lives for months: a new one each week, for new peers."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` counts seconds."""
+        self._clock = clock
+        self._made_at = clock()
+        self._current = Certificate.generate()
+
+    def current(self) -> Certificate:
+        """Returns the certificate to show to a new peer."""
+        now = self._clock()
+        if now - self._made_at >= _RENEWED_S:
+            self._made_at, self._current = now, Certificate.generate()
+        return self._current
 
 
 class RecordPipe:
@@ -88,12 +113,24 @@ class RecordPipe:
 class Dtls(RTCDtlsTransport):
     """aiortc's DTLS with a given role, our order of SRTP profiles, our SRTP contexts, and fatal alerts noticed."""
 
-    def __init__(self, pipe: RecordPipe, certificate: Certificate, role: str) -> None:
+    def __init__(self, pipe: RecordPipe, certificate: Certificate, role: Literal["server", "client"]) -> None:
         super().__init__(cast("RTCIceTransport", pipe), [certificate.rtc])
-        self._set_role(role)
+        self.take_role(role)
         self.repeats = True
         # The DTLS server chooses, by the order of its own list (RFC 5764 section 4.1.1 leaves it to the server).
         self._srtp_profiles = sorted(SRTP_PROFILES, key=lambda p: PREFERENCE.index(p.openssl_profile))
+
+    def take_role(self, role: Literal["server", "client"]) -> None:
+        """Takes a role, before the handshake."""
+        self._set_role(role)
+
+    def _validate_peer_identity(self, remoteParameters: RTCDtlsParameters) -> None:  # noqa: N803  # aiortc's name
+        """Refuses short RSA keys too: who breaks one can speak as the peer (RFC 9325 section 4.5)."""
+        super()._validate_peer_identity(remoteParameters)
+        certificate = cast("SSL.Connection", self._ssl).get_peer_certificate()
+        key = None if certificate is None else certificate.get_pubkey()
+        if key is None or (key.type() == crypto.TYPE_RSA and key.bits() < _LEAST_RSA_BITS):
+            self._set_state(State.FAILED)
 
     def _setup_srtp(self) -> None:
         """Makes SRTP contexts of ours: aiortc's sessions copy each packet."""

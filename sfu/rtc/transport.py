@@ -109,11 +109,23 @@ class Transport:
         return self._dtls.profile if self.state == TransportState.CONNECTED else None
 
     def start(
-        self, *, ufrag: str, pwd: str, lite: bool, fingerprints: Sequence[tuple[str, str]], repeats: bool = True
+        self,
+        *,
+        ufrag: str,
+        pwd: str,
+        lite: bool,
+        fingerprints: Sequence[tuple[str, str]],
+        repeats: bool = True,
+        role: Literal["server", "client"] | None = None,
     ) -> None:
-        """Connects to the peer with these parameters; fingerprints are (hash, value), `repeats` is as in `srtp`."""
+        """Connects to the peer with these parameters; fingerprints are (hash, value), `repeats` is as in `srtp`.
+
+        `role` replaces the DTLS role, for a peer that takes only one.
+        """
         if self.state != TransportState.NEW:
             return
+        if role is not None:
+            self._dtls.take_role(role)
         self.state = TransportState.CONNECTING
         self._deadline = asyncio.get_running_loop().time() + self.agent.limits.half_open
         self._dtls.repeats = repeats

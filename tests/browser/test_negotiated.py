@@ -170,6 +170,7 @@ async def test_chromium_sends_all_layers_it_is_asked_for_and_repairs_each(
     rids = ["q", "h", "f"]
     async with calling(chromium, CAMERA, [direction, rids], role) as call:
         tap = Tap(call)
+        assert call.end.transport.profile == "SRTP_AEAD_AES_128_GCM"
         assert tap.receive.rids == ("q", "h", "f")
         await until_sent(call, lambda sent: sent.keys() == set(rids) and min(sent.values()) > 20)
         await until(lambda: tap.silent == set(rids), 10)

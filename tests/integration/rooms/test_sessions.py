@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiortc import MediaStreamTrack, RTCPeerConnection, RTCSessionDescription
 
 from sfu.signaling.bodies import MAX_PAYLOAD_BYTES, Bye, ErrorCode, ErrorNotice
 from tests.helpers.brokers import Mosquitto
@@ -32,6 +33,39 @@ async def refused(caller: RawPeer, code: ErrorCode) -> ErrorNotice:
     assert caller.errors == [code]
     assert not caller.answers
     return notices(caller)[0]
+
+
+async def test_a_peer_that_waits_for_the_dtls_hello_connects_and_may_renew_its_offer(
+    mosquitto: StartMosquitto,
+) -> None:
+    url = mosquitto().url
+    base = {"command": "signal", "clientid": "waiter", "session": "0123456789", "v": 2, "type": "offer"}
+    async with serving(url), publishing(url, "front/pub/cam1"), mqtt_client(url) as wire:
+        peer = RTCPeerConnection()
+        answers: list[str] = []
+
+        def take(payload: bytes) -> None:
+            message = json.loads(payload)
+            if message["type"] == "answer":
+                answers.append(message["data"])
+
+        wire.listeners["sfu/front/view/waiter"] = take
+        tracks: list[MediaStreamTrack] = []
+        peer.on("track", tracks.append)
+        peer.addTransceiver("video", direction="recvonly")
+        for count in (1, 2):
+            await peer.setLocalDescription(await peer.createOffer())
+            passive = peer.localDescription.sdp.replace(
+                "a=setup:actpass", "a=setup:passive" if count == 1 else "a=setup:actpass"
+            )
+            wire.publish("sfu/front/view/waiter", json.dumps(base | {"data": passive}))
+            await until(lambda count=count: len(answers) == count)
+            assert "a=setup:active" in answers[-1]
+            await peer.setRemoteDescription(RTCSessionDescription(answers[-1], "answer"))
+            await until(lambda: peer.connectionState == "connected")
+            peer.addTransceiver("audio", direction="recvonly")
+        assert tracks
+        await peer.close()
 
 
 async def test_a_re_offer_adds_and_removes_windows_and_leaves_the_others_running(mosquitto: StartMosquitto) -> None:
