@@ -102,7 +102,9 @@ class Snapshots:
         if producer not in self._taken:
             if sum(not task.done() for _, task in self._taken.values()) >= _MAX_AT_ONCE:
                 raise Busy("too many snapshots at once: try again in a moment")
-            task = asyncio.create_task(self._snapshot(producer, f"{room}/{peer or '*'}"), name=f"snapshot of {room}")
+            task = asyncio.create_task(
+                self._snapshot(producer, room if peer is None else f"{room}/{peer}"), name=f"snapshot of {room}"
+            )
             self._taken[producer] = (now, task)
         return await asyncio.shield(self._taken[producer][1])
 
