@@ -6,13 +6,10 @@ import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import pytest
 from playwright.async_api import Browser, Page
 
-from sfu.clients import publish
 from sfu.clients.pattern import Pattern
 from sfu.clients.publish import Camera
-from sfu.rtc.sdp.description import VIDEO_ORIENTATION
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.cameras import HEIGHT, WIDTH, Painted, Phone, on_air
 from tests.helpers.browser.pages import Tiles, decoded, opened, tiles, tiles_when, until_live
@@ -118,11 +115,8 @@ def key_frames(windows: Tiles, mid: str) -> int:
     return next(int(tile["video"]["keyFramesDecoded"]) for tile in windows if tile["mid"] == mid)
 
 
-async def test_a_turned_phone_turns_its_picture(
-    chromium: Browser, mosquitto: StartMosquitto, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_turned_phone_turns_its_picture(chromium: Browser, mosquitto: StartMosquitto) -> None:
     """The phone says so in a header extension; without that the viewer would see it lying on its side."""
-    monkeypatch.setitem(publish.EXTENSIONS, VIDEO_ORIENTATION, 7)
     phone = Phone(Painted("red"))
     async with serving(mosquitto().url) as service, on_air(service, "hall", "phone", phone):
         viewer = await opened(chromium, service, "#hall")

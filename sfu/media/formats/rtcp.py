@@ -311,8 +311,8 @@ def transport_feedback(sender_ssrc: int, feedback: TransportFeedback) -> bytes:
 
 
 def remb(sender_ssrc: int, bitrate: int, ssrcs: Sequence[int]) -> bytes:
-    """Makes a bandwidth estimate, in bit/s, for these streams together; rounded down to 18 significant bits."""
-    exponent = max(0, bitrate.bit_length() - 18)
+    """Makes an estimate, in bit/s, for these streams (255 at most) together; rounded down to 18 significant bits."""
+    exponent, ssrcs = max(0, bitrate.bit_length() - 18), ssrcs[:255]
     head = bytes((len(ssrcs),)) + (exponent << 18 | bitrate >> exponent).to_bytes(3, "big")
     return _part(_PSFB, _AFB, _FEEDBACK.pack(sender_ssrc, 0) + b"REMB" + head + _write_ssrcs(ssrcs))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import av
 
@@ -13,8 +14,6 @@ from sfu.clients.encode import VideoEncoder
 from sfu.clients.frames import Frame, MediaSource, SourceCounters, h264
 from sfu.clients.outgoing import OutgoingStream
 from sfu.clients.publish import Camera
-from sfu.media.formats import rtp
-from sfu.rtc.sdp.description import VIDEO_ORIENTATION
 from sfu.service import Service
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.topics import Leaf, Role
@@ -67,11 +66,7 @@ class TurningStream(OutgoingStream):
     """Quarter turns."""
 
     def packetize(self, frame: Frame, wall: float) -> list[bytes]:
-        *others, last = super().packetize(frame, wall)
-        packet = rtp.parse(last)
-        assert packet is not None
-        packet.extensions = {**packet.extensions, self._extensions[VIDEO_ORIENTATION]: bytes([self.turn])}
-        return [*others, rtp.serialize(packet)]
+        return super().packetize(replace(frame, orientation=self.turn), wall)
 
 
 class Phone(Camera):
@@ -80,7 +75,7 @@ class Phone(Camera):
     def __init__(self, source: MediaSource) -> None:
         super().__init__(source)
         self.stream = TurningStream(source.codecs[0], mid="0", ssrc=0x7E1E, sequence=1, offset=1)
-        self._streams = [self.stream]
+        self._streams = self._by_track = [self.stream]
 
 
 HOST = Host.new(announce=("127.0.0.1",))
