@@ -88,7 +88,12 @@ class Recordings:
         scratch = Scratch(config.clips.scratch) if config.clips.scratch is not None else None
         cleaner = Cleaner(self.store, policy, scratch=scratch)
         self._keeper = Keeper(
-            self.store, cleaner, progressive=config.progressive, on_deletion=self._on_deleted, scratch=scratch
+            self.store,
+            cleaner,
+            progressive=config.progressive,
+            on_deletion=self._on_deleted,
+            on_move=self._on_moved,
+            scratch=scratch,
         )
         self._disk = Disk(self.store, config.sync, has_room=lambda: cleaner.has_room(NEEDED_BYTES))
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -261,7 +266,7 @@ class Recordings:
         room, peer = source
         event = {"peer": peer, **self._segment_fields(finished.segment), "end": rfc3339(finished.end_us)}
         self._report(room, {"type": "segment", **event, "bytes": finished.size})
-        self._keeper.finished(finished.segment)
+        self._keeper.finished(finished.segment, finished.end_us)
 
     def _on_failed(self, source: _Source, feed: Feed, failed: Failed) -> None:
         room, peer = source
@@ -311,6 +316,16 @@ class Recordings:
         if deleted.error is None and self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._report, segment.room, event)
+
+    def _on_moved(self, before: Segment, after: Segment, end_us: int) -> None:
+        """Reports a segment that got another name, as deleted and new; called in the keeper's thread."""
+        size = after.path.stat().st_size
+        gone = {"type": "segment_deleted", "peer": before.peer, **self._segment_fields(before), "reason": "clock"}
+        new = {"type": "segment", "peer": after.peer, **self._segment_fields(after), "end": rfc3339(end_us)}
+        for event in (gone, {**new, "bytes": size}):
+            if self._loop is not None:
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._report, after.room, event)
 
     def _segment_fields(self, segment: Segment) -> dict[str, Any]:
         """Returns the fields of a segment that events share."""

@@ -17,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from recorder.store.access import FILE_MODE
+from recorder.store.access import FILE_MODE, make_directories
 from recorder.store.faults import Faults
 from sfu.signaling.topics import contains, valid_peer, valid_room
 
@@ -177,6 +177,25 @@ class Store:
     def delete(self, segment: Segment) -> None:
         """Deletes a segment, its mark, and the directories that are empty then. Raises OSError if it cannot."""
         segment.path.unlink()
+        self._clear(segment)
+
+    def move(self, segment: Segment, start_us: int, end_us: int) -> Segment:
+        """Gives a finished segment the name of another time, and returns it; its mark goes along. Raises OSError.
+
+        Its modification time becomes `end_us`: clean-up takes that for the end.
+        """
+        moved = self.new(segment.room, segment.peer, start_us, segment.path.suffix)
+        make_directories(moved.path.parent)
+        segment.path.rename(moved.path)
+        with contextlib.suppress(OSError):
+            if segment.protected:
+                moved.protect(True)
+            os.utime(moved.path, ns=(end_us * 1000, end_us * 1000))
+        self._clear(segment)
+        return moved
+
+    def _clear(self, segment: Segment) -> None:
+        """Removes the mark of a segment that is gone, and the directories that are empty then."""
         directory = segment.path.parent
         with contextlib.suppress(OSError):
             segment.protect(False)

@@ -20,6 +20,7 @@ from recorder.store.reader import ReadError
 from recorder.store.scratch import Scratch
 from recorder.upkeep.cleaner import Cleaner, Deletion
 from recorder.upkeep.clock_trust import ClockTrust, kernel_synchronized
+from recorder.upkeep.dating import Dating, Move
 from recorder.upkeep.progressive import make_progressive
 from recorder.upkeep.repair import Repaired, repair
 
@@ -27,6 +28,8 @@ _log = logging.getLogger(__name__)
 
 CLEAN_INTERVAL_S: Final = 60.0
 """The time between two clean-ups."""
+_CLOCK_CHECK_S: Final = 1.0
+"""The time between two looks at the clock."""
 _STEADY_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """It goes on while the machine sleeps, where the system has such a clock."""
 NEEDED_BYTES: Final = 10_000_000
@@ -36,8 +39,9 @@ NEEDED_BYTES: Final = 10_000_000
 class Keeper:
     """The upkeep of one store, which begins with a repair.
 
-    `on_deletion` is called in the keeper's thread, once for each segment that was or could not be deleted. `scratch`:
-    where clips are made, if not in the store's own directory.
+    In the keeper's thread, `on_deletion` is called for each segment that was or could not be deleted, and `on_move` for
+    each that got a new name, with its end. `scratch`: where clips are made, if not in the store's own directory.
+    `clocks` returns the microseconds of the steady clock and of UTC.
     """
 
     def __init__(
@@ -47,7 +51,9 @@ class Keeper:
         *,
         progressive: bool,
         on_deletion: Callable[[Deletion], None],
+        on_move: Callable[[Segment, Segment, int], None] = lambda _before, _after, _end_us: None,
         scratch: Scratch | None = None,
+        clocks: Callable[[], tuple[int, int]] = lambda: (_steady_us(), _now_us()),
         clean_interval_s: float = CLEAN_INTERVAL_S,
         synchronized: Callable[[], bool | None] = kernel_synchronized,
     ) -> None:
@@ -59,7 +65,10 @@ class Keeper:
         self._cleaner = cleaner
         self._progressive = progressive
         self._on_deletion = on_deletion
+        self._on_move = on_move
         self._scratch = scratch
+        self._clocks = clocks
+        self._dating = Dating(*clocks())
         self._clean_interval_s = clean_interval_s
         self._trust = ClockTrust()
         self._synchronized = synchronized
@@ -75,10 +84,13 @@ class Keeper:
         """Frees space soon, because the disk is full."""
         self._jobs.put(self._make_room)
 
-    def finished(self, segment: Segment) -> None:
-        """Takes note that a segment will not grow any more, and makes it progressive if that is wanted."""
-        if self._progressive:
-            self._jobs.put(lambda: self._make_progressive(segment))
+    def finished(self, segment: Segment, end_us: int) -> None:
+        """Takes note that a segment will not grow any more, and makes it progressive if that is wanted.
+
+        It ended just now, at `end_us` by the clock that it was recorded with.
+        """
+        clocks = self._clocks()
+        self._jobs.put(lambda: self._take(segment, end_us, clocks))
 
     def close(self, timeout: float) -> bool:
         """Ends the thread after its current job. Returns False if that takes longer than `timeout` seconds."""
@@ -90,10 +102,12 @@ class Keeper:
         clean_at = time.monotonic()
         while True:
             try:
-                job = self._jobs.get(timeout=max(0.0, clean_at - time.monotonic()))
+                job = self._jobs.get(timeout=min(_CLOCK_CHECK_S, max(0.0, clean_at - time.monotonic())))
             except queue.Empty:
-                job = self._clean
-                clean_at = time.monotonic() + self._clean_interval_s
+                job = self._follow_clock
+                if time.monotonic() >= clean_at:
+                    job = self._clean
+                    clean_at = time.monotonic() + self._clean_interval_s
             if job is None:
                 return
             try:
@@ -109,7 +123,28 @@ class Keeper:
         for done in repair(self._store, Index(self._store)):
             _log.warning("%s: %s", done.path, _described(done))
 
+    def _take(self, segment: Segment, end_us: int, clocks: tuple[int, int]) -> None:
+        """Dates a finished segment, then makes it progressive."""
+        if self._progressive:
+            self._make_progressive(segment)
+        self._move([*self._dating.note(*clocks), *self._dating.finished(segment, end_us, clocks[0])])
+
+    def _follow_clock(self) -> None:
+        self._move(self._dating.note(*self._clocks()))
+
+    def _move(self, moves: Iterable[Move]) -> None:
+        """Gives recordings the names of the times that they have by the present clock."""
+        for move in moves:
+            try:
+                after = self._store.move(move.segment, move.start_us, move.end_us)
+                self._dating.moved(move.segment, after)
+                _log.info("%s is now %s: the clock was set", move.segment.path, after.path)
+                self._on_move(move.segment, after, move.end_us)
+            except OSError as error:
+                _log.warning("%s keeps the name of a wrong clock: %s", move.segment.path, error)
+
     def _clean(self) -> None:
+        self._follow_clock()
         if self._store.directory.is_dir():
             now_us = _now_us()
             self._judge_clock(now_us)
@@ -118,7 +153,7 @@ class Keeper:
     def _judge_clock(self, now_us: int) -> None:
         """Decides whether the clock is good enough to delete by age, and logs a change."""
         recorded = self._cleaner.recorded() if self._cleaner.by_age else ()
-        now = time.clock_gettime(_STEADY_CLOCK)
+        now = _steady_us() / 1e6
         before, self.doubt = self.doubt, self._trust.doubt(now, now_us, recorded, synchronized=self._synchronized())
         if self.doubt is not None and before is None:
             _log.warning(
@@ -155,6 +190,10 @@ def _described(done: Repaired) -> str:
         inside = [f"players skip {done.skipped} bytes of damaged parts"] if done.skipped else []
         return ", ".join([*inside, *([f"cut off {done.cut} bytes of an unfinished part"] if done.cut else [])])
     return f"nothing in this file plays: moved to {done.aside}"
+
+
+def _steady_us() -> int:
+    return time.clock_gettime_ns(_STEADY_CLOCK) // 1000
 
 
 def _now_us() -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from recorder.store.directory import Store
+from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
 from recorder.upkeep.cleaner import Cleaner, Deletion, Policy, StorageLimits
 from recorder.upkeep.keeper import Keeper
@@ -70,9 +70,9 @@ def test_finished_segments_become_progressive_if_that_is_wanted(tmp_path: Path) 
     plain, progressive = record(store), record(store, start_us=START_US + 60_000_000)
     cleaner = Cleaner(store, Policy())
     with keeping(store, cleaner, []) as keeper:
-        keeper.finished(plain)
+        keeper.finished(plain, plain.start_us + 4_000_000)
     with keeping(store, cleaner, [], progressive=True) as keeper:
-        keeper.finished(progressive)
+        keeper.finished(progressive, progressive.start_us + 4_000_000)
         wait(time.monotonic() + 10, lambda: layout_of(progressive.path).indexed)
     assert not layout_of(plain.path).indexed
     assert complaints(progressive.path) == ""
@@ -115,3 +115,41 @@ def test_a_full_disk_takes_the_oldest_whatever_the_clock_says(tmp_path: Path) ->
         wait(time.monotonic() + 10, lambda: deletions)
     assert [(one.segment.path, one.reason) for one in deletions] == [(first.path, "free")]
     assert second.path.exists()
+
+
+def test_recordings_of_today_get_new_names_when_the_clock_is_set(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    now_us = time.time_ns() // 1000
+    ahead_us = [3_600_000_000]
+    kept, protected = (
+        record(store, start_us=now_us + ahead_us[0]),
+        record(store, peer="b", start_us=now_us + ahead_us[0]),
+    )
+    protected.protect(True)
+    moves: list[tuple[Segment, Segment, int]] = []
+
+    def clocks() -> tuple[int, int]:
+        steady_us = time.monotonic_ns() // 1000
+        return steady_us, now_us + 4_000_000 + ahead_us[0]
+
+    keeper = Keeper(
+        store,
+        Cleaner(store, Policy()),
+        progressive=False,
+        on_deletion=lambda _: None,
+        on_move=lambda *move: moves.append(move),
+        clocks=clocks,
+    )
+    keeper.start()
+    for segment in (kept, protected):
+        keeper.finished(segment, segment.start_us + 4_000_000)
+    ahead_us[0] = 0
+    wait(time.monotonic() + 10, lambda: len(moves) == 2)
+    assert keeper.close(10.0)
+    found = sorted(store.walk(), key=lambda segment: segment.peer)
+    assert [segment.peer for segment in found] == ["b", "cam"]
+    assert all(abs(segment.start_us - now_us) < 2_000_000 for segment in found)
+    assert [segment.protected for segment in found] == [True, False]
+    assert [after for _, after, _ in sorted(moves, key=lambda move: move[1].peer)] == found
+    assert len([path for path in tmp_path.rglob("*") if path.is_file() and path.suffix == ".mp4"]) == 2
+    assert all(complaints(segment.path) == "" for segment in found)
