@@ -250,7 +250,7 @@ def video_track(stream: VideoStream) -> InputTrack:
     context = stream.codec_context
     name = context.codec.canonical_name
     if name not in ("h264", "vp8", "vp9"):
-        reason = "most browsers play nothing else"
+        reason = "only H.264, VP8 and VP9 can be sent as they are"
     elif context.pix_fmt not in ("yuv420p", "yuvj420p", None):  # None: no picture has come yet
         reason = f"browsers cannot play its pixel format {context.pix_fmt}"
     elif name == "h264" and context.has_b_frames:

@@ -26,6 +26,11 @@ log = logging.getLogger(__name__)
 
 TIMEOUT_S: Final = 10.0
 """Time for an input to answer when it is opened, and for each read."""
+_RTSP_ANALYSIS_US: Final = "1500000"
+"""Media of an RTSP camera to look at before it is sent, in microseconds: B-frames show within a few pictures.
+
+FFmpeg's own 5 s would be silence after each lost connection. What a stream is, SDP says.
+"""
 _LATE_SHARE: Final = 0.95
 _ERROR_NUMBER = re.compile(r"^\[Errno -?\d+\] ")
 
@@ -38,7 +43,7 @@ def open_input(text: str) -> InputContainer:
     url = quoted(text)
     options = {"max_pixels": str(MAX_PIXELS)}  # FFmpeg may decode the first picture to find out its form
     if url.startswith("rtsp"):
-        options["rtsp_transport"] = "tcp"
+        options |= {"rtsp_transport": "tcp", "analyzeduration": _RTSP_ANALYSIS_US}
     device = "v4l2" if url.startswith("/dev/video") else None
     started = time.monotonic()
     try:

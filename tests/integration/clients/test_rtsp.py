@@ -8,14 +8,18 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Callable
 
+import av
 import pytest
 
+from sfu.clients import source as source_module
+from sfu.clients.encode import VideoEncoder
 from sfu.clients.frames import Frame, MediaSource
+from sfu.clients.input_tracks import EncodedVideo
 from sfu.clients.inputs import opening
 from sfu.clients.publish import publish
 from sfu.clients.source import open_source
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.rtsp_camera import PCM_STEREO, RtspCamera
+from tests.helpers.rtsp_camera import PCM_STEREO, RATE, RtspCamera
 from tests.helpers.serving import serving
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -95,6 +99,28 @@ async def test_a_camera_may_come_back_with_other_sound(caplog: pytest.LogCapture
                 await until(lambda count=count, tracks=tracks: (len(of(seen[count:], 1)) > 20) == (tracks == 2))
                 assert len(source.codecs) == tracks
     assert not [record for record in caplog.records if record.exc_info and record.levelname != "DEBUG"]
+
+
+async def test_an_encoder_that_is_too_slow_leaves_pictures_out_instead_of_falling_behind(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    encode = VideoEncoder.encode
+
+    def slowly(self: VideoEncoder, frame: av.VideoFrame, seconds: float) -> list[tuple[float, bytes, bool]]:
+        time.sleep(3 / RATE)
+        return list(encode(self, frame, seconds))
+
+    monkeypatch.setattr(VideoEncoder, "encode", slowly)
+    monkeypatch.setattr(source_module, "video_track", EncodedVideo)
+    camera = RtspCamera(sound=None)
+    async with camera.on():
+        source = await open_source(camera.url)
+        async with reading(source) as seen:
+            await until(lambda: seen and seen[-1][0] - seen[0][0] > 6)
+    late = [at - frame.seconds for at, frame in seen]
+    assert late[-1] - min(late) < 2.5  # without leaving any out: 4
+    assert source.counters.skipped > RATE
+    assert len([record for record in caplog.records if "too slow" in record.message]) == 1
 
 
 async def test_the_room_follows_a_camera_whose_sound_goes_and_comes(mosquitto: Start) -> None:
