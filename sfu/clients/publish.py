@@ -6,6 +6,7 @@ Owns pacing, and the sender reports that keep picture and sound in step. Never e
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Callable
@@ -29,6 +30,8 @@ Report = Callable[[str], None]
 
 EXTENSIONS = {MID: 1, ABS_SEND_TIME: 2}
 _REPORT_INTERVAL_S = 1.0
+_ANSWER_WAIT_S = 2.0
+"""Longest pause in the media of a camera that has other tracks now."""
 _SHORTEST_SLEEP_S = 0.001
 
 
@@ -78,6 +81,7 @@ class Camera:
         self.up = asyncio.Event()
         """Set when the peer connects for the first time."""
         self._report = report
+        self._answered = asyncio.Event()
         self._clock = MediaClock(live=source.live)
         self._codecs = source.codecs
         self._streams = [_outgoing(codec, str(index)) for index, codec in enumerate(source.codecs)]
@@ -127,7 +131,7 @@ class Camera:
                 await asyncio.sleep(wait)
             if self.source.codecs is not self._codecs:
                 self._take_tracks()
-                peer.offer(self._sections(name))
+                await self._agree(peer, self._sections(name))
             stream = self._by_track[frame.track]
             if peer.up and stream.wanted:
                 for packet in stream.packetize(frame, time.time()):
@@ -150,6 +154,15 @@ class Camera:
         for stream in free.values():
             stream.offer(None)
 
+    async def _agree(self, peer: Peer, sections: list[OfferSection]) -> None:
+        """Offers other sections; returns once they are answered, so that all tracks begin together."""
+        self._answered.clear()
+        peer.offer(sections)
+        if peer.up:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ANSWER_WAIT_S):
+                    await self._answered.wait()
+
     async def _report_each_second(self, peer: Peer, cname: str) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -171,6 +184,7 @@ class Camera:
                 stream.refuse()
             else:
                 stream.agree(section.codecs[0].payload_type, section.extensions)
+        self._answered.set()
 
     def on_up(self) -> None:
         """See `PeerListener`."""

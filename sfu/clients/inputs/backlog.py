@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 MOST_HELD: Final = 1000
-LONGEST_HOLD_S: Final = 1.0
-EDGE_WAIT_S: Final = 0.005
-"""A read that took longer waited for the camera: nothing older is left."""
+LONGEST_HOLD_S: Final = 0.5
+WAIT_S: Final = 0.005
+"""A read that took longer waited for the camera."""
+EDGE_WAIT_S: Final = 0.02
+"""A read that took longer waited for what the camera had not sent yet: nothing older is on the way."""
 LATEST_S: Final = 0.5
 """Pictures that wait for longer in front of a slow encoder are left out."""
 _LEAP_S: Final = 10.0

@@ -16,7 +16,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from sfu.clients.inputs.backlog import EDGE_WAIT_S, LONGEST_HOLD_S, MOST_HELD, Piece, Slowness, beginning
+from sfu.clients.inputs.backlog import EDGE_WAIT_S, LONGEST_HOLD_S, MOST_HELD, WAIT_S, Piece, Slowness, beginning
 from sfu.clients.inputs.live_clock import LiveClock
 from sfu.clients.inputs.opening import UsableStream
 
@@ -56,17 +56,17 @@ class LiveReading:
             if stop.is_set():
                 return
             now = time.monotonic()
-            waited, number = now - before > EDGE_WAIT_S, self._numbers[packet.stream_index]
+            waited, number = now - before, self._numbers[packet.stream_index]
             piece = self._piece(packet, number, now - began) if packet.size else None
             if held is not None:
                 if piece is not None:
                     held.append((packet, piece))
-                if self._holds(held, now - began, waited=waited or piece is None):
+                if self._holds(held, now - began, at_edge=waited > EDGE_WAIT_S or piece is None):
                     before = time.monotonic()
                     continue
                 yield from self._release(held, now)
                 held = None
-            elif piece is None or not self._skips(piece, now, waited=waited):
+            elif piece is None or not self._skips(piece, now, waited=waited > WAIT_S):
                 yield number, packet
             before = time.monotonic()
         if held:
@@ -83,9 +83,9 @@ class LiveReading:
             pts = packet.pts = packet.dts = round(passed / unit)
         return Piece(number, float(pts * unit), packet.is_keyframe)
 
-    def _holds(self, held: Sequence[object], passed: float, *, waited: bool) -> bool:
+    def _holds(self, held: Sequence[object], passed: float, *, at_edge: bool) -> bool:
         """Returns True while older packets are read than the camera sends now."""
-        return not (waited and len(held) > 1) and len(held) < MOST_HELD and passed < LONGEST_HOLD_S
+        return not (at_edge and len(held) > 1) and len(held) < MOST_HELD and passed < LONGEST_HOLD_S
 
     def _release(self, held: list[tuple[Packet[Stream], Piece]], now: float) -> Iterator[Numbered]:
         pieces = [piece for _, piece in held]
