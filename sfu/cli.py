@@ -23,6 +23,7 @@ from sfu.command_line import (
     KeyFile,
     fail,
     new_app,
+    take_back,
     tls_files,
     token_value,
     url_value,
@@ -84,6 +85,8 @@ def serve(
         name, equals, value = text.partition("=")
         if not equals:
             fail(f"--set {text}: write name=value, e.g. --set media.port=7000", WRONG_USAGE)
+        if name.endswith("password") and value:
+            take_back(value, name, f"in the variable {settings_module.variable(name)}, or in /run/secrets")
         chosen[name] = value
     loaded = _load(config, {name: value for name, value in chosen.items() if value is not None})
 

@@ -95,14 +95,16 @@ def _read(
             fail(f"{name}: {error}", WRONG_USAGE)
     secret, source = secret_in(value), context.get_parameter_source(name)
     if secret is not None and source is not None and source.name == "COMMANDLINE":
-        hide_from_process_list(secret)
         variable = f"in the variable {parameter.envvar}, or " if parameter.envvar else ""
-        typer.echo(
-            f"warning: the {name} has a secret that the list of processes showed to everybody on this machine, and the "
-            f"shell keeps: give it {variable}in a file as @FILE",
-            err=True,
-        )
+        take_back(secret, f"the {name}", f"{variable}in a file as @FILE")
     return value
+
+
+def take_back(secret: str, of: str, better: str) -> None:
+    """Hides a secret of the command line, and warns of it; `better`: the place where it belongs."""
+    hide_from_process_list(secret)
+    text = "has a secret that the list of processes showed to everybody on this machine, and the shell keeps"
+    typer.echo(f"warning: {of} {text}: give it {better}", err=True)
 
 
 def hide_from_process_list(secret: str) -> None:

@@ -275,6 +275,11 @@ def _path_in(variable: str) -> Path | None:
     return Path(text) if text else None
 
 
+def variable(name: str) -> str:
+    """Returns the environment variable of a setting that is named with dots."""
+    return PREFIX + name.upper().replace(".", "__")
+
+
 def _refuse_unknown_variables() -> None:
     """Raises SettingsError for an unknown `SFU_` variable: the library only looks up those that it knows."""
     known = {name for name, _, _ in describe()} | set(CLIENT_VARIABLES)

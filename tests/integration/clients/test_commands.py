@@ -55,6 +55,14 @@ async def test_passwords_show_neither_in_the_list_of_processes_nor_in_any_line(
     assert process.log.count("warning: ") == (2 if way == "line" else 0)
 
 
+async def test_a_password_in_a_setting_is_taken_back_too() -> None:
+    arguments = ("serve", "--http", "127.0.0.1:0", "--broker", "mqtt://127.0.0.1:1", "--set", "media.port=0")
+    async with command(*arguments, "--set", "media.turn_password=Secret") as process:
+        await until(lambda: "give it in the variable SFU_MEDIA__TURN_PASSWORD" in process.log)
+        assert "Secret" not in process.shown_arguments + process.log
+        process.signal(signal.SIGTERM)
+
+
 def states(mute: int, nobody: int) -> dict[str, tuple[str, tuple[str, ...]]]:
     silent, absent = f"mqtt://127.0.0.1:{mute}", f"mqtt://127.0.0.1:{nobody}"
     return {
