@@ -11,7 +11,7 @@ from typing import Final
 
 from sfu import settings
 from sfu.clients.publish import publish
-from sfu.runner import wait_for_stop
+from sfu.runner import unless_stopped, wait_for_stop
 from sfu.service import Service
 
 ROOM: Final = "demo"
@@ -49,7 +49,10 @@ async def run_demo(
             )
             group.create_task(camera, name=f"camera {number}")
         try:
-            if not await _live(service, cameras):
+            live = await unless_stopped(stop, _live(service, cameras))
+            if stop.is_set():
+                return 0
+            if not live:
                 say(f"not all cameras are live after {_LIVE_TIMEOUT_S:.0f} s")
                 return 1
             say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {service.http.url if service.http else ''}")

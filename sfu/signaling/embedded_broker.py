@@ -7,8 +7,11 @@ publishes anything: its `url` is used like that of any other broker.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import signal
 import socket
+import subprocess
 import tempfile
 import threading
 from enum import Enum
@@ -38,6 +41,7 @@ A loaded machine answers late, and a restart would cost every client its session
 """
 START_TIMEOUT_S = 30.0
 """The child process is a Python interpreter, which starts slowly while a small machine boots."""
+_END_TIMEOUT_S = 2.0
 _PORT_CHOICES = 3
 """Attempts: another program may take a free port before the broker does."""
 
@@ -207,15 +211,30 @@ class EmbeddedBroker:
             path.touch(mode=0o600)
             path.write_text(_ROUTER + listener, encoding="utf-8")
             self._broker = Broker(config_path=str(path))
-            self._broker.start(timeout=START_TIMEOUT_S)
+            # Ctrl-C and systemd signal the child too, which would end before its clients. It ends with its pipe.
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+            try:
+                self._broker.start(timeout=START_TIMEOUT_S)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def _stop(self) -> None:
         with self._lock:
             if self._broker is not None:
+                _close_pipe(self._broker)
                 self._broker.stop()
             if self._directory is not None:
                 self._directory.cleanup()
             self._broker = self._directory = None
+
+
+def _close_pipe(broker: Broker) -> None:
+    """Ends the child process, which hears no signals, and waits for that; `stop` kills one that does not end."""
+    process = broker._process  # noqa: SLF001  # iotcore has no other way to end it without a signal
+    if process is not None and process.stdin is not None:
+        process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_END_TIMEOUT_S)
 
 
 def _free_port(host: str) -> int:
