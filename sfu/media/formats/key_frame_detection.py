@@ -48,6 +48,8 @@ def _always(_: bytes) -> int:
 
 def _h264(payload: bytes) -> int:
     kind = payload[0] & 0x1F if payload else 0
+    if kind < _H264_IDR:  # most packets that are no fragments
+        return 0
     if kind == _H264_STAP_A:
         found = 0
         for unit in aggregated(payload, 1):
@@ -73,6 +75,8 @@ def _h264_unit(kind: int, body: bytes) -> int:
 
 def _h265(payload: bytes) -> int:
     kind = payload[0] >> 1 & 0x3F if payload else 0
+    if kind < _H265_FIRST_IRAP:
+        return 0
     if kind == _H265_AP:
         found = 0
         for unit in aggregated(payload, 2):
