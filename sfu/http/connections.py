@@ -141,11 +141,7 @@ class Connections:
         try:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             await asyncio.get_running_loop().connect_accepted_socket(lambda: connection, accepted)
-        except (
-            OSError,
-            RuntimeError,
-            ValueError,
-        ) as error:  # it has ended already
+        except (OSError, RuntimeError, ValueError) as error:  # it has ended already
             _log.debug("an accepted connection cannot be used: %s", error)
             self.remove(connection)
             accepted.close()
@@ -154,7 +150,8 @@ class Connections:
         limits = self.limits
         # A connection may need a second descriptor: a file to send, or the broker.
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if descriptor + len(self._open) >= most - RESERVED_DESCRIPTORS:
+        limited = most != resource.RLIM_INFINITY
+        if limited and descriptor + len(self._open) >= most - RESERVED_DESCRIPTORS:
             self._refusals.each_minute(
                 "descriptors",
                 "refused an HTTP connection: only %d descriptors are left, which recordings may need. "
