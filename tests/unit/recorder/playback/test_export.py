@@ -225,7 +225,7 @@ def test_a_clip_is_turned_as_its_recordings_and_none_joins_two_turns(
     store = Store(tmp_path / "store")
     for number, turn in enumerate([0, 1, 1, 4]):
         segment = record(store, start_us=START_US + 4 * number * SECOND, codec=codec, orientation=turn)
-        assert not progressive or make_progressive(store, segment)
+        assert not progressive or make_progressive(store, segment) == (codec != "VP8"), "WebM has its index already"
     clip = _export(store, 4, 11.9, tmp_path / "clip")
     assert len(probed(clip.path)["video"].times) == 198
     with av.open(str(clip.path)) as container:
