@@ -30,8 +30,10 @@ class OfferClass(IntEnum):
     SESSION = 0
     """Of a peer that is connected."""
     LIVE = 1
-    """To a room where media flows."""
-    NEW = 2
+    """To a room where media flows, or has flowed."""
+    SENDER = 2
+    """Of a peer that may send, to any other room."""
+    NEW = 3
     """All others. Anybody can invent rooms and peers."""
 
 
@@ -45,12 +47,13 @@ class _Limits:
 
 
 # On 2 GHz an offer costs 1 ms; its answer, handshake, room state and end cost two (in a live room) to four times as
-# much again. So after a restart 400 peers get in at once, and then 40 a second; into live rooms 1,000, and then 100 a
-# second.
+# much again. So after a restart 400 cameras and 500 viewers get in at once, and then 30 and 20 a second; into live
+# rooms 1,000, and then 100 a second.
 _LIMITS: Final = {
     OfferClass.SESSION: _Limits(0.1, 0.5, 1024),
     OfferClass.LIVE: _Limits(0.1, 1.0, 1024),
-    OfferClass.NEW: _Limits(0.04, 0.4, 256),
+    OfferClass.SENDER: _Limits(0.03, 0.4, 256),
+    OfferClass.NEW: _Limits(0.02, 0.5, 256),
 }
 
 
@@ -124,7 +127,7 @@ class OfferQueue:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._call_later = call_later
-        self._lanes = {each: _Lane(_LIMITS[each], newest_first=each is OfferClass.NEW) for each in OfferClass}
+        self._lanes = {each: _Lane(_LIMITS[each], newest_first=each >= OfferClass.SENDER) for each in OfferClass}
         self._refusals = TokenBucket(_REFUSALS_PER_S, _REFUSALS_PER_S)
         self._timed = False
 
@@ -154,7 +157,7 @@ class OfferQueue:
     def clear(self) -> None:
         """Forgets all that wait."""
         for urgency in self._lanes:
-            self._lanes[urgency] = _Lane(_LIMITS[urgency], newest_first=urgency is OfferClass.NEW)
+            self._lanes[urgency] = _Lane(_LIMITS[urgency], newest_first=urgency >= OfferClass.SENDER)
 
     def _run(self, lane: _Lane, leaf: Leaf, envelope: Envelope) -> None:
         started = self._cpu_clock()

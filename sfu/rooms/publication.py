@@ -59,6 +59,10 @@ class Publication:
         self._produced.setdefault(room)
         self._changed.add(room)
 
+    def produced(self, room: str) -> bool:
+        """Returns True if the room had a producer when its state was last published, or before."""
+        return room in self._produced
+
     def publish(self) -> None:
         """Publishes the state of every room that changed since the last call.
 

@@ -134,7 +134,9 @@ class RoomServer:
         if current is not None and current.connected_after is not None:
             client = (envelope.clientid, envelope.session)
             return OfferClass.SESSION if client == (current.clientid, current.session) else OfferClass.LIVE
-        return OfferClass.LIVE if self._rooms.live(leaf.room) else OfferClass.NEW
+        if self._rooms.live(leaf.room) or self._publication.produced(leaf.room):
+            return OfferClass.LIVE
+        return OfferClass.NEW if leaf.role is Role.VIEW else OfferClass.SENDER
 
     def on_fault(self, leaf: Leaf, error: SignalError) -> None:
         """See `LeafReaderListener`."""

@@ -52,6 +52,7 @@ def test_a_room_that_had_a_camera_stays_told_of_as_offline_and_others_leave_no_t
     visit(rooms, publication, "hall/view/anna")
     assert board.told == {"front": False}
     assert "hall" in board.states
+    assert [publication.produced(room) for room in ("front", "hall")] == [True, False]
 
 
 def test_of_rooms_that_are_gone_the_oldest_are_forgotten_first_and_live_ones_never() -> None:
