@@ -9,9 +9,10 @@ import ctypes
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Final, NoReturn
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from sfu.credentials import HIDDEN, masked, password
 from sfu.signaling.broker_url import Tls
@@ -36,9 +37,29 @@ KeyFile = Annotated[
 ]
 
 
+class _Commands(TyperGroup):
+    """All commands of an app. An argument that is wrong may have a password, which its error does not show."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            message = getattr(error, "message", None)
+            if isinstance(message, str):
+                error.message = masked(message)  # type: ignore[attr-defined]  # click's errors have one
+            raise
+
+
 def new_app(name: str, text: str) -> typer.Typer:
     """Makes the app of one console script; `text` is the first line of its `--help`."""
-    app = typer.Typer(name=name, help=text, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+    app = typer.Typer(
+        name=name,
+        cls=_Commands,
+        help=text,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
 
     @app.callback(help=text)
     def _top(

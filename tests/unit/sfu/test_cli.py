@@ -59,3 +59,17 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: object) -> None:
     ended = CliRunner().invoke(sfu_app, ["publish", "yard", f"@{tmp_path}/none"])
     assert ended.exit_code == 2
     assert ended.stderr.splitlines() == [f"source: cannot read {tmp_path}/none: No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("view", "yard", "mqtt://me:secret@broker"),
+        ("mqtt://me:secret@broker",),
+    ],
+)
+def test_an_argument_that_is_not_understood_is_shown_without_its_password(arguments: tuple[str, ...]) -> None:
+    ended = CliRunner().invoke(sfu_app, arguments, env={"COLUMNS": "200"})
+    assert ended.exit_code == 2
+    assert "mqtt://me:***@broker" in ended.output
+    assert "secret" not in ended.output
