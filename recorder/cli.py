@@ -26,6 +26,7 @@ from sfu.command_line import (
     KeyFile,
     fail,
     new_app,
+    run_app,
     tls_files,
     token_value,
     url_value,
@@ -286,4 +287,4 @@ def _clock(us: int) -> str:
 
 def main() -> None:
     """Runs the console script."""
-    app()
+    run_app(app)

@@ -23,6 +23,7 @@ from sfu.command_line import (
     KeyFile,
     fail,
     new_app,
+    run_app,
     take_back,
     tls_files,
     token_value,
@@ -312,4 +313,4 @@ def _run(work: Callable[[asyncio.Event], Awaitable[int]], log_level: str) -> Non
 
 def main() -> None:
     """Runs the console script `sfu`."""
-    app()
+    run_app(app)

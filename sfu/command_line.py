@@ -5,7 +5,12 @@ Owns these. Never knows a command.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
+import os
+import sys
+import threading
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +26,9 @@ FAILED: Final = 1
 """Exit code of a command that did not do its work."""
 WRONG_USAGE: Final = 2
 """Exit code for wrong arguments or settings."""
+
+_END_S: Final = 1.0
+"""Longest wait, at the end of the process, for threads that wait for a disk or a name server themselves."""
 
 CaFile = Annotated[
     Path | None,
@@ -70,6 +78,27 @@ def new_app(name: str, text: str) -> typer.Typer:
         """Takes the options that stand before a command."""
 
     return app
+
+
+def run_app(app: typer.Typer) -> None:
+    """Runs an app as this process. Threads that hang, for example at a network disk, delay its end by a second."""
+    code = FAILED
+    try:
+        app()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else FAILED * bool(end.code)
+        raise
+    finally:
+        threading.Thread(target=_end, args=(code,), daemon=True).start()
+
+
+def _end(code: int) -> None:
+    """Ends the process if Python itself waits too long for its threads."""
+    time.sleep(_END_S)
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def fail(message: str, code: int) -> NoReturn:
