@@ -333,7 +333,7 @@ class RoomServer:
             participant.tick(now)
         for leaf in self._half_open.surplus(now):
             self._end(leaf, "timeout")
-        self._publication.publish()
+        self._publication.publish(now)
         if now >= self._forget_at:
             self._forget_at = now + RATE_WINDOW_S
             self._rates.forget(now)
@@ -345,5 +345,5 @@ class RoomServer:
         self._reader.close()
         for leaf in list(self.participants):
             self._end(leaf, "shutting_down")
-        self._publication.publish()
+        self._publication.publish(self._config.clock())
         await self._tasks.finish(_CLOSE_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sfu.clients.frames import VP8
-from sfu.rooms.publication import Publication
+from sfu.rooms.publication import OFFLINE_S, Publication
 from sfu.rooms.room import RoomLimits, Rooms
 from sfu.rooms.senders import Track
 from sfu.signaling.topics import Leaf, Topics
@@ -30,15 +30,15 @@ class Board:
         return {room: state["live"] for room, state in self.states.items() if state is not None}
 
 
-def visit(rooms: Rooms, publication: Publication, text: str) -> None:
+def visit(rooms: Rooms, publication: Publication, text: str, at: float = 1.0) -> None:
     """Somebody comes, sends if it may, and leaves again."""
     leaf = Leaf.parse(text)
     publication.note(rooms.join(leaf, since=NOW))
     if "/pub/" in text:
         publication.note(rooms.set_tracks(leaf, [Track("0", VP8)]))
-    publication.publish()
+    publication.publish(at)
     publication.note(rooms.leave(leaf))
-    publication.publish()
+    publication.publish(at)
 
 
 def setting(**options: Any) -> tuple[Rooms, Board, Publication]:
@@ -60,17 +60,40 @@ def test_of_rooms_that_are_gone_the_oldest_are_forgotten_first_and_live_ones_nev
     leaf = Leaf.parse("live/pub/cam1")
     publication.note(rooms.join(leaf, since=NOW))
     publication.note(rooms.set_tracks(leaf, [Track("0", VP8)]))
-    publication.publish()
+    publication.publish(1.0)
     for number in range(50):
         visit(rooms, publication, f"room{number}/pub/cam1")
     assert board.told == {"live": True, "room47": False, "room48": False, "room49": False}
+
+
+def test_a_room_that_is_empty_for_a_day_leaves_no_trace() -> None:
+    rooms, board, publication = setting()
+    visit(rooms, publication, "old/pub/cam1", at=100.0)
+    visit(rooms, publication, "used/pub/cam1", at=100.0)
+    publication.recall("recalled")
+    publication.publish(100.0)
+    publication.note(rooms.join(Leaf.parse("watched/pub/cam1"), since=NOW))
+    publication.note(rooms.set_tracks(Leaf.parse("watched/pub/cam1"), [Track("0", VP8)]))
+    publication.publish(100.0)
+    visit(rooms, publication, "used/view/anna", at=50_000.0)
+    publication.publish(100.0 + OFFLINE_S - 1)
+    assert set(board.told) == {"old", "used", "recalled", "watched"}
+    publication.publish(100.0 + OFFLINE_S + 60)
+    assert board.told == {"used": False, "watched": True}
+    publication.publish(50_000.0 + OFFLINE_S + 60)
+    assert board.told == {"watched": True}
+    publication.note(rooms.leave(Leaf.parse("watched/pub/cam1")))
+    publication.publish(200_000.0)
+    assert board.told == {"watched": False}
+    publication.publish(200_000.0 + OFFLINE_S + 60)
+    assert not board.told
 
 
 def test_a_state_that_another_server_left_is_corrected() -> None:
     _, board, publication = setting(offline=2)
     for room in ("a", "b", "c"):
         publication.recall(room)
-    publication.publish()
+    publication.publish(1.0)
     assert len(board.told) == 2
     assert not any(board.told.values())
     assert set(board.states) == {"a", "b", "c"}
