@@ -21,6 +21,7 @@ IMPLAUSIBLE_US: Final = 2 * US
 DELAY_WINDOW_US: Final = 10 * US
 """Window of the least delay; it is taken over up to twice as much."""
 
+_NEAR_US: Final = 10 * US
 _BACK_US: Final = US // 5
 """Step back of media times that is a jump."""
 _FAST_PACE_RATIO: Final = 0.1
@@ -73,6 +74,13 @@ class MediaAxis:
     def _goes_on(self, step: int, expected: int) -> bool:
         """True unless a step, in ticks, is a jump."""
         return step * US >= -_BACK_US * self._clock_rate and abs(step - expected) * US <= JUMP_US * self._clock_rate
+
+    def reaches(self, media_time: int, now_us: int) -> bool:
+        """True if the track can be at `media_time` at this time: less than 10 s from what its packets say."""
+        if self._media_time is None or self._arrived is None:
+            return False
+        ahead = time_delta(media_time, self._media_time) * US // self._clock_rate
+        return abs(ahead - (now_us - self._arrived)) <= _NEAR_US
 
     def locate(self, media_time: int) -> int | None:
         """Returns the position of a media time near the last one, in microseconds; None if there is no last one."""

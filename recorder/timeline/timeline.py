@@ -151,6 +151,8 @@ class TimelineTrack:
         if position is None:
             self._early = ntp_us, media_time, now_us
             return
+        if not self._axis.reaches(media_time, now_us):
+            return  # a report of nothing that this track sends
         found, transit = ntp_us - position, now_us - ntp_us
         if self._report is None:
             correction = self._camera.correction(transit, [track.correction for track in self._tracks])
