@@ -1,6 +1,8 @@
 """New names for recordings of the last day whose clock was set meanwhile: their time by the clock as it is now.
 
-Owns which recordings have to move (pure), from their place on a clock that never leaps. Never touches a file.
+Owns which recordings have to move (pure), from their place on a clock that never leaps. They only move back: a clock
+that was set forward may have stood still with its machine, and the recordings before that are right. Never touches a
+file.
 """
 
 from __future__ import annotations
@@ -69,6 +71,6 @@ class Dating:
 
     def _move(self, dated: _Dated) -> list[Move]:
         start_us = dated.at_us + self._epochs[-1]
-        if abs(start_us - dated.segment.start_us) <= _STEP_US:
+        if dated.segment.start_us - start_us <= _STEP_US:
             return []
         return [Move(dated.segment, start_us, start_us + dated.lasts_us)]
