@@ -74,8 +74,7 @@ class _Lane:
         self.waiting = 0
 
     def put(self, leaf: Leaf, waiting: _Waiting) -> None:
-        """Adds an offer; it replaces an older one of its leaf."""
-        self.drop(leaf)
+        """Adds an offer of a leaf that has none here."""
         self._rooms.setdefault(leaf.room, {})[leaf] = waiting
         self.waiting += 1
 
@@ -139,6 +138,7 @@ class OfferQueue:
     def put(self, leaf: Leaf, envelope: Envelope, urgency: OfferClass) -> None:
         """Handles an offer now or later, or refuses it; of one leaf at most one waits."""
         now = self._clock()
+        self.drop(leaf)  # from another class, before it comes after this one
         lane = self._lanes[urgency]
         lane.budget.fill(now)
         if lane.budget.tokens > 0 and not lane.waiting:

@@ -104,6 +104,17 @@ def test_of_one_leaf_the_latest_offer_waits() -> None:
     assert desk.refused == []
 
 
+def test_an_older_offer_of_a_leaf_is_never_handled_after_a_newer_one() -> None:
+    desk = Desk()
+    for number in range(300):
+        desk.put(f"eve{number}")
+    desk.put("anna", NEW)
+    assert "anna" not in desk.handled
+    desk.put("anna", LIVE)
+    desk.run(60.0)
+    assert desk.handled.count("anna") == 1
+
+
 def test_an_offer_that_waited_too_long_is_refused_with_a_time() -> None:
     desk = Desk()
     for number in range(440):
