@@ -10,7 +10,7 @@ How things end (every end is idempotent and runs down this table once):
     | peer says bye                         | no                 | leaves       | refilled        | closed    |
     | transport ends (ICE, DTLS, silence)   | bye, to v2         | leaves       | refilled        | closed    |
     | far too many packets or SSRCs         | error, bye, to v2  | leaves       | refilled        | closed    |
-    | too many have not connected (oldest) | bye, to v2         | leaves       | refilled        | closed    |
+    | too many have not connected (oldest)  | bye, to v2         | leaves       | refilled        | closed    |
     | newer session on the leaf (`replace`) | bye, to v2         | leaves, joins| refilled        | closed    |
     | bug while handling the participant    | error internal     | leaves       | refilled        | closed    |
     | server shuts down                     | bye, to v2         | all offline  | -               | closed    |
