@@ -168,6 +168,8 @@ class WallClock:
     """
 
     def __init__(self) -> None:
+        self.sets = 0
+        """Times that the wall clock was set, the first one included."""
         self._epoch: float | None = None
         self._at = 0
 
@@ -176,6 +178,7 @@ class WallClock:
         epoch = wall_us - now_us
         if self._epoch is None or abs(epoch - self._epoch) > IMPLAUSIBLE_US:
             self._epoch = epoch
+            self.sets += 1
         else:
             elapsed = max(0, now_us - self._at)
             self._epoch = slewed(self._epoch, epoch, elapsed, pace=_CLOCK_PACE_RATIO, tolerance=IMPLAUSIBLE_US)

@@ -76,6 +76,10 @@ class TimelineTrack:
         self._foreseen: float | None = None
         """The least delay of the units announced by `foresee`."""
         self._last = 0
+        self._placed = 0
+        """The latest answer of `at`."""
+        self._sets = 0
+        """Times that the wall clock had been set by then."""
 
     @property
     def reported(self) -> bool:
@@ -115,7 +119,12 @@ class TimelineTrack:
         self._recent.add(now_us - position, now_us)
         self._follow(self._target(position, now_us), position - before)
         self._last = max(self._last, position + int(self._shift or 0))
-        return self._wall.wall_time(self._last, now_us, wall_us)
+        placed = self._wall.wall_time(self._last, now_us, wall_us)
+        # Of units with the same media time, the later one must not be placed earlier by a small correction.
+        if self._wall.sets == self._sets:
+            placed = max(placed, self._placed)
+        self._sets, self._placed = self._wall.sets, placed
+        return placed
 
     def _jumped(self, now_us: int) -> None:
         """Begins anew after a jump: until the next report the arrival counts, minus the earlier reports' correction."""
