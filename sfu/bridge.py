@@ -5,6 +5,7 @@ Owns the JSON of `bridge/info` and `bridge/response`. Decides nothing about room
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import secrets
@@ -98,7 +99,7 @@ class OwnTopics:
 def _clientid(info: bytes) -> str | None:
     try:
         clientid = json.loads(info)["clientid"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return clientid if isinstance(clientid, str) else None
 
@@ -146,13 +147,11 @@ def refusal(request: BridgeRequest, payload: bytes) -> bytes:
     What it repeats of the request is short: an answer must not make a flood of requests larger.
     """
     response: dict[str, Any] = {"status": "error", "error": f"unknown command {request.command[:_MAX_ECHO]}"}
-    try:
+    with contextlib.suppress(ValueError, RecursionError):
         body = json.loads(payload) if len(payload) <= _MAX_REQUEST_BYTES else None
-    except ValueError:
-        body = None
-    if isinstance(body, dict) and "transaction" in body:
-        transaction = body["transaction"]
-        echo = transaction[:_MAX_ECHO] if isinstance(transaction, str) else transaction
-        if isinstance(echo, str) or len(json.dumps(echo)) <= _MAX_ECHO:
-            response["transaction"] = echo
+        if isinstance(body, dict) and "transaction" in body:
+            transaction = body["transaction"]
+            echo = transaction[:_MAX_ECHO] if isinstance(transaction, str) else transaction
+            if isinstance(echo, str) or len(json.dumps(echo)) <= _MAX_ECHO:
+                response["transaction"] = echo
     return json.dumps(response).encode()

@@ -144,7 +144,7 @@ def _read(
         except ValueError as error:
             fail(f"{name}: {error}", WRONG_USAGE)
     secret, source = secret_in(value), context.get_parameter_source(name)
-    if secret is not None and source is not None and source.name == "COMMANDLINE":
+    if secret and source is not None and source.name == "COMMANDLINE":
         variable = f"in the variable {parameter.envvar}, or " if parameter.envvar else ""
         take_back(secret, f"the {name}", f"{variable}in a file as @FILE")
     return value
@@ -165,7 +165,7 @@ def hide_from_process_list(secret: str) -> None:
         line = Path("/proc/self/cmdline").read_bytes()
     except (OSError, ValueError, IndexError):
         return
-    wanted = secret.encode()
+    wanted = os.fsencode(secret)
     at = line.find(wanted) if start and end - start == len(line) else -1
     while at >= 0:
         ctypes.memmove(start + at, HIDDEN[:1].encode() * len(wanted), len(wanted))

@@ -250,7 +250,7 @@ class Peer:
         """Notes another boot id: the server has restarted, or somebody says so."""
         try:
             boot = json.loads(payload).get("boot")
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return
         if not isinstance(boot, str) or boot == self._boot:
             return

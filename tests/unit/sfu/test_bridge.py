@@ -6,8 +6,10 @@ import json
 
 import pytest
 
-from sfu.bridge import refusal
-from sfu.signaling.topics import BridgeRequest
+from sfu.bridge import OwnTopics, refusal
+from sfu.signaling.broker_url import BrokerUrl
+from sfu.signaling.link import BrokerLink
+from sfu.signaling.topics import BridgeRequest, Topics
 
 
 @pytest.mark.parametrize(
@@ -20,6 +22,8 @@ from sfu.signaling.topics import BridgeRequest
         (json.dumps({"transaction": 7, "more": "x" * 60_000}).encode(), {}),
         (b'["transaction"]', {}),
         (b"\xff", {}),
+        (b"[" * 4096, {}),
+        (b'{"transaction": ' + b"[" * 900 + b"]" * 900 + b"}", {}),
     ],
 )
 def test_an_answer_repeats_the_transaction_and_is_short(payload: bytes, echo: dict[str, object]) -> None:
@@ -30,3 +34,12 @@ def test_an_answer_repeats_the_transaction_and_is_short(payload: bytes, echo: di
 
 def test_an_answer_repeats_the_start_of_a_long_command() -> None:
     assert len(refusal(BridgeRequest("d" * 60_000), b"{}")) < 400
+
+
+async def test_a_deeply_nested_bridge_info_is_no_second_server(caplog: pytest.LogCaptureFixture) -> None:
+    topics = Topics("sfu")
+    link = BrokerLink(
+        BrokerUrl("mqtt", "127.0.0.1", 1), client_id="a", subscriptions=(), on_message=lambda message: None
+    )
+    OwnTopics(link, topics, "sfu-a").heard(topics.bridge_info, b"[" * 60_000)
+    assert not caplog.text
