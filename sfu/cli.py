@@ -6,6 +6,7 @@ Owns the options, their help and the exit codes: 0 done, 1 failed, 2 wrong usage
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 from collections.abc import Awaitable, Callable
@@ -24,6 +25,7 @@ from sfu.command_line import (
     fail,
     new_app,
     run_app,
+    setting_value,
     take_back,
     tls_files,
     token_value,
@@ -70,7 +72,7 @@ def _settings_help() -> str:
 def serve(
     config: Annotated[Path | None, typer.Option(help="TOML file with settings")] = None,
     broker: Annotated[
-        str | None, typer.Option(callback=url_value, help="URL of the broker, or embedded; overrides SFU_BROKER")
+        str | None, typer.Option(callback=setting_value, help="URL of the broker, or embedded; overrides SFU_BROKER")
     ] = None,
     base: Annotated[str | None, typer.Option(help="first level or levels of all topics; overrides SFU_BASE")] = None,
     http: Annotated[str | None, typer.Option(help="host:port of the page and the API; overrides SFU_HTTP")] = None,
@@ -89,10 +91,12 @@ def serve(
         if name.endswith("password") and value:
             take_back(value, name, f"in the variable {settings_module.variable(name)}, or in /run/secrets")
         chosen[name] = value
-    loaded = _load(config, {name: value for name, value in chosen.items() if value is not None})
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    loaded = _load(config, chosen)
 
     async def run(stop: asyncio.Event) -> int:
-        async with Service(loaded) as service:
+        again = functools.partial(settings_module.load, config=config, command_line=chosen)
+        async with Service(loaded, again) as service:
             page = service.http.url if service.http else "none"
             logging.getLogger("sfu").info(
                 "serving %s on %s, media on UDP %d, page %s", loaded.base, service.broker_url, service.port.port, page

@@ -122,6 +122,11 @@ def url_value(context: typer.Context, parameter: typer.CallbackParam, value: str
     return _read(context, parameter, value, password)
 
 
+def setting_value(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Returns `@FILE` as it is, since settings read the file again when it is needed. Else as `url_value`."""
+    return value if value is not None and value.startswith("@") else url_value(context, parameter, value)
+
+
 def token_value(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
     """Returns an access token, or what `@FILE` has. Warns of one on the command line, and hides it from `ps`."""
     return _read(context, parameter, value, lambda token: token)

@@ -8,12 +8,13 @@ the broker only signalling waits; without the disk only recording does. Never de
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import logging
 import platform
 import secrets
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import Any
 
@@ -23,6 +24,7 @@ from recorder.playback.queries import Playback
 from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge
+from sfu.credentials import masked
 from sfu.http.broker_proxy import broker_connector
 from sfu.http.connections import ConnectionLimits
 from sfu.http.server import HttpServer, PageInfo
@@ -71,8 +73,10 @@ def _topics(settings: Settings) -> Topics:
 class Service:
     """A running server; `async with` starts and ends it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, reload: Callable[[], Settings] | None = None) -> None:
+        """`reload` reads the settings again: the broker's login may have been renewed in its file."""
         self.settings = settings
+        self._reload = reload or (lambda: settings)
         self.topics = _topics(settings)
         host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:32] or "host"
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
@@ -200,7 +204,19 @@ class Service:
             tls=self._tls,
             will=(self.topics.bridge_state, b"offline"),
             birth=(self.topics.bridge_state, b"online"),
+            fresh=self._fresh_url,
         )
+
+    def _fresh_url(self) -> BrokerUrl:
+        """Returns the broker's URL with the login of the settings now; with the first one if they cannot be read."""
+        if self.settings.broker == EMBEDDED:
+            return self.broker_url
+        try:
+            url = BrokerUrl.parse(self._reload().broker)
+        except (SettingsError, ValueError) as error:
+            _log.warning("cannot read the broker's login again, and use the one before: %s", masked(str(error)))
+            return self.broker_url
+        return dataclasses.replace(self.broker_url, username=url.username, password=url.password)
 
     def _make_server(self, publication: Publication, loop: asyncio.AbstractEventLoop) -> RoomServer:
         media = self.settings.media

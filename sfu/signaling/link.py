@@ -69,13 +69,15 @@ class BrokerLink:
         max_payload: int = 64 * 1024,
         backoff: tuple[float, float] = (1.0, 60.0),
         clock: Callable[[], float] = time.monotonic,
+        fresh: Callable[[], BrokerUrl] | None = None,
     ) -> None:
         """`will`, `birth`: topic and payload; the birth is retained. `on_refused` gets what comes while too much waits.
 
-        `backoff`: ceiling of the first wait and of any wait, in seconds. Raises OSError if a file of `tls` cannot be
-        used.
+        `backoff`: ceiling of the first wait and of any wait, in seconds. `fresh` returns `url` with its login of now,
+        for each connection. Raises OSError if a file of `tls` cannot be used.
         """
         self.url = url
+        self._fresh = fresh or (lambda: url)
         self.client_id = client_id
         self.protocol = ProtocolVersion.V5
         self.counters: Counter[str] = Counter()
@@ -234,15 +236,16 @@ class BrokerLink:
 
     def _client(self) -> MqttClient:
         """Makes a new client for each attempt: a used one ignores a refused login and re-sends old messages."""
+        url = self._fresh()
         return MqttClient(
-            self.url.host,
-            self.url.port,
+            url.host,
+            url.port,
             identifier=self.client_id,
-            username=self.url.username,
-            password=self.url.password,
+            username=url.username,
+            password=url.password,
             protocol=self.protocol,
-            transport="websockets" if self.url.websocket else "tcp",
-            websocket_path=self.url.path if self.url.websocket else None,
+            transport="websockets" if url.websocket else "tcp",
+            websocket_path=url.path if url.websocket else None,
             tls_context=self._tls_context(),
             will=self._will,
             keepalive=KEEPALIVE_S,

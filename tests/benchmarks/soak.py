@@ -139,6 +139,8 @@ class Soak:
                     self.done.joins += 1
             except (AssertionError, TimeoutError):
                 self.done.failed_joins += 1
+            due = self._began + number * self._plan.seconds / self._plan.joins
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _offer_junk(self) -> None:
         while self.done.offers < self._plan.offers:
