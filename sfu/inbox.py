@@ -161,7 +161,7 @@ class Inbox:
     def _answer_stray(self, message: Incoming) -> None:
         mistake = self._topics.mistake(message.topic)
         if mistake is not None:
-            answer = self._strays.answer(message.topic, message.payload, mistake, self._wall_clock())
+            answer = self._strays.answer(message.topic, message.payload, mistake, self._clock())
             if answer is not None:
                 self._replies.stray(message.topic, answer)
 

@@ -9,11 +9,14 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Final
 
+from sfu.media.token_bucket import TokenBucket
 from sfu.signaling.bodies import Candidate
 from sfu.signaling.topics import Leaf
 
 RATE_WINDOW_S: Final = 10.0
 _MIN_RETRY_AFTER_S: Final = 0.1
+_ANSWERS_PER_S: Final = 100.0
+"""Refusals in words of all leaves together: anybody can invent leaves, and a flood needs no answers."""
 _HALF_OPEN: Final = ((False, 200, 3.0), (True, 1000, 5.0))
 """For rooms without and with media: the most sessions that have not connected, and the seconds each has at least."""
 
@@ -36,6 +39,7 @@ class MessageRates:
         self._leaves = leaves
         self._arrivals: dict[Leaf, deque[float]] = {}
         self._refused_at: dict[Leaf, float] = {}
+        self._answers = TokenBucket(_ANSWERS_PER_S, _ANSWERS_PER_S)
 
     @property
     def known(self) -> int:
@@ -55,12 +59,14 @@ class MessageRates:
         return True
 
     def retry_after(self, leaf: Leaf, now: float) -> float | None:
-        """Returns the seconds after which a refused leaf may send again; None if it was refused in this window before.
+        """Returns the seconds after which a refused leaf may send again; None if it gets no answer now.
 
         One error message per window is enough.
         """
-        if now - self._refused_at.get(leaf, -RATE_WINDOW_S) < RATE_WINDOW_S:
+        self._answers.fill(now)
+        if self._answers.tokens < 1 or now - self._refused_at.get(leaf, -RATE_WINDOW_S) < RATE_WINDOW_S:
             return None
+        self._answers.tokens -= 1
         self._refused_at[leaf] = now
         arrivals = self._arrivals.get(leaf)
         return RATE_WINDOW_S if not arrivals else max(_MIN_RETRY_AFTER_S, arrivals[0] + RATE_WINDOW_S - now)

@@ -28,6 +28,13 @@ def test_a_leaf_over_its_limit_gets_one_retry_after_per_window() -> None:
     assert rates.retry_after(leaf(0), 16.0) is not None
 
 
+def test_a_flood_of_leaves_over_their_limit_gets_few_answers() -> None:
+    rates = MessageRates(1)
+    answers = [rates.retry_after(leaf(number), 0.0) for number in range(5000)]
+    assert len([wait for wait in answers if wait is not None]) == rates.known == 100
+    assert rates.retry_after(leaf(5000), 1.0) is not None
+
+
 def test_quiet_leaves_are_forgotten_and_a_flood_of_leaves_has_a_bound() -> None:
     rates = MessageRates(2, leaves=100)
     for number in range(1000):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -54,7 +55,9 @@ class FakeParts:
         self.calls.append(("snapshot", room, picture, url))
 
 
-def received(*messages: Incoming, page: str | None = None) -> FakeParts:
+def received(
+    *messages: Incoming, page: str | None = None, wall_clock: Callable[[], float] = lambda: 1234.5678
+) -> FakeParts:
     parts = FakeParts()
     topics = Topics("sfu", {"webrtcphone": LEAF})
     inbox = Inbox(
@@ -67,7 +70,7 @@ def received(*messages: Incoming, page: str | None = None) -> FakeParts:
         strays=Strays("sfu"),
         page_url=lambda: page,
         clock=lambda: 0.0,
-        wall_clock=lambda: 1234.5678,
+        wall_clock=wall_clock,
     )
     for message in messages:
         inbox.receive(message)
@@ -148,6 +151,11 @@ def test_an_offer_on_a_wrong_topic_is_told_once_what_is_wrong(topic: str, word: 
     assert isinstance(data, dict)
     assert data["code"] == "bad_request"
     assert word in data["message"]
+
+
+def test_a_wall_clock_that_leaps_changes_nothing_about_the_answers() -> None:
+    offers = [Incoming("sfu/lobby/publish/cam", OFFER.encode())] * 2
+    assert len(received(*offers, wall_clock=itertools.count(0.0, 3600.0).__next__).calls) == 1
 
 
 @pytest.mark.parametrize("kind", ["answer", "error", "bye", "tracks"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 
 from sfu.signaling.state_guard import StateGuard
 
@@ -60,3 +61,11 @@ def test_invented_topics_are_bounded_in_number_and_in_time() -> None:
     assert sum(guard.due(topic, b"", 0.5) for topic in waiting) == 100
     assert sum(guard.waiting(topic) for topic in waiting) == 1900
     assert sum(guard.due(topic, b"", 1.5) for topic in waiting) == 100
+
+
+def test_the_values_of_others_are_not_kept() -> None:
+    guard, value = StateGuard(), bytes(256 * 1024)
+    before = sys.getrefcount(value)
+    guard.heard(TOPIC, value, b"", 0.0)
+    assert sys.getrefcount(value) == before
+    assert guard.due(TOPIC, b"", 0.5)
