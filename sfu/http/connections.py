@@ -159,14 +159,16 @@ class Connections:
                 most - descriptor,
                 most,
             )
-        elif len(self._open) - self._lasting >= limits.total:
+        elif len(self._open) - self._lasting >= limits.total and not self._make_room():
             self._refusals.each_minute(
                 "connections",
                 "refused an HTTP connection of %s: %d are open. If they are all wanted, raise SFU_HTTP_CONNECTIONS",
                 peer,
                 limits.total,
             )
-        elif address is not None and limits.per_address and self._addresses[address] >= limits.per_address:
+        elif (
+            address is not None and 0 < limits.per_address <= self._addresses[address] and not self._make_room(address)
+        ):
             self._refusals.each_minute(
                 "connections_of_address",
                 "refused an HTTP connection of %s: %d of it are open. If it is a proxy or many people behind one "
@@ -177,6 +179,17 @@ class Connections:
         else:
             return False
         return True
+
+    def _make_room(self, address: str | None = None) -> bool:
+        """Ends one idle connection, of `address` if given. Returns False if there is none.
+
+        Browsers keep several open after each page: a few dozen visitors within a minute would keep all others out.
+        """
+        for connection, other in self._open.items():
+            if connection.idle and address in {None, other}:
+                connection.force_close()
+                return True
+        return False
 
 
 class Connection(web.RequestHandler):
@@ -196,6 +209,12 @@ class Connection(web.RequestHandler):
         self._connections = connections
         self._refusals = refusals
         self._head_timer: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> bool:
+        """True if all that was asked is answered and sent, and nothing more has come."""
+        waits = self._waiter is not None and not self._waiter.done() and self._head_timer is None
+        return waits and self.transport is not None and not self.transport.get_write_buffer_size()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called once, before any data."""

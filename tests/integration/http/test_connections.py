@@ -108,6 +108,23 @@ async def test_one_address_has_a_share_and_this_machine_has_none(
     assert "200" in await again.head()
 
 
+@pytest.mark.usefixtures("every_address")
+@pytest.mark.parametrize("limits", [ConnectionLimits(total=3), ConnectionLimits(per_address=3)])
+async def test_a_connection_that_only_waits_gives_way_and_one_that_is_busy_does_not(
+    start: Start, limits: ConnectionLimits
+) -> None:
+    server = await start(limits=limits)
+    half = await Raw.open(server.port, HALF, source="127.0.0.77")
+    crowd = []  # browsers behind one address, whose connections stay open for their next request
+    for _ in range(12):
+        crowd.append(await Raw.open(server.port, WHOLE, source="127.0.0.77"))
+        assert "200" in await crowd[-1].head()
+        assert await crowd[-1].reader.readexactly(3) == b"ok\n"
+    await until(lambda: sum(raw.is_open for raw in (half, *crowd)) == len(server.connections) == 3)
+    assert half.is_open
+    assert not server.counters
+
+
 @pytest.mark.parametrize(
     ("peer", "counted"),
     [
