@@ -42,7 +42,7 @@ WARM_UP = 0.2
 """Part of the run after which memory, descriptors and tasks must be flat."""
 MOST_GROWTH = 1.10
 DISK_BYTES = 600_000_000
-ROOT = Path(__file__).parents[2]
+_REQUESTERS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,7 +126,8 @@ class Soak:
             for _ in range(12):
                 group.create_task(self._join(numbers))
             group.create_task(self._offer_junk())
-            group.create_task(self._request_junk())
+            for _ in range(_REQUESTERS):
+                group.create_task(self._request_junk(self._plan.requests // _REQUESTERS))
             group.create_task(self._kill_broker())
             group.create_task(self._fill_disk())
         watch.cancel()
@@ -152,11 +153,12 @@ class Soak:
                     )
                     await asyncio.sleep(self._plan.seconds / self._plan.offers)
 
-    async def _request_junk(self) -> None:
-        for _ in range(self._plan.requests):
+    async def _request_junk(self, count: int) -> None:
+        for number in range(count):
             await self._request(junk_request(self._random))
             self.done.requests += 1
-            await asyncio.sleep(self._plan.seconds / self._plan.requests / 2)
+            due = self._began + number * self._plan.seconds / count
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
 
     async def _request(self, request: bytes) -> None:
         status = "none"
