@@ -73,6 +73,8 @@ Action = Open | Write | Cut | Close | AskKeyFrame
 
 _GAP_US: Final = 5_000_000
 """Silence that ends a segment."""
+_FAR_AHEAD_US: Final = 2 * _GAP_US
+"""More than sound and picture are ever apart."""
 _BACK_US: Final = 1_000_000
 """Step back of the wall time that ends a segment."""
 _STEP_US: Final = 1000
@@ -103,6 +105,10 @@ class _Segment:
     last_us: dict[Kind, int] = field(default_factory=dict)
     """Wall time of each track's last unit."""
     last_pts: dict[Kind, int] = field(default_factory=dict)
+    led_at: float = 0.0
+    """When the last unit of the leading track was written, by `now`."""
+    went_back: bool = False
+    """True if sound went back in time: the next key frame begins another segment."""
 
     @property
     def leading_track(self) -> Kind:
@@ -114,10 +120,21 @@ class _Segment:
         known = self.tracks.get("video")
         return known is not None and known.orientation != unit.orientation
 
-    def silent(self, track: Kind, wall_us: int) -> bool:
-        """True if this track was silent for too long, or the wall time went back."""
-        since = wall_us - self.last_us.get(track, self.start_us)
-        return since > _GAP_US or since < -_BACK_US
+    def since(self, track: Kind, wall_us: int) -> int:
+        """Returns the wall time since the track's last unit."""
+        return wall_us - self.last_us.get(track, self.start_us)
+
+    def ends_before(self, track: Kind, wall_us: int, now: float) -> bool:
+        """True if the leading track was silent for too long before this unit of `track`, or itself went back.
+
+        Each track is measured by its own times: two that are apart must not cut the recording again and again. Sound
+        shows that video is silent by when it comes, or, if a clock was set, by a time that is far ahead of both.
+        """
+        since = self.since(track, wall_us)
+        if track == self.leading_track:
+            return since > _GAP_US or since < -_BACK_US
+        ahead = min(since, self.since(self.leading_track, wall_us))
+        return ahead > _FAR_AHEAD_US or now - self.led_at > _GAP_US / 1e6
 
 
 class Recording:
@@ -125,8 +142,9 @@ class Recording:
 
     Segments are cut at key frames: after `segment_us`, when the parameters of a track change, or when another track
     begins to flow. A gap of more than 5 s ends a segment at once; the next one waits up to half a second for the tracks
-    that are expected. After lost video no frame is written until the next key frame. Audio waits for the first video
-    frame, at most 5 s; when video stops, audio goes on alone and is cut at any unit.
+    that are expected. Pictures whose times go back more than a second end it too; sound that does, at the next key
+    frame. After lost video no frame is written until the next key frame. Audio waits for the first video frame, at most
+    5 s; when video stops, audio goes on alone and is cut at any unit.
     """
 
     def __init__(self, expected: Collection[Kind], *, segment_us: int = 600_000_000) -> None:
@@ -160,7 +178,7 @@ class Recording:
             self._audio_at = now
             self._parameters["audio"] = unit.parameters
         placed = PlacedUnit(track, unit, wall_us)
-        self._cut_at_gap(wall_us, actions)
+        self._cut_at_gap(placed, now, actions)
         if not self._hold(placed, now):
             self._release(actions, now)
             self._process(placed, actions, now)
@@ -186,12 +204,16 @@ class Recording:
         self._segment = None
         return [*actions, Close(reason)]
 
-    def _cut_at_gap(self, wall_us: int, actions: list[Action]) -> None:
-        """Ends the segment if its leading track was silent for too long before this unit."""
-        segment = self._segment
-        if segment is None or not segment.silent(segment.leading_track, wall_us):
+    def _cut_at_gap(self, placed: PlacedUnit, now: float, actions: list[Action]) -> None:
+        """Ends the segment if its leading track was silent for too long before this unit, or went back."""
+        segment, wall_us = self._segment, placed.wall_us
+        if segment is None:
             return
-        if segment.silent("audio", wall_us):
+        if not segment.ends_before(placed.track, wall_us, now):
+            last_us = segment.last_us.get(placed.track, wall_us)
+            segment.went_back = segment.went_back or wall_us - last_us < -_BACK_US
+            return
+        if not -_BACK_US <= segment.since("audio", wall_us) <= _GAP_US:
             self._video_us = wall_us  # all tracks were silent: wait for video again
         self._cut(SegmentEnd.GAP, actions)
 
@@ -282,6 +304,8 @@ class Recording:
             return SegmentEnd.PARAMETERS
         if any(track not in segment.tracks for track in tracks):
             return SegmentEnd.TRACKS
+        if segment.went_back:
+            return SegmentEnd.GAP
         return SegmentEnd.LENGTH if wall_us - segment.start_us >= self._segment_us else None
 
     def _cut(self, reason: SegmentEnd, actions: list[Action]) -> None:
@@ -296,6 +320,8 @@ class Recording:
         pts = max(placed.wall_us - segment.start_us, segment.last_pts.get(track, -_STEP_US) + _STEP_US)
         segment.last_pts[track] = pts
         segment.last_us[track] = placed.wall_us
+        if track == segment.leading_track:
+            segment.led_at = self._pushed_at
         duration = unit.duration * 1_000_000 // segment.tracks[track].clock_rate if unit.duration else None
         actions.append(Write(track, pts, duration, unit.data, unit.key))
 

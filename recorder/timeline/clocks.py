@@ -14,7 +14,9 @@ from sfu.media.windowed_minimum import WindowedMinimum
 
 US: Final = 1_000_000
 JUMP_US: Final = 5 * US
-"""A media time this far from its arrival is a new beginning, not jitter."""
+"""A media time that is this far behind its arrival is a new beginning, not jitter."""
+STEP_US: Final = US
+"""A media time that skips this much is a new beginning too. A track this far from its place is put there at once."""
 IMPLAUSIBLE_US: Final = 2 * US
 """Clocks this far apart were set, they did not drift."""
 
@@ -53,9 +55,9 @@ class MediaAxis:
     def advance(self, media_time: int, now_us: int) -> bool:
         """Moves to `media_time`, which arrives now; False if another count begins: with the first one, or after a jump.
 
-        Depacketizers return frames in order, so a step back of more than 200 ms is a jump. So is a media time that
-        comes after a silence in which media times may have wrapped. A jump moves by the time between arrivals, and a
-        second media time that fits it confirms it: a single one was wrong.
+        Depacketizers return frames in order, so a step back of more than 200 ms is a jump. So is a step of a second
+        more than passed between arrivals, and one after a silence in which media times may have wrapped. A jump
+        moves by the time between arrivals, and a second media time that fits it confirms it: a single one was wrong.
         """
         elapsed = 0 if self._arrived is None else max(0, now_us - self._arrived)
         expected = elapsed * self._clock_rate // US
@@ -73,7 +75,9 @@ class MediaAxis:
 
     def _goes_on(self, step: int, expected: int) -> bool:
         """True unless a step, in ticks, is a jump."""
-        return step * US >= -_BACK_US * self._clock_rate and abs(step - expected) * US <= JUMP_US * self._clock_rate
+        if step * US < -_BACK_US * self._clock_rate:
+            return False
+        return -JUMP_US * self._clock_rate <= (step - expected) * US <= STEP_US * self._clock_rate
 
     def reaches(self, media_time: int, now_us: int) -> bool:
         """True if the track can be at `media_time` at this time: less than 10 s from what its packets say."""
@@ -90,9 +94,9 @@ class MediaAxis:
 
 
 def slewed(value: float, target: float, elapsed_us: float, *, pace: float, tolerance: float) -> float:
-    """Returns `value` moved towards `target`: by `pace` us a us, or 0.1 us a us if the error is above `tolerance`."""
+    """Returns `value` moved towards `target`: by `pace` us a us, at least 0.1 if the error is above `tolerance`."""
     error = target - value
-    most = elapsed_us * (pace if abs(error) <= tolerance else _FAST_PACE_RATIO)
+    most = elapsed_us * (pace if abs(error) <= tolerance else max(pace, _FAST_PACE_RATIO))
     return value + max(-most, min(error, most))
 
 

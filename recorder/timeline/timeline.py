@@ -5,7 +5,8 @@ measurements; the wall time only gives the monotonic clock its date.
 
 The sender reports of a track turn its media times into the camera's time (RFC 3550 section 6.4.1), and the offset that
 all tracks share turns that into our time. A track without reports is placed by the arrival of its packets. Corrections
-are made in small steps: recorded times never jump unless the media times did.
+of less than a second are made in small steps, and so that sound and picture are together within two seconds; a larger
+one at once. Reports that say otherwise than the arrival of packets, and than another track, move nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from recorder.timeline.clocks import (
     DELAY_WINDOW_US,
     IMPLAUSIBLE_US,
     JUMP_US,
+    STEP_US,
     US,
     CameraClock,
     MediaAxis,
@@ -29,6 +31,10 @@ _NOISE_US: Final = US // 50
 """A report that differs by more than this needs a second one that agrees."""
 _PACE_RATIO: Final = 0.002
 """Small corrections, in microseconds for each microsecond that passes: clocks drift twenty times slower."""
+_APART_US: Final = US * 7 // 100
+"""An error that is seen and heard: more than the delays of usual encoders differ."""
+_APART_PACE_RATIO: Final = 0.5
+"""Correction of such an error: a second of it is gone within two."""
 _RECENT_US: Final = US
 """Window of the delays that count as recent."""
 
@@ -86,6 +92,11 @@ class TimelineTrack:
         """True if the track had a report since the last jump."""
         return self._report is not None or self._early is not None
 
+    @property
+    def lag(self) -> float | None:
+        """Returns how much later than reported its packets come, by the camera's clock; None without a report."""
+        return None if self._report is None else self._recent.least - self.correction - self._report
+
     def restart(self) -> None:
         """Begins a new stream (SSRC): its media times are unrelated to the last one."""
         self._axis.restart()
@@ -108,7 +119,7 @@ class TimelineTrack:
     def at(self, media_time: int, *, now: float, wall_us: int) -> int:
         """Returns the capture time of `media_time`, which arrives now, in microseconds of UTC since 1970.
 
-        It is never less than before, unless our wall clock was set back.
+        It is never less than before, unless our wall clock was set back or by more than a second: the track was wrong.
         """
         now_us = int(now * US)
         before = self._axis.position
@@ -118,7 +129,10 @@ class TimelineTrack:
         self._delays.add(now_us - position, now_us)
         self._recent.add(now_us - position, now_us)
         self._follow(self._target(position, now_us), position - before)
-        self._last = max(self._last, position + int(self._shift or 0))
+        there = position + int(self._shift or 0)
+        if there < self._last - STEP_US:
+            self._last, self._placed = there, 0
+        self._last = max(self._last, there)
         placed = self._wall.wall_time(self._last, now_us, wall_us)
         # Of units with the same media time, the later one must not be placed earlier by a small correction.
         if self._wall.sets == self._sets:
@@ -128,12 +142,14 @@ class TimelineTrack:
 
     def _jumped(self, now_us: int) -> None:
         """Begins anew after a jump: until the next report the arrival counts, minus the earlier reports' correction."""
-        if self._report is not None and self._shift is not None:
-            self._extra = self._delays.least - self._shift
+        if self._report is not None and self._camera.offset is not None:
+            self._extra = max(0.0, self._delays.least - self._report - self.correction - self._camera.offset)
         least, self._foreseen = self._foreseen, None
         self._delays, self._recent = WindowedMinimum(DELAY_WINDOW_US), WindowedMinimum(_RECENT_US)
         for delays in (self._delays, self._recent):
             delays.add(now_us - self._axis.position if least is None else least, now_us)
+        if self._shift is not None:
+            self._shift = self._delays.least - self._extra
         self._report = self._candidate = None
         early, self._early = self._early, None
         if early is not None:
@@ -149,10 +165,13 @@ class TimelineTrack:
 
     def _follow(self, target: float, elapsed_us: int) -> None:
         """Moves the shift towards `target`."""
-        if self._shift is None or abs(target - self._shift) > JUMP_US:
+        known = self._report is not None
+        error = abs(target - (self._shift or 0.0))
+        if self._shift is None or error > (STEP_US if known else JUMP_US):
             self._shift = target
         else:
-            self._shift = slewed(self._shift, target, max(0, elapsed_us), pace=_PACE_RATIO, tolerance=_NOISE_US)
+            pace = _APART_PACE_RATIO if known and error > _APART_US else _PACE_RATIO
+            self._shift = slewed(self._shift, target, max(0, elapsed_us), pace=pace, tolerance=_NOISE_US)
 
     def _use_report(self, ntp_us: int, media_time: int, now_us: int) -> None:
         """Accepts a report, keeps it as a candidate, or keeps it for the first packet."""
@@ -173,7 +192,7 @@ class TimelineTrack:
                 self._shift = None if self._shift is None else self._shift + max(0, change)
             elif not self._confirmed(found):
                 return
-            if self._camera.was_set(transit - self.correction, change):
+            if self._camera.was_set(transit - self.correction, change) or self._contradicted(self._report, found):
                 self.correction -= change
         self._report, self._candidate = found, None
         self._usual = self._recent.least
@@ -187,6 +206,18 @@ class TimelineTrack:
     def _arrival_moved(self, change: float) -> bool:
         """True if packets come later or earlier by `change`: the media times skipped or were set."""
         return self._usual is not None and abs(self._recent.least - self._usual - change) <= _NOISE_US
+
+    def _contradicted(self, known: int, found: int) -> bool:
+        """True if a report that moves the track from `known` to `found` is wrong.
+
+        Then its packets come as before, and as late as those of another track only if nothing is moved.
+        """
+        change, moved = found - known, self._recent.least - (self._usual or 0.0)
+        if abs(moved) >= abs(moved - change):
+            return False
+        lag = self._recent.least - self.correction - known
+        others = [track.lag for track in self._tracks if track is not self and track.lag is not None]
+        return any(abs(lag - other) < abs(lag - change - other) for other in others)
 
     def _confirmed(self, found: int) -> bool:
         """True if the report before agrees; keeps this one for the next comparison."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -373,3 +374,32 @@ def test_a_camera_that_is_turned_is_asked_for_a_key_frame_and_begins_a_file_ther
     assert cut == Cut(SegmentEnd.PARAMETERS)
     assert opened == Open(us(1.08), (turned,))
     assert isinstance(feed.video(1.12, parameters=turned)[0], Write)
+
+
+@pytest.mark.parametrize("track", ["audio", "video"])
+@pytest.mark.parametrize("apart", [0.3, 0.75, 1.5, 3.0, 5.0, -0.3, -0.75, -1.5, -3.0, -5.0])
+@pytest.mark.parametrize(("until", "cuts"), [(12.0, 2), (40.0, 1)])
+def test_sound_and_picture_that_are_apart_cut_a_recording_once(
+    track: Kind, apart: float, until: float, cuts: int
+) -> None:
+    """The times of one track step at 10 s, as after a sender report, and back at `until`: at most a cut each."""
+    feed = Feed("video", "audio")
+    drops = []
+    for tick in range(40 * 50):
+        at = tick / 50
+        moved = {track: at + (apart if 10 <= at < until else 0.0)}
+        if tick % 2 == 0:
+            unit = Unit(0, b"v%d" % tick, tick % 50 == 0, 0, False, 0, PICTURE if tick % 50 == 0 else None)
+            feed.actions += feed.recording.push("video", unit, us(moved.get("video", at)), now=at)
+        unit = Unit(0, b"a%d" % tick, True, 0, False, 960, SOUND)
+        feed.actions += feed.recording.push("audio", unit, us(moved.get("audio", at)), now=at)
+        drops.append(sum(feed.recording.drops.values()))
+    assert sum(isinstance(action, Cut) for action in feed.actions) <= cuts
+    assert drops[-1] <= 75 * max(1, abs(apart))
+
+
+def test_sound_set_forward_an_hour_before_the_picture_is_not_put_into_the_old_file() -> None:
+    feed = Feed("video", "audio")
+    feed.film(0, 2)
+    feed.film(3600, 3602, picture=False)
+    assert feed.outline == ["0 video+audio", "gap"]

@@ -25,6 +25,8 @@ LATENCY = {"audio": 0.030, "video": 0.095}
 RATE: dict[Kind, int] = {"audio": 48000, "video": 90000}
 PERIOD = {"audio": 0.1, "video": 0.2}
 """Seconds between units; few, so that an hour is simulated in seconds."""
+STEPS_S = (0.3, -0.3, 0.75, -0.75, 1.5, -1.5, 3.0, -3.0, 5.0, -5.0)
+TRACKS = (("audio",), ("video",), ("audio", "video"))
 
 
 @dataclass
@@ -395,3 +397,69 @@ def test_no_input_but_our_clock_makes_a_track_go_back(steps: list[tuple[str, int
             tracks[which].on_sender_report(ntp, media_time, now=now)
         else:
             tracks[which].restart()
+
+
+@pytest.mark.parametrize("step", STEPS_S)
+@pytest.mark.parametrize("tracks", TRACKS)
+def test_the_camera_s_time_in_reports_steps(step: float, tracks: tuple[Kind, ...]) -> None:
+    answers = simulate(Camera(wrong=lambda kind, t: step if t >= 100 and kind in tracks else 0.0), 160)
+    assert apart(answers, 5, 160) < 100
+
+
+@pytest.mark.parametrize("step", STEPS_S)
+@pytest.mark.parametrize("tracks", TRACKS)
+def test_the_media_times_in_reports_step(step: float, tracks: tuple[Kind, ...]) -> None:
+    answers = simulate(Camera(wrong_media=lambda kind, t: step if t >= 100 and kind in tracks else 0.0), 160)
+    assert apart(answers, 5, 160) < 100
+
+
+@pytest.mark.parametrize("step", STEPS_S)
+@pytest.mark.parametrize("kind", list(RATE))
+def test_reports_that_were_wrong_become_right(step: float, kind: Kind) -> None:
+    answers = simulate(Camera(wrong=lambda k, t: step if t < 20 and k == kind else 0.0), 60)
+    assert apart(answers, 28, 60) < 100  # the second right one comes at 25.9
+
+
+@pytest.mark.parametrize("step", STEPS_S)
+@pytest.mark.parametrize("tracks", TRACKS)
+@pytest.mark.parametrize("pause", [0.0, 1.0])
+def test_media_times_step_and_reports_say_so(step: float, tracks: tuple[Kind, ...], pause: float) -> None:
+    camera = Camera(media=lambda kind, t: t + (step if t >= 100 and kind in tracks else 0.0))
+    camera.silent = lambda kind, t: 100 - pause < t < 100 + pause
+    answers = simulate(camera, 160)
+    assert apart(answers, 5, 98) < 40
+    assert apart(answers, 108, 160) < 100  # the second report comes at 105.9
+
+
+@pytest.mark.parametrize("away", [1.5, 3.0, 4.9])
+@pytest.mark.parametrize("reported", [0.0, 1e9])
+def test_single_pictures_that_are_seconds_ahead_move_nothing(away: float, reported: float) -> None:
+    camera = Camera(media=lambda kind, t: t + (away if kind == "video" and round(t * 5) % 50 == 20 else 0.0))
+    camera.report_from = reported
+    assert apart(simulate(camera, 200), 5, 200) < 150
+
+
+@pytest.mark.parametrize("flushed", [0.0, 0.5, 0.9])
+@pytest.mark.parametrize("skipped", [-0.9, -0.7, -0.3, 0.0, 0.3, 0.7])
+def test_a_camera_that_comes_back_has_its_sound_and_picture_together(flushed: float, skipped: float) -> None:
+    """It sends its last `flushed` seconds at once, and after two seconds goes on with other pictures (another SSRC)."""
+    placement, placed = Placement(("audio", "video")), list[PlacedUnit]()
+    for kind, rate in RATE.items():
+        placed += placement.begin(kind, rate)
+    for tick in range(25 * 20):
+        t, anew = tick / 25, tick >= 225
+        now = t if t < 9 - flushed else 9 - flushed + tick / 1e4 if not anew else t + 2
+        if tick == 225:
+            placed += placement.begin("video", RATE["video"])
+        for kind, rate in RATE.items():
+            media_time = int(t * rate) + (99_999 if anew and kind == "video" else 0)
+            if tick % 25 == 5 and not 9 - flushed <= t < 9:
+                # the media clock went on while the camera was away, less or more than that
+                ntp = int((3_000_000_000 + t + (2 + skipped if anew else 0)) * 2**32)
+                placed += placement.on_sender_report(kind, ntp, media_time, now=now)
+            unit = Unit(media_time, b"", True, tick, False, 0, None)
+            placed += placement.push(kind, unit, now=now + 0.03, wall_us=WALL + int((now + 0.03) * 1e6))
+    times = {(one.track, one.unit.index): one.wall_us for one in placed}
+    assert len(times) == 2 * 500
+    for tick in (*range(200), *range(300, 500)):
+        assert abs(times["audio", tick] - times["video", tick]) < 100_000
