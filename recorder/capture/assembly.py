@@ -13,7 +13,7 @@ from typing import Final
 
 from recorder.capture.reorder import Arrival, Reorder
 from recorder.depacketize import Depacketizer
-from recorder.depacketize.units import PlacedUnit, Unit
+from recorder.depacketize.units import REORDERING, PlacedUnit, Unit
 from recorder.timeline.placement import Placement
 from sfu.rtc.sdp.codec import Codec, Kind
 
@@ -134,7 +134,7 @@ class Assembly:
             self._ended.update(before.drops())
         stream = self._streams[kind] = _Stream(kind, codec, arrival.packet.ssrc)
         stream.depacketizer.learn(self._known.get(kind, ()))
-        units = self._placement.begin(kind, codec.clock_rate)
+        units = self._placement.begin(kind, codec.clock_rate, reorders=codec.name in REORDERING)
         early = self._early.pop(kind, None)
         return units if early is None else units + self.on_report(early)
 

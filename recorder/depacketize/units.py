@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from sfu.rtc.sdp.codec import AUDIO, Kind
 
+REORDERING = frozenset({"H264", "H265"})
+"""Codecs whose pictures may be sent in another order than they are shown in."""
+
 
 @dataclass(frozen=True, slots=True)
 class CodecParameters:

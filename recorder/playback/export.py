@@ -16,7 +16,7 @@ from av.stream import Stream
 from recorder.playback.space import Space
 from recorder.segments.muxer import Copy
 from recorder.store.index import Index, Span
-from recorder.store.reader import Reader, ReadError
+from recorder.store.reader import Reader, ReadError, RecordedPacket
 from recorder.store.turn import HEAD_BYTES, turn_in
 from sfu.rtc.sdp.codec import Kind
 
@@ -142,21 +142,22 @@ def _copied(copy: Copy, spans: Sequence[Span], since_us: int, until_us: int, spa
     for span in spans:
         shift: int | None = None  # added to times in the segment to give times in the clip
         end_us = 0
-        for kind, pts_us, data, key in _packets(span, since_us, until_us):
+        for kind, pts_us, data, key, dts_us in _packets(span, since_us, until_us):
             if shift is None:
                 pieces, shift = _placed(pieces, span.start_us + pts_us, pts_us)
             unchecked += len(data)
             if space is not None and unchecked > CHECK_EVERY_BYTES:
                 space.check(0)
                 unchecked = 0
-            end_us = max(end_us, pts_us + copy.write(kind, max(0, pts_us + shift), data, key=key))
+            lasts_us = copy.write(kind, max(0, pts_us + shift), data, key=key, dts_us=dts_us + shift)
+            end_us = max(end_us, pts_us + lasts_us)
         if shift is not None:
             last = pieces.pop()
             pieces.append(Piece(last.at_us, last.start_us, end_us + shift - last.at_us))
     return pieces
 
 
-def _packets(span: Span, since_us: int, until_us: int) -> Iterator[tuple[Kind, int, bytes, bool]]:
+def _packets(span: Span, since_us: int, until_us: int) -> Iterator[RecordedPacket]:
     """Yields the packets of a segment; none if it was deleted or damaged meanwhile, which makes a gap."""
     with contextlib.suppress(ReadError), _reader(span, since_us, until_us) as reader:
         yield from reader.packets()

@@ -46,7 +46,7 @@ def jpeg_at(segment: Segment, layout: FileLayout, at_us: int, width: int | None 
         if stream is None:
             raise PictureError(f"{segment.path} has no video")
         context = cast("VideoCodecContext", stream.codec_context)
-        data = next((data for kind, _, data, key in reader.packets() if kind == "video" and key), None)
+        data = next((packet.data for packet in reader.packets() if packet.kind == "video" and packet.key), None)
         if data is None:
             raise PictureError(f"{segment.path} has no key frame before this time")
         check_size(context.name, (context.width, context.height), data, context.extradata or b"")

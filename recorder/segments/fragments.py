@@ -6,6 +6,7 @@ be copied five times. Never decodes a sample, never writes to a file.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from struct import Struct
 from typing import Final
@@ -15,6 +16,7 @@ _NOT_KEY: Final = 0x01010000  # sample_depends_on: others; sample_is_non_sync_sa
 _TFHD: Final = 0x020020  # default-base-is-moof, default-sample-flags
 _VIDEO_RUN: Final = 0x000701  # data offset; each sample's duration, size, flags
 _AUDIO_RUN: Final = 0x000301  # the same without flags
+_REORDERED_RUN: Final = 0x01000F01  # version 1: the same as video, and a signed composition offset
 _BOX = Struct(">I4s")
 _HEAD = Struct(">I4sI4sII")  # moof, mfhd
 _TRAF = Struct(">I4sI4sIIII4sIQI4sIIi")  # traf, tfhd, tfdt version 1, trun up to its samples
@@ -33,17 +35,41 @@ def annex_b_to_length_prefixed(data: bytes) -> list[bytes]:
     return pieces
 
 
+def decode_times(times: Sequence[int], after: int, shown: int) -> list[int]:
+    """Returns the decode times of samples shown at `times`, in ticks: rising, later than `after`.
+
+    None is later than its own sample is shown, or one that follows; those that follow the last are shown after `shown`.
+    Only where this cannot be are they later.
+    """
+    decoded = list(times)
+    least = shown + 2
+    for index in range(len(times) - 1, -1, -1):
+        least = decoded[index] = min(least - 1, times[index])
+    for index, ticks in enumerate(decoded):
+        after = decoded[index] = max(after + 1, ticks)
+    return decoded
+
+
 class Run:
     """The samples of one track in the open fragment. `number`: its track_ID; `annex_b`: True for units in Annex B."""
 
-    __slots__ = ("_annex_b", "flags", "number", "pieces", "places", "sizes", "times", "video")
+    __slots__ = (
+        "_annex_b", "_before", "_decoded", "_highest", "_reordered",
+        "flags", "number", "pieces", "places", "sizes", "times", "video",
+    )  # fmt: skip
 
     def __init__(self, number: int, *, video: bool, annex_b: bool) -> None:
         self.number = number
         self.video = video
         self._annex_b = annex_b
         self.times: list[int] = []
-        """Sample times in ticks, rising."""
+        """Presentation times of the samples in ticks, in the order in which they are decoded."""
+        self._highest = self._before = -1
+        """The latest presentation time of the file, and the one that it overtook."""
+        self._reordered = False
+        """True once a sample was shown before one that was decoded earlier."""
+        self._decoded = -1
+        """Decode time of the last sample of the fragments before."""
         self.sizes: list[int] = []
         self.flags: list[int] = []
         self.pieces: list[bytes] = []
@@ -53,6 +79,10 @@ class Run:
     def add(self, ticks: int, data: bytes, key: bool) -> None:
         """Adds a unit at `ticks`."""
         self.times.append(ticks)
+        if ticks > self._highest:
+            self._before, self._highest = self._highest, ticks
+        else:
+            self._reordered = True
         self.flags.append(_KEY if key else _NOT_KEY)
         if self._annex_b:
             pieces = annex_b_to_length_prefixed(data) or [data]
@@ -64,27 +94,41 @@ class Run:
 
     def box(self, offset: int, last_duration: int) -> bytes:
         """Returns the `traf`. Its data begins `offset` bytes after the `moof`; `last_duration` is in ticks."""
-        times = self.times
-        durations = [later - earlier for earlier, later in pairwise(times)]
+        times, decoded = self.times, self.times
+        if self._reordered:
+            decoded = decode_times(times, self._decoded, self._before)
+            last_duration = max(1, self._highest + self._distance(last_duration) - decoded[-1])
+        self._decoded = decoded[-1]
+        durations = [later - earlier for earlier, later in pairwise(decoded)]
         durations.append(last_duration)
         if max(durations) > _MAX_UINT32:
             durations = [min(duration, _MAX_UINT32) for duration in durations]
-        columns = (durations, self.sizes, self.flags) if self.video else (durations, self.sizes)
+        columns = [durations, self.sizes, self.flags] if self.video else [durations, self.sizes]
+        kind = _VIDEO_RUN if self.video else _AUDIO_RUN
+        if self._reordered:
+            kind = _REORDERED_RUN
+            columns.append([shown - at & _MAX_UINT32 for shown, at in zip(times, decoded, strict=True)])
         width = len(columns)
         words = [0] * (width * len(times))
         for column, values in enumerate(columns):
             words[column::width] = values
         size = self.box_size
         head = _TRAF.pack(
-            size, b"traf", 20, b"tfhd", _TFHD, self.number, _KEY, 20, b"tfdt", 1 << 24, times[0],
-            size - 48, b"trun", _VIDEO_RUN if self.video else _AUDIO_RUN, len(times), offset,
+            size, b"traf", 20, b"tfhd", _TFHD, self.number, _KEY, 20, b"tfdt", 1 << 24, decoded[0],
+            size - 48, b"trun", kind, len(times), offset,
         )  # fmt: skip
         return head + Struct(f">{len(words)}I").pack(*words)
 
     @property
     def box_size(self) -> int:
         """Returns the size of the `traf` in bytes."""
-        return _TRAF.size + (12 if self.video else 8) * len(self.times)
+        return _TRAF.size + (16 if self._reordered else 12 if self.video else 8) * len(self.times)
+
+    def _distance(self, guess: int) -> int:
+        """Returns the usual distance of two pictures in the order in which they are shown, in ticks."""
+        ordered = sorted(self.times)
+        distances = sorted(later - earlier for earlier, later in pairwise(ordered))
+        return distances[len(distances) // 2] if distances else guess
 
     def clear(self) -> None:
         """Removes the samples, for the next fragment."""

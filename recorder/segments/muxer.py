@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from struct import Struct
-from typing import Any
 
 import av
 from av.stream import Stream
 
-from recorder.depacketize.units import CodecParameters
+from recorder.depacketize.units import REORDERING, CodecParameters
 from recorder.segments import webm_index
 from recorder.segments.fragments import Fragments, Run
 from recorder.segments.opus import CODECS as TELEPHONY
@@ -32,6 +31,7 @@ from recorder.segments.outputs import (
     mux_errors,
     opened,
 )
+from recorder.segments.track_clock import TrackClock
 from recorder.store import webm
 from recorder.store.file_layout import Part
 from sfu.media.formats import orientation
@@ -45,9 +45,6 @@ _MATRIX_OFFSETS = (40, 52)
 _MIN_PART_US = PART_US // 5  # that a key frame ends: some streams have key frames only
 _MAX_WAITING_UNITS = 256
 """Units of audio kept until the first video frame."""
-_MAX_DURATION_US: dict[Kind, int] = {"video": 1_000_000, "audio": 120_000}
-"""Longest guess of a unit's duration; audio by RFC 6716 section 2.1.4."""
-_FIRST_DURATION_US: dict[Kind, int] = {"video": 40_000, "audio": 20_000}  # guess before the second unit
 
 
 def suffix(codecs: Sequence[str]) -> str:
@@ -56,57 +53,6 @@ def suffix(codecs: Sequence[str]) -> str:
         if codec not in VIDEO and codec not in AUDIO:
             raise MuxError(f"{codec} is allowed neither in MP4 nor in WebM")
     return ".webm" if "VP8" in codecs else ".mp4"
-
-
-class _TrackClock:
-    """The times of one track in ticks of its container, always rising, and the duration of its last unit."""
-
-    __slots__ = ("_last", "_longest", "_rate", "_video", "duration", "nudged")
-
-    def __init__(self, rate: int, kind: Kind) -> None:
-        self.nudged = 0
-        """Units that were moved to a later tick."""
-        self.duration = _FIRST_DURATION_US[kind] * rate // 1_000_000
-        """Ticks of the last unit; a guess unless the unit gave its own."""
-        self._video = kind == "video"
-        self._rate = rate
-        self._last: int | None = None
-        self._longest = _MAX_DURATION_US[kind] * rate // 1_000_000
-
-    @property
-    def end(self) -> int:
-        """Returns where the last unit ends, in ticks."""
-        return 0 if self._last is None else self._last + self.duration
-
-    @property
-    def duration_us(self) -> int:
-        """Returns the duration of the last unit in microseconds."""
-        return self.duration * 1_000_000 // self._rate
-
-    def ticks(self, pts_us: int, duration_us: int | None = None) -> int:
-        """Returns the next unit's time in ticks; a unit that is not later than the last one moves to the next tick."""
-        ticks = (pts_us * self._rate + 500_000) // 1_000_000
-        last = self._last
-        if last is not None:
-            if ticks <= last:
-                ticks = last + 1
-                self.nudged += 1
-            self.duration = min(ticks - last, self._longest)
-        if duration_us is not None:
-            self.duration = duration_us * self._rate // 1_000_000
-        self._last = ticks
-        return ticks
-
-    def packet(
-        self, stream: Stream, pts_us: int, data: bytes, *, key: bool, duration_us: int | None = None
-    ) -> av.Packet[Any]:
-        """Makes FFmpeg's packet of the next unit, for a stream whose time base is this clock."""
-        packet = av.Packet(data)
-        packet.stream = stream
-        packet.pts = packet.dts = self.ticks(pts_us, duration_us)
-        packet.duration = self.duration
-        packet.is_keyframe = key or not self._video
-        return packet
 
 
 class Muxer:
@@ -158,7 +104,7 @@ class _WebM:
     """A WebM file: FFmpeg writes each cluster as one part."""
 
     def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
-        self.clocks: dict[Kind, _TrackClock] = {track.kind: _TrackClock(1000, track.kind) for track in tracks}
+        self.clocks: dict[Kind, TrackClock] = {track.kind: TrackClock(1000, track.kind) for track in tracks}
         self.ending = b""
         """The header of the finished file, as long as the one that was written."""
         self._sink = Sink()
@@ -205,8 +151,9 @@ class _Mp4:
     def __init__(self, tracks: Sequence[CodecParameters], metadata: Mapping[str, str]) -> None:
         self.ending = b""
         """Nothing: an MP4 of fragments is whole as it is."""
-        self.clocks: dict[Kind, _TrackClock] = {
-            track.kind: _TrackClock(RATE_HZ[track.kind], track.kind) for track in tracks
+        self.clocks: dict[Kind, TrackClock] = {
+            track.kind: TrackClock(RATE_HZ[track.kind], track.kind, reorders=track.codec in REORDERING)
+            for track in tracks
         }
         self._tracks = tracks
         self._metadata = metadata
@@ -274,17 +221,21 @@ class Copy:
             options = {"movflags": "faststart"} if mp4 else {"cues_to_front": "1"}
             self._out = av.open(str(path), "w", format=suffix[1:], options=options)
             self._out.metadata.update(metadata_of(start_us, title))
-            self._tracks: dict[Kind, tuple[Stream, _TrackClock]] = {}
+            self._tracks: dict[Kind, tuple[Stream, TrackClock]] = {}
             for kind, template in streams.items():
                 rate = RATE_HZ[kind] if mp4 else 1000
                 stream = self._out.add_stream_from_template(template, opaque=True)
                 stream.time_base = Fraction(1, rate)
-                self._tracks[kind] = stream, _TrackClock(rate, kind)
+                self._tracks[kind] = stream, TrackClock(rate, kind)
 
-    def write(self, kind: Kind, pts_us: int, data: bytes, *, key: bool) -> int:
-        """Adds a unit in the form of its container; returns its duration in microseconds, as a guess."""
+    def write(self, kind: Kind, pts_us: int, data: bytes, *, key: bool, dts_us: int | None = None) -> int:
+        """Adds a unit in the form of its container; returns its duration in microseconds, as a guess.
+
+        `dts_us`: its decode time; None for that at which it is shown.
+        """
         stream, clock = self._tracks[kind]
-        packet = clock.packet(stream, pts_us, data, key=key)
+        at_us = pts_us if dts_us is None else min(max(0, dts_us), pts_us)
+        packet = clock.packet(stream, at_us, data, key=key, shown_us=None if at_us == pts_us else pts_us)
         with mux_errors(kind):
             self._out.mux_one(packet)
         return clock.duration_us
@@ -303,7 +254,7 @@ def _mp4_header(tracks: Sequence[CodecParameters], metadata: Mapping[str, str], 
     sink = Sink()
     out, streams = opened(sink, "mp4", tracks, metadata)
     with mux_errors(kind):
-        out.mux_one(_TrackClock(RATE_HZ[kind], kind).packet(streams[kind], 0, data, key=True))
+        out.mux_one(TrackClock(RATE_HZ[kind], kind).packet(streams[kind], 0, data, key=True))
         header = sink.drain()
         out.close()
     needed = [_CONFIGURATION[track.codec] for track in tracks if track.codec in _CONFIGURATION]

@@ -7,11 +7,12 @@ their wall times, actions go out as values. To begin a recording in the past, pu
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from recorder.depacketize.units import CodecParameters, PlacedUnit, Unit
+from recorder.depacketize.units import REORDERING, CodecParameters, PlacedUnit, Unit
+from recorder.segments.open_segment import BACK_US, GAP_US, OpenSegment
 from sfu.rtc.sdp.codec import Kind
 
 
@@ -42,7 +43,7 @@ class Write:
 
     track: Kind
     pts_us: int
-    """Time from the segment's start: not negative, at least 1 ms after the track's previous unit."""
+    """Time from the segment's start: not negative, at least 1 ms after the track's previous unit, or before it."""
     duration_us: int | None
     """None if only the next unit's time gives it."""
     data: bytes
@@ -71,12 +72,6 @@ class AskKeyFrame:
 Action = Open | Write | Cut | Close | AskKeyFrame
 
 
-_GAP_US: Final = 5_000_000
-"""Silence that ends a segment."""
-_FAR_AHEAD_US: Final = 2 * _GAP_US
-"""More than sound and picture are ever apart."""
-_BACK_US: Final = 1_000_000
-"""Step back of the wall time that ends a segment."""
 _STEP_US: Final = 1000
 """Tick of the container with the coarsest clock, WebM."""
 _HOLD_US: Final = 500_000
@@ -94,47 +89,10 @@ class RecordingDrop(StrEnum):
     WAITING_FOR_KEY_FRAME = "waiting_for_key_frame"
     BEFORE_VIDEO = "before_video"
     """Audio while video is expected, or from before the key frame that the segment begins with."""
+    LEADING = "leading"
+    """A picture shown before the key frame with which decoding begins: it needs pictures that are not there."""
     NO_TRACK = "no_track"
     """Audio for which the open segment has no track; the next key frame will cut the segment."""
-
-
-@dataclass(slots=True)
-class _Segment:
-    start_us: int
-    tracks: dict[Kind, CodecParameters]
-    last_us: dict[Kind, int] = field(default_factory=dict)
-    """Wall time of each track's last unit."""
-    last_pts: dict[Kind, int] = field(default_factory=dict)
-    led_at: float = 0.0
-    """When the last unit of the leading track was written, by `now`."""
-    went_back: bool = False
-    """True if sound went back in time: the next key frame begins another segment."""
-
-    @property
-    def leading_track(self) -> Kind:
-        """Returns the track that decides where to cut: video, at its key frames, if there is any."""
-        return "video" if "video" in self.tracks else "audio"
-
-    def turns(self, unit: Unit) -> bool:
-        """True if this picture stands otherwise than those so far: a file holds one orientation."""
-        known = self.tracks.get("video")
-        return known is not None and known.orientation != unit.orientation
-
-    def since(self, track: Kind, wall_us: int) -> int:
-        """Returns the wall time since the track's last unit."""
-        return wall_us - self.last_us.get(track, self.start_us)
-
-    def ends_before(self, track: Kind, wall_us: int, now: float) -> bool:
-        """True if the leading track was silent for too long before this unit of `track`, or itself went back.
-
-        Each track is measured by its own times: two that are apart must not cut the recording again and again. Sound
-        shows that video is silent by when it comes, or, if a clock was set, by a time that is far ahead of both.
-        """
-        since = self.since(track, wall_us)
-        if track == self.leading_track:
-            return since > _GAP_US or since < -_BACK_US
-        ahead = min(since, self.since(self.leading_track, wall_us))
-        return ahead > _FAR_AHEAD_US or now - self.led_at > _GAP_US / 1e6
 
 
 class Recording:
@@ -152,7 +110,7 @@ class Recording:
         self.drops = dict.fromkeys(RecordingDrop, 0)
         self._expected = frozenset(expected)
         self._segment_us = segment_us
-        self._segment: _Segment | None = None
+        self._segment: OpenSegment | None = None
         self._parameters: dict[Kind, CodecParameters] = {}
         self._audio_at: float | None = None
         """When the last audio came."""
@@ -161,6 +119,8 @@ class Recording:
         self._needs_key = True
         self._video_us: int | None = None
         """Wall time of the last video that was written, or of the beginning of the wait for it."""
+        self._shown_from_us: int | None = None
+        """Wall time of the key frame with which decoding begins."""
         self._pushed_at = 0.0
         self._key_at = 0.0
         self._requested_at: float | None = None
@@ -189,7 +149,7 @@ class Recording:
         actions: list[Action] = []
         if self._held and now - self._pushed_at > _HOLD_US / 1e6:
             self._release(actions, now)
-        if self._segment is not None and now - self._pushed_at > _GAP_US / 1e6:
+        if self._segment is not None and now - self._pushed_at > GAP_US / 1e6:
             self._cut(SegmentEnd.GAP, actions)
             self._video_us = None
         return actions
@@ -211,9 +171,9 @@ class Recording:
             return
         if not segment.ends_before(placed.track, wall_us, now):
             last_us = segment.last_us.get(placed.track, wall_us)
-            segment.went_back = segment.went_back or wall_us - last_us < -_BACK_US
+            segment.went_back = segment.went_back or wall_us - last_us < -BACK_US
             return
-        if not -_BACK_US <= segment.since("audio", wall_us) <= _GAP_US:
+        if not -BACK_US <= segment.since("audio", wall_us) <= GAP_US:
             self._video_us = wall_us  # all tracks were silent: wait for video again
         self._cut(SegmentEnd.GAP, actions)
 
@@ -246,14 +206,17 @@ class Recording:
         unit, wall_us = placed.unit, placed.wall_us
         if unit.parameters is not None:
             self._parameters["video"] = unit.parameters
-        self._needs_key = (self._needs_key or unit.lost) and not unit.key
+        begins, self._needs_key = self._needs_key, (self._needs_key or unit.lost) and not unit.key
         if self._needs_key:
             self._request_key_frame(actions, now)
             return self._dropped(RecordingDrop.WAITING_FOR_KEY_FRAME)
         tracks: list[Kind] = ["video", "audio"] if self._has_audio(now) else ["video"]
         if unit.key:
             self._key_at = now
-            self._begin_segment(tracks, wall_us, actions)
+            if self._begin_segment(tracks, wall_us, actions) or begins or unit.lost:
+                self._shown_from_us = wall_us
+        elif self._leads(wall_us):
+            return self._dropped(RecordingDrop.LEADING)
         elif self._segment is not None and (
             self._cut_reason(self._segment, tracks, wall_us)
             or self._segment.turns(unit)
@@ -263,6 +226,11 @@ class Recording:
         self._needs_key = False
         self._video_us = wall_us
         return True
+
+    def _leads(self, wall_us: int) -> bool:
+        """True if a picture is shown before the key frame with which decoding begins."""
+        since_us = self._shown_from_us
+        return since_us is not None and wall_us < since_us and self._parameters["video"].codec in REORDERING
 
     def _accepts_audio(self, placed: PlacedUnit, actions: list[Action], now: float) -> bool:
         """True if the unit is to be written; cuts the segment before it if necessary."""
@@ -282,23 +250,24 @@ class Recording:
     def _awaits_video(self, wall_us: int) -> bool:
         """True if audio has to wait for video."""
         expected = "video" in self._expected or "video" in self._parameters
-        return expected and self._video_us is not None and abs(wall_us - self._video_us) <= _GAP_US
+        return expected and self._video_us is not None and abs(wall_us - self._video_us) <= GAP_US
 
     def _has_audio(self, now: float) -> bool:
         """True if audio flows. Measured by `now`: wall times jump when a clock is set."""
-        return self._audio_at is not None and now - self._audio_at <= _GAP_US / 1e6
+        return self._audio_at is not None and now - self._audio_at <= GAP_US / 1e6
 
-    def _begin_segment(self, tracks: Sequence[Kind], wall_us: int, actions: list[Action]) -> None:
-        """Begins a segment here if none is open or the open one has to be cut."""
+    def _begin_segment(self, tracks: Sequence[Kind], wall_us: int, actions: list[Action]) -> bool:
+        """Begins a segment here if none is open or the open one has to be cut; True if it did."""
         if self._segment is not None:
             reason = self._cut_reason(self._segment, tracks, wall_us)
             if reason is None:
-                return
+                return False
             self._cut(reason, actions)
-        self._segment = _Segment(wall_us, {track: self._parameters[track] for track in tracks})
+        self._segment = OpenSegment(wall_us, {track: self._parameters[track] for track in tracks})
         actions.append(Open(wall_us, tuple(self._segment.tracks.values())))
+        return True
 
-    def _cut_reason(self, segment: _Segment, tracks: Sequence[Kind], wall_us: int) -> SegmentEnd | None:
+    def _cut_reason(self, segment: OpenSegment, tracks: Sequence[Kind], wall_us: int) -> SegmentEnd | None:
         """Returns the reason to cut the segment at the next key frame; None to go on."""
         if any(self._parameters[track] != known for track, known in segment.tracks.items()):
             return SegmentEnd.PARAMETERS
@@ -317,8 +286,12 @@ class Recording:
         segment, track, unit = self._segment, placed.track, placed.unit
         if segment is None:
             return
-        pts = max(placed.wall_us - segment.start_us, segment.last_pts.get(track, -_STEP_US) + _STEP_US)
-        segment.last_pts[track] = pts
+        pts, last = placed.wall_us - segment.start_us, segment.last_pts.get(track, -_STEP_US)
+        before_us = segment.until_us.get(track, placed.wall_us)
+        if pts < 0 or placed.wall_us > before_us - _STEP_US or segment.tracks[track].codec not in REORDERING:
+            pts = max(pts, last + _STEP_US)
+        segment.last_pts[track] = max(pts, last)
+        segment.until_us[track] = max(placed.wall_us, before_us)
         segment.last_us[track] = placed.wall_us
         if track == segment.leading_track:
             segment.led_at = self._pushed_at

@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import NamedTuple
 
 from recorder.store.file_layout import LOST, MAX_FILE_US, FileLayout, Part, ReadBytes, goes_on
@@ -24,7 +25,8 @@ _NOT_SYNC = 0x00010000  # sample_is_non_sync_sample, 8.8.3.1
 _BASE_OFFSET, _DESCRIPTION, _DURATION, _SIZE, _FLAGS = 0x01, 0x02, 0x08, 0x10, 0x20  # tfhd, 8.8.7
 _DATA_OFFSET, _FIRST_FLAGS = 0x01, 0x04  # trun, 8.8.8
 _PREFIXED = (b"avc1", b"avc3", b"hvc1", b"hev1")  # sample entries of ISO/IEC 14496-15
-_PER_SAMPLE = (0x100, 0x200, 0x400, 0x800)  # its duration, size, flags, composition offset
+_OFFSETS = 0x800  # each sample's composition offset, signed in version 1; none of ours is as large as to differ
+_PER_SAMPLE = (0x100, 0x200, 0x400, _OFFSETS)  # its duration, size, flags, composition offset
 
 
 class Box(NamedTuple):
@@ -53,6 +55,8 @@ class _Run:
     """The samples of one track in one fragment; `data_end` counts bytes from the start of the `moof`."""
 
     start_us: int
+    first_us: int
+    """When the first sample is shown; others of the run may be shown earlier."""
     end_us: int
     data_end: int
     video: bool
@@ -122,7 +126,7 @@ def _part(read: ReadBytes, moof: Box, data: Box, tracks: dict[int, _Track]) -> P
         return None
     start_us = min(run.start_us for run in runs)
     if any(track.video for track in tracks.values()):
-        key_us = next((run.start_us if run.key else None for run in runs if run.video), None)
+        key_us = next((run.first_us if run.key else None for run in runs if run.video), None)
     else:
         key_us = start_us
     return Part(
@@ -180,9 +184,11 @@ def _runs(moof: bytes, tracks: dict[int, _Track]) -> Iterator[_Run]:
         track, sample_duration, sample_size, flags = _defaults(head, tracks)
         begin = struct.unpack_from(">Q" if time[0] else ">I", time, 4)[0]
         duration, size, offset, flags = _samples(run, sample_duration, sample_size, flags)
+        shown = _shown(run, sample_duration)
         yield _Run(
-            start_us=begin * 1_000_000 // track.rate,
-            end_us=(begin + duration) * 1_000_000 // track.rate,
+            start_us=(begin + min(shown)) * 1_000_000 // track.rate,
+            first_us=(begin + shown[0]) * 1_000_000 // track.rate,
+            end_us=(begin + max(duration, *shown)) * 1_000_000 // track.rate,
             data_end=offset + size,
             video=track.video,
             key=not flags & _NOT_SYNC,
@@ -224,6 +230,20 @@ def _samples(run: bytes, duration: int, size: int, flags: int) -> tuple[int, int
     if fields[2] and count and not present & _FIRST_FLAGS:
         flags = words[fields[0] + fields[1]]
     return durations, sizes, offset, flags
+
+
+def _shown(run: bytes, duration: int) -> list[int]:
+    """Returns when each sample of a `trun` is shown, in ticks after its `tfdt`; [0] if that is when it is decoded."""
+    present, count = struct.unpack_from(">II", run)
+    if not present & _OFFSETS or not count:
+        return [0]
+    at = 8 + sum(4 for flag in (_DATA_OFFSET, _FIRST_FLAGS) if present & flag)
+    width = sum(bool(present & flag) for flag in _PER_SAMPLE)
+    words = struct.unpack_from(f">{count * width}i", run, at)  # its length was checked
+    durations = words[0::width] if present & _PER_SAMPLE[0] else [duration] * count
+    return [
+        at + offset for at, offset in zip(accumulate(durations, initial=0), words[width - 1 :: width], strict=False)
+    ]
 
 
 def _tracks(header: bytes) -> dict[int, _Track]:

@@ -32,12 +32,13 @@ class ReadError(RuntimeError):
 
 
 class RecordedPacket(NamedTuple):
-    """One unit as stored in its container; `pts_us` counts from the segment's start."""
+    """One unit as stored in its container; `pts_us` and its decode time, `dts_us`, count from the segment's start."""
 
     kind: Kind
     pts_us: int
     data: bytes
     key: bool
+    dts_us: int
 
 
 class Reader:
@@ -87,12 +88,16 @@ class Reader:
     def packets(self) -> Iterator[RecordedPacket]:
         """Yields the video from the key frame at or before `since_us`, and the audio from that frame's time on.
 
+        Video comes in the order in which it is decoded, without pictures that are shown before the first key frame.
         Raises ReadError if the file cannot be read on.
         """
         begun = "video" not in self.streams
+        first_us = 0
         waiting: list[RecordedPacket] = []
         for packet in self._all():
             if begun:
+                if packet.kind == "video" and packet.pts_us < first_us:
+                    continue  # it needs pictures from before the key frame
                 if packet.kind == "video" or packet.pts_us >= self._since_us or waiting:
                     yield packet
             elif packet.kind == "audio":
@@ -100,7 +105,7 @@ class Reader:
             elif packet.key:
                 begun = True
                 yield packet
-                self._since_us = packet.pts_us
+                self._since_us = first_us = packet.pts_us
                 yield from (held for held in waiting if held.pts_us >= packet.pts_us)
                 waiting.clear()
 
@@ -108,9 +113,12 @@ class Reader:
         try:
             for packet in self._container.demux(list(self.streams.values())):
                 if packet.size and packet.pts is not None and packet.time_base is not None:
-                    pts_us = round(packet.pts * packet.time_base * 1_000_000)
-                    if pts_us in self._plausible_us and (self._until_us is None or pts_us < self._until_us):
-                        yield RecordedPacket(_kind(packet.stream), pts_us, bytes(packet), packet.is_keyframe)
+                    kind, pts_us = _kind(packet.stream), round(packet.pts * packet.time_base * 1_000_000)
+                    dts_us = pts_us
+                    if kind == "video" and packet.dts is not None and packet.dts < packet.pts:
+                        dts_us = round(packet.dts * packet.time_base * 1_000_000)
+                    if pts_us in self._plausible_us and (self._until_us is None or dts_us < self._until_us):
+                        yield RecordedPacket(kind, pts_us, bytes(packet), packet.is_keyframe, dts_us)
         except (OSError, ValueError, OverflowError, av.FFmpegError) as error:
             raise ReadError(f"{self._path}: {error}") from error
 

@@ -26,6 +26,8 @@ DELAY_WINDOW_US: Final = 10 * US
 _NEAR_US: Final = 10 * US
 _BACK_US: Final = US // 5
 """Step back of media times that is a jump."""
+REORDERED_BACK_US: Final = US // 2
+"""The same where pictures are sent in another order than they are shown in."""
 _FAST_PACE_RATIO: Final = 0.1
 """Correction of large errors, in microseconds for each microsecond that passes."""
 _CLOCK_PACE_RATIO: Final = 0.001
@@ -35,8 +37,10 @@ _CLOCK_PACE_RATIO: Final = 0.001
 class MediaAxis:
     """The media times of one track, in microseconds, on an axis that never wraps and never jumps."""
 
-    def __init__(self, clock_rate: int) -> None:
+    def __init__(self, clock_rate: int, back_us: int = _BACK_US) -> None:
+        """Makes an axis for media times in ticks of `clock_rate`; a step back of more than `back_us` is a jump."""
         self._clock_rate = clock_rate
+        self._back_us = back_us
         self._media_time: int | None = None
         self._ticks = 0
         self._arrived: int | None = None
@@ -55,7 +59,7 @@ class MediaAxis:
     def advance(self, media_time: int, now_us: int) -> bool:
         """Moves to `media_time`, which arrives now; False if another count begins: with the first one, or after a jump.
 
-        Depacketizers return frames in order, so a step back of more than 200 ms is a jump. So is a step of a second
+        Depacketizers return frames in sending order, so a long step back is a jump. So is a step of a second
         more than passed between arrivals, and one after a silence in which media times may have wrapped. A jump
         moves by the time between arrivals, and a second media time that fits it confirms it: a single one was wrong.
         """
@@ -75,7 +79,7 @@ class MediaAxis:
 
     def _goes_on(self, step: int, expected: int) -> bool:
         """True unless a step, in ticks, is a jump."""
-        if step * US < -_BACK_US * self._clock_rate:
+        if step * US < -self._back_us * self._clock_rate:
             return False
         return -JUMP_US * self._clock_rate <= (step - expected) * US <= STEP_US * self._clock_rate
 

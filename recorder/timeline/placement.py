@@ -29,21 +29,22 @@ class Placement:
         """Makes a placement. `expected`: the tracks that were negotiated; a single one need not wait for another."""
         self._expected = frozenset(expected)
         self._timeline = Timeline()
-        self._tracks: dict[Kind, tuple[int, TimelineTrack]] = {}
+        self._tracks: dict[Kind, tuple[tuple[int, bool], TimelineTrack]] = {}
         self._holding = len(self._expected) > 1
         self._held: list[tuple[Kind, Unit, float, int]] = []
 
-    def begin(self, track: Kind, clock_rate: int) -> list[PlacedUnit]:
+    def begin(self, track: Kind, clock_rate: int, *, reorders: bool = False) -> list[PlacedUnit]:
         """Begins another stream (SSRC, codec) of `track`, or its first, with media times in ticks of `clock_rate`.
 
-        Returns the units that were held of the stream before.
+        `reorders`: as in `Timeline.track`. Returns the units that were held of the stream before.
         """
-        rate, known = self._tracks.get(track, (0, None))
+        form = clock_rate, reorders
+        before, known = self._tracks.get(track, (form, None))
         units = self.release() if known is not None else []
-        if known is not None and rate == clock_rate:
+        if known is not None and before == form:
             known.restart()
         else:
-            self._tracks[track] = clock_rate, self._timeline.track(clock_rate)
+            self._tracks[track] = form, self._timeline.track(clock_rate, reorders=reorders)
         return units
 
     def on_sender_report(self, track: Kind, ntp: int, media_time: int, *, now: float) -> list[PlacedUnit]:

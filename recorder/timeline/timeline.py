@@ -11,13 +11,16 @@ one at once. Reports that say otherwise than the arrival of packets, and than an
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 from recorder.timeline.clocks import (
     DELAY_WINDOW_US,
     IMPLAUSIBLE_US,
     JUMP_US,
+    REORDERED_BACK_US,
     STEP_US,
     US,
     CameraClock,
@@ -35,6 +38,7 @@ _APART_US: Final = US * 7 // 100
 """An error that is seen and heard: more than the delays of usual encoders differ."""
 _APART_PACE_RATIO: Final = 0.5
 """Correction of such an error: a second of it is gone within two."""
+_MAX_AHEAD: Final = 4
 _RECENT_US: Final = US
 """Window of the delays that count as recent."""
 
@@ -47,9 +51,13 @@ class Timeline:
         self._camera = CameraClock()
         self._wall = WallClock()
 
-    def track(self, clock_rate: int) -> TimelineTrack:
-        """Adds a track with media times in ticks of `clock_rate`."""
-        track = TimelineTrack(clock_rate, self._tracks, self._camera, self._wall)
+    def track(self, clock_rate: int, *, reorders: bool = False) -> TimelineTrack:
+        """Adds a track with media times in ticks of `clock_rate`.
+
+        `reorders`: True if units may come in another order than their media times.
+        """
+        axis = MediaAxis(clock_rate, REORDERED_BACK_US) if reorders else MediaAxis(clock_rate)
+        track = TimelineTrack(axis, clock_rate, self._tracks, self._camera, self._wall, reorders=reorders)
         self._tracks.append(track)
         return track
 
@@ -57,14 +65,28 @@ class Timeline:
 class TimelineTrack:
     """One track's media times on its producer's timeline."""
 
-    def __init__(self, clock_rate: int, tracks: list[TimelineTrack], camera: CameraClock, wall: WallClock) -> None:
+    def __init__(
+        self,
+        axis: MediaAxis,
+        clock_rate: int,
+        tracks: list[TimelineTrack],
+        camera: CameraClock,
+        wall: WallClock,
+        *,
+        reorders: bool,
+    ) -> None:
         self.correction = 0.0
         """Microseconds added to the camera's clock, because it was set meanwhile."""
         self._tracks = tracks
         self._camera = camera
         self._wall = wall
         self._clock_rate = clock_rate
-        self._axis = MediaAxis(clock_rate)
+        self._axis = axis
+        self._reorders = reorders
+        self._went_back = False
+        """True if units were reordered: those that are sent ahead seem to come early."""
+        self._ahead: deque[tuple[int, int]] = deque(maxlen=_MAX_AHEAD)
+        """(position, our time) of the latest units that were later than all before, where units are reordered."""
         self._delays = WindowedMinimum(DELAY_WINDOW_US)
         self._recent = WindowedMinimum(_RECENT_US)
         self._usual: float | None = None
@@ -108,7 +130,7 @@ class TimelineTrack:
 
     def foresee(self, arrivals: Sequence[tuple[int, float]]) -> None:
         """Announces (media time, arrival) of the next units for `at`; the least delayed one places them all."""
-        axis = MediaAxis(self._clock_rate)
+        axis = MediaAxis(self._clock_rate, REORDERED_BACK_US) if self._reorders else MediaAxis(self._clock_rate)
         for number, (media_time, now) in enumerate(arrivals):
             now_us = int(now * US)
             if not axis.advance(media_time, now_us) and number:
@@ -120,25 +142,40 @@ class TimelineTrack:
         """Returns the capture time of `media_time`, which arrives now, in microseconds of UTC since 1970.
 
         It is never less than before, unless our wall clock was set back or by more than a second: the track was wrong.
+        Where units are reordered, our times are in the order of their media times.
         """
         now_us = int(now * US)
-        before = self._axis.position
+        before = self._ahead[-1][0] if self._ahead else self._axis.position
         if not self._axis.advance(media_time, now_us):
             self._jumped(now_us)
         position = self._axis.position
         self._delays.add(now_us - position, now_us)
         self._recent.add(now_us - position, now_us)
         self._follow(self._target(position, now_us), position - before)
+        if self._ahead and position < self._ahead[-1][0]:
+            return self._wall.wall_time(self._between(position), now_us, wall_us)
         there = position + int(self._shift or 0)
         if there < self._last - STEP_US:
             self._last, self._placed = there, 0
+            self._ahead.clear()
         self._last = max(self._last, there)
+        if self._reorders:
+            self._ahead.append((position, self._last))
         placed = self._wall.wall_time(self._last, now_us, wall_us)
         # Of units with the same media time, the later one must not be placed earlier by a small correction.
         if self._wall.sets == self._sets:
             placed = max(placed, self._placed)
         self._sets, self._placed = self._wall.sets, placed
         return placed
+
+    def _between(self, position: int) -> int:
+        """Returns our time of a unit that comes after one with a later media time."""
+        self._went_back = True
+        ahead = self._ahead
+        for (earlier, begin), (later, end) in pairwise(ahead):
+            if earlier <= position < later:
+                return begin + (position - earlier) * (end - begin) // (later - earlier)
+        return ahead[0][1] - max(0, ahead[0][0] - position)
 
     def _jumped(self, now_us: int) -> None:
         """Begins anew after a jump: until the next report the arrival counts, minus the earlier reports' correction."""
@@ -171,7 +208,8 @@ class TimelineTrack:
             self._shift = target
         else:
             pace = _APART_PACE_RATIO if known and error > _APART_US else _PACE_RATIO
-            self._shift = slewed(self._shift, target, max(0, elapsed_us), pace=pace, tolerance=_NOISE_US)
+            tolerance = REORDERED_BACK_US if self._went_back and not known else _NOISE_US
+            self._shift = slewed(self._shift, target, max(0, elapsed_us), pace=pace, tolerance=tolerance)
 
     def _use_report(self, ntp_us: int, media_time: int, now_us: int) -> None:
         """Accepts a report, keeps it as a candidate, or keeps it for the first packet."""

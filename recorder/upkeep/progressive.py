@@ -49,8 +49,8 @@ def _copy(segment: Segment, target: Path) -> None:
     with Reader(segment.path) as reader:
         copy = Copy(target, reader.streams, start_us=segment.start_us, title=title, suffix=target.suffix)
         with contextlib.closing(copy):
-            for kind, pts_us, data, key in reader.packets():
-                copy.write(kind, pts_us, data, key=key)
+            for kind, pts_us, data, key, dts_us in reader.packets():
+                copy.write(kind, pts_us, data, key=key, dts_us=dts_us)
 
 
 def _replace(original: Path, made: Path) -> None:

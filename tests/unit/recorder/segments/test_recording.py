@@ -269,6 +269,14 @@ def test_two_units_of_one_moment_stay_apart() -> None:
     assert times == [0, 1000, 2000, 3000, 40_000]
 
 
+def test_a_picture_that_is_sent_ahead_takes_no_time_from_those_shown_before_it() -> None:
+    feed = Feed("video")
+    for at in (0.0, 0.16, 0.08, 0.04, 0.12, 0.2):
+        feed.video(at, key=not at)
+    times = [action.pts_us for action in feed.actions if isinstance(action, Write)]
+    assert times == [0, 160_000, 80_000, 40_000, 120_000, 200_000]
+
+
 def test_sound_says_how_long_it_is() -> None:
     feed = Feed("audio")
     assert feed.audio(0)[1] == Write("audio", 0, 20_000, b"a0.000000", True)
