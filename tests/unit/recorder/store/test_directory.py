@@ -122,7 +122,7 @@ def test_a_span_finds_what_may_hold_it(
     minute = 60_000_000
     for start in starts:
         _put(store, "a", "b", start * minute)
-    since, until = min(edges), max(edges)
+    since, until = min(edges), max(edges) + 1  # an empty span has no wrong answer
     before = [start for start in starts if start <= since]
     wanted = sorted(start for start in starts if start < until and (start >= since or start == max(before)))
     assert [
