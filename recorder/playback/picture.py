@@ -17,11 +17,12 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange
 
-from recorder.playback.picture_size import DECODER_OPTIONS, PictureError, check_size
+from recorder.playback.picture_size import PictureError, check_size
 from recorder.store.directory import Segment
 from recorder.store.file_layout import FileLayout
 from recorder.store.reader import Reader
 from sfu.media.formats import orientation
+from sfu.media.formats.picture_size import DECODER_OPTIONS
 
 _T = TypeVar("_T")
 
@@ -87,9 +88,7 @@ def _jpegs(decoder: str, data: bytes, turn: int, max_bytes: int) -> tuple[bytes,
 
 def _jpeg_as_recorded(frame: VideoFrame, width: int | None) -> bytes:
     """Returns the frame as JPEG, turned as its file says."""
-    side_data: Any = frame.side_data  # its types leave out what it returns
-    matrix = side_data.get("DISPLAYMATRIX")
-    return _jpeg(frame, width, orientation.UPRIGHT if matrix is None else orientation.of_matrix(bytes(matrix)))
+    return _jpeg(frame, width, orientation.of_side_data(frame.side_data))
 
 
 def _decoded(context: VideoCodecContext, data: bytes) -> VideoFrame:

@@ -13,9 +13,6 @@ from typing import Final
 from sfu.media.formats.picture_size import MAX_PIXELS
 from sfu.media.formats.sps import h264_decoded_pixels, h265_decoded_pixels
 
-DECODER_OPTIONS: Final = {"max_pixels": str(MAX_PIXELS)}
-"""FFmpeg's own bound, for every decoder. Those of H.264 and H.265 allocate tables before they heed it."""
-
 _START_CODE: Final = b"\x00\x00\x01"
 _Sets = tuple[Callable[[int], int], int, Callable[[bytes], int | None]]
 _SETS: Final[dict[str, _Sets]] = {

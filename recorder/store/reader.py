@@ -17,11 +17,11 @@ from av.stream import Stream
 
 from recorder.store.file_layout import FileLayout
 from recorder.store.index import layout_in
-from sfu.media.formats.picture_size import MAX_PIXELS
+from sfu.media.formats.picture_size import DECODER_OPTIONS
 from sfu.rtc.sdp.codec import Kind
 
 _BUFFER_BYTES = 1 << 18
-_OPTIONS = {"codec_whitelist": "vp8,vp9,libdav1d,opus", "max_pixels": str(MAX_PIXELS)}
+_OPTIONS = {"codec_whitelist": "vp8,vp9,libdav1d,opus", **DECODER_OPTIONS}
 """FFmpeg decodes the first frame to find out its form. Only these need it; their decoders heed the bound at once."""
 _MAX_EARLY_US = 10_000_000
 """Frames before the start of the file, or after its end, by more than this have damaged times."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Protocol
 
 import av
 from av.audio.stream import AudioStream
@@ -20,8 +20,8 @@ from av.video.stream import VideoStream
 from sfu.clients.encode import AudioEncoder, VideoEncoder, fitted
 from sfu.clients.frames import OPUS, VP8, VP9, h264
 from sfu.clients.packetize import ParameterSets
-from sfu.media.formats.orientation import UPRIGHT, of_matrix
-from sfu.media.formats.picture_size import MAX_PIXELS
+from sfu.media.formats.orientation import UPRIGHT, of_side_data
+from sfu.media.formats.picture_size import DECODER_OPTIONS
 from sfu.rtc.sdp.codec import Codec
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ class PassThrough:
         self._may_be_turned = False
         context = self._stream.codec_context
         context.thread_type = "SLICE"  # frame threads would hold the picture back
-        context.options = {"max_pixels": str(MAX_PIXELS)}
+        context.options = dict(DECODER_OPTIONS)
         with contextlib.suppress(av.FFmpegError, EOFError):
             for picture in [*packet.decode(), *context.decode(None)]:
                 self.orientation = _orientation(picture)
@@ -165,7 +165,7 @@ class EncodedVideo:
     def begin(self, stream: VideoStream | AudioStream) -> None:
         """See `InputTrack`."""
         stream.codec_context.thread_type = "SLICE"  # frame threads would hold pictures back
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.options = dict(DECODER_OPTIONS)
         self._decoder = _Decoder("video")
         self._count = 0
 
@@ -217,9 +217,7 @@ class EncodedAudio:
 
 def _orientation(picture: object) -> int:
     """Returns how a decoded picture has to be turned, by the matrix of its file."""
-    side_data: Any = getattr(picture, "side_data", {})  # its types leave out what it returns
-    matrix = side_data.get("DISPLAYMATRIX")
-    return UPRIGHT if matrix is None else of_matrix(bytes(matrix))
+    return of_side_data(getattr(picture, "side_data", {}))
 
 
 class _Decoder:

@@ -20,7 +20,7 @@ from av.video.stream import VideoStream
 
 from sfu.clients.frames import SourceError
 from sfu.credentials import masked, quoted
-from sfu.media.formats.picture_size import MAX_PIXELS
+from sfu.media.formats.picture_size import DECODER_OPTIONS
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ _KINDS: Final = ("video", "audio")
 def open_input(text: str) -> InputContainer:
     """Opens a path, URL or device. Raises SourceError."""
     url = quoted(text)
-    options = {"max_pixels": str(MAX_PIXELS)}  # FFmpeg may decode the first picture to find out its form
+    options = dict(DECODER_OPTIONS)  # FFmpeg may decode the first picture to find out its form
     if url.startswith("rtsp"):
         options |= {"rtsp_transport": "tcp", "analyzeduration": _RTSP_ANALYSIS_US}
     device = "v4l2" if url.startswith("/dev/video") else None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from struct import Struct
-from typing import Final
+from typing import Any, Final
 
 UPRIGHT: Final = 0
 _BITS: Final = 0b111
@@ -59,6 +59,12 @@ def of_matrix(data: bytes) -> int:
         return UPRIGHT
     a, b, _, c, d, *_ = _SIDE_DATA.unpack_from(data)
     return _ORIENTATIONS.get((_sign(a), _sign(b), _sign(c), _sign(d)), UPRIGHT)
+
+
+def of_side_data(side_data: Any) -> int:
+    """Returns the orientation of a decoded picture by its side data, a mapping of PyAV; 0 without a display matrix."""
+    matrix = side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else of_matrix(bytes(matrix))
 
 
 def _sign(number: int) -> int:

@@ -17,6 +17,8 @@ _MAX_SPS_BYTES: Final = 256
 
 MAX_PIXELS: Final = 7680 * 4320
 """The largest picture that is decoded, in pixels (8K): a small packet can claim one that needs gigabytes of memory."""
+DECODER_OPTIONS: Final = {"max_pixels": str(MAX_PIXELS)}
+"""FFmpeg's own bound, for every decoder. Those of H.264 and H.265 allocate tables before they heed it."""
 
 Size = tuple[int, int]
 """Width and height in pixels."""
