@@ -70,11 +70,6 @@ class Host:
     certificate: Certificate
     addresses: OwnAddresses
 
-    @property
-    def announce(self) -> tuple[str, ...]:
-        """Returns the addresses to announce now."""
-        return self.addresses.current()
-
     @classmethod
     def new(cls, *, announce: Sequence[str] = ()) -> Host:
         """Makes a certificate. `announce`: IP addresses for candidates, by default those of this machine."""

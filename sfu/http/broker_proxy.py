@@ -158,9 +158,9 @@ class BrokerProxy:
             self._sockets.discard(socket)
             await asyncio.gather(_close_stream(writer), _close_socket(request, socket))
 
-    async def _until_first_ends(self, *directions: Awaitable[None]) -> None:
-        """Runs both directions until the first of them ends, with or without an error, and cancels the other."""
-        tasks = [asyncio.ensure_future(direction) for direction in directions]
+    async def _until_first_ends(self, *parts: Awaitable[None]) -> None:
+        """Runs all parts until the first of them ends, with or without an error, and cancels the others."""
+        tasks = [asyncio.ensure_future(part) for part in parts]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:

@@ -153,7 +153,7 @@ class RawPeer:
 @contextlib.asynccontextmanager
 async def raw_peer(on: MqttClient, leaf: str, *args: Any, **options: Any) -> AsyncIterator[RawPeer]:
     """Runs a `RawPeer` on a port of its own; closes it at the end without a bye."""
-    peer = RawPeer(on, leaf, await UdpPort.open(bind=HOST.announce), *args, **options)
+    peer = RawPeer(on, leaf, await UdpPort.open(bind=HOST.addresses.current()), *args, **options)
     try:
         yield peer
     finally:

@@ -16,7 +16,7 @@ from typing import Final
 
 import ifaddr
 
-LOG: Final = logging.getLogger(__name__)
+_log: Final = logging.getLogger(__name__)
 
 READ_INTERVAL_S: Final = 1.0
 """Time for which the addresses of the machine are kept: reading them takes about 0.3 ms."""
@@ -80,13 +80,13 @@ class OwnAddresses:
         try:
             found = await asyncio.get_running_loop().getaddrinfo(name, None, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
-            LOG.warning(
+            _log.warning(
                 "cannot resolve %s of media.announce: %s; trying again in %.0f s", name, error, RESOLVE_INTERVAL_S
             )
             return
         addresses = tuple(dict.fromkeys(str(entry[4][0]) for entry in found))
         if addresses != self._resolved.get(name):
-            LOG.info("announcing %s as %s", name, ", ".join(addresses))
+            _log.info("announcing %s as %s", name, ", ".join(addresses))
         self._resolved[name] = addresses
 
 
