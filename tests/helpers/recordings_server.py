@@ -1,4 +1,4 @@
-"""The HTTP server with the recordings of one store, and nothing else."""
+"""The HTTP server with the recordings of one store, or none, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sfu.http.server import HttpServer, PageInfo
 
 
 @asynccontextmanager
-async def recordings_server(store: Store, **wishes: Any) -> AsyncIterator[str]:
-    """Serves a store, and gives the server's URL. `wishes`: for `RecordingsApi`."""
+async def recordings_server(store: Store | None, **wishes: Any) -> AsyncIterator[str]:
+    """Serves a store, and gives the server's URL; None: a server without recordings. `wishes`: for `RecordingsApi`."""
 
     async def nobody() -> Any:
         raise ConnectionRefusedError
@@ -27,7 +27,7 @@ async def recordings_server(store: Store, **wishes: Any) -> AsyncIterator[str]:
         ready=lambda: True,
         metrics=lambda: b"",
         rooms=dict,
-        parts=[RecordingsApi(Playback(store), **wishes)],
+        parts=[] if store is None else [RecordingsApi(Playback(store), **wishes)],
     )
     await server.start()
     try:

@@ -26,7 +26,6 @@ from recorder.segments.writer import SegmentWriter
 from recorder.store.directory import Segment, Store
 from recorder.store.index import layout_of
 from recorder.store.scratch import SCRATCH
-from sfu.http.server import HttpServer, PageInfo
 from sfu.units import rfc3339
 from tests.helpers.programs import need
 from tests.helpers.recordings import START_US, complaints, record, tracks_of, units
@@ -446,19 +445,5 @@ async def test_a_clip_that_one_file_cannot_hold_is_a_conflict(
 
 
 async def test_without_a_store_there_are_no_recordings(client: ClientSession) -> None:
-    async def nobody() -> Any:
-        raise ConnectionRefusedError
-
-    server = HttpServer(
-        host="127.0.0.1",
-        port=0,
-        page=PageInfo(base="sfu", version="1"),
-        connect_broker=nobody,
-        ready=lambda: True,
-        metrics=lambda: b"",
-        rooms=dict,
-    )
-    await server.start()
-    async with client.get(server.url + "api/recordings") as response:
+    async with recordings_server(None) as url, client.get(url + "api/recordings") as response:
         assert response.status == 404
-    await server.stop()
