@@ -8,7 +8,6 @@ the broker only signalling waits; without the disk only recording does. Never de
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 import platform
 import secrets
@@ -24,7 +23,6 @@ from recorder.playback.queries import Playback
 from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge
-from sfu.credentials import masked
 from sfu.http.broker_proxy import broker_connector
 from sfu.http.connections import ConnectionLimits
 from sfu.http.server import HttpServer, PageInfo
@@ -42,14 +40,15 @@ from sfu.rtc.ice.factory import AgentFactory, ice_credentials
 from sfu.rtc.net.addresses import OwnAddresses
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.transport import MediaReceiver, Transport, TransportListener
-from sfu.settings import EMBEDDED, Settings, SettingsError, state_directory
-from sfu.signaling import embedded_login
+from sfu.settings import EMBEDDED, Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.embedded_broker import EmbeddedBroker
 from sfu.signaling.link import BrokerLink
 from sfu.signaling.strays import Strays
 from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
+from sfu.wiring.access import follow_files, make_authority
+from sfu.wiring.broker import embedded_password, renewed_url
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +81,7 @@ class Service:
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
         self._tls = Tls(ca=settings.tls.ca, certificate=settings.tls.certificate, key=settings.tls.key)
         self.addresses = OwnAddresses(settings.media.announce)
+        self.authority = None if settings.access.mode == "open" else make_authority(settings)
         self.http: HttpServer | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -105,6 +105,8 @@ class Service:
         self._make_parts(asyncio.get_running_loop())
         self._stack.push_async_callback(self.snapshots.close)
         self._stack.push_async_callback(self._end_http)  # browsers get the last messages through its broker proxy
+        if self.authority is not None:
+            self._run(follow_files(self.authority), "users and revoked tokens")
         self._run(self.link.run(), "broker link")
         self._stack.push_async_callback(self._end_link)
         self._stack.push_async_callback(self.server.close)
@@ -170,28 +172,10 @@ class Service:
         if self.settings.broker != EMBEDDED:
             with _setting("broker"):
                 return BrokerUrl.parse(self.settings.broker)
-        broker = EmbeddedBroker(port=self.settings.embedded_port, password=self._embedded_password())
+        broker = EmbeddedBroker(port=self.settings.embedded_port, password=embedded_password(self.settings))
         await broker.start()
         self._stack.push_async_callback(broker.stop)
         return broker.url
-
-    def _embedded_password(self) -> str | None:
-        """Returns the password that this user's commands find; None if the port is not known to them anyway."""
-        port, directory = self.settings.embedded_port, state_directory(self.settings.state)
-        if not port:
-            return None
-        try:
-            url = embedded_login.kept_url(directory, port)
-        except OSError as error:
-            _log.warning(
-                "cannot keep the login of the embedded broker in %s (%s): commands on this machine will not find it. "
-                "Set SFU_STATE to a directory that this user may write",
-                directory,
-                error.strerror or error,
-            )
-            return None
-        _log.info("the login of the embedded broker is in %s", embedded_login.file_of(directory, port))
-        return url.password
 
     def _make_link(self) -> BrokerLink:
         return BrokerLink(
@@ -204,19 +188,8 @@ class Service:
             tls=self._tls,
             will=(self.topics.bridge_state, b"offline"),
             birth=(self.topics.bridge_state, b"online"),
-            fresh=self._fresh_url,
+            fresh=lambda: renewed_url(self.broker_url, self._reload),
         )
-
-    def _fresh_url(self) -> BrokerUrl:
-        """Returns the broker's URL with the login of the settings now; with the first one if they cannot be read."""
-        if self.settings.broker == EMBEDDED:
-            return self.broker_url
-        try:
-            url = BrokerUrl.parse(self._reload().broker)
-        except (SettingsError, ValueError) as error:
-            _log.warning("cannot read the broker's login again, and use the one before: %s", masked(str(error)))
-            return self.broker_url
-        return dataclasses.replace(self.broker_url, username=url.username, password=url.password)
 
     def _make_server(self, publication: Publication, loop: asyncio.AbstractEventLoop) -> RoomServer:
         media = self.settings.media

@@ -18,7 +18,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ByteSize,
-    ConfigDict,
     Field,
     SecretStr,
     ValidationError,
@@ -36,7 +35,8 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from sfu.setting_forms import Bitrate, OptionalPath, RoomBitrateRanges, Seconds, Text, Words, table
+from sfu.setting_forms import OptionalPath, Seconds, Text, Words, table
+from sfu.setting_parts import AccessSettings, LimitSettings, MediaSettings, SettingsPart, TlsSettings
 
 PREFIX: Final = "SFU_"
 CLIENT_VARIABLES: Final = ("SFU_SOURCE", "SFU_TOKEN")
@@ -74,60 +74,7 @@ def _default(text: str) -> Any:
     return text
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
-class TlsSettings(_Part):
-    """TLS files for `mqtts://` and `wss://` brokers."""
-
-    ca: OptionalPath = Field(None, description="file with CA certificates to trust instead of the system's")
-    certificate: OptionalPath = Field(None, description="client certificate file")
-    key: OptionalPath = Field(None, description="private key file of the client certificate")
-
-
-class MediaSettings(_Part):
-    """The UDP port, and the codecs, bit rates and ICE servers to negotiate."""
-
-    port: int = Field(7882, ge=0, le=65535, description="UDP port for all media; 0 takes a free one")
-    bind: Words = Field(("0.0.0.0", "::"), description="addresses to listen on")  # noqa: S104  # cameras come from outside
-    announce: Words = Field(
-        (), description="addresses or names in ICE candidates; empty: those of this machine, with loopback"
-    )
-    codecs: Words = Field(
-        ("h264", "vp8", "vp9", "av1"), description="codecs that producers are asked for, preferred first"
-    )
-    max_bitrate: Bitrate = Field(4_000_000, gt=0, description="bit/s that one camera is asked not to exceed")
-    room_bitrates: RoomBitrateRanges = Field(
-        {},
-        description="the same for rooms and their sub-rooms, with an optional lower limit: site/gate=1M,hall=300k-2M",
-    )
-    history: ByteSize = Field(
-        ByteSize(8_000_000), ge=100_000, description="maximum bytes of a producer's latest packets in memory"
-    )
-    stun: str = Field("", description="stun:host:port if the server is behind NAT; it is then a full ICE agent")
-    turn: str = Field("", description="turn:host:port if the server is behind NAT and needs a relay")
-    turn_username: str = Field("", description="user name at the TURN server")
-    turn_password: SecretStr = Field(SecretStr(""), description="password at the TURN server")
-    private_candidates: bool = Field(
-        True, description="as a full ICE agent: check clients' private addresses too (LAN)"
-    )
-    ice_servers: Words = Field((), description="stun: and turn: URLs for clients, published in bridge/info")
-
-
-class LimitSettings(_Part):
-    """Limits of one server."""
-
-    rooms: int = Field(1000, ge=1, description="maximum number of rooms with participants")
-    viewers_per_room: int = Field(5000, ge=1, description="maximum number of viewers and members of one room")
-    producers_per_room: int = Field(100, ge=1, description="maximum number of producers of one room")
-    messages: int = Field(100, ge=10, description="maximum number of signalling messages per leaf in 10 s")
-    camera_bitrate: Bitrate = Field(
-        60_000_000, gt=0, description="bit/s for a camera that cannot be asked (no REMB); others may send 3 max_bitrate"
-    )
-
-
-class RoomRecordingSettings(_Part):
+class RoomRecordingSettings(SettingsPart):
     """Other values for one room and its sub-rooms: `always segment=5m keep=90d keep_bytes=50GB preroll=10s`."""
 
     mode: RecordingMode | None = None
@@ -149,7 +96,7 @@ class RoomRecordingSettings(_Part):
 Rooms = Annotated[dict[str, RoomRecordingSettings], NoDecode, BeforeValidator(table)]
 
 
-class RecordingSettings(_Part):
+class RecordingSettings(SettingsPart):
     """The producers to record, the directory, and how long to keep recordings."""
 
     dir: Path = Field(Path("recordings"), description="directory of all recordings")
@@ -196,7 +143,8 @@ class Settings(BaseSettings):
     http: str = Field("127.0.0.1:8080", description="host:port of the page and the API; empty: neither")
     embedded_port: int = Field(1883, ge=0, le=65535, description="TCP port of the embedded broker, on loopback")
     state: OptionalPath = Field(
-        None, description="directory of the embedded broker's login; empty: $STATE_DIRECTORY or ~/.local/state/mqtt-sfu"
+        None,
+        description="directory of the key, users and logins; empty: $STATE_DIRECTORY or ~/.local/state/mqtt-sfu",
     )
     same_peer: Literal["replace", "reject"] = Field(
         "replace", description="a second session with the same peer id: replaces the first, or is refused"
@@ -218,6 +166,7 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="least severe messages logged to stderr"
     )
+    access: AccessSettings = Field(default_factory=lambda: AccessSettings.model_validate({}), description="")
     tls: TlsSettings = Field(default_factory=lambda: TlsSettings.model_validate({}), description="")
     media: MediaSettings = Field(default_factory=lambda: MediaSettings.model_validate({}), description="")
     limits: LimitSettings = Field(default_factory=lambda: LimitSettings.model_validate({}), description="")
@@ -320,7 +269,7 @@ def describe() -> Iterator[tuple[str, str, str]]:
 def _describe(part: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
     for name, field in part.model_fields.items():
         kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, _Part):
+        if isinstance(kind, type) and issubclass(kind, SettingsPart):
             yield from _describe(kind, f"{prefix}{name.upper()}__")
             continue
         default = "" if field.is_required() else field.get_default()

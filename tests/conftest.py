@@ -19,6 +19,9 @@ settings.register_profile("short", max_examples=30, deadline=None)
 settings.register_profile("long", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
 
+# Most tests are about something else than access; those of access say `on`, or nothing (`access_on`).
+os.environ["SFU_ACCESS__MODE"] = "open"
+
 
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,6 +33,12 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 def state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """A test leaves nothing in the home of its user."""
     monkeypatch.setenv("SFU_STATE", str(tmp_path_factory.getbasetemp() / "state"))
+
+
+@pytest.fixture
+def access_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers and commands of this test have the mode of access that a stranger's first start has."""
+    monkeypatch.delenv("SFU_ACCESS__MODE")
 
 
 @pytest.fixture

@@ -41,6 +41,7 @@ keep = "30d"
 
 _PARTS: Final = {
     "": ("Server", "The broker, the page, and what clients may do."),
+    "ACCESS": ("Access", "Who may do what: see [security.md](security.md)."),
     "TLS": ("Certificates", "Towards the broker, for `mqtts://` and `wss://`."),
     "MEDIA": ("Media", "The one UDP port, and what is negotiated on it."),
     "LIMITS": ("Limits", "What one server accepts."),

@@ -1,0 +1,87 @@
+"""From the settings of access to the authority, and to what leaves ask for.
+
+Owns the meaning of `access.mode` and `access.broker`. Never decides about a message or a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from sfu.access.authority import Authority
+from sfu.access.keys import kept_or_new_key, read_key
+from sfu.access.revoked import Revoked
+from sfu.access.tokens import Keys
+from sfu.access.users import Users, UsersError
+from sfu.settings import EMBEDDED, Settings, SettingsError, state_directory
+from sfu.signaling.broker_url import BrokerUrl
+
+_FOLLOW_S: Final = 1.0
+"""Interval at which the files of users and revoked tokens are looked at."""
+
+
+class LeafMode(StrEnum):
+    """The proof that the server asks for on a leaf."""
+
+    OPEN = "open"
+    """Nothing: `access.mode` is open."""
+    TRUSTED = "trusted"
+    """Nothing, since the broker knows who may write there; a token that is shown must be good."""
+    TOKENS = "tokens"
+    """A token."""
+    SEALED = "sealed"
+    """A seal that is made with a token, which is not sent."""
+
+
+def leaf_mode(settings: Settings) -> LeafMode:
+    """Returns what leaves ask for; `auto` looks at how this server logs in at the broker. Raises ValueError."""
+    if settings.access.mode == "open":
+        return LeafMode.OPEN
+    if settings.access.broker != "auto":
+        return LeafMode(settings.access.broker)
+    known = settings.broker == EMBEDDED or settings.tls.certificate is not None
+    return LeafMode.TRUSTED if known or BrokerUrl.parse(settings.broker).username is not None else LeafMode.SEALED
+
+
+def make_authority(settings: Settings) -> Authority:
+    """Returns the authority of this server, with its key. Raises SettingsError if the key is none or cannot be kept."""
+    directory = state_directory(settings.state)
+    keys = _keys(settings, directory)
+    try:
+        users = Users(directory)
+    except UsersError as error:
+        raise SettingsError(str(error)) from error
+    return Authority(
+        keys,
+        revoked=Revoked(directory),
+        users=users,
+        clock=time.time,
+        new_id=lambda: secrets.token_urlsafe(9),
+    )
+
+
+async def follow_files(authority: Authority) -> None:
+    """Takes over what commands write about users and revoked tokens, until cancelled."""
+    while True:
+        await asyncio.sleep(_FOLLOW_S)
+        authority.refresh()
+
+
+def _keys(settings: Settings, directory: Path) -> Keys:
+    chosen, old = (secret.get_secret_value() for secret in (settings.access.key, settings.access.old_key))
+    try:
+        return Keys(
+            read_key(chosen) if chosen else kept_or_new_key(directory),
+            read_key(old) if old else None,
+        )
+    except ValueError as error:
+        raise SettingsError(f"access.key: {error}") from error
+    except OSError as error:
+        raise SettingsError(
+            f"cannot keep the key in {directory} ({error.strerror or error}): set SFU_STATE to a directory that this "
+            "user may write, or SFU_ACCESS__KEY to a key"
+        ) from error
