@@ -47,7 +47,7 @@ from sfu.signaling.link import BrokerLink
 from sfu.signaling.strays import Strays
 from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
-from sfu.wiring.access import follow_files, make_authority
+from sfu.wiring.access import follow_files, make_authority, open_audit
 from sfu.wiring.broker import embedded_password, renewed_url
 
 _log = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class Service:
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
         self._tls = Tls(ca=settings.tls.ca, certificate=settings.tls.certificate, key=settings.tls.key)
         self.addresses = OwnAddresses(settings.media.announce)
+        self.audit = open_audit(settings)
         self.authority = None if settings.access.mode == "open" else make_authority(settings)
         self.http: HttpServer | None = None
         self._stack = AsyncExitStack()

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
+
+from sfu.signaling.topics import Leaf, Role
 
 EVERYWHERE: Final = "*"
 """Stands for all rooms in a list of rooms."""
@@ -58,6 +60,13 @@ class Use(StrEnum):
     """Pictures and recordings by GET, in a URL."""
 
 
+_ROLE_NEEDS: Final[Mapping[Role, tuple[Right, ...]]] = {
+    Role.PUB: (Right.PUBLISH,),
+    Role.VIEW: (Right.VIEW,),
+    Role.JOIN: (Right.VIEW, Right.PUBLISH),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Claims:
     """The claims of a valid token. `room` contains its sub-rooms; `until` is in seconds since 1970."""
@@ -70,7 +79,7 @@ class Claims:
     use: Use = Use.ACCESS
     since: float = 0.0
     """The time at which it was made, in seconds since 1970."""
-    stamp: str | None = field(default=None)
+    stamp: str | None = None
     """The mark of the password that a user's session was opened with (see `users`)."""
 
     def may(self, right: Right, room: str) -> bool:
@@ -92,6 +101,19 @@ class Claims:
     def within(self, rooms: Iterable[str]) -> list[str]:
         """Returns those of the rooms that are known here, in their order."""
         return [room for room in rooms if self.knows(room)]
+
+    def may_use(self, leaf: Leaf) -> bool:
+        """Returns True if a peer with these claims may speak on this leaf.
+
+        A camera's id is that of its token, so that no camera takes the place of another one. A viewer may have many
+        tabs, and a person who is logged in many devices (`is_peer`). An admin may be anybody.
+        """
+        if not all(self.may(right, leaf.room) for right in _ROLE_NEEDS[leaf.role]):
+            return False
+        if Right.ADMIN in self.can:
+            return True
+        many = leaf.role is Role.VIEW or self.use is Use.SESSION
+        return self.is_peer(leaf.peer) if many else leaf.peer == self.sub
 
     def is_peer(self, peer: str) -> bool:
         """Returns True if this id is that of `sub`, or of one of its tabs and devices (`ann--x7`)."""

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from sfu.access.audit import AuditLog
 from sfu.access.authority import Authority
 from sfu.access.keys import kept_or_new_key, read_key
 from sfu.access.revoked import Revoked
@@ -62,6 +63,14 @@ def make_authority(settings: Settings) -> Authority:
         clock=time.time,
         new_id=lambda: secrets.token_urlsafe(9),
     )
+
+
+def open_audit(settings: Settings) -> AuditLog:
+    """Returns the audit log of the settings. Raises SettingsError if its file cannot be written."""
+    try:
+        return AuditLog(settings.access.audit, time.time)
+    except OSError as error:
+        raise SettingsError(f"access.audit: {settings.access.audit}: {error.strerror or error}") from error
 
 
 async def follow_files(authority: Authority) -> None:
