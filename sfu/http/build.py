@@ -84,6 +84,8 @@ def _esbuild(work: Path, *, hooks: bool) -> None:
         str(work / "node_modules" / "esbuild" / "bin" / "esbuild"),
         "app=src/app.ts",
         "app=src/app.css",
+        "login=src/login/main.ts",
+        "login=src/login/login.css",
         # Loaded when recordings are first opened. It shares no chunk with the wall, as that would be one more request.
         "recordings=src/recordings/main.ts",
         "recordings=src/recordings/recordings.css",
