@@ -35,6 +35,8 @@ class ErrorCode(StrEnum):
     TIMEOUT = "timeout"
     SHUTTING_DOWN = "shutting_down"
     INTERNAL = "internal"
+    REPLAYED = "replayed"
+    """The number of a sealed message is not above the last one, which `ErrorNotice.last` is."""
 
 
 _ERROR_CODES = frozenset(ErrorCode)
@@ -146,25 +148,29 @@ class ErrorNotice:
     code: ErrorCode
     message: str
     retry_after: float | None = None
+    last: int | None = None
+    """The highest number that the sender of `replayed` has seen."""
 
     @classmethod
     def read(cls, data: object) -> Self:
         """Reads the message's `data`. An unknown code, of a newer server, reads as `internal`."""
         fields = read_object(data, "data")
         code = read_text(fields.get("code"), "code", MAX_NAME)
-        retry_after = fields.get("retry_after")
+        retry_after, last = fields.get("retry_after"), fields.get("last")
         if not isinstance(retry_after, int | float | None):
             raise bad_request("retry_after must be seconds")
         return cls(
             ErrorCode(code) if code in _ERROR_CODES else ErrorCode.INTERNAL,
             read_text(fields.get("message"), "message", _MAX_TEXT),
             None if retry_after is None else float(min(max(retry_after, 0), _MAX_RETRY_S)),
+            last if type(last) is int and last >= 0 else None,
         )
 
     def write(self) -> object:
         """Returns the message's `data`."""
-        data: dict[str, object] = {"code": self.code, "message": self.message}
-        return data if self.retry_after is None else data | {"retry_after": self.retry_after}
+        optional = {"retry_after": self.retry_after, "last": self.last}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"code": self.code, "message": self.message} | given
 
 
 @dataclass(frozen=True, slots=True)

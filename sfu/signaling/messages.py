@@ -34,6 +34,11 @@ from sfu.signaling.bodies import (
 _CLIENT_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _SESSION = re.compile(r"[\x21-\x7e]{8,64}")
 _MAX_TOKEN = 4096
+_MAX_KID = 1024
+_MAX_NUMBER = (1 << 53) - 1
+"""The largest integer that every JSON reader holds exactly (RFC 8259 section 6)."""
+SEALED = "sealed"
+"""The type of a message whose `data` only its two ends can read."""
 
 _BODIES: Mapping[str, type[Body]] = {
     body.type: body for body in (Offer, Answer, Candidate, Bye, ErrorNotice, Tracks, Select, Sizes)
@@ -51,6 +56,8 @@ class Envelope:
     session: str | None = None
     token: str | None = None
     opts: Mapping[str, object] = field(default_factory=dict)
+    n: int | None = None
+    """In a sealed message its number, which grows; None in any other."""
 
 
 def parse(payload: bytes) -> Envelope | None:
@@ -98,6 +105,8 @@ def dump(envelope: Envelope) -> bytes:
         message |= {"v": 2, "session": envelope.session}
     if envelope.token is not None:
         message["token"] = envelope.token
+    if envelope.n is not None:
+        message["n"] = envelope.n
     if envelope.opts:
         message["opts"] = dict(envelope.opts)
     payload = json.dumps(message, separators=(",", ":"), allow_nan=False).encode("ascii")
@@ -108,15 +117,45 @@ def dump(envelope: Envelope) -> bytes:
     return payload
 
 
+@dataclass(frozen=True, slots=True)
+class SealedFrame:
+    """The outer form of a sealed message: its sender, the open part of its token, and what is sealed (base64url)."""
+
+    clientid: str
+    kid: str
+    data: str
+
+
+def parse_sealed(payload: bytes) -> SealedFrame | None:
+    """Reads a sealed message; None if the message is of another type. Raises SignalError as `parse` does."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise SignalError(ErrorCode.TOO_LARGE, f"a message has at most {MAX_PAYLOAD_BYTES} bytes")
+    message = read_object(_json(payload), "the message")
+    if message.get("command") != "signal" or message.get("type") != SEALED:
+        return None
+    return SealedFrame(
+        clientid=_clientid(message),
+        kid=read_text(message.get("kid"), "kid", _MAX_KID),
+        data=read_text(message.get("data"), "data", MAX_PAYLOAD_BYTES),
+    )
+
+
+def dump_sealed(frame: SealedFrame) -> bytes:
+    """Returns the bytes of a sealed message. Raises SignalError `too_large` over 64 KiB."""
+    message = {"command": "signal", "clientid": frame.clientid, "type": SEALED, "v": 2}
+    payload = json.dumps(message | {"kid": frame.kid, "data": frame.data}, separators=(",", ":")).encode("ascii")
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise SignalError(ErrorCode.TOO_LARGE, f"sealed, the message has {len(payload)} of {MAX_PAYLOAD_BYTES} bytes")
+    return payload
+
+
 def _session(message: Mapping[str, object]) -> str | None:
     session = message.get("session")
     return session if isinstance(session, str) and _SESSION.fullmatch(session) else None
 
 
 def _envelope(message: Mapping[str, object], body: type[Body], session: str | None) -> Envelope:
-    clientid = read_text(message.get("clientid"), "clientid", MAX_NAME)
-    if not _CLIENT_ID.fullmatch(clientid):
-        raise bad_request("clientid has characters outside A-Z a-z 0-9 _ . : -")
+    clientid = _clientid(message)
     if session is None and message.get("session") is not None:
         raise bad_request("session must have 8 to 64 printable ASCII characters")
     opts = message.get("opts")
@@ -126,7 +165,21 @@ def _envelope(message: Mapping[str, object], body: type[Body], session: str | No
         session=session,
         token=read_optional(message, "token", _MAX_TOKEN),
         opts={} if opts is None else read_object(opts, "opts"),
+        n=_number(message.get("n")),
     )
+
+
+def _number(value: object) -> int | None:
+    if value is not None and (type(value) is not int or not 0 <= value <= _MAX_NUMBER):
+        raise bad_request("n must be an integer of 0 to 2^53 - 1")
+    return value
+
+
+def _clientid(message: Mapping[str, object]) -> str:
+    clientid = read_text(message.get("clientid"), "clientid", MAX_NAME)
+    if not _CLIENT_ID.fullmatch(clientid):
+        raise bad_request("clientid has characters outside A-Z a-z 0-9 _ . : -")
+    return clientid
 
 
 def _json(payload: bytes) -> object:

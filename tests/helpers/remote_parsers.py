@@ -187,6 +187,11 @@ PARSERS: dict[str, RemoteParser] = {
         (SdpError,),
     ),
     "message": RemoteParser(messages.parse, _message_seeds, (SignalError,)),
+    "sealed message": RemoteParser(
+        messages.parse_sealed,
+        lambda: [messages.dump_sealed(messages.SealedFrame("eye", "header.payload", "c2VhbGVk"))],
+        (SignalError,),
+    ),
     "session of a message": RemoteParser(messages.session_of, _message_seeds),
     "topic": RemoteParser(
         lambda data: Leaf.parse(data.decode(errors="replace")), lambda: [b"site/gate/pub/cam-1"], (TopicError,)

@@ -23,7 +23,7 @@ from sfu.signaling.bodies import (
     SourceStatus,
     Tracks,
 )
-from sfu.signaling.messages import Envelope, dump, parse
+from sfu.signaling.messages import Envelope, SealedFrame, dump, dump_sealed, parse, parse_sealed
 
 SOURCE = SourceStatus("site/gate", "cam", "0", "H264")
 EXAMPLES: list[tuple[Body, dict[str, Any]]] = [
@@ -97,6 +97,31 @@ def test_a_v2_message_says_so_and_carries_everything() -> None:
     envelope = Envelope("peer", Offer("v=0\r\n"), session="12345678", token="jwt", opts={"audio": True})
     assert parse(dump(envelope)) == envelope
     assert json.loads(dump(envelope))["v"] == 2
+
+
+def test_a_sealed_message_has_a_frame_and_a_numbered_inside() -> None:
+    frame = SealedFrame("peer", "header.payload", "c2VhbGVk")
+    assert parse_sealed(dump_sealed(frame)) == frame
+    assert parse(dump_sealed(frame)) is None
+    assert parse_sealed(message()) is None
+    inner = Envelope("peer", Bye("done"), session="12345678", n=7)
+    assert parse(dump(inner)) == inner
+    notice = ErrorNotice(ErrorCode.REPLAYED, "n is too small", last=1796035177000)
+    assert ErrorNotice.read(notice.write()) == notice
+
+
+@pytest.mark.parametrize(
+    "fields", [{"kid": ...}, {"data": ...}, {"data": {}}, {"kid": "x" * 1025}, {"clientid": ""}, {"clientid": "a b"}]
+)
+def test_a_sealed_message_without_its_parts_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(SignalError):
+        parse_sealed(message(**{"type": "sealed", "kid": "header.payload", "data": "c2VhbGVk"} | fields))
+
+
+@pytest.mark.parametrize("n", [-1, 1 << 53, True, "7", 7.0])
+def test_a_number_is_an_integer_that_every_reader_holds(n: object) -> None:
+    with pytest.raises(SignalError):
+        parse(message(n=n))
 
 
 def test_the_original_apps_message_reads_as_a_legacy_peers() -> None:
