@@ -28,7 +28,7 @@ from sfu.command_line import (
     new_app,
     run_app,
     tls_files,
-    token_value,
+    token_option,
     url_value,
 )
 from sfu.runner import run_until_signal
@@ -143,7 +143,7 @@ def serve(
     ] = None,
     token: Annotated[
         str | None,
-        typer.Option("--token", envvar="SFU_TOKEN", callback=token_value, help="access token (JWT), or @FILE"),
+        typer.Option("--token", envvar="SFU_TOKEN", callback=token_option, help="token, or @FILE"),
     ] = None,
     peer_id: Annotated[str | None, typer.Option("--id", help="id of this recorder as a peer; default: random")] = None,
     ca: CaFile = None,
@@ -157,6 +157,7 @@ def serve(
     from recorder import serve as serving
     from recorder.rules import RecordingConfig
     from sfu import settings
+    from sfu.command_tokens import token_source
     from sfu.signaling.broker_url import BrokerUrl
     from sfu.signaling.embedded_login import with_kept_login
 
@@ -169,7 +170,11 @@ def serve(
             fail("--broker is missing: give the URL of the server's broker", WRONG_USAGE)
         url = with_kept_login(BrokerUrl.parse(loaded.broker), settings.state_directory(loaded.state))
         where = serving.ServerAddress(
-            url, loaded.base, token, peer_id, tls_files(loaded.tls.ca, loaded.tls.certificate, loaded.tls.key)
+            url,
+            loaded.base,
+            token_source(token, url, loaded.base, loaded.state),
+            peer_id,
+            tls_files(loaded.tls.ca, loaded.tls.certificate, loaded.tls.key),
         )
         recording = RecordingConfig.of(loaded.recording)
     except (settings.SettingsError, ValueError) as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -17,6 +16,7 @@ from recorder.remote import Remote, Source, SourceMedia
 from recorder.rules import RecordingConfig, Rules
 from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError
+from sfu.clients.proof.source import TokenSource, TokenSourceError, own_id
 from sfu.runner import until_first
 from sfu.settings import RecordingMode
 from sfu.signaling.broker_url import BrokerUrl, Tls
@@ -33,7 +33,7 @@ class ServerAddress:
 
     broker: BrokerUrl
     base: str
-    token: str | None = None
+    token: TokenSource | None = None
     peer_id: str | None = None
     tls: Tls | None = None
 
@@ -61,6 +61,9 @@ async def serve(rooms: Sequence[str], server: ServerAddress, config: RecordingCo
     except TopicError as error:
         _log.error("%s", error)  # wrong usage, not a bug: no traceback
         return 2
+    except TokenSourceError as error:
+        _log.error("%s", error)
+        return 1
     recordings.start()
     code = 0
     try:
@@ -83,7 +86,7 @@ class _ViewedRoom:
     """One room: the peer that views it, and the producers handed to the recordings."""
 
     def __init__(self, room: str, server: ServerAddress, recordings: Recordings) -> None:
-        leaf = Leaf.parse(f"{room}/{Role.VIEW}/{server.peer_id or f'recorder-{secrets.token_hex(3)}'}")
+        leaf = Leaf.parse(f"{room}/{Role.VIEW}/{server.peer_id or own_id(server.token, Role.VIEW, 'recorder')}")
         self._recordings = recordings
         self._remote = Remote(asyncio.get_running_loop().time, self._on_media, name=room)
         self._peer = self._remote.peer = Peer(

@@ -28,9 +28,10 @@ from sfu.command_line import (
     setting_value,
     take_back,
     tls_files,
-    token_value,
+    token_option,
     url_value,
 )
+from sfu.command_tokens import load_token_source, token_source
 from sfu.credentials import masked
 from sfu.runner import run_until_signal
 from sfu.settings import Settings, SettingsError
@@ -53,7 +54,12 @@ Broker = Annotated[
 Base = Annotated[str, typer.Option("--base", envvar="SFU_BASE", help="first level or levels of all topics")]
 Token = Annotated[
     str | None,
-    typer.Option("--token", envvar="SFU_TOKEN", callback=token_value, help="access token (JWT); @FILE to read it from"),
+    typer.Option(
+        "--token",
+        envvar="SFU_TOKEN",
+        callback=token_option,
+        help="token (`sfu token` makes one); @FILE to read it from",
+    ),
 ]
 DEFAULT_BROKER: Final = "mqtt://127.0.0.1:1883"
 
@@ -161,7 +167,7 @@ def publish(
     """Publishes a file, RTSP camera or device as a camera in ROOM; H.264 and Opus are not re-encoded."""
     from sfu.clients.publish import publish as run_publish
 
-    tls = tls_files(ca, certificate, key)
+    url, tls = _url(broker), tls_files(ca, certificate, key)
 
     async def run(stop: asyncio.Event) -> int:
         return await run_publish(
@@ -169,9 +175,9 @@ def publish(
             source,
             peer_id=peer,
             loop=loop,
-            broker=_url(broker),
+            broker=url,
             base=base,
-            token=token,
+            token=token_source(token, url, base),
             tls=tls,
             stop=stop,
             report=_say,
@@ -197,7 +203,7 @@ def view(
     """Views ROOM without a screen, and prints loss, rates and latency at the end."""
     from sfu.clients.view import view as run_view
 
-    tls = tls_files(ca, certificate, key)
+    url, tls = _url(broker), tls_files(ca, certificate, key)
 
     async def run(stop: asyncio.Event) -> int:
         return await run_view(
@@ -205,9 +211,9 @@ def view(
             seconds=seconds,
             as_json=as_json,
             windows=windows,
-            broker=_url(broker),
+            broker=url,
             base=base,
-            token=token,
+            token=token_source(token, url, base),
             tls=tls,
             stop=stop,
             report=_say,
@@ -257,16 +263,16 @@ def load(
         requirements = () if require is None else parse(require)
     except ValueError as error:
         fail(str(error), WRONG_USAGE)
-    tls = tls_files(ca, certificate, key)
+    url, tls = _url(broker), tls_files(ca, certificate, key)
     options = LoadOptions(source, pid, find_limit, requirements, json_file, report)
 
     async def run(stop: asyncio.Event) -> int:
         return await run_load(
             plan,
             options,
-            broker=_url(broker),
+            broker=url,
             base=base,
-            token=token,
+            token=load_token_source(token, url, base),
             tls=tls,
             mqtt_each=mqtt_each,
             stop=stop,

@@ -127,9 +127,13 @@ def setting_value(context: typer.Context, parameter: typer.CallbackParam, value:
     return value if value is not None and value.startswith("@") else url_value(context, parameter, value)
 
 
-def token_value(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
-    """Returns an access token, or what `@FILE` has. Warns of one on the command line, and hides it from `ps`."""
-    return _read(context, parameter, value, lambda token: token)
+def token_option(context: typer.Context, parameter: typer.CallbackParam, value: str | None) -> str | None:
+    """Returns a token, or `@FILE` as it is if it can be read, since it is read again for each session.
+
+    Warns of a token on the command line, and hides it from `ps`.
+    """
+    text = _read(context, parameter, value, lambda token: token)
+    return value if text and value is not None and value.startswith("@") else text
 
 
 def _read(

@@ -47,7 +47,7 @@ from sfu.signaling.link import BrokerLink
 from sfu.signaling.strays import Strays
 from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
-from sfu.wiring.access import follow_files, make_authority, open_audit
+from sfu.wiring.access import follow_files, make_authority, note_leaves, open_audit
 from sfu.wiring.broker import embedded_password, renewed_url
 
 _log = logging.getLogger(__name__)
@@ -116,6 +116,7 @@ class Service:
         self._stack.push_async_callback(self.recordings.close)
         self._run(self.recordings.run(), "recordings")
         await self._start_http()
+        note_leaves(self.settings, self.broker_url, self._page_url())
         info = bridge.info(
             clientid=self.clientid,
             ice_servers=self._ice_servers(),

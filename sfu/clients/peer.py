@@ -1,7 +1,8 @@
 """A client of any server that speaks this protocol: on its topic at the broker, with one session at a time.
 
 Owns when to start a session, when to start the next one and when to give up. Never knows what the media is. A lost
-broker connection alone never ends a session that is up.
+broker connection alone never ends a session that is up. With a token that seals, only the server that has its key moves
+anything here.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfu.clients.attempt import Attempt, AttemptEnd, Host, PeerListener
+from sfu.clients.proof.held import HeldToken, new_words
+from sfu.clients.proof.source import TokenSource, TokenSourceError
 from sfu.rtc.sdp.description import OfferSection
-from sfu.signaling import messages
 from sfu.signaling.backoff import full_jitter
-from sfu.signaling.bodies import Body, Bye, ErrorCode, Select, SignalError
+from sfu.signaling.bodies import Body, Bye, ErrorCode, ErrorNotice, Select, SignalError
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.intake import Incoming
 from sfu.signaling.link import BrokerLink
@@ -36,6 +38,7 @@ _PROOF_S = 1.5
 """A session that gets nothing for this long after the boot id has changed is one of a server that is gone."""
 SERVER_WAIT_S = 3.0
 """Time after the connection to the broker in which a server that is there is heard."""
+_MAX_BOOT = 128
 _BROKER_WAIT_S = 10.0
 """Interval at which the listener is informed while there is no broker connection."""
 
@@ -53,6 +56,15 @@ def absence(url: BrokerUrl, base: str) -> str:
     return f"no server answers on base {base!r} at {url}: is `sfu serve` running with that base?"
 
 
+def read_boot(info: bytes) -> str | None:
+    """Returns the boot id in the value of `bridge/info`; None if it has none that is readable."""
+    try:
+        boot = json.loads(info).get("boot")
+    except (ValueError, AttributeError, RecursionError):
+        return None
+    return boot if isinstance(boot, str) and 0 < len(boot) <= _MAX_BOOT and boot.isprintable() else None
+
+
 class Peer:
     """One client on one leaf topic. Run it as a task; cancelling the task sends bye and closes everything."""
 
@@ -65,7 +77,7 @@ class Peer:
         host: Host,
         sections: Sequence[OfferSection],
         listener: PeerListener,
-        token: str | None = None,
+        token: TokenSource | None = None,
         tls: Tls | None = None,
     ) -> None:
         """`sections` are offered in each session until `offer` changes them. Raises TopicError for an invalid base."""
@@ -79,13 +91,14 @@ class Peer:
         self._host = host
         self._sections = sections
         self._listener = listener
-        self._token = token
+        self._words = new_words(self._topic, leaf.peer)
+        self._changed = asyncio.Event()
+        self._held = HeldToken(token, leaf, self._words, self._changed.set)
         self._attempt: Attempt | None = None
         self._boot: str | None = None
         self._server_appeared = asyncio.Event()
         self._boot_changed = asyncio.Event()
         self._server_heard = asyncio.Event()
-        self._changed = asyncio.Event()
         self._link = BrokerLink(
             url,
             client_id=f"sfu-{leaf.role}-{leaf.peer}-{secrets.token_hex(16)}",
@@ -93,6 +106,7 @@ class Peer:
             watch=(self._info_topic, self._state_topic),
             on_message=self._on_message,
             tls=tls,
+            fresh=lambda: self._held.login(url),
         )
 
     @property
@@ -126,13 +140,14 @@ class Peer:
         keeping = asyncio.create_task(self._keep_up(), name=f"{self._leaf} session")
         doubting = asyncio.create_task(self._doubt_each_boot(), name=f"{self._leaf} boot ids")
         missing = asyncio.create_task(self._report_absence(), name=f"{self._leaf} server")
+        renewing = asyncio.create_task(self._held.keep_fresh(), name=f"{self._leaf} token")
         tasks = {linking, keeping, doubting}
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (keeping, doubting, missing):
+            for task in (keeping, doubting, missing, renewing):
                 task.cancel()
-            await asyncio.wait({keeping, doubting, missing})
+            await asyncio.wait({keeping, doubting, missing, renewing})
             await self._link.close()
             await asyncio.wait({linking})
         for task in tasks:
@@ -144,13 +159,38 @@ class Peer:
         while True:
             await self._wait_for_broker()
             self._server_appeared.clear()
-            end, lasted = await self._session()
+            try:
+                self._held.refresh()
+                await self._wait_for_boot()
+                end, lasted = await self._session()
+            except TokenSourceError as error:
+                end, lasted = AttemptEnd(str(error), code=ErrorCode.UNAUTHORIZED), 0.0
             self._listener.on_down(end.reason)
-            # Right after a lost session, the server may still keep its producer under our id.
-            if end.code is not None and not (self.sessions and end.code == ErrorCode.PRODUCER_EXISTS):
+            if end.code is not None and not self._may_pass(end.code):
                 raise PeerError(end.code, end.reason)
             failures = 0 if lasted >= _STABLE_S else failures + 1
             await self._pause(failures, end.retry_after or 0.0)
+
+    def _may_pass(self, code: str) -> bool:
+        """Returns True if a refusal with this code may be over at the next attempt."""
+        if code == ErrorCode.UNAUTHORIZED:
+            return self._held.renewable
+        # Right after a lost session, the server may still keep its producer under our id.
+        return bool(self.sessions) and code == ErrorCode.PRODUCER_EXISTS
+
+    async def _wait_for_boot(self) -> None:
+        """Waits for the boot id, without which nothing can be sealed; says so if it does not come."""
+        if self._words.ready:
+            return
+        try:
+            async with asyncio.timeout(SERVER_WAIT_S):
+                await self._server_appeared.wait()
+        except TimeoutError:
+            self._listener.on_down(
+                f"nothing can be sealed yet, since {self._info_topic} is empty: is `sfu serve` running there, and may "
+                "this login read that topic?"
+            )
+            await self._server_appeared.wait()
 
     async def _report_absence(self) -> None:
         """Reports once if no server is heard; the peer goes on and waits for one."""
@@ -185,6 +225,7 @@ class Peer:
         """Runs one attempt; returns its end, and the seconds for which it was up."""
         self._changed.clear()
         self._attempt = attempt = await Attempt.open(self._host, self._sections, self._listener)
+        self._words.begin(attempt.session)
         ended_by_server = False
         try:
             if not await self._negotiate(attempt):
@@ -223,8 +264,8 @@ class Peer:
         return await attempt.negotiate(lambda offer: self._send(attempt, offer), OFFER_WAITS_S)
 
     def _send(self, attempt: Attempt, body: Body) -> None:
-        envelope = Envelope(self._leaf.peer, body, session=attempt.session, token=self._token)
-        self._link.publish(self._topic, messages.dump(envelope))
+        for payload in self._words.write(Envelope(self._leaf.peer, body, session=attempt.session)):
+            self._link.publish(self._topic, payload)
 
     def _on_message(self, incoming: Incoming) -> None:
         if incoming.topic == self._info_topic:
@@ -233,28 +274,29 @@ class Peer:
             if incoming.payload == b"online":
                 self._server_heard.set()
         elif incoming.topic == self._topic and not incoming.retained and self._attempt is not None:
-            try:
-                envelope = messages.parse(incoming.payload)
-            except SignalError:
-                return
-            # Anybody may write on a leaf: the server of this session is known by the session's id.
-            if (
-                envelope is not None
-                and envelope.clientid != self._leaf.peer
-                and envelope.session == self._attempt.session
-            ):
-                self._server_heard.set()
-                self._attempt.on_message(envelope.body)
+            self._hear(self._attempt, incoming.payload)
+
+    def _hear(self, attempt: Attempt, payload: bytes) -> None:
+        """Handles what somebody wrote on our leaf, if it is our server."""
+        hinted, envelope = self._words.hint, self._words.read(payload)
+        if self._words.hint != hinted and not attempt.up:
+            self._listener.on_down(str(self._words.hint))
+        if envelope is None:
+            return
+        self._server_heard.set()
+        if isinstance(envelope.body, ErrorNotice) and envelope.body.code == ErrorCode.REPLAYED:
+            if self._words.jump(envelope.body.last) and attempt.unanswered is not None:
+                self._send(attempt, attempt.unanswered)
+        else:
+            attempt.on_message(envelope.body)
 
     def _on_info(self, payload: bytes) -> None:
         """Notes another boot id: the server has restarted, or somebody says so."""
-        try:
-            boot = json.loads(payload).get("boot")
-        except (ValueError, AttributeError, RecursionError):
-            return
-        if not isinstance(boot, str) or boot == self._boot:
+        boot = read_boot(payload)
+        if boot is None or boot == self._boot:
             return
         known, self._boot = self._boot, boot
+        self._words.hear_boot(boot)
         self._server_appeared.set()
         if known is not None:
             self._boot_changed.set()

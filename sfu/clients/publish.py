@@ -15,6 +15,7 @@ from sfu.clients.attempt import Host
 from sfu.clients.frames import MediaSource, SourceError
 from sfu.clients.outgoing import MediaClock, OutgoingStream
 from sfu.clients.peer import Peer, PeerError
+from sfu.clients.proof.source import TokenSource, TokenSourceError, own_id
 from sfu.clients.source import open_source
 from sfu.credentials import masked, quoted
 from sfu.media.formats import rtcp
@@ -43,7 +44,7 @@ async def publish(
     loop: bool = False,
     broker: BrokerUrl,
     base: str = "sfu",
-    token: str | None = None,
+    token: TokenSource | None = None,
     tls: Tls | None = None,
     stop: asyncio.Event,
     report: Report,
@@ -53,7 +54,7 @@ async def publish(
     Returns the exit code: 0 done, 1 failed, 2 wrong usage.
     """
     try:
-        leaf = Leaf.parse(f"{room}/{Role.PUB}/{peer_id or f'camera-{secrets.token_hex(3)}'}")
+        leaf = Leaf.parse(f"{room}/{Role.PUB}/{peer_id or own_id(token, Role.PUB, 'camera')}")
         opened = await unless_stopped(stop, open_source(source, loop=loop))
         if opened is None:
             return 0
@@ -63,7 +64,7 @@ async def publish(
     except TopicError as error:
         report(str(error))
         return 2
-    except (SourceError, PeerError, OSError) as error:
+    except (SourceError, PeerError, TokenSourceError, OSError) as error:
         report(str(error))
         return 1
     return 0
@@ -95,7 +96,7 @@ class Camera:
         host: Host,
         broker: BrokerUrl,
         base: str,
-        token: str | None = None,
+        token: TokenSource | None = None,
         tls: Tls | None = None,
         stop: asyncio.Event,
     ) -> None:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from sfu.clients.attempt import Host
 from sfu.clients.frames import AUDIO_CLOCK, OPUS, VIDEO_CLOCK, VP8, VP9, h264
 from sfu.clients.peer import Peer, PeerError
+from sfu.clients.proof.source import TokenSource, TokenSourceError, own_id
 from sfu.clients.slot_stats import SlotFigures, SlotMeter
 from sfu.media.formats import rtcp, rtp
 from sfu.media.ingest.demux import Demux, Route
@@ -63,7 +64,7 @@ async def view(
     peer_id: str | None = None,
     broker: BrokerUrl,
     base: str = "sfu",
-    token: str | None = None,
+    token: TokenSource | None = None,
     tls: Tls | None = None,
     stop: asyncio.Event,
     report: Callable[[str], None],
@@ -73,13 +74,13 @@ async def view(
     Returns the exit code: 0 if media arrived or `stop` was set, 1 if none did or the server refused, 2 for wrong usage.
     """
     try:
-        leaf = Leaf.parse(f"{room}/{Role.VIEW}/{peer_id or f'viewer-{secrets.token_hex(3)}'}")
+        leaf = Leaf.parse(f"{room}/{Role.VIEW}/{peer_id or own_id(token, Role.VIEW, 'viewer')}")
         viewer = Viewer(leaf, windows=windows, report=(lambda _: None) if as_json else report)
         await viewer.view(host=Host.new(), broker=broker, base=base, token=token, tls=tls, seconds=seconds, stop=stop)
     except TopicError as error:
         report(str(error))
         return 2
-    except (PeerError, OSError) as error:
+    except (PeerError, TokenSourceError, OSError) as error:
         report(json.dumps({"error": str(error)}) if as_json else str(error))
         return 1
     result = viewer.result()
@@ -112,7 +113,7 @@ class Viewer:
         host: Host,
         broker: BrokerUrl,
         base: str,
-        token: str | None = None,
+        token: TokenSource | None = None,
         tls: Tls | None = None,
         seconds: float | None = None,
         stop: asyncio.Event,

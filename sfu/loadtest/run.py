@@ -14,6 +14,8 @@ from pathlib import Path
 
 from sfu.clients.frames import SourceError
 from sfu.clients.histogram import Histogram
+from sfu.clients.proof.credential import Credential
+from sfu.clients.proof.source import TokenSource, TokenSourceError
 from sfu.loadtest.measure import requirements, results
 from sfu.loadtest.measure.limit import LimitSearch, served_well
 from sfu.loadtest.measure.results import Measured, Moment, Result, Sample
@@ -31,7 +33,7 @@ from sfu.loadtest.synthetic.viewers import ViewerWorker
 from sfu.loadtest.synthetic.worker import WorkerError, WorkerProcess
 from sfu.runner import in_daemon_thread, unless_stopped, wait_for_stop
 from sfu.signaling.broker_url import BrokerUrl, Tls
-from sfu.signaling.topics import TopicError, check_room
+from sfu.signaling.topics import Leaf, Role, TopicError, check_room
 
 POLL_INTERVAL_S = 0.5
 SETTLE_S = 1.5
@@ -68,7 +70,7 @@ async def load(
     *,
     broker: BrokerUrl,
     base: str = "sfu",
-    token: str | None = None,
+    token: TokenSource | None = None,
     tls: Tls | None = None,
     mqtt_each: bool = False,
     stop: asyncio.Event,
@@ -82,18 +84,20 @@ async def load(
         report("; ".join(faults))
         return 2
     try:
+        shown = None if token is None else token.current(Leaf(plan.room, Role.VIEW, "load"))
+        broker = Credential.of(shown).login(broker)
         if missing := await unless_stopped(stop, find_absence(broker, base, tls)):
             report(missing)
         footage = await unless_stopped(stop, _footage(plan, options))
         if stop.is_set():
             raise LoadError("stopped")
         new_loop = type(asyncio.get_running_loop())
-        setup = WorkerSetup(plan, footage, broker, base, token, tls, mqtt_each, new_loop)
+        setup = WorkerSetup(plan, footage, broker, base, shown, tls, mqtt_each, new_loop)
         result = await _run_test(setup, options, stop)
     except TopicError as error:
         report(str(error))
         return 2
-    except (LoadError, SourceError, WorkerError, OSError) as error:
+    except (LoadError, SourceError, TokenSourceError, WorkerError, OSError) as error:
         report(str(error))
         return 0 if stop.is_set() else 1
     print_result(result)

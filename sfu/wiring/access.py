@@ -6,12 +6,15 @@ Owns the meaning of `access.mode` and `access.broker`. Never decides about a mes
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
+from sfu.access import served
 from sfu.access.audit import AuditLog
 from sfu.access.authority import Authority
 from sfu.access.keys import kept_or_new_key, read_key
@@ -20,6 +23,8 @@ from sfu.access.tokens import Keys
 from sfu.access.users import Users, UsersError
 from sfu.settings import EMBEDDED, Settings, SettingsError, state_directory
 from sfu.signaling.broker_url import BrokerUrl
+
+_log = logging.getLogger(__name__)
 
 _FOLLOW_S: Final = 1.0
 """Interval at which the files of users and revoked tokens are looked at."""
@@ -71,6 +76,26 @@ def open_audit(settings: Settings) -> AuditLog:
         return AuditLog(settings.access.audit, time.time)
     except OSError as error:
         raise SettingsError(f"access.audit: {settings.access.audit}: {error.strerror or error}") from error
+
+
+def note_leaves(settings: Settings, broker: BrokerUrl, page: str | None) -> None:
+    """Notes what leaves ask for, for the commands of this user. `page`: its URL, whose door is a broker too."""
+    asked = leaf_mode(settings)
+    places = {served.place(broker.host, broker.port, settings.base): str(asked)}
+    if page is not None:
+        url = urlsplit(page)
+        door = LeafMode.OPEN if asked is LeafMode.OPEN else LeafMode.TOKENS
+        places[served.place(url.hostname or "", url.port or 0, settings.base)] = str(door)
+    directory = state_directory(settings.state)
+    try:
+        served.note(directory, places)
+    except OSError as error:
+        _log.warning(
+            "cannot note in %s what this server asks for (%s): commands on this machine need --token. "
+            "Set SFU_STATE to a directory that this user may write",
+            directory,
+            error.strerror or error,
+        )
 
 
 async def follow_files(authority: Authority) -> None:

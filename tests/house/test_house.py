@@ -79,6 +79,7 @@ MAY: dict[str, set[str]] = {
     "sfu.demo": {"sfu.runner", "sfu.service", "sfu.clients", "sfu.settings"},
     "sfu.runner": {"sfu.credentials"},
     "sfu.command_line": {"sfu.credentials", "sfu.setting_forms", "sfu.signaling"},
+    "sfu.command_tokens": {"sfu.access", "sfu.clients.proof", "sfu.settings", "sfu.signaling"},
     "sfu.cli": {"sfu"},
     "sfu.__main__": {"sfu.cli"},
     "recorder.depacketize": {"sfu.media.formats", "sfu.rtc.sdp"},
@@ -114,7 +115,15 @@ MAY: dict[str, set[str]] = {
         "sfu.units",
     },
     "recorder.serve": {"recorder", "sfu.clients", "sfu.runner", "sfu.settings", "sfu.signaling"},
-    "recorder.cli": {"recorder", "sfu.command_line", "sfu.runner", "sfu.settings", "sfu.signaling", "sfu.units"},
+    "recorder.cli": {
+        "recorder",
+        "sfu.command_line",
+        "sfu.command_tokens",
+        "sfu.runner",
+        "sfu.settings",
+        "sfu.signaling",
+        "sfu.units",
+    },
 }
 
 # No asyncio, clock, randomness, logging, sockets: `now` and ids come in as arguments.
@@ -151,6 +160,8 @@ PURE = [
     "sfu/http/headers",
     "sfu/http/mqtt_connect",
     "sfu/clients/histogram",
+    "sfu/clients/proof/credential",
+    "sfu/clients/proof/words",
     "sfu/clients/inputs/backlog",
     "sfu/clients/inputs/live_clock",
     "sfu/clients/outgoing",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sfu.loadtest.measure.status import CamerasStatus, SentCounts, ViewerCounts, ViewersStatus
 from sfu.loadtest.setup.footage import Footage
@@ -24,7 +24,7 @@ class WorkerSetup:
     """The video that the cameras send; None if the test brings no cameras."""
     broker: BrokerUrl
     base: str
-    token: str | None
+    token: str | None = field(repr=False)
     tls: Tls | None
     mqtt_each: bool
     """True: each peer has its own broker connection. False: all peers of a process share one."""

@@ -63,7 +63,7 @@ class Session:
         ended_by_server = False
         try:
             async with self._joining:
-                await self._connections.join(self.leaf, self._on_envelope)
+                await self._connections.join(self.leaf, self._attempt.session, self._on_envelope)
                 if not await self._attempt.negotiate(self._send_offer, _OFFER_WAITS_S):
                     raise SessionError("no answer")
                 await self._until_up()
@@ -99,5 +99,4 @@ class Session:
             await asyncio.wait([self._attempt.over], timeout=_CONNECT_CHECK_S)
 
     def _on_envelope(self, envelope: Envelope) -> None:
-        if envelope.clientid != self.leaf.peer and envelope.session == self._attempt.session:
-            self._attempt.on_message(envelope.body)
+        self._attempt.on_message(envelope.body)

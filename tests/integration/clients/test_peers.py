@@ -15,6 +15,7 @@ import pytest
 from sfu.clients import peer as client
 from sfu.clients.attempt import Attempt, Host
 from sfu.clients.pattern import Pattern
+from sfu.clients.proof.source import GivenToken
 from sfu.clients.publish import Camera, publish
 from sfu.clients.view import Viewer, view
 from sfu.rtc.sdp.description import Local, OfferSection
@@ -222,7 +223,13 @@ async def scripted(
 
 def view_once(broker: Mosquitto, lines: list[str], seconds: float = 60) -> Coroutine[Any, Any, int]:
     return view(
-        "yard", seconds=seconds, peer_id="wall", broker=broker.url, stop=asyncio.Event(), report=lines.append, token="t"
+        "yard",
+        seconds=seconds,
+        peer_id="wall",
+        broker=broker.url,
+        stop=asyncio.Event(),
+        report=lines.append,
+        token=GivenToken("t"),
     )
 
 
