@@ -17,7 +17,7 @@ from sfu.signaling.broker_url import BrokerUrl
 
 _DOOR_USER: Final = "token"
 """The server's own door reads the password only, which needs a user name (MQTT 3.1.1 section 3.1.2.9)."""
-_RENEWED_OF_LIFE: Final = 0.8
+_RENEWED_SHARE: Final = 0.8
 """The part of a token's life after which it is renewed."""
 _UNKNOWN_LIFE_S: Final = 300.0
 
@@ -53,7 +53,7 @@ class Credential:
         if self.until is None:
             return None
         life = _UNKNOWN_LIFE_S if self.since is None else self.until - self.since
-        return self.until - life * (1 - _RENEWED_OF_LIFE)
+        return self.until - life * (1 - _RENEWED_SHARE)
 
     def login(self, url: BrokerUrl) -> BrokerUrl:
         """Returns the URL with the token as its password if it may lead to the server's own door (`ws://`)."""

@@ -1,6 +1,6 @@
 """The token that one peer holds: read for each session, and renewed in the session before it ends.
 
-Owns these times. Never offers: the peer does when it is told.
+Owns these times. Never offers: it calls the peer, which does.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class GivenToken:
 
 
 class TokenFile:
-    """The first line of a file, which is read again for each session: whoever renews it need not restart anything."""
+    """The first line of a file, which is read again for each session, so that nothing need be restarted when it is renewed."""
 
     renewable = True
 
