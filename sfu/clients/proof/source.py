@@ -75,7 +75,7 @@ class GivenToken:
 
 
 class TokenFile:
-    """The first line of a file, which is read again for each session, so that nothing need be restarted when it is renewed."""
+    """The first line of a file, read again for each session: after a renewal nothing need be restarted."""
 
     renewable = True
 
