@@ -14,6 +14,7 @@ from typing import Protocol
 from sfu.clients.attempt import Host
 from sfu.clients.frames import OPUS, VP8
 from sfu.clients.peer import Peer, PeerError
+from sfu.clients.proof.source import TokenSource
 from sfu.media.formats import rtp
 from sfu.rtc.sdp.codec import Codec
 from sfu.rtc.sdp.description import Description, OfferSection
@@ -173,7 +174,12 @@ def window_sections(number: int) -> list[OfferSection]:
 
 @contextlib.asynccontextmanager
 async def _peer(
-    url: BrokerUrl, leaf: str, listener: PeerCamera | PeerViewer, base: str, tls: Tls | None
+    url: BrokerUrl,
+    leaf: str,
+    listener: PeerCamera | PeerViewer,
+    base: str,
+    tls: Tls | None,
+    token: TokenSource | None = None,
 ) -> AsyncIterator[tuple[Peer, asyncio.Task[None]]]:
     peer = Peer(
         url=url,
@@ -182,6 +188,7 @@ async def _peer(
         host=HOST,
         sections=listener.sections,
         listener=listener,
+        token=token,
         tls=tls,
     )
     task = asyncio.create_task(peer.run(), name=f"peer {leaf}")
@@ -194,11 +201,17 @@ async def _peer(
 
 @contextlib.asynccontextmanager
 async def publishing(
-    url: BrokerUrl, leaf: str, *, camera: PeerCamera | None = None, base: str = "sfu", tls: Tls | None = None
+    url: BrokerUrl,
+    leaf: str,
+    *,
+    camera: PeerCamera | None = None,
+    base: str = "sfu",
+    tls: Tls | None = None,
+    token: TokenSource | None = None,
 ) -> AsyncIterator[PeerCamera]:
     """Runs a camera as `sfu publish` does; yields at once."""
     camera = camera or PeerCamera()
-    async with _peer(url, leaf, camera, base, tls) as (peer, _):
+    async with _peer(url, leaf, camera, base, tls, token) as (peer, _):
         sending = asyncio.create_task(camera.send_forever(peer), name=f"send {leaf}")
         try:
             yield camera
@@ -209,11 +222,17 @@ async def publishing(
 
 @contextlib.asynccontextmanager
 async def watching(
-    url: BrokerUrl, leaf: str, *, windows: int = 1, base: str = "sfu", tls: Tls | None = None
+    url: BrokerUrl,
+    leaf: str,
+    *,
+    windows: int = 1,
+    base: str = "sfu",
+    tls: Tls | None = None,
+    token: TokenSource | None = None,
 ) -> AsyncIterator[tuple[PeerViewer, Peer]]:
     """Runs a viewer as `sfu view` does; yields once it is connected, or refused for good (`viewer.error`)."""
     viewer = PeerViewer(windows)
-    async with _peer(url, leaf, viewer, base, tls) as (peer, task):
+    async with _peer(url, leaf, viewer, base, tls, token) as (peer, task):
 
         def ended(task: asyncio.Task[None]) -> None:
             if not task.cancelled() and isinstance(error := task.exception(), PeerError):
