@@ -33,10 +33,12 @@ class Pattern(VideoStreamTrack):
         return frame
 
 
-async def publish(mqtt, topic, peer, connection):
+async def publish(mqtt, topic, peer, connection, token):
     """One session, from the offer to the server's bye."""
     session = secrets.token_hex(8)
     head = {"command": "signal", "clientid": peer, "session": session, "v": 2}
+    if token:
+        head["token"] = token
     await connection.setLocalDescription(await connection.createOffer())  # all candidates are in it
     offer = json.dumps({**head, "type": "offer", "data": connection.localDescription.sdp})
     await mqtt.subscribe(topic, qos=1)
@@ -64,7 +66,8 @@ def login(broker, port):
 async def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("room")
-    arguments.add_argument("--id", default="camera-1")
+    arguments.add_argument("--id", default="camera-1", help="with a token: its --sub")
+    arguments.add_argument("--token", default=os.environ.get("SFU_TOKEN"), help="of `sfu token`; better in SFU_TOKEN")
     arguments.add_argument("--file", help="any input that FFmpeg opens")
     arguments.add_argument("--broker", default="127.0.0.1")
     arguments.add_argument("--port", type=int, default=1883)
@@ -80,7 +83,7 @@ async def main():
     account = login(wanted.broker, wanted.port)
     async with aiomqtt.Client(wanted.broker, wanted.port, **account) as mqtt:
         with contextlib.suppress(TimeoutError):
-            print(await asyncio.wait_for(publish(mqtt, topic, wanted.id, connection), wanted.seconds))
+            print(await asyncio.wait_for(publish(mqtt, topic, wanted.id, connection, wanted.token), wanted.seconds))
         await connection.close()
 
 

@@ -1,6 +1,6 @@
 // A viewer in Node: says which rooms are live, watches one, and counts what arrives. `npm install --ignore-scripts` first.
 //
-//     node viewer.mjs frontdoor [mqtt://127.0.0.1:1883] [seconds]
+//     [SFU_TOKEN=...] node viewer.mjs frontdoor [mqtt://127.0.0.1:1883] [seconds]
 
 import { randomBytes } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
@@ -15,7 +15,9 @@ const [room, broker = own, seconds = "0"] = process.argv.slice(2);
 if (!room) throw new Error("usage: node viewer.mjs ROOM [BROKER [SECONDS]]");
 
 const base = "sfu";
-const peer = `node-${randomBytes(3).toString("hex")}`;
+const token = process.env.SFU_TOKEN; // of `sfu token`; a viewer's id begins with its name
+const name = token && JSON.parse(Buffer.from(token.split(".")[1], "base64url")).sub;
+const peer = `${name ? `${name}--` : "node-"}${randomBytes(3).toString("hex")}`;
 const session = randomBytes(8).toString("hex");
 const topic = `${base}/${room}/view/${peer}`;
 const counts = {};
@@ -36,7 +38,7 @@ for (const kind of ["video", "audio"]) {
 
 const client = mqtt.connect(broker);
 const send = (type, data) =>
-  client.publish(topic, JSON.stringify({ command: "signal", clientid: peer, type, data, session, v: 2 }), { qos: 1 });
+  client.publish(topic, JSON.stringify({ command: "signal", clientid: peer, type, data, session, token, v: 2 }), { qos: 1 });
 
 client.on("connect", async () => {
   client.subscribe([topic, ...["+", "+/+", "+/+/+", "+/+/+/+"].map((rooms) => `${base}/${rooms}/availability`)], { qos: 1 });

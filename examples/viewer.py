@@ -5,6 +5,7 @@ Run: python viewer.py frontdoor --broker 127.0.0.1 --seconds 10
 
 import argparse
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -30,10 +31,12 @@ async def play(track):
                 last = time.monotonic()
 
 
-async def watch(mqtt, topic, peer, connection):
+async def watch(mqtt, topic, peer, connection, token):
     """One session, from the offer to the server's bye."""
     session = secrets.token_hex(8)
     head = {"command": "signal", "clientid": peer, "session": session, "v": 2}
+    if token:
+        head["token"] = token
     await connection.setLocalDescription(await connection.createOffer())  # all candidates are in it
     offer = json.dumps({**head, "type": "offer", "data": connection.localDescription.sdp})
     await mqtt.subscribe(topic, qos=1)
@@ -60,6 +63,12 @@ def login(broker, port):
     return {"username": url.username, "password": url.password}
 
 
+def name_in(token):
+    """The name that a token gives: a viewer's id is that, or begins with it and `--`."""
+    payload = token.split(".")[1]
+    return json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["sub"]
+
+
 async def main():
     arguments = argparse.ArgumentParser()
     arguments.add_argument("room")
@@ -67,8 +76,9 @@ async def main():
     arguments.add_argument("--port", type=int, default=1883)
     arguments.add_argument("--base", default="sfu")
     arguments.add_argument("--seconds", type=float)
+    arguments.add_argument("--token", default=os.environ.get("SFU_TOKEN"), help="of `sfu token`; better in SFU_TOKEN")
     wanted = arguments.parse_args()
-    peer = f"viewer-{secrets.token_hex(3)}"
+    peer = f"{name_in(wanted.token) + '--' if wanted.token else 'viewer-'}{secrets.token_hex(3)}"
     topic = f"{wanted.base}/{wanted.room}/view/{peer}"
     connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
     tasks = set()
@@ -78,7 +88,7 @@ async def main():
     account = login(wanted.broker, wanted.port)
     async with aiomqtt.Client(wanted.broker, wanted.port, **account) as mqtt:
         with contextlib.suppress(TimeoutError):
-            print(await asyncio.wait_for(watch(mqtt, topic, peer, connection), wanted.seconds))
+            print(await asyncio.wait_for(watch(mqtt, topic, peer, connection, wanted.token), wanted.seconds))
         await connection.close()
 
 

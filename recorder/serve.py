@@ -16,7 +16,8 @@ from recorder.remote import Remote, Source, SourceMedia
 from recorder.rules import RecordingConfig, Rules
 from sfu.clients.attempt import Host
 from sfu.clients.peer import Peer, PeerError
-from sfu.clients.proof.source import TokenSource, TokenSourceError, own_id
+from sfu.clients.proof.credential import TokenSourceError
+from sfu.clients.proof.source import TokenSource, own_id
 from sfu.runner import until_first
 from sfu.settings import RecordingMode
 from sfu.signaling.broker_url import BrokerUrl, Tls

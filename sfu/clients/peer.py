@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from sfu.clients.attempt import Attempt, AttemptEnd, Host, PeerListener
+from sfu.clients.proof.credential import TokenSourceError
 from sfu.clients.proof.held import HeldToken, new_words
-from sfu.clients.proof.source import TokenSource, TokenSourceError
+from sfu.clients.proof.source import TokenSource, token_advice
 from sfu.rtc.sdp.description import OfferSection
 from sfu.signaling.backoff import full_jitter
 from sfu.signaling.bodies import Body, Bye, ErrorCode, ErrorNotice, Select, SignalError
@@ -41,6 +42,12 @@ SERVER_WAIT_S = 3.0
 _MAX_BOOT = 128
 _BROKER_WAIT_S = 10.0
 """Interval at which the listener is informed while there is no broker connection."""
+
+
+_UNOPENED = (
+    "no answer: a server answers only to a sealed token that its own key made, that has not expired, and "
+    "that allows this room and this id"
+)
 
 
 class PeerError(Exception):
@@ -167,7 +174,7 @@ class Peer:
                 end, lasted = AttemptEnd(str(error), code=ErrorCode.UNAUTHORIZED), 0.0
             self._listener.on_down(end.reason)
             if end.code is not None and not self._may_pass(end.code):
-                raise PeerError(end.code, end.reason)
+                raise PeerError(end.code, self._with_advice(end))
             failures = 0 if lasted >= _STABLE_S else failures + 1
             await self._pause(failures, end.retry_after or 0.0)
 
@@ -191,6 +198,11 @@ class Peer:
                 "this login read that topic?"
             )
             await self._server_appeared.wait()
+
+    def _with_advice(self, end: AttemptEnd) -> str:
+        if end.code != ErrorCode.UNAUTHORIZED or "sfu token" in end.reason:
+            return end.reason
+        return f"{end.reason}. {token_advice(self._leaf)}"
 
     async def _report_absence(self) -> None:
         """Reports once if no server is heard; the peer goes on and waits for one."""
@@ -229,7 +241,7 @@ class Peer:
         ended_by_server = False
         try:
             if not await self._negotiate(attempt):
-                attempt.end(AttemptEnd("no answer"))
+                attempt.end(AttemptEnd("no answer" if self._words.credential.seal is None else _UNOPENED))
             await self._offer_changes(attempt)
             end = await attempt.over
             ended_by_server = end.by_server

@@ -15,7 +15,8 @@ from sfu.clients.attempt import Host
 from sfu.clients.frames import MediaSource, SourceError
 from sfu.clients.outgoing import MediaClock, OutgoingStream
 from sfu.clients.peer import Peer, PeerError
-from sfu.clients.proof.source import TokenSource, TokenSourceError, own_id
+from sfu.clients.proof.credential import TokenSourceError
+from sfu.clients.proof.source import TokenSource, own_id
 from sfu.clients.source import open_source
 from sfu.credentials import masked, quoted
 from sfu.media.formats import rtcp

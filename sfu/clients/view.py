@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass
 from sfu.clients.attempt import Host
 from sfu.clients.frames import AUDIO_CLOCK, OPUS, VIDEO_CLOCK, VP8, VP9, h264
 from sfu.clients.peer import Peer, PeerError
-from sfu.clients.proof.source import TokenSource, TokenSourceError, own_id
+from sfu.clients.proof.credential import TokenSourceError
+from sfu.clients.proof.source import TokenSource, own_id
 from sfu.clients.slot_stats import SlotFigures, SlotMeter
 from sfu.media.formats import rtcp, rtp
 from sfu.media.ingest.demux import Demux, Route

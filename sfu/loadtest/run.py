@@ -14,8 +14,8 @@ from pathlib import Path
 
 from sfu.clients.frames import SourceError
 from sfu.clients.histogram import Histogram
-from sfu.clients.proof.credential import Credential
-from sfu.clients.proof.source import TokenSource, TokenSourceError
+from sfu.clients.proof.credential import Credential, TokenSourceError
+from sfu.clients.proof.source import TokenSource
 from sfu.loadtest.measure import requirements, results
 from sfu.loadtest.measure.limit import LimitSearch, served_well
 from sfu.loadtest.measure.results import Measured, Moment, Result, Sample

@@ -22,6 +22,10 @@ _RENEWED_SHARE: Final = 0.8
 _UNKNOWN_LIFE_S: Final = 300.0
 
 
+class TokenSourceError(Exception):
+    """A token that cannot be read, made or used now. The text says why, and has nothing of it."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Credential:
     """One token, or none. A token of use `sealed` is never shown; any other is."""
@@ -37,15 +41,21 @@ class Credential:
 
     @classmethod
     def of(cls, token: str | None) -> Credential:
-        """Returns the credential of a token. What is no token of a known form is shown, and the server refuses it."""
+        """Returns the credential of a token. What has no known form is shown, and the server refuses it.
+
+        Raises TokenSourceError for a token that should seal and cannot.
+        """
         if not token:
             return cls()
         claims = _claims(token)
         sub, until, since = claims.get("sub"), _seconds(claims.get("exp")), _seconds(claims.get("iat"))
         name = sub if isinstance(sub, str) and sub else None
-        if claims.get("use") == Use.SEALED:
+        if claims.get("use") != Use.SEALED:
+            return cls(token, None, name, until, since)
+        try:
             return cls(None, Seal.of_token(token), name, until, since)
-        return cls(token, None, name, until, since)
+        except ValueError:
+            raise TokenSourceError("the token is damaged: copy all of it") from None
 
     @property
     def renewed_at(self) -> float | None:

@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from sfu.access.rights import TAB, Claims, Right, Use, valid_name
 from sfu.access.tokens import mint
-from sfu.clients.proof.credential import Credential
+from sfu.clients.proof.credential import Credential, TokenSourceError
 from sfu.signaling.topics import Leaf, Role
 
 MINTED_S: Final = 3600.0
@@ -25,10 +25,6 @@ _RIGHTS: Final[Mapping[Role, frozenset[Right]]] = {
     Role.VIEW: frozenset({Right.VIEW}),
     Role.JOIN: frozenset({Right.VIEW, Right.PUBLISH}),
 }
-
-
-class TokenSourceError(Exception):
-    """A token cannot be read or made now. The text says why, and has nothing of it."""
 
 
 class TokenSource(Protocol):
@@ -60,6 +56,15 @@ def own_id(source: TokenSource | None, role: Role, kind: str) -> str:
     return f"{sub}{TAB}{secrets.token_hex(3)}" if role is Role.VIEW else sub
 
 
+def token_advice(leaf: Leaf) -> str:
+    """Returns what helps a person whose peer on this leaf is refused."""
+    role = "publish" if leaf.role is Role.PUB else leaf.role
+    return (
+        f"On the server's machine `sfu token {leaf.room} --role {role} --sub NAME` makes a token: give it here with "
+        "--token @FILE"
+    )
+
+
 class GivenToken:
     """A token that stays as it is, or none."""
 
@@ -67,7 +72,11 @@ class GivenToken:
 
     def __init__(self, token: str | None = None) -> None:
         self._token = token or None
-        self.sub = Credential.of(token).sub
+
+    @property
+    def sub(self) -> str | None:
+        """See `TokenSource`."""
+        return Credential.of(self._token).sub
 
     def current(self, leaf: Leaf) -> str | None:  # noqa: ARG002
         """See `TokenSource`."""

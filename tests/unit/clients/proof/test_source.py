@@ -8,7 +8,8 @@ import pytest
 
 from sfu.access.rights import Use
 from sfu.access.tokens import Keys, read
-from sfu.clients.proof.source import GivenToken, MintedToken, TokenFile, TokenSourceError, own_id
+from sfu.clients.proof.credential import TokenSourceError
+from sfu.clients.proof.source import GivenToken, MintedToken, TokenFile, own_id
 from sfu.signaling.topics import Leaf, Role
 
 KEY = b"k" * 32
