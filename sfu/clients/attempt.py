@@ -171,10 +171,16 @@ class Attempt:
         self.unanswered = offer = Offer(await self._offer())
         for wait in waits:
             send(offer)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(wait):
-                    await self._settled.wait()
-                    return True
+            if await self.answered_within(wait):
+                return True
+        return False
+
+    async def answered_within(self, seconds: float) -> bool:
+        """Returns True as soon as the latest offer is answered, or the attempt is over; False if that takes longer."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._settled.wait()
+                return True
         return False
 
     async def _offer(self) -> str:

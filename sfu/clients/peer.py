@@ -324,12 +324,18 @@ class Peer:
         """Ends the session if nothing arrives from its server any more: a restarted server does not know it.
 
         A session from which media arrives stays, since anybody on the broker can write a boot id. An offer that waits
-        for its answer is sent again.
+        for its answer is sent again. If nothing arrives, a sealed session asks: only its own server can answer.
         """
         asked_at = asyncio.get_running_loop().time()
         if attempt.unanswered is not None:
             self._send(attempt, attempt.unanswered)
         await asyncio.wait({attempt.over}, timeout=_PROOF_S)
         asked_again = attempt.unanswered is not None and not attempt.up
-        if not asked_again and attempt.transport.agent.heard_at <= asked_at:
-            attempt.end(AttemptEnd("the server has restarted"))
+        if asked_again or attempt.transport.agent.heard_at > asked_at:
+            return
+        if self._words.credential.seal is not None and attempt.up:
+            attempt.renegotiate(self._sections)
+            self._changed.set()
+            if await attempt.answered_within(_PROOF_S):
+                return
+        attempt.end(AttemptEnd("the server has restarted"))

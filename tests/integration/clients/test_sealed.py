@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import secrets
 import time
@@ -167,3 +168,26 @@ async def test_without_a_boot_id_a_sealed_peer_says_what_is_missing(mosquitto: S
         viewer, _ = await entering
         assert any("sfu/bridge/info is empty" in down for down in viewer.downs)
         await waiting.__aexit__(None, None, None)
+
+
+async def test_forged_boot_ids_end_no_session_that_has_nothing_to_send(mosquitto: Start) -> None:
+    """A viewer in an empty room hears little; it asks, and its own server answers."""
+    broker = mosquitto()
+    async with (
+        serving(broker.url, base=HIDDEN),
+        sealed_front(broker.url, KEY) as front,
+        mqtt_client(broker.url) as stranger,
+        watching(broker.url, EYE, token=sealing()) as (viewer, peer),
+    ):
+        answers = 0
+        for number in range(20):
+            seen = front.server[EYE]
+            stranger.publish("sfu/bridge/info", json.dumps({"boot": f"forged-{number}"}))
+            with contextlib.suppress(AssertionError):  # the session may have heard something meanwhile
+                await until(lambda seen=seen: front.server[EYE] != seen, 3.0)
+                answers += 1
+            if answers == 3:
+                break
+        assert answers == 3
+        assert peer.up
+        assert (viewer.sessions, viewer.downs) == (1, [])
