@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Final
 
+from sfu.http.door.board import Board
 from sfu.signaling.link import BrokerLink
 from sfu.signaling.topics import BridgeRequest, Leaf, Topics
 
@@ -32,18 +33,21 @@ _MAX_REQUEST_BYTES: Final = 4096
 
 @dataclass(frozen=True, slots=True)
 class MqttPublisher:
-    """The publisher of everything the server says, each on its topic."""
+    """The publisher of everything the server says, each on its topic: at the broker, and on the board of the door."""
 
     link: BrokerLink
     topics: Topics
+    board: Board
 
     def signal(self, leaf: Leaf, payload: bytes) -> None:
         """Publishes one signalling message to a leaf."""
         self.link.publish(self.topics.leaf(leaf), payload, expiry_s=_EXPIRY_S)
+        self.board.say(self.topics.leaf(leaf), payload)
 
     def event(self, room: str, payload: bytes) -> None:
         """Publishes one event of a room, given as JSON."""
         self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY_S)
+        self.board.say(self.topics.event(room), payload, room)
 
     def stray(self, topic: str, payload: bytes) -> None:
         """Publishes a message on a topic that is no leaf."""
@@ -56,8 +60,9 @@ class MqttPublisher:
     def snapshot(self, room: str, picture: bytes, url: str | None) -> None:
         """Publishes a JPEG of the room and, retained, the URL of a larger one if there is one."""
         self.link.publish(self.topics.snapshot(room), picture, expiry_s=_EXPIRY_S)
+        self.board.say(self.topics.snapshot(room), picture, room)
         if url is not None:
-            self.link.set_state(self.topics.snapshot_url(room), url.encode())
+            self._retain(self.topics.snapshot_url(room), url.encode(), room)
 
     def room_state(self, room: str, state: Mapping[str, Any] | None) -> None:
         """Retains the state, availability, number of viewers and recording of a room; None clears all of them."""
@@ -69,9 +74,22 @@ class MqttPublisher:
             recording = b"ON" if state["recording"] else b"OFF"
             payloads = (json.dumps(state).encode(), available, str(state["viewers"]).encode(), recording)
         for topic, payload in zip(state_topics, payloads, strict=True):
-            self.link.set_state(topic(room), payload)
+            self._retain(topic(room), payload, room)
         if state is None:
-            self.link.set_state(topics.snapshot_url(room), None)
+            self._retain(topics.snapshot_url(room), None, room)
+
+    def present(self, info: bytes) -> None:
+        """Retains the description of the server. The link itself says at the broker that the server is online."""
+        self._retain(self.topics.bridge_info, info, None)
+        self.board.retain(self.topics.bridge_state, b"online")
+
+    def absent(self) -> None:
+        """Tells the door's clients that the server ends. The link does so at the broker."""
+        self.board.retain(self.topics.bridge_state, b"offline")
+
+    def _retain(self, topic: str, payload: bytes | None, room: str | None) -> None:
+        self.link.set_state(topic, payload)
+        self.board.retain(topic, payload, room)
 
 
 class OwnTopics:

@@ -23,8 +23,9 @@ from recorder.playback.queries import Playback
 from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge
-from sfu.http.broker_proxy import broker_connector
 from sfu.http.connections import ConnectionLimits
+from sfu.http.door.board import Board
+from sfu.http.door.door import Door
 from sfu.http.server import HttpServer, PageInfo
 from sfu.inbox import Inbox
 from sfu.media.forward.fanout import Fanout
@@ -43,12 +44,14 @@ from sfu.rtc.transport import MediaReceiver, Transport, TransportListener
 from sfu.settings import EMBEDDED, Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.embedded_broker import EmbeddedBroker
+from sfu.signaling.intake import Incoming
 from sfu.signaling.link import BrokerLink
 from sfu.signaling.strays import Strays
 from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
 from sfu.wiring.access import follow_files, make_authority, note_leaves, open_audit
 from sfu.wiring.broker import embedded_password, renewed_url
+from sfu.wiring.web import make_door
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +108,7 @@ class Service:
             self._run(self.addresses.follow_names(), "announced names")
         self._make_parts(asyncio.get_running_loop())
         self._stack.push_async_callback(self.snapshots.close)
-        self._stack.push_async_callback(self._end_http)  # browsers get the last messages through its broker proxy
+        self._stack.push_async_callback(self._end_http)  # browsers get the last messages through its door
         if self.authority is not None:
             self._run(follow_files(self.authority), "users and revoked tokens")
         self._run(self.link.run(), "broker link")
@@ -123,13 +126,14 @@ class Service:
             limits=self.settings.limits.model_dump(),
             http=self._page_url(),
         )
-        self.link.set_state(self.topics.bridge_info, info)
+        self.publisher.present(info)
 
     def _make_parts(self, loop: asyncio.AbstractEventLoop) -> None:
         limits = self.settings.limits
         self.fanout = Fanout(loop, clock=loop.time, end_of_turn=self.port.after_read)
         self.link = self._make_link()
-        self.publisher = bridge.MqttPublisher(self.link, self.topics)
+        self.board = Board(self.topics.base)
+        self.publisher = bridge.MqttPublisher(self.link, self.topics, self.board)
         self.rooms = Rooms(
             RoomLimits(
                 viewers_per_room=limits.viewers_per_room,
@@ -258,11 +262,10 @@ class Service:
             page=PageInfo(
                 base=self.settings.base,
                 version=bridge.VERSION,
-                websocket=self.broker_url.for_browsers(),
                 ice_servers=self._ice_servers(),
                 recordings=True,
             ),
-            connect_broker=broker_connector(self.broker_url, ca=self.settings.tls.ca),
+            door=self._make_door(),
             ready=lambda: self.link.connected,
             metrics=self.metrics.text,
             rooms=lambda: status.of_rooms(self.rooms, self.server.participants, asyncio.get_running_loop().time()),
@@ -275,17 +278,18 @@ class Service:
                 ),
                 SnapshotsApi(self.snapshots.take),
             ],
-            broker_login=self._broker_login(),
             limits=ConnectionLimits(self.settings.http_connections, self.settings.http_per_address),
         )
         await self.http.start()
 
-    def _broker_login(self) -> tuple[str, str] | None:
-        """Returns what pages need at the embedded broker. At any other broker they have their own rights."""
-        url = self.broker_url
-        if self.settings.broker != EMBEDDED or url.username is None or url.password is None:
-            return None
-        return url.username, url.password
+    def _make_door(self) -> Door:
+        return make_door(
+            self.topics,
+            self.board,
+            said=lambda topic, payload, _caller: self.inbox.receive(Incoming(topic, payload)),
+            authority=self.authority,
+            audit=self.audit,
+        )
 
     def _page_url(self) -> str | None:
         return None if self.http is None else self.http.url
@@ -312,6 +316,7 @@ class Service:
             await self.http.stop()
 
     async def _end_link(self) -> None:
+        self.publisher.absent()
         await self.link.close(farewell=(self.topics.bridge_state, b"offline"))
 
     async def wait(self, stop: asyncio.Event) -> None:

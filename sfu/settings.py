@@ -153,7 +153,7 @@ class Settings(BaseSettings):
         {}, description='flat topics of apps that cannot change theirs: { "webrtcphone" = "lobby/join/phone" }'
     )
     frame_ancestors: Words = Field(("'self'",), description="sites that may frame /embed (Content-Security-Policy)")
-    origins: Words = Field((), description="other web origins whose pages may use the broker through /mqtt")
+    origins: Words = Field((), description="other web origins whose pages may come in at /mqtt")
     hosts: Words = Field(
         (), description="names at which browsers reach the page, e.g. through a proxy; this machine's own are known"
     )

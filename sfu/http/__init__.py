@@ -1,7 +1,6 @@
 """The page and the HTTP resources around it.
 
 Owns the routes (`server`), the listening sockets and their connections (`connections`), who may ask (`guard`, `names`,
-`refusals`), the bundled page (`assets`, `build`), security headers, JSON errors (`answers`) and the WebSocket proxy to
-the broker (`broker_proxy`, `newcomers`, `mqtt_connect`). Never touches media or rooms: callables in the constructor
-give the values to show.
+`refusals`), the bundled page (`assets`, `build`), security headers, JSON errors (`answers`) and the door
+for browsers (`door`). Never touches media or rooms: callables in the constructor give the values to show.
 """

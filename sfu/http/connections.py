@@ -37,7 +37,7 @@ class ConnectionLimits:
     """How many connections there may be, and how long one may take to ask for something."""
 
     total: int = 256
-    """Connections with all addresses, without the WebSockets of MQTT clients: the proxy to the broker limits these."""
+    """Connections with all addresses, without the WebSockets of MQTT clients: the door limits these."""
     per_address: int = 32
     """Connections with one address, WebSockets too; 0: no limit. Addresses of this machine have none."""
     head_s: float = 10.0

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import MutableMapping, Sequence
-from urllib.parse import urlsplit
 
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
 
@@ -19,18 +18,12 @@ COMMON = {
 PERMISSIONS = "camera=(self), microphone=(self), fullscreen=(self), display-capture=(), geolocation=()"
 
 
-def content_policy(*, host: str, websocket: str | None, frame_ancestors: Sequence[str]) -> str:
-    """Returns the Content-Security-Policy of a document.
-
-    `host`: the host it is served as. `websocket`: URL of the broker's WebSocket; None for our own proxy.
-    """
+def content_policy(*, host: str, frame_ancestors: Sequence[str]) -> str:
+    """Returns the Content-Security-Policy of a document; `host`: the host it is served as."""
     connect = ["'self'"]
     if _HOST.fullmatch(host):
         # Safari before 15.4: 'self' does not include WebSockets to the same host.
         connect += [f"ws://{host}", f"wss://{host}"]
-    if websocket:
-        target = urlsplit(websocket)
-        connect.append(f"{target.scheme}://{target.netloc.rpartition('@')[2]}")
     rules = {
         "default-src": ["'none'"],
         "script-src": ["'self'"],

@@ -1,4 +1,4 @@
-"""The HTTP server: the wall, the embedded player, the proxy to the broker, health, metrics and the list of rooms.
+"""The HTTP server: the wall, the embedded player, the door for browsers, health, metrics and the list of rooms.
 
 Owns the routes. Never touches media, rooms or MQTT: callables give it the values to show.
 """
@@ -18,11 +18,11 @@ from aiohttp import web
 
 from sfu.http import headers
 from sfu.http.assets import Assets, AssetsMissing
-from sfu.http.broker_proxy import BrokerProxy, Connector, Login
 from sfu.http.connections import ConnectionLimits, Connections
+from sfu.http.door.door import Door
+from sfu.http.door.newcomers import PER_ADDRESS
 from sfu.http.guard import Guard
 from sfu.http.names import Names, own_names
-from sfu.http.newcomers import PER_ADDRESS
 from sfu.http.refusals import Refusals
 from sfu.signaling.topics import valid_room
 
@@ -40,13 +40,11 @@ class HttpError(OSError):
 
 @dataclass(frozen=True, slots=True)
 class PageInfo:
-    """The page's configuration, which it reads before it connects to the broker; served as `/config.json`."""
+    """The page's configuration, which it reads before it connects to `/mqtt`; served as `/config.json`."""
 
     base: str
     version: str
     name: str = "sfu"
-    websocket: str | None = None
-    """A `ws(s)://` URL of the broker's own WebSocket listener; None for our `/mqtt`."""
     ice_servers: Sequence[Mapping[str, object]] = ()
     """RTCIceServer dictionaries (W3C webrtc-pc section 4.2.3)."""
     recordings: bool = False
@@ -72,7 +70,7 @@ class HttpServer:
         host: str,
         port: int,
         page: PageInfo,
-        connect_broker: Connector,
+        door: Door,
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
         rooms: Callable[[], object],
@@ -80,14 +78,12 @@ class HttpServer:
         origins: Sequence[str] = (),
         frame_ancestors: Sequence[str] = ("*",),
         parts: Sequence[Routes] = (),
-        broker_login: Login | None = None,
         limits: ConnectionLimits | None = None,
     ) -> None:
         """`port`: 0 takes a free one. `ready`: returns True if the broker is connected. `metrics`: Prometheus text.
 
         `rooms`: returns a JSON value. `hosts`: names at which proxies serve us. `origins`: origins of other sites whose
         pages may use `/mqtt`. `frame_ancestors`: CSP sources that may frame `/embed`. `parts`: more routes.
-        `broker_login`: see `BrokerProxy`.
         """
         self._host = host
         self._port = port
@@ -102,12 +98,8 @@ class HttpServer:
         self._guard = Guard(Names(own=own_names(), hosts=hosts, origins=origins), self._refusals)
         limits = limits or ConnectionLimits()
         self.connections = Connections(limits, self._refusals)
-        self.proxy = BrokerProxy(
-            connect_broker,
-            silent_per_address=min(PER_ADDRESS, limits.per_address),
-            login=broker_login,
-            on_client=lambda request: self.connections.keep(request.protocol),
-        )
+        self.door = door
+        door.newcomers.per_address = min(PER_ADDRESS, limits.per_address)
         self._runner: web.AppRunner | None = None
 
     @property
@@ -118,7 +110,7 @@ class HttpServer:
     @property
     def counters(self) -> Counter[str]:
         """Refusals and failures, by event."""
-        return self._refusals.counters + self.proxy.counters
+        return self._refusals.counters + self.door.counters
 
     @property
     def url(self) -> str:
@@ -146,7 +138,7 @@ class HttpServer:
         self._runner = runner
 
     async def stop(self) -> None:
-        """Ends every connection, including those to the broker, within a few seconds. Idempotent."""
+        """Ends every connection, including those at `/mqtt`, within a few seconds. Idempotent."""
         runner, self._runner = self._runner, None
         if runner is None:
             return
@@ -178,7 +170,7 @@ class HttpServer:
         return application
 
     async def _close_parts(self, _application: web.Application) -> None:
-        await self.proxy.close()
+        await self.door.close()
         for part in self._parts:
             await part.close()
 
@@ -197,9 +189,7 @@ class HttpServer:
     def _document(self, request: web.Request, name: str, *, root: str, frame_ancestors: Sequence[str]) -> web.Response:
         if self._assets is None:
             raise web.HTTPServiceUnavailable(text="the page was not built: install the package with pip\n")
-        policy = headers.content_policy(
-            host=request.headers.get("Host", ""), websocket=self._page.websocket, frame_ancestors=frame_ancestors
-        )
+        policy = headers.content_policy(host=request.headers.get("Host", ""), frame_ancestors=frame_ancestors)
         return web.Response(
             text=self._assets.document(name, root=root),
             content_type="text/html",
@@ -217,7 +207,7 @@ class HttpServer:
                 "name": page.name,
                 "version": page.version,
                 "base": page.base,
-                "websocket": page.websocket or "mqtt",
+                "websocket": "mqtt",
                 "ice_servers": list(page.ice_servers),
                 "recordings": page.recordings,
             }
@@ -234,8 +224,8 @@ class HttpServer:
 
     async def _mqtt(self, request: web.Request) -> web.StreamResponse:
         if not self._guard.own_origin(request):
-            raise web.HTTPForbidden(text="pages of this origin may not use the broker: see SFU_HOSTS and SFU_ORIGINS\n")
-        return await self.proxy.handle(request)
+            raise web.HTTPForbidden(text="pages of this origin may not come in here: see SFU_HOSTS and SFU_ORIGINS\n")
+        return await self.door.handle(request, lambda client: self.connections.keep(client.protocol))
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return web.Response(text="ok\n", headers={"Cache-Control": "no-store"})

@@ -91,7 +91,7 @@ async def test_a_name_that_was_rebound_to_us_reads_nothing(
             assert await page.evaluate(RESULT, path) == "421 read", path
         assert await page.evaluate(RESULT, f"ws://rebound.example:{port}/mqtt") == "refused"
         assert service.http is not None
-        assert service.http.proxy.connections == 0
+        assert service.http.door.connections == 0
 
 
 async def test_a_page_of_another_site_starts_nothing(misled: Browser, mosquitto: Callable[..., Mosquitto]) -> None:

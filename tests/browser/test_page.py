@@ -1,23 +1,26 @@
-"""The page in a real Chromium, against a real broker and a stand-in for the server: what it shows in which state."""
+"""The page in a real Chromium, through a real door, against a stand-in for the server: what it shows in which state."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
 from playwright.async_api import Browser, Page, expect
 
+from sfu.access.rights import Claims
 from sfu.http.assets import STATIC
+from sfu.http.door.identity import EVERYBODY, DoorIdentity
 from sfu.http.server import HttpServer, PageInfo
-from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.pages import until_true
 from tests.helpers.browser.stand_in import HEIGHT, WIDTH, Camera, StandIn, stand_in
+from tests.helpers.http import DoorStage
 from tests.helpers.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.skipif(not (STATIC / "app.js").is_file(), reason="needs the bundled page")
@@ -30,7 +33,6 @@ BELL = Camera("frontdoor", "bell", audio=False)
 class Scene:
     browser: Browser
     http: HttpServer
-    broker: Mosquitto
     server: StandIn
 
     async def open(self, path: str = "", *, init: str = "", **context: Any) -> Page:
@@ -42,15 +44,12 @@ class Scene:
 
 
 @contextlib.asynccontextmanager
-async def serving(broker: Mosquitto) -> AsyncIterator[HttpServer]:
-    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", broker.port)
-
+async def serving(stage: DoorStage) -> AsyncIterator[HttpServer]:
     http = HttpServer(
         host="127.0.0.1",
         port=0,
         page=PageInfo(base="sfu", version="0"),
-        connect_broker=connect,
+        door=stage.door,
         ready=lambda: True,
         metrics=lambda: b"",
         rooms=dict,
@@ -63,10 +62,10 @@ async def serving(broker: Mosquitto) -> AsyncIterator[HttpServer]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def scene(chromium: Browser, mosquitto: Callable[..., Mosquitto]) -> AsyncIterator[Scene]:
-    broker = mosquitto()
-    async with serving(broker) as http, stand_in(broker.port) as server:
-        yield Scene(chromium, http, broker, server)
+async def scene(chromium: Browser) -> AsyncIterator[Scene]:
+    stage = DoorStage()
+    async with serving(stage) as http, stand_in(stage) as server:
+        yield Scene(chromium, http, server)
 
 
 async def states(page: Page) -> dict[str, str]:
@@ -205,19 +204,20 @@ async def test_a_session_whose_video_plays_heeds_no_stranger(scene: Scene) -> No
     bye = {"command": "signal", "clientid": "x", "type": "bye", "data": {"reason": "replaced"}}
     error = bye | {"type": "error", "data": {"code": "unauthorized"}}
     for message in (bye, error, bye | {"session": "another-session"}):
-        await scene.server.mqtt.publish(topic, json.dumps(message), qos=1)
+        scene.server.stage.board.say(topic, json.dumps(message).encode())
     await scene.server.online(boot="two")
     await page.wait_for_timeout(3_000)  # longer than a page doubts its session
     assert await states(page) == {"north": "live"}
     assert len(scene.server.offers) == 1
 
 
-async def test_pictures_outlive_the_broker(scene: Scene) -> None:
+async def test_pictures_outlive_the_door(scene: Scene) -> None:
     await scene.server.announce(BELL)
     page = await scene.open("#frontdoor")
     await until_states(page, bell="live")
     before = (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"]
-    scene.broker.kill()
+    scene.http.door.limit = 0
+    await scene.http.door.close()
     await expect(page.get_by_text("Broker unreachable; video continues")).to_be_visible()
     async with asyncio.timeout(PATIENCE_S):
         while (await page.evaluate("__sfu.stats()"))[0]["framesDecoded"] < before + 20:
@@ -270,8 +270,21 @@ async def test_select_goes_out_for_the_section_it_names(scene: Scene) -> None:
     await until(lambda: ("select", select) in [(m["type"], m["data"]) for _, m in scene.server.messages])
 
 
-async def test_a_broker_with_users_asks_for_one(chromium: Browser, mosquitto: Callable[..., Mosquitto]) -> None:
-    async with serving(mosquitto(passwords={"anna": "secret"})) as http:
+class Anna(DoorIdentity):
+    """The judge of a door that lets Anna in."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    def who(self, _request: web.Request, /) -> Claims | None:
+        return None
+
+    async def judge(self, _request: web.Request, username: str | None, password: str, /) -> Claims | None:
+        return EVERYBODY if (username, password) == ("anna", "secret") else None
+
+
+async def test_a_door_with_users_asks_for_one(chromium: Browser) -> None:
+    async with serving(DoorStage(Anna())) as http:
         page = await chromium.new_page()
         await page.goto(http.url)
         for password in ("wrong", "secret"):

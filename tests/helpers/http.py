@@ -1,33 +1,59 @@
-"""What tests of the HTTP server share: how it reaches its broker, raw requests, and packets of MQTT."""
+"""What tests of the HTTP server share: a door, raw requests, and packets of MQTT."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from sfu.http.broker_proxy import Connector
+from sfu.access.caller import Caller
+from sfu.access.rights import Claims
+from sfu.http.door.board import Board
+from sfu.http.door.door import Door, Identity
+from sfu.http.door.identity import DoorIdentity
 from sfu.http.server import HttpServer
+from sfu.signaling.topics import Topics
 from tests.helpers.waiting import PATIENCE_S
 
 CONNECT = bytes.fromhex("101000044d5154540402003c000474657374")
 """MQTT 3.1.1 CONNECT: clean session, keep alive 60 s, client id "test"."""
 CONNACK = bytes.fromhex("20020000")
+SUBSCRIBE_INFO = b"\x82\x14\0\1\0\x0fsfu/bridge/info\0"
+"""SUBSCRIBE to `sfu/bridge/info` with QoS 0 and packet id 1."""
+SUBACK = b"\x90\3\0\1\0"
 PINGREQ, PINGRESP = bytes.fromhex("c000"), bytes.fromhex("d000")
 
 Start = Callable[..., Awaitable[HttpServer]]
 
 
-def connector(port: int) -> Connector:
-    """Reaches the broker at `port` of this machine."""
+class DoorStage:
+    """A door, all that was said to it, and what was written in its audit log."""
 
-    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await asyncio.open_connection("127.0.0.1", port)
+    def __init__(self, identity: Identity | None = None, base: str = "sfu") -> None:
+        self.said: list[tuple[str, bytes]] = []
+        self._unread: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        self.callers: list[Caller] = []
+        self.audited: list[dict[str, object]] = []
+        self.board = Board(base)
+        self.door = Door(
+            Topics(base), self.board, said=self._said, identity=identity or DoorIdentity(None), audit=self._audit
+        )
 
-    return connect
+    async def next_said(self) -> tuple[str, bytes]:
+        """Returns the next message that was said, with its topic."""
+        return await self._unread.get()
+
+    def _said(self, topic: str, payload: bytes, caller: Caller) -> None:
+        self.said.append((topic, payload))
+        self._unread.put_nowait((topic, payload))
+        self.callers.append(caller)
+
+    def _audit(self, event: str, claims: Claims | None = None, **fields: str | int | float | None) -> None:
+        self.audited.append({"event": event, "sub": claims and claims.sub, **fields})
 
 
-async def unreachable() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    raise ConnectionRefusedError("nobody listens")
+def silent_door() -> Door:
+    """Returns a door behind which nobody listens."""
+    return DoorStage().door
 
 
 class Raw:
@@ -77,6 +103,11 @@ class Raw:
 
     def close(self) -> None:
         self._writer.transport.abort()
+
+
+def framed(data: bytes) -> bytes:
+    """Returns a WebSocket message of at most 125 bytes, as a client sends it."""
+    return bytes((0x82, 0x80 | len(data), 0, 0, 0, 0)) + data
 
 
 def upgrade(port: int, *lines: str, host: str | None = None) -> str:

@@ -10,20 +10,18 @@ from recorder.api import RecordingsApi
 from recorder.playback.queries import Playback
 from recorder.store.directory import Store
 from sfu.http.server import HttpServer, PageInfo
+from tests.helpers.http import silent_door
 
 
 @asynccontextmanager
 async def recordings_server(store: Store | None, **wishes: Any) -> AsyncIterator[str]:
     """Serves a store, and gives the server's URL; None: a server without recordings. `wishes`: for `RecordingsApi`."""
 
-    async def nobody() -> Any:
-        raise ConnectionRefusedError
-
     server = HttpServer(
         host="127.0.0.1",
         port=0,
         page=PageInfo(base="sfu", version="1"),
-        connect_broker=nobody,
+        door=silent_door(),
         ready=lambda: True,
         metrics=lambda: b"",
         rooms=dict,

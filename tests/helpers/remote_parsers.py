@@ -19,7 +19,7 @@ from aioice.stun import Method
 from recorder.depacketize import Depacketizer
 from recorder.segments.muxer import Muxer
 from recorder.store import mp4, webm
-from sfu.http.mqtt_connect import first_packet_bytes, with_login
+from sfu.http.door import packets
 from sfu.media.formats import rtcp, rtp, rtx, sps, transport_cc, vp8
 from sfu.media.formats.key_frame_detection import starts_key_frame
 from sfu.media.formats.picture_size import picture_size
@@ -159,12 +159,19 @@ def _checked(data: bytes) -> object:
     return stun.remote_ufrag(message), stun.authentic(message, "p" * 24)
 
 
-def _connected(data: bytes) -> object:
-    length = first_packet_bytes(data)
-    return length is not None and length <= len(data) and with_login(data[:length], "user", "password")
-
-
 _CONNECT = b"\x10\x1a\0\4MQTT\4\2\0\x3c\0\x0eclient-of-test"
+
+
+def _after_connect(data: bytes) -> object:
+    reader = packets.PacketReader()
+    reader.feed(_CONNECT)
+    return reader.feed(data[:7]), reader.feed(data[7:])
+
+
+def _mqtt_seeds() -> list[bytes]:
+    whole = b"\x82\x0c\0\1\0\7sfu/a/b\1" + b"\xa2\x0b\0\2\0\7sfu/a/b" + b"\xc0\0" + b"\x40\2\0\7"
+    return [whole, packets.publish("sfu/hall/view/me", b"payload", 7), packets.publish("sfu/a", b"", 0) + b"\xe0\0"]
+
 
 PARSERS: dict[str, RemoteParser] = {
     "rtp": RemoteParser(rtp.parse, _rtp_packets),
@@ -201,7 +208,12 @@ PARSERS: dict[str, RemoteParser] = {
         lambda: [b"candidate:1 1 udp 2130706431 192.0.2.1 50000 typ srflx raddr 10.0.0.1 rport 9"],
         (candidates.RefusedError,),
     ),
-    "mqtt connect": RemoteParser(_connected, lambda: [_CONNECT], (ValueError,)),
+    "mqtt connect": RemoteParser(
+        lambda data: packets.PacketReader().feed(data),
+        lambda: [_CONNECT, b"\x10\x19\0\4MQTT\4\xc6\0\x3c\0\1c\0\1t\0\1w\0\1u\0\1p"],
+        (packets.PacketError,),
+    ),
+    "mqtt": RemoteParser(_after_connect, _mqtt_seeds, (packets.PacketError,)),
     "mp4": RemoteParser(lambda data: _in_file(mp4.layout, mp4.frames, data), lambda: [_recorded(".mp4")]),
     "webm": RemoteParser(lambda data: _in_file(webm.layout, webm.frames, data), lambda: [_recorded(".webm")]),
     **{

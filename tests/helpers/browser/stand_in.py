@@ -1,6 +1,6 @@
 """A stand-in for the server: it says what a test wants said, so that each state of the page can be looked at.
 
-Speaks the protocol (docs/protocol.md) over a real broker and answers with aiortc, which encodes a moving pattern for
+Speaks the protocol (docs/protocol.md) through a real door and answers with aiortc, which encodes a moving pattern for
 each camera. The page's tests against the real server are elsewhere.
 """
 
@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aioice.ice
-import aiomqtt
 from aiortc import RTCPeerConnection, RTCSessionDescription, VideoStreamTrack
 from aiortc.mediastreams import AudioStreamTrack
 from av import VideoFrame
+
+from tests.helpers.http import DoorStage
 
 # Whole multiples of 64, so that a plane has no padding.
 WIDTH, HEIGHT = 512, 288
@@ -62,7 +63,7 @@ class Camera:
 class StandIn:
     """`cameras` are on air; `refuse` is an error that every offer gets instead of an answer."""
 
-    mqtt: aiomqtt.Client
+    stage: DoorStage
     base: str = "sfu"
     cameras: list[Camera] = field(default_factory=list)
     refuse: dict[str, Any] | None = None
@@ -97,24 +98,24 @@ class StandIn:
         self.connections.clear()
 
     async def publish(self, topic: str, payload: str, *, retain: bool = False) -> None:
-        await self.mqtt.publish(f"{self.base}/{topic}", payload, qos=1, retain=retain)
+        topic = f"{self.base}/{topic}"
+        if retain:
+            self.stage.board.retain(topic, payload.encode())
+        else:
+            self.stage.board.say(topic, payload.encode())
 
     async def serve(self) -> None:
-        for role in ("view", "pub"):
-            for levels in range(1, 5):
-                await self.mqtt.subscribe(f"{self.base}/{'/'.join('+' * levels)}/{role}/+", qos=1)
-        async for message in self.mqtt.messages:
-            envelope = json.loads(bytes(message.payload))
-            if envelope["clientid"] != "server":
-                topic = str(message.topic)
-                self.messages.append((topic, envelope))
-                if envelope["type"] == "offer":
-                    self.offers.append(envelope)
-                    await self._answer(topic, envelope)
+        while True:
+            topic, payload = await self.stage.next_said()
+            envelope = json.loads(payload)
+            self.messages.append((topic, envelope))
+            if envelope["type"] == "offer":
+                self.offers.append(envelope)
+                await self._answer(topic, envelope)
 
     async def send(self, topic: str, session: str, kind: str, data: object) -> None:
         envelope = {"command": "signal", "v": 2, "clientid": "server", "session": session, "type": kind, "data": data}
-        await self.mqtt.publish(topic, json.dumps(envelope), qos=1)
+        self.stage.board.say(topic, json.dumps(envelope).encode())
 
     async def _answer(self, topic: str, envelope: dict[str, Any]) -> None:
         session = envelope["session"]
@@ -156,16 +157,15 @@ class StandIn:
 
 
 @contextlib.asynccontextmanager
-async def stand_in(port: int) -> AsyncIterator[StandIn]:
-    """Runs on the broker at `port`, online."""
+async def stand_in(stage: DoorStage) -> AsyncIterator[StandIn]:
+    """Runs behind this door, online."""
     aioice.ice.get_host_addresses = lambda use_ipv4, use_ipv6: ["127.0.0.1"]
-    async with aiomqtt.Client("127.0.0.1", port, identifier="stand-in") as mqtt:
-        server = StandIn(mqtt)
-        serving = asyncio.create_task(server.serve())
-        await server.online()
-        try:
-            yield server
-        finally:
-            serving.cancel()
-            await asyncio.gather(serving, return_exceptions=True)
-            await asyncio.gather(*(connection.close() for connection in server.connections.values()))
+    server = StandIn(stage)
+    serving = asyncio.create_task(server.serve())
+    await server.online()
+    try:
+        yield server
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
+        await asyncio.gather(*(connection.close() for connection in server.connections.values()))

@@ -1,16 +1,15 @@
-"""Fixtures of the HTTP tests: servers on free ports, a client, a broker."""
+"""Fixtures of the HTTP tests: servers on free ports, and a client."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
 from aiohttp import ClientSession
 
 from sfu.http.server import HttpServer, PageInfo
-from tests.helpers.brokers import Mosquitto
-from tests.helpers.http import Start, unreachable
+from tests.helpers.http import Start, silent_door
 from tests.helpers.waiting import PATIENCE_S
 
 
@@ -24,7 +23,7 @@ async def start() -> AsyncIterator[Start]:
             "host": "127.0.0.1",
             "port": 0,
             "page": PageInfo(base="sfu", version="1.2.3"),
-            "connect_broker": unreachable,
+            "door": silent_door(),
             "ready": lambda: True,
             "metrics": lambda: b"sfu_up 1\n",
             "rooms": lambda: {"rooms": []},
@@ -43,9 +42,3 @@ async def start() -> AsyncIterator[Start]:
 async def client() -> AsyncIterator[ClientSession]:
     async with ClientSession(timeout=aiohttp.ClientTimeout(total=PATIENCE_S)) as session:
         yield session
-
-
-@pytest.fixture
-def broker(mosquitto: Callable[..., Mosquitto]) -> int:
-    """The port of a Mosquitto on this machine."""
-    return mosquitto().port

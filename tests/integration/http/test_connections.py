@@ -17,7 +17,19 @@ from aiohttp import ClientSession, web
 from sfu.http.connections import RESERVED_DESCRIPTORS, ConnectionLimits, counted_address
 from sfu.http.server import HttpServer
 from tests.helpers.brokers import Mosquitto
-from tests.helpers.http import CONNECT, PINGREQ, PINGRESP, Raw, Start, connector, upgrade
+from tests.helpers.http import (
+    CONNACK,
+    CONNECT,
+    PINGREQ,
+    PINGRESP,
+    SUBACK,
+    SUBSCRIBE_INFO,
+    DoorStage,
+    Raw,
+    Start,
+    framed,
+    upgrade,
+)
 from tests.helpers.junk import junk_request
 from tests.helpers.serving import serving
 from tests.helpers.waiting import PATIENCE_S, until
@@ -72,7 +84,7 @@ async def many(count: int, port: int, text: str) -> AsyncIterator[list[Raw]]:
 @pytest.fixture
 def every_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets each loopback address but 127.0.0.1 stand for a machine of its own."""
-    for module in ("connections", "broker_proxy"):
+    for module in ("connections", "door.door"):
         monkeypatch.setattr(f"sfu.http.{module}.counted_address", lambda peer: None if peer == "127.0.0.1" else peer)
 
 
@@ -168,9 +180,9 @@ async def test_an_idle_connection_ends_and_a_prompt_one_stays(start: Start) -> N
     assert server.counters["late_head"] == 0
 
 
-async def test_a_websocket_and_a_long_download_are_not_idle(start: Start, client: ClientSession, broker: int) -> None:
+async def test_a_websocket_and_a_long_download_are_not_idle(start: Start, client: ClientSession) -> None:
     stream = Stream()
-    server = await start(limits=SHORT, connect_broker=connector(broker), parts=[stream])
+    server = await start(limits=SHORT, parts=[stream])
     async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
         await door.send_bytes(CONNECT)
         await door.receive_bytes(timeout=PATIENCE_S)
@@ -186,17 +198,15 @@ async def test_a_websocket_and_a_long_download_are_not_idle(start: Start, client
             assert (await download.reader.readuntil(b"0\r\n\r\n")).endswith(b"\r\n0\r\n\r\n")
 
 
-async def test_pages_with_a_broker_connection_leave_room_for_requests(
-    start: Start, client: ClientSession, broker: int
-) -> None:
-    server = await start(limits=ConnectionLimits(total=2), connect_broker=connector(broker))
+async def test_pages_with_a_broker_connection_leave_room_for_requests(start: Start, client: ClientSession) -> None:
+    server = await start(limits=ConnectionLimits(total=2))
     async with contextlib.AsyncExitStack() as stack:
         for number in range(4):
             door = await stack.enter_async_context(client.ws_connect(server.url + "mqtt", protocols=("mqtt",)))
             await door.send_bytes(CONNECT[:-1] + b"%d" % number)
             await door.receive_bytes(timeout=PATIENCE_S)
         assert (await client.get(server.url + "healthz")).status == 200
-    await until(lambda: server.proxy.connections == 0)
+    await until(lambda: server.door.connections == 0)
     async with many(4, server.port, HALF) as opened:
         await until(lambda: sum(raw.is_open for raw in opened) == 2 - (len(server.connections) - 2))
 
@@ -236,18 +246,19 @@ DOOR_STATES = ["door silent", "door", "door unread"]
 
 
 @pytest.mark.parametrize("state", [*HTTP_STATES, *DOOR_STATES])
-async def test_stop_is_quick_in_every_state(start: Start, broker: int, state: str) -> None:
+async def test_stop_is_quick_in_every_state(start: Start, state: str) -> None:
     stream = Stream(1 << 20, deaf=state == "deaf handler")
-    flood = await asyncio.start_server(_flood, "127.0.0.1", 0)
-    port = flood.sockets[0].getsockname()[1] if state == "door unread" else broker
-    server = await start(connect_broker=connector(port), parts=[stream])
+    stage = DoorStage()
+    server = await start(door=stage.door, parts=[stream])
     raw = await _in_state(server, state, stream)
+    if state == "door unread":
+        for _ in range(30):
+            stage.board.say("sfu/bridge/info", bytes(1 << 16))
     loop = asyncio.get_running_loop()
     began = loop.time()
     await server.stop()
     assert loop.time() - began < 4
     await raw.ended()
-    flood.close()
 
 
 async def _in_state(server: HttpServer, state: str, stream: Stream) -> Raw:
@@ -266,17 +277,10 @@ async def _in_state(server: HttpServer, state: str, stream: Stream) -> Raw:
     if state in {"unread", "deaf handler"}:
         async with asyncio.timeout(PATIENCE_S):
             await stream.began.wait()
-    if state == "door":
-        raw.send_bytes(b"\x82\x92\0\0\0\0" + CONNECT)
-        await raw.reader.readexactly(6)
+    if state in {"door", "door unread"}:
+        raw.send_bytes(framed(CONNECT + SUBSCRIBE_INFO))
+        await raw.reader.readexactly(2 + len(CONNACK + SUBACK))
     return raw
-
-
-async def _flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while True:
-            writer.write(bytes(1 << 20))
-            await writer.drain()
 
 
 @pytest.mark.parametrize("said", ["\x16\x03\x01 is TLS\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "GET /\0 HTTP/1.1\r\n\r\n"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import aiohttp
 import aiomqtt
@@ -12,7 +11,7 @@ from aiohttp import ClientSession, WSMsgType, WSServerHandshakeError
 
 from sfu.http.assets import STATIC
 from sfu.http.server import HttpError, PageInfo
-from tests.helpers.http import CONNACK, CONNECT, PINGREQ, PINGRESP, Start, connector, unreachable, upgrade
+from tests.helpers.http import CONNACK, CONNECT, DoorStage, Start
 from tests.helpers.waiting import PATIENCE_S, until
 
 
@@ -127,53 +126,34 @@ class TestDocuments:
             assert "script-src *" not in response.headers.get("Content-Security-Policy", "")
 
 
-class TestBrokerDoor:
-    async def test_bytes_reach_the_broker_and_come_back(self, start: Start, client: ClientSession, broker: int) -> None:
-        server = await start(connect_broker=connector(broker))
-        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
-            assert door.protocol == "mqtt"
-            # MQTT 5 section 6: packets need not be aligned with messages.
-            await door.send_bytes(CONNECT[:5])
-            await door.send_bytes(CONNECT[5:] + PINGREQ)
-            received = b""
-            while len(received) < len(CONNACK + PINGRESP):
-                received += await door.receive_bytes(timeout=PATIENCE_S)
-            assert received == CONNACK + PINGRESP
-        await until(lambda: server.proxy.connections == 0)
-
-    async def test_an_mqtt_client_works_through_the_proxy(self, start: Start, broker: int) -> None:
-        server = await start(connect_broker=connector(broker))
+class TestDoor:
+    async def test_an_mqtt_client_reads_and_is_heard(self, start: Start) -> None:
+        stage = DoorStage()
+        server = await start(door=stage.door)
+        stage.board.retain("sfu/bridge/state", b"online")
         async with aiomqtt.Client(
             "127.0.0.1", server.port, transport="websockets", websocket_path="/mqtt", timeout=PATIENCE_S
         ) as mqtt:
-            await mqtt.subscribe("sfu/#")
+            await mqtt.subscribe("sfu/+/state", qos=1)
             payload = bytes(range(256)) * 250
-            await mqtt.publish("sfu/x", payload, qos=1)
+            await mqtt.publish("sfu/x/view/me", payload, qos=1)
+            assert stage.said == [("sfu/x/view/me", payload)]
             async with asyncio.timeout(PATIENCE_S):
-                assert (await anext(aiter(mqtt.messages))).payload == payload
+                message = await anext(aiter(mqtt.messages))
+            assert (str(message.topic), message.payload, message.retain) == ("sfu/bridge/state", b"online", True)
+        await until(lambda: server.door.connections == 0)
+        assert not server.counters
 
-    async def test_the_end_of_one_side_is_the_end_of_the_other(
-        self, start: Start, client: ClientSession, broker: int
-    ) -> None:
-        server = await start(connect_broker=connector(broker))
-        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
-            await door.send_bytes(b"\x00\x00 this is not MQTT, and the broker hangs up")
-            message = await door.receive(timeout=PATIENCE_S)
-            assert message.type in (WSMsgType.CLOSE, WSMsgType.CLOSED)
-        await until(lambda: server.proxy.connections == 0)
-
-    async def test_text_is_refused(self, start: Start, client: ClientSession, broker: int) -> None:
-        server = await start(connect_broker=connector(broker))
+    async def test_text_is_refused(self, start: Start, client: ClientSession) -> None:
+        server = await start()
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             await door.send_str("hello")
             message = await door.receive(timeout=PATIENCE_S)
             assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.UNSUPPORTED_DATA)
-        assert server.proxy.counters["not_binary"] == 1
+        assert server.door.counters["not_binary"] == 1
 
-    async def test_a_giant_message_ends_that_connection_only(
-        self, start: Start, client: ClientSession, broker: int
-    ) -> None:
-        server = await start(connect_broker=connector(broker))
+    async def test_a_giant_message_ends_that_connection_only(self, start: Start, client: ClientSession) -> None:
+        server = await start()
         async with (
             client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as giant,
             client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as other,
@@ -200,9 +180,9 @@ class TestBrokerDoor:
         ],
     )
     async def test_only_our_pages_and_named_ones_may_enter(
-        self, start: Start, client: ClientSession, broker: int, origin: str | None, status: int
+        self, start: Start, client: ClientSession, origin: str | None, status: int
     ) -> None:
-        server = await start(connect_broker=connector(broker), origins=("https://home.example/",))
+        server = await start(origins=("https://home.example/",))
         headers = {} if origin is None else {"Origin": origin.format(port=server.port)}
         try:
             async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",), headers=headers):
@@ -218,32 +198,19 @@ class TestBrokerDoor:
             await client.ws_connect(server.url + "mqtt", protocols=("chat",))
         assert refusal.value.status == 400
 
-    async def test_an_absent_broker_is_502_and_a_silent_one_504(self, start: Start, client: ClientSession) -> None:
-        async def silent() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-            await asyncio.Event().wait()
-            raise AssertionError
-
-        for connect, status in ((unreachable, 502), (silent, 504)):
-            server = await start(connect_broker=connect)
-            server.proxy.connect_timeout = 0.1
-            with pytest.raises(WSServerHandshakeError) as refusal:
-                await client.ws_connect(server.url + "mqtt", protocols=("mqtt",))
-            assert refusal.value.status == status
-            assert server.proxy.connections == 0
-
-    async def test_too_many_connections_are_503(self, start: Start, client: ClientSession, broker: int) -> None:
-        server = await start(connect_broker=connector(broker))
-        server.proxy.limit = 1
+    async def test_too_many_connections_are_503(self, start: Start, client: ClientSession) -> None:
+        server = await start()
+        server.door.limit = 1
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)):
             with pytest.raises(WSServerHandshakeError) as refusal:
                 await client.ws_connect(server.url + "mqtt", protocols=("mqtt",))
             assert refusal.value.status == 503
-        await until(lambda: server.proxy.connections == 0)
+        await until(lambda: server.door.connections == 0)
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)):
             pass
 
-    async def test_stop_ends_open_connections_at_once(self, start: Start, client: ClientSession, broker: int) -> None:
-        server = await start(connect_broker=connector(broker))
+    async def test_stop_ends_open_connections_at_once(self, start: Start, client: ClientSession) -> None:
+        server = await start()
         async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
             await door.send_bytes(CONNECT)
             await door.receive_bytes(timeout=PATIENCE_S)
@@ -253,64 +220,4 @@ class TestBrokerDoor:
                 assert (message.type, message.data) == (WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
                 await door.close()
                 await stopping
-        assert server.proxy.connections == 0
-
-
-class TestSlowSides:
-    """A broker that floods, or takes nothing, against a client that does the opposite: memory stays bounded."""
-
-    async def test_a_client_that_does_not_read_stops_the_broker(self, start: Start) -> None:
-        sent = 0
-        stalled = asyncio.Event()
-
-        async def flood(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            nonlocal sent
-            try:
-                while True:
-                    writer.write(bytes(64 * 1024))
-                    await writer.drain()
-                    sent += 64 * 1024
-            except ConnectionError:
-                stalled.set()
-
-        fake = await asyncio.start_server(flood, "127.0.0.1", 0)
-        server = await start(connect_broker=connector(fake.sockets[0].getsockname()[1]))
-        server.proxy.stall_timeout = 0.5
-        reader, writer = await _raw_upgrade(server.port)
-        async with asyncio.timeout(PATIENCE_S):
-            await stalled.wait()
-        assert server.proxy.counters["stalled"] == 1
-        assert sent < 32 * 1024 * 1024
-        await until(lambda: server.proxy.connections == 0)
-        writer.close()
-        reader.feed_eof()
-        fake.close()
-
-    async def test_a_broker_that_does_not_read_stops_the_client(self, start: Start, client: ClientSession) -> None:
-        gone = asyncio.Event()
-
-        async def deaf(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await gone.wait()
-            writer.close()
-
-        fake = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
-        server = await start(connect_broker=connector(fake.sockets[0].getsockname()[1]))
-        server.proxy.stall_timeout = 0.5
-        async with client.ws_connect(server.url + "mqtt", protocols=("mqtt",)) as door:
-            with contextlib.suppress(ConnectionError):
-                async with asyncio.timeout(PATIENCE_S):
-                    await door.send_bytes(CONNECT)
-                    while not door.closed:
-                        await door.send_bytes(bytes(128 * 1024))
-        assert server.proxy.counters["stalled"] == 1
-        await until(lambda: server.proxy.connections == 0)
-        gone.set()
-        fake.close()
-
-
-async def _raw_upgrade(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """A WebSocket handshake by hand, so that nothing reads what comes after it."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
-    writer.write(upgrade(port).encode())
-    await reader.readline()
-    return reader, writer
+        assert server.door.connections == 0

@@ -15,7 +15,7 @@ from aiohttp import ClientSession, web
 from sfu.http.refusals import MAX_NAMES
 from sfu.http.server import HttpServer
 from tests.helpers.brokers import free_port
-from tests.helpers.http import Raw, Start, connector, upgrade
+from tests.helpers.http import Raw, Start, upgrade
 from tests.helpers.programs import need
 from tests.helpers.waiting import PATIENCE_S, until
 
@@ -201,14 +201,13 @@ def _listens(port: int) -> bool:
 )
 async def test_behind_nginx_without_a_host_line_the_log_says_what_helps(
     start: Start,
-    broker: int,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     settings: dict[str, tuple[str, ...]],
     more: tuple[str, ...],
     status: int,
 ) -> None:
-    server = await start(connect_broker=connector(broker), **settings)
+    server = await start(**settings)
     async with nginx(tmp_path, server) as port:
         for _ in range(2):
             asked = upgrade(port, "Origin: https://cameras.example", *more, host="cameras.example")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sfu.http.newcomers import Newcomers
+from sfu.http.door.newcomers import Newcomers
 
 
 def test_the_oldest_goes_when_all_places_are_taken() -> None:

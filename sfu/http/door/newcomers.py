@@ -28,7 +28,7 @@ class Newcomers:
 
     def __init__(self, *, total: int = 64, per_address: int = PER_ADDRESS) -> None:
         self._total = total
-        self._per_address = per_address
+        self.per_address = per_address
         self._waiting: dict[Newcomer, None] = {}
 
     def __len__(self) -> int:
@@ -39,7 +39,7 @@ class Newcomers:
 
         A real client says CONNECT at once: of many that wait, the one that has waited longest is the least real.
         """
-        share = self._per_address if address is not None else 0
+        share = self.per_address if address is not None else 0
         if share and sum(other.address == address for other in self._waiting) >= share:
             return None
         if len(self._waiting) >= self._total:
