@@ -6,7 +6,7 @@ Owns their syntax and how they are shown, always without the password. Never ope
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
@@ -62,13 +62,6 @@ class BrokerUrl:
     def websocket(self) -> bool:
         """True if MQTT goes through a WebSocket."""
         return self.scheme in ("ws", "wss")
-
-    def for_browsers(self) -> str | None:
-        """Returns the URL at which a page connects to the broker itself, without the login; None if it cannot.
-
-        A page speaks WebSocket alone. A broker with a WebSocket listener in its URL has no TCP listener for our proxy.
-        """
-        return str(replace(self, username=None, password=None)) if self.websocket else None
 
     def revealed(self) -> str:
         """Returns the URL with the password, as `parse` reads it: for this user's eyes, and never for a log."""

@@ -105,6 +105,26 @@ class Raw:
         self._writer.transport.abort()
 
 
+def _text(value: bytes) -> bytes:
+    return len(value).to_bytes(2, "big") + value
+
+
+def _packet(first: int, body: bytes) -> bytes:
+    length = bytes((len(body),)) if len(body) < 128 else bytes((len(body) % 128 | 128, len(body) // 128))
+    return bytes((first,)) + length + body
+
+
+def connect_with(password: str | None) -> bytes:
+    """Returns a CONNECT with the user name `token` and this password; None: without a login."""
+    login = b"" if password is None else _text(b"token") + _text(password.encode())
+    return _packet(0x10, _text(b"MQTT") + bytes((4, 0xC2 if login else 2, 0, 60)) + _text(b"test") + login)
+
+
+def subscribe(wanted: str, qos: int = 1) -> bytes:
+    """Returns a SUBSCRIBE with packet id 1."""
+    return _packet(0x82, b"\0\1" + _text(wanted.encode()) + bytes((qos,)))
+
+
 def framed(data: bytes) -> bytes:
     """Returns a WebSocket message of at most 125 bytes, as a client sends it."""
     return bytes((0x82, 0x80 | len(data), 0, 0, 0, 0)) + data
