@@ -6,7 +6,7 @@ reader may subscribe at all is decided before (`rules`).
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -43,6 +43,8 @@ class Board:
         """By number of levels and last level: a filter is compared with few topics."""
         self._readers: dict[str, dict[BoardReader, int]] = {}
         """The readers of each filter, with their QoS."""
+        self._wild: Counter[tuple[int, str]] = Counter()
+        """Number of filters with `+` that have readers: most messages are on leaves, which no such filter matches."""
 
     def retain(self, topic: str, payload: bytes | None, room: str | None = None) -> None:
         """Keeps a value for all who come, and tells all who are there; None clears it."""
@@ -68,7 +70,10 @@ class Board:
 
     def subscribe(self, reader: BoardReader, wanted: str, qos: int) -> None:
         """Adds a reader of a filter, and gives it what is retained there."""
-        self._readers.setdefault(wanted, {})[reader] = qos
+        if wanted not in self._readers:
+            self._readers[wanted] = {}
+            self._wild[_shape(wanted)] += "+" in wanted
+        self._readers[wanted][reader] = qos
         levels = wanted.split("/")
         for topic, kept in tuple(self._retained.get(_shape(wanted), {}).items()):
             if (kept.room is None or reader.knows(kept.room)) and _matches(levels, topic):
@@ -76,14 +81,19 @@ class Board:
 
     def unsubscribe(self, reader: BoardReader, wanted: str) -> None:
         """Removes a reader of a filter. Idempotent."""
-        readers = self._readers.get(wanted, {})
+        if (readers := self._readers.get(wanted)) is None:
+            return
         readers.pop(reader, None)
         if not readers:
-            self._readers.pop(wanted, None)
+            del self._readers[wanted]
+            self._wild[_shape(wanted)] -= "+" in wanted
+            self._wild += Counter()  # forgets those of which none is left
 
     def _filters_of(self, topic: str) -> Iterator[str]:
         """Yields the filters that match a topic: `+` stands for levels between the base and the last one."""
         yield topic
+        if not self._wild[_shape(topic)]:
+            return
         inner = topic.removeprefix(self._base + "/").split("/")
         if not topic.startswith(self._base + "/") or not 2 <= len(inner) <= _MAX_LEVELS:
             return

@@ -74,6 +74,7 @@ class DoorConnection:
         self._unacknowledged = 0
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
+        self._writes_since: float | None = None
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -114,22 +115,26 @@ class DoorConnection:
             if kind:
                 self._desk.counters[kind] += 1
 
-    def check(self, fault: str | None) -> None:
-        """Ends the connection if its claims hold no more, or if it has been silent for too long."""
+    def check(self, fault: str | None, stall_timeout_s: float) -> None:
+        """Ends the connection if its claims hold no more, if it is silent for too long, or if it takes nothing."""
+        now = self._loop.time()
         if fault is not None:
             self._desk.audit("refused", self.claims, reason=fault, door="mqtt", address=self._address)
             self.end("claims_ended", LOG_IN_AGAIN, "log in again")
-        elif self._silence_s and self._loop.time() - self._heard_at > self._silence_s:
+        elif self._silence_s and now - self._heard_at > self._silence_s:
             self.end("keep_alive", WSCloseCode.GOING_AWAY, "nothing was heard within the keep-alive time")
+        elif self._writes_since is not None and now - self._writes_since > stall_timeout_s:
+            self.end("stalled", WSCloseCode.TRY_AGAIN_LATER, "this client takes nothing")
 
-    async def write(self, stall_timeout_s: float) -> None:
-        """Sends what is queued, until cancelled. Raises OSError if the client has gone, TimeoutError if it stalls."""
+    async def write(self) -> None:
+        """Sends what is queued, until cancelled. Raises OSError if the client has gone."""
         while True:
             await self._work.wait()
             self._work.clear()
             while self._queue:
-                async with asyncio.timeout(stall_timeout_s):
-                    await self._socket.send_bytes(self._next_write())
+                self._writes_since = self._loop.time()
+                await self._socket.send_bytes(self._next_write())
+            self._writes_since = None
             self._idle.set()
 
     def _next_write(self) -> bytes:

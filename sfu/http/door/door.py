@@ -186,10 +186,7 @@ class Door:
         connection.send(packets.ACCEPTED)
         self._connections.add(connection)
         self._watch()
-        parts = [
-            asyncio.ensure_future(part)
-            for part in (connection.write(self.stall_timeout_s), self._listen(visit, connection))
-        ]
+        parts = [asyncio.ensure_future(part) for part in (connection.write(), self._listen(visit, connection))]
         ended = asyncio.ensure_future(connection.ended.wait())
         try:
             await asyncio.wait((*parts, ended), return_when=asyncio.FIRST_COMPLETED)
@@ -200,10 +197,7 @@ class Door:
                 task.cancel()
             outcomes = await asyncio.gather(*parts, return_exceptions=True)
         for outcome in outcomes:
-            if isinstance(outcome, TimeoutError):
-                self.counters["stalled"] += 1
-                visit.abort()
-            elif isinstance(outcome, Exception):
+            if isinstance(outcome, Exception):
                 raise outcome
         if connection.ending is not None:
             await visit.close(*connection.ending)
@@ -228,7 +222,7 @@ class Door:
     def _check(self) -> None:
         self._timer = None
         for connection in tuple(self._connections):
-            connection.check(self._identity.fault(connection.claims))
+            connection.check(self._identity.fault(connection.claims), self.stall_timeout_s)
         self._watch()
 
 

@@ -103,6 +103,23 @@ async def test_a_client_that_does_not_read_is_closed_and_holds_nobody(start: Sta
     await until(lambda: server.door.connections == 0)
 
 
+async def test_a_client_that_takes_nothing_is_closed_in_time(start: Start) -> None:
+    stage = DoorStage()
+    stage.door.stall_timeout_s = 0.5
+    server = await start(door=stage.door)
+    deaf = await Raw.open(server.port, upgrade(server.port))
+    await deaf.head()
+    deaf.send_bytes(framed(CONNECT + SUBSCRIBE_INFO))
+    await deaf.reader.readexactly(2 + len(CONNACK + SUBACK))
+    while not server.counters["stalled"]:
+        if server.counters["slow"]:
+            pytest.fail("the client took too much")
+        stage.board.say("sfu/bridge/info", bytes(16 * 1024))
+        await asyncio.sleep(0.02)
+    await until(lambda: server.door.connections == 0)
+    deaf.close()
+
+
 async def test_a_flood_is_slowed_and_holds_nobody(start: Start, client: ClientSession) -> None:
     stage = DoorStage()
     server = await start(door=stage.door)
