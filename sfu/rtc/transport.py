@@ -251,6 +251,7 @@ class Transport:
         if self._dtls.state == "connected" and self.state == TransportState.CONNECTING:
             self.receiver, self.sender = self._dtls.keys
             self.state = TransportState.CONNECTED
+            self.agent.on_secured()
             self._listener.on_route()
             self._listener.on_connected()
             early, self._early = self._early, []

@@ -136,6 +136,7 @@ PURE = [
     "sfu/inbox",
     "sfu/rtc/sdp/*",
     "sfu/rtc/ice/candidates",
+    "sfu/rtc/ice/question",
     "sfu/rtc/net/stun",
     "sfu/media/token_bucket",
     "sfu/media/windowed_minimum",

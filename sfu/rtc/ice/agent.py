@@ -163,6 +163,9 @@ class IceAgent(ABC):
         """Notes that the peer has just been heard."""
         self.heard_at = self._clock()
 
+    def on_secured(self) -> None:  # noqa: B027  # a full agent has checked its path before
+        """Notes that the DTLS handshake has passed by the selected path: its other end has read what was sent there."""
+
     def prove(self, address: Address) -> bool:
         """Accepts datagrams from `address`, after an authenticated check; False if the address is another agent's."""
         self.on_heard()

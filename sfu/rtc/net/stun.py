@@ -1,6 +1,7 @@
 """STUN messages as ICE uses them (RFC 8489, RFC 8445 section 7), read and written by aioice.
 
-Owns the reading of a message's bytes and the two answers to a check. Pure: never sends, never keeps state.
+Owns the reading of a message's bytes, a check of ours, and the two answers to a check. Pure: never sends, never keeps
+state.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ _HEADER_BYTES: Final = 20
 _TYPE_CLASS: Final = 0x0110
 _USERNAME: Final = 0x0006
 _ATTRIBUTE: Final = struct.Struct("!HH")
+_PRIORITY: Final = 0x6E0001FF
+"""Of a peer-reflexive candidate, with the highest local preference but one (RFC 8445 section 7.1.1)."""
 
 
 def is_message(data: bytes) -> bool:
@@ -99,6 +102,17 @@ def agrees(data: bytes, key: bytes) -> bool:
     """Returns True for a success response whose MESSAGE-INTEGRITY was made with `key`."""
     message = parse(data)
     return message is not None and message.message_class == Class.RESPONSE and message.check_message_integrity(key)
+
+
+def request(username: str, pwd: str) -> Message:
+    """Returns a check of a controlled agent, for the receiver whose ufrag `username` begins with and whose `pwd` it is.
+
+    Its tie-breaker is the lowest: a peer that believes itself controlled takes the other role.
+    """
+    message = Message(stun.Method.BINDING, Class.REQUEST)
+    message.attributes |= {"USERNAME": username, "PRIORITY": _PRIORITY, "ICE-CONTROLLED": 0}
+    message.add_message_integrity(pwd.encode())
+    return message
 
 
 def success(check: Message, address: Address, pwd: str) -> bytes:

@@ -296,7 +296,7 @@ async def test_closing_in_the_middle_leaves_nothing_behind() -> None:
             assert not server_port.listener_count
             assert not server_port.validated_addresses
             assert not client_port.awaited_responses
-            assert not server.closed
+            assert server.closed in ([], ["dtls"])  # the client's close_notify may come first
     await until(lambda: asyncio.all_tasks() <= before)
 
 
