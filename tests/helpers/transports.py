@@ -11,6 +11,8 @@ import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
+from aioice import stun as wire
+
 from sfu.rtc.dtls import Certificate
 from sfu.rtc.ice.agent import DEFAULT_LIMITS, AgentListener, AgentTimeouts, IceAgent
 from sfu.rtc.ice.full import FullAgent
@@ -21,11 +23,21 @@ from sfu.rtc.transport import Transport, TransportState
 from tests.helpers.waiting import until
 
 _sequences = itertools.count(100)
+CLIENT_HELLO = bytes.fromhex("16feff0000000000000000002c 010000200000000000000020fefd".replace(" ", "")) + bytes(32)
 SERVER, CLIENT = Certificate.generate(), Certificate.generate()
 
 
 def credentials() -> tuple[str, str]:
     return secrets.token_hex(4), secrets.token_hex(12)
+
+
+def check(username: str, pwd: str, **attributes: object) -> wire.Message:
+    """Returns a connectivity check that nominates, to the peer whose ufrag `username` begins with."""
+    message = wire.Message(wire.Method.BINDING, wire.Class.REQUEST)
+    message.attributes |= {"USERNAME": username, "PRIORITY": 1, "ICE-CONTROLLING": 1, "USE-CANDIDATE": None}
+    message.attributes |= {name.replace("_", "-"): value for name, value in attributes.items()}
+    message.add_message_integrity(pwd.encode())
+    return message
 
 
 def rtp(sequence: int = 1, size: int = 1000, ssrc: int = 0x1234) -> bytes:

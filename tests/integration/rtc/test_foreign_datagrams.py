@@ -16,7 +16,9 @@ from aioice import stun as wire
 from sfu.rtc.net.port import UdpPort
 from sfu.rtc.net.stun import Address
 from tests.helpers.transports import (
+    CLIENT_HELLO,
     association,
+    check,
     client_end,
     connect,
     credentials,
@@ -32,7 +34,6 @@ from tests.helpers.waiting import until
 
 FATAL_ALERT = bytes.fromhex("15feff0000000000000000000202 28".replace(" ", ""))
 CLOSE_NOTIFY = bytes.fromhex("15feff00000000000000010002 0100".replace(" ", ""))
-CLIENT_HELLO = bytes.fromhex("16feff0000000000000000002c 010000200000000000000020fefd".replace(" ", "")) + bytes(32)
 HANDSHAKE_JUNK = b"\x16\xfe\xfd" + bytes(range(60))
 
 EMPTY = {"empty": b""}
@@ -44,14 +45,6 @@ DTLS = {
 }
 MEDIA = {"rtp": rtp(), "rtcp": rtcp(), "one byte of rtp": b"\x80"}
 OTHER = {"channel data": b"\x40\x00\x00\x04abcd", "high junk": b"\xff" * 40, "quic": b"\xc3" * 1200}
-
-
-def check(username: str, pwd: str, **attributes: object) -> wire.Message:
-    message = wire.Message(wire.Method.BINDING, wire.Class.REQUEST)
-    message.attributes |= {"USERNAME": username, "PRIORITY": 1, "ICE-CONTROLLING": 1, "USE-CANDIDATE": None}
-    message.attributes |= {name.replace("_", "-"): value for name, value in attributes.items()}
-    message.add_message_integrity(pwd.encode())
-    return message
 
 
 def nominates(data: bytes) -> bool:

@@ -16,9 +16,19 @@ import pytest
 from sfu.rtc.ice.agent import AgentTimeouts
 from sfu.rtc.ice.question import AMPLIFICATION
 from sfu.rtc.net import stun
-from tests.helpers.transports import Endpoint, association, client_end, connect, credentials, ports, rtp, server_end
+from tests.helpers.transports import (
+    CLIENT_HELLO,
+    Endpoint,
+    association,
+    check,
+    client_end,
+    connect,
+    credentials,
+    ports,
+    rtp,
+    server_end,
+)
 from tests.helpers.waiting import until
-from tests.integration.rtc.test_foreign_datagrams import CLIENT_HELLO, check
 
 VICTIM = "127.0.0.9"
 forging = pytest.mark.skipif(
