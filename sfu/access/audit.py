@@ -35,10 +35,11 @@ class AuditLog:
     def __init__(self, path: Path | None, clock: Callable[[], float]) -> None:
         """`clock`: seconds since 1970. Raises OSError if the file cannot be written."""
         self._clock = clock
+        self._path = path
         self._recent: deque[float] = deque()
         self._left_out = 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-        self._descriptor = sys.stderr.fileno() if path is None else os.open(path, flags, 0o600)
+        if path is not None:
+            os.close(_opened(path))
 
     def __call__(self, event: str, claims: Claims | None = None, **fields: str | int | float | None) -> None:
         """See `Audit`."""
@@ -54,11 +55,28 @@ class AuditLog:
             line |= {"sub": claims.sub, "jti": claims.jti}
         line |= {name: _short(value) for name, value in fields.items() if value is not None}
         if self._left_out:
-            line["left_out"], self._left_out = self._left_out, 0
+            line["left_out"] = self._left_out
         try:
-            os.write(self._descriptor, f"{json.dumps(line)}\n".encode())
-        except OSError:
+            self._write(f"{json.dumps(line)}\n")
+        except (OSError, ValueError):  # ValueError: stderr is closed
             self._left_out += 1
+        else:
+            self._left_out = 0
+
+    def _write(self, line: str) -> None:
+        """Writes at the end of the file that has the name now: logs are moved away by other programs."""
+        if self._path is None:
+            sys.stderr.write(line)
+            return
+        descriptor = _opened(self._path)
+        try:
+            os.write(descriptor, line.encode())
+        finally:
+            os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def _short(value: object) -> object:

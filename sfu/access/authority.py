@@ -77,7 +77,7 @@ class Authority:
         use: Use = Use.ACCESS,
         stamp: str | None = None,
     ) -> tuple[str, Claims]:
-        """Returns a new token and its claims. Raises ValueError for names and rooms that no token may have."""
+        """Returns a new token and its claims. Raises ValueError for names, rooms and times that no token may have."""
         now = self._clock()
         claims = Claims(sub, tuple(room), frozenset(can), now + lasts_s, self._new_id(), use, now, stamp)
         return mint(self.keys.current, claims), claims

@@ -6,19 +6,26 @@ Owns that file, which the server reads again when a command has written it. Neve
 from __future__ import annotations
 
 import fcntl
+import math
 import os
+import secrets
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 _FILE: Final = "revoked"
 _FOREVER: Final = float("inf")
+_MAX_ID: Final = 64
 
 
 class Revoked:
     """The revoked tokens of one server, as they stand in its state directory."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, clock: Callable[[], float] = time.time) -> None:
+        """`clock`: seconds since 1970."""
         self._path = directory / _FILE
+        self._clock = clock
         self._until: dict[str, float] = {}
         self._seen: tuple[int, int] | None = None
         self.refresh()
@@ -30,38 +37,59 @@ class Revoked:
         """Reads the file again if it has changed. Keeps what it knows while the file cannot be read."""
         try:
             found = self._path.stat()
-            seen = (found.st_mtime_ns, found.st_size)
+            seen = (found.st_mtime_ns, found.st_ino)
             if seen == self._seen:
                 return
-            text = self._path.read_text("utf-8")
-        except (OSError, UnicodeError):
+            known = _read(self._path)
+        except OSError:
             return
         self._seen = seen
-        self._until |= dict(_line(line) for line in text.splitlines() if line.strip())
+        self._until = self._living(self._until | known)
 
     def add(self, jti: str, until: float) -> bool:
         """Revokes a token that expires at `until`, in seconds since 1970. Returns False if it was revoked before.
 
         Raises OSError if the file cannot be written, and ValueError if that is no id of a token.
         """
-        if not jti or any(character.isspace() for character in jti):
-            raise ValueError(f"{jti!r} is no id of a token")
+        if not 0 < len(jti) <= _MAX_ID or not jti.isascii() or not jti.isprintable() or " " in jti:
+            raise ValueError("this is no id of a token")
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(descriptor, "r+", encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            known = dict(_line(line) for line in file if line.strip())
-            self._until |= known
+        with os.fdopen(os.open(self._path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            known = _read(self._path) if self._path.exists() else {}
             if jti in known:
+                self._until |= known
                 return False
-            file.write(f"{jti} {until:.0f}\n" if until < _FOREVER else f"{jti}\n")
-            file.flush()
-            os.fsync(file.fileno())
-        self._until[jti] = until
+            # Without those that have expired: the file grows no longer than tokens live.
+            known = self._living(known) | {jti: until}
+            _write(self._path, known)
+        self._until |= known
         return True
+
+    def _living(self, known: Mapping[str, float]) -> dict[str, float]:
+        now = self._clock()
+        return {jti: until for jti, until in known.items() if until > now}
+
+
+def _read(path: Path) -> dict[str, float]:
+    """Reads all lines; a damaged one is an id that no token has. Raises OSError."""
+    text = path.read_text("utf-8", errors="replace")
+    return dict(_line(line) for line in text.splitlines() if line.strip())
 
 
 def _line(line: str) -> tuple[str, float]:
-    jti, _, until = line.strip().partition(" ")
-    return jti, float(until) if until.isdigit() else _FOREVER
+    jti, _, text = line.strip().partition(" ")
+    return jti, float(text) if text.isascii() and text.isdigit() else _FOREVER
+
+
+def _write(path: Path, known: Mapping[str, float]) -> None:
+    lines = (f"{jti} {math.ceil(until)}\n" if until < _FOREVER else f"{jti}\n" for jti, until in known.items())
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.writelines(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -94,8 +94,11 @@ def _encode(octets: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
-    """Reads base64url without padding (RFC 7515 section 2). Raises ValueError."""
+    """Reads base64url without padding (RFC 7515 section 2), in its only form. Raises ValueError."""
     try:
-        return base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
+        octets = base64.b64decode(text.encode("ascii") + b"=" * (-len(text) % 4), b"-_", validate=True)
     except (binascii.Error, UnicodeEncodeError):
-        raise ValueError("this is no base64url") from None
+        octets = b""
+    if _encode(octets) != text:
+        raise ValueError("this is no base64url")
+    return octets

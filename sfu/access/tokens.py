@@ -5,6 +5,8 @@ Owns the names of the claims and every fault that a token can have. Pure: the ti
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,6 +23,9 @@ _ALGORITHM: Final = "HS256"
 _REQUIRED: Final = ["aud", "sub", "exp", "jti", "room", "can"]
 _MAX_NAMES: Final = 32
 """The most rooms of one token."""
+_LATEST_S: Final = 253_402_300_799.0
+"""End of the year 9999, in seconds since 1970: no later time can be written."""
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 class TokenError(Exception):
@@ -41,12 +46,16 @@ class Keys:
 
 
 def mint(key: bytes, claims: Claims) -> str:
-    """Returns the token of these claims. Raises ValueError for a name or room that no token may have."""
+    """Returns the token of these claims. Raises ValueError for a name, room or time that no token may have."""
     if not valid_name(claims.sub):
         raise ValueError(f"{claims.sub!r} is no name: use up to 48 letters, digits, _ and -, without --")
     for room in claims.room:
         if room != EVERYWHERE and not valid_room(room):
             raise ValueError(f"{room!r} is no room")
+    if len(claims.room) > _MAX_NAMES:
+        raise ValueError(f"a token has at most {_MAX_NAMES} rooms: name a room above them")
+    if not claims.until <= _LATEST_S:
+        raise ValueError("a token ends before the year 10000")
     fields: dict[str, Any] = {
         "aud": AUDIENCE,
         "sub": claims.sub,
@@ -62,7 +71,7 @@ def mint(key: bytes, claims: Claims) -> str:
         fields["stamp"] = claims.stamp
     token = jwt.encode(fields, key, algorithm=_ALGORITHM)
     if len(token) > MAX_TOKEN_BYTES:
-        raise ValueError(f"a token has at most {MAX_TOKEN_BYTES} bytes: name fewer rooms")
+        raise ValueError(f"a token has at most {MAX_TOKEN_BYTES} bytes: name fewer rooms, or a room above them")
     return token
 
 
@@ -97,7 +106,7 @@ def _fields(keys: Keys, token: str) -> Mapping[str, Any]:
 def _claims(fields: Mapping[str, Any]) -> Claims:
     rooms, can, stamp = fields["room"], fields["can"], fields.get("stamp")
     try:
-        if not (_texts(rooms) and _texts(can) and isinstance(fields["jti"], str) and fields["jti"]):
+        if not (_texts(rooms) and _texts(can) and _ID.fullmatch(fields["jti"])):
             raise ValueError(fields)
         if not all(room == EVERYWHERE or valid_room(room) for room in rooms) or not valid_name(fields["sub"]):
             raise ValueError(fields)
@@ -107,10 +116,10 @@ def _claims(fields: Mapping[str, Any]) -> Claims:
             sub=fields["sub"],
             room=tuple(rooms),
             can=_rights(can),
-            until=float(fields["exp"]),
+            until=_time(fields["exp"]),
             jti=fields["jti"],
             use=Use(fields.get("use", Use.ACCESS)),
-            since=float(fields.get("iat", 0)),
+            since=_time(fields.get("iat", 0)),
             stamp=stamp,
         )
     except (ValueError, TypeError, OverflowError):
@@ -121,6 +130,13 @@ def _rights(can: list[str]) -> frozenset[Right]:
     """Returns the rights; `admin` brings all others with it."""
     rights = frozenset(Right(text) for text in can)
     return frozenset(Right) if Right.ADMIN in rights else rights
+
+
+def _time(value: object) -> float:
+    """Reads seconds since 1970. Raises ValueError for what JSON has besides, and for times that never come."""
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.fabs(value) <= _LATEST_S:
+        raise ValueError("no time")
+    return float(value)
 
 
 def _texts(value: object) -> bool:

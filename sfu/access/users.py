@@ -22,10 +22,13 @@ from sfu.access.rights import EVERYWHERE, Right, rights_of, valid_name
 from sfu.signaling.topics import valid_room
 
 _FILE: Final = "users.json"
-_COST: Final = {"n": 1 << 16, "r": 8, "p": 1, "maxmem": 128 << 20}
+COST: Final = {"n": 1 << 16, "r": 8, "p": 1, "maxmem": 128 << 20}
 """64 MiB and 0.2 s for one attempt."""
 _SALT_BYTES: Final = 16
 MIN_PASSWORD: Final = 8
+_MAX_ROOMS: Final = 32
+_MAX_ROOMS_TEXT: Final = 400
+"""Length of all rooms of a user together: they stand in the token of each session."""
 
 
 class UsersError(Exception):
@@ -150,6 +153,8 @@ def _checked(name: str, password: str, roles: tuple[str, ...], rooms: tuple[str,
     for room in rooms:
         if room != EVERYWHERE and not valid_room(room):
             raise UsersError(f"{room!r} is no room")
+    if len(rooms) > _MAX_ROOMS or sum(len(room) + 3 for room in rooms) > _MAX_ROOMS_TEXT:
+        raise UsersError(f"{name} has too many rooms: name a room above them, which contains them, or *")
     try:
         rights_of(roles)
     except ValueError as error:
@@ -163,7 +168,7 @@ def _new_user(name: str, password: str, roles: tuple[str, ...], rooms: tuple[str
 
 
 def _hash(password: str, salt: bytes) -> bytes:
-    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, **_COST)
+    return hashlib.scrypt(password.encode("utf-8", "surrogatepass"), salt=salt, **COST)
 
 
 def _read(path: Path) -> dict[str, User]:
@@ -177,8 +182,15 @@ def _read(path: Path) -> dict[str, User]:
 
 
 def _user(name: str, values: Mapping[str, Any]) -> User:
+    """Reads one user. Raises ValueError, KeyError or TypeError: what stands here goes into tokens."""
     salt, hashed = (base64.b64decode(values[word], validate=True) for word in ("salt", "scrypt"))
-    return User(name, salt, hashed, tuple(values["roles"]), tuple(values["rooms"]))
+    roles, rooms = values["roles"], values["rooms"]
+    if not (isinstance(roles, list) and isinstance(rooms, list) and valid_name(name)):
+        raise ValueError(name)
+    if not all(room == EVERYWHERE or valid_room(room) for room in rooms):
+        raise ValueError(name)
+    rights_of(roles)
+    return User(name, salt, hashed, tuple(roles), tuple(rooms))
 
 
 def _write(path: Path, users: Mapping[str, User]) -> None:
