@@ -18,7 +18,7 @@ from rich.table import Table
 
 from recorder.playback.listing import ListedSegment, Listing, Overview
 from recorder.store.directory import Store
-from sfu.command_line import (
+from sfu.commands.command_line import (
     FAILED,
     WRONG_USAGE,
     CaFile,
@@ -157,7 +157,7 @@ def serve(
     from recorder import serve as serving
     from recorder.rules import RecordingConfig
     from sfu import settings
-    from sfu.command_tokens import token_source
+    from sfu.commands.command_tokens import token_source
     from sfu.signaling.broker_url import BrokerUrl
     from sfu.signaling.embedded_login import with_kept_login
 

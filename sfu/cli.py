@@ -16,7 +16,9 @@ from typing import Annotated, Any, Final
 import typer
 
 from sfu import settings as settings_module
-from sfu.command_line import (
+from sfu.commands import tokens as access_tokens
+from sfu.commands import users as access_users
+from sfu.commands.command_line import (
     FAILED,
     WRONG_USAGE,
     CaFile,
@@ -31,7 +33,7 @@ from sfu.command_line import (
     token_option,
     url_value,
 )
-from sfu.command_tokens import load_token_source, token_source
+from sfu.commands.command_tokens import load_token_source, token_source
 from sfu.credentials import masked
 from sfu.runner import run_until_signal
 from sfu.settings import Settings, SettingsError
@@ -280,6 +282,11 @@ def load(
         )
 
     _run(run, "warning")
+
+
+app.command()(access_tokens.token)
+app.command()(access_tokens.link)
+app.add_typer(access_users.app, name="user")
 
 
 def _say(text: str) -> None:

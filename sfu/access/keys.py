@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from sfu.access.tokens import KEY_BYTES
+from sfu.private_files import new_private
 
 _FILE: Final = "access.key"
 
@@ -66,12 +67,8 @@ def kept_or_new_key(directory: Path) -> bytes:
     if key is not None:
         return key
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = directory / f".{_FILE}.{secrets.token_hex(4)}"
+    beside = new_private(file_of(directory), f"{new_key()}\n")
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
-            file.write(f"{new_key()}\n")
-            file.flush()
-            os.fsync(file.fileno())
         # A link is never made over another one: of two servers that start together, both use the first one's key.
         with contextlib.suppress(FileExistsError):
             os.link(beside, file_of(directory))

@@ -17,6 +17,8 @@ EVERYWHERE: Final = "*"
 """Stands for all rooms in a list of rooms."""
 TAB: Final = "--"
 """Stands between a person's name and what tells the person's tabs and devices apart, in a peer's id."""
+OWNER: Final = "owner"
+"""The name behind one-time links. It is no user's."""
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,48}")
 
 

@@ -10,10 +10,11 @@ import fcntl
 import ipaddress
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
+
+from sfu.private_files import write_private
 
 _FILE: Final = "leaves.json"
 _LOCK: Final = "leaves.lock"
@@ -34,12 +35,18 @@ def note(directory: Path, places: Mapping[str, str]) -> None:
     with os.fdopen(os.open(directory / _LOCK, os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         known = {name: asked for name, asked in _read(directory / _FILE).items() if name not in places}
-        _write(directory / _FILE, dict([*known.items(), *places.items()][-_MAX_PLACES:]))
+        latest = dict([*known.items(), *places.items()][-_MAX_PLACES:])
+        write_private(directory / _FILE, json.dumps(latest, indent=1))
 
 
 def asked(directory: Path, name: str) -> str | None:
     """Returns what this machine's server asks for at a place; None if it serves none there."""
     return _read(directory / _FILE).get(name)
+
+
+def all_asked(directory: Path) -> frozenset[str]:
+    """Returns all that this machine's servers ask for."""
+    return frozenset(_read(directory / _FILE).values())
 
 
 def _normal(host: str) -> str:
@@ -60,13 +67,3 @@ def _read(path: Path) -> dict[str, str]:
     if not isinstance(found, dict):
         return {}
     return {name: asked for name, asked in found.items() if isinstance(asked, str)}
-
-
-def _write(path: Path, notes: Mapping[str, str]) -> None:
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump(dict(notes), file, indent=1)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

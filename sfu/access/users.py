@@ -18,7 +18,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from sfu.access.rights import EVERYWHERE, Right, rights_of, valid_name
+from sfu.access.rights import EVERYWHERE, OWNER, Right, rights_of, valid_name
+from sfu.private_files import write_private
 from sfu.signaling.topics import valid_room
 
 _FILE: Final = "users.json"
@@ -96,9 +97,16 @@ class Users:
         """Adds a user. Raises UsersError."""
         user = _checked(name, password, roles, rooms)
         with self._changing() as users:
-            if name in users:
-                raise UsersError(f"there is a user {name}: `sfu user passwd {name}` changes the password")
+            self._users = users
+            self.require_new(name)
             users[name] = user
+
+    def require_new(self, name: str) -> None:
+        """Raises UsersError if this name is taken, or can be nobody's."""
+        if name in self._users:
+            raise UsersError(f"there is a user {name}: `sfu user passwd {name}` changes the password")
+        if not valid_name(name) or name == OWNER:
+            raise UsersError(f"{name!r} can be no name: use up to 48 letters, digits, _ and -, without --, not {OWNER}")
 
     def change_password(self, name: str, password: str) -> None:
         """Changes a user's password, which ends the user's sessions. Raises UsersError."""
@@ -146,8 +154,6 @@ def _require(users: Mapping[str, User], name: str) -> None:
 
 
 def _checked(name: str, password: str, roles: tuple[str, ...], rooms: tuple[str, ...]) -> User:
-    if not valid_name(name):
-        raise UsersError(f"{name!r} is no name: use up to 48 letters, digits, _ and -, without --")
     if len(password) < MIN_PASSWORD:
         raise UsersError(f"a password has at least {MIN_PASSWORD} characters")
     for room in rooms:
@@ -203,12 +209,4 @@ def _write(path: Path, users: Mapping[str, User]) -> None:
         }
         for user in users.values()
     }
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            json.dump({"v": 1, "users": fields}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_private(path, json.dumps({"v": 1, "users": fields}, indent=1))

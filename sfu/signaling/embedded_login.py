@@ -6,12 +6,12 @@ server starts again. Never prints the password.
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from sfu.private_files import write_private
 from sfu.signaling.broker_url import BrokerUrl
 
 USERNAME: Final = "sfu"
@@ -31,14 +31,7 @@ def kept_url(directory: Path, port: int) -> BrokerUrl:
     """
     path = file_of(directory, port)
     url = _read(path) or BrokerUrl("mqtt", "127.0.0.1", port, username=USERNAME, password=new_password())
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = path.with_suffix(f".{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"{url.revealed()}\n")
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_private(path, f"{url.revealed()}\n")
     return url
 
 

@@ -11,7 +11,7 @@ import pytest
 _PROGRAM = """
 import sys, threading, typer
 from concurrent.futures import ThreadPoolExecutor
-from sfu.command_line import new_app, run_app
+from sfu.commands.command_line import new_app, run_app
 app = new_app("trial", "Waits.")
 @app.command()
 def wait(code: int) -> None:
