@@ -40,6 +40,7 @@ from sfu.settings import Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.embedded_login import with_kept_login
 from sfu.units import parse_bit_rate
+from sfu.wiring.link import printed_link
 
 app = new_app("sfu", "Turn any MQTT broker into a camera network.")
 
@@ -106,6 +107,9 @@ def serve(
         again = functools.partial(settings_module.load, config=config, command_line=chosen)
         async with Service(loaded, again) as service:
             page = service.http.url if service.http else "none"
+            if service.authority is not None and service.http is not None:
+                link = printed_link(loaded, service.authority, service.http.url, service.audit)
+                typer.echo(f"open {link} (works once, within 15 minutes; `sfu link` makes another)")
             logging.getLogger("sfu").info(
                 "serving %s on %s, media on UDP %d, page %s", loaded.base, service.broker_url, service.port.port, page
             )

@@ -13,6 +13,7 @@ from sfu import settings
 from sfu.clients.publish import publish
 from sfu.runner import unless_stopped, wait_for_stop
 from sfu.service import Service
+from sfu.wiring.link import printed_link
 
 ROOM: Final = "demo"
 PATTERN: Final = "pattern"
@@ -55,7 +56,9 @@ async def run_demo(
             if not live:
                 say(f"not all cameras are live after {_LIVE_TIMEOUT_S:.0f} s")
                 return 1
-            say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {service.http.url if service.http else ''}")
+            say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {_address(service)}")
+            if service.authority is not None:
+                say("this link opens the page once, within 15 minutes; `sfu link` makes another")
             say(f"room {ROOM} on {service.broker_url.revealed()}")
             if record:
                 say(f"recordings in {service.recordings.store.directory.absolute()}")
@@ -63,6 +66,15 @@ async def run_demo(
         finally:
             ending.set()
     return 0
+
+
+def _address(service: Service) -> str:
+    """Returns the page's address, as a link that logs its reader in where that is needed."""
+    if service.http is None:
+        return ""
+    if service.authority is None:
+        return service.http.url
+    return printed_link(service.settings, service.authority, service.http.url, service.audit)
 
 
 async def _live(service: Service, cameras: int) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import fcntl
 import math
 import os
-import secrets
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
+
+from sfu.private_files import write_private
 
 _FILE: Final = "revoked"
 _FOREVER: Final = float("inf")
@@ -62,7 +63,7 @@ class Revoked:
                 return False
             # Without those that have expired: the file grows no longer than tokens live.
             known = self._living(known) | {jti: until}
-            _write(self._path, known)
+            write_private(self._path, _text(known))
         self._until |= known
         return True
 
@@ -82,14 +83,6 @@ def _line(line: str) -> tuple[str, float]:
     return jti, float(text) if text.isascii() and text.isdigit() else _FOREVER
 
 
-def _write(path: Path, known: Mapping[str, float]) -> None:
-    lines = (f"{jti} {math.ceil(until)}\n" if until < _FOREVER else f"{jti}\n" for jti, until in known.items())
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+def _text(known: Mapping[str, float]) -> str:
+    lines = (f"{jti} {math.ceil(until)}" if until < _FOREVER else jti for jti, until in known.items())
+    return "".join(f"{line}\n" for line in lines)

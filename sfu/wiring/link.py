@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import Final
 
+from sfu.access.audit import Audit
 from sfu.access.authority import Authority
 from sfu.access.rights import EVERYWHERE, OWNER, Claims, Right, Use
 from sfu.private_files import write_private
@@ -24,9 +25,10 @@ def one_time_link(authority: Authority, page: str) -> tuple[str, Claims]:
     return f"{page}login#once={token}", claims
 
 
-def printed_link(settings: Settings, authority: Authority, page: str) -> str:
+def printed_link(settings: Settings, authority: Authority, page: str, audit: Audit) -> str:
     """Returns a one-time link, and keeps it and the page's address for commands of this user, if they can be kept."""
-    link, _ = one_time_link(authority, page)
+    link, claims = one_time_link(authority, page)
+    audit("minted", claims, use=Use.ONCE)
     directory = state_directory(settings.state)
     with contextlib.suppress(OSError):  # the link is printed anyway
         write_private(directory / _PAGE_FILE, f"{page}\n")

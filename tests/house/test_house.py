@@ -85,7 +85,7 @@ MAY: dict[str, set[str]] = {
         "sfu.units",
         "sfu.wiring",
     },
-    "sfu.demo": {"sfu.runner", "sfu.service", "sfu.clients", "sfu.settings"},
+    "sfu.demo": {"sfu.runner", "sfu.service", "sfu.clients", "sfu.settings", "sfu.wiring"},
     "sfu.runner": {"sfu.credentials"},
     "sfu.commands.command_line": {"sfu.credentials", "sfu.setting_forms", "sfu.signaling"},
     "sfu.commands.command_tokens": {"sfu.access", "sfu.clients.proof", "sfu.settings", "sfu.signaling"},
