@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from sfu import settings as settings_module
+from sfu.commands import acl as access_acl
 from sfu.commands import tokens as access_tokens
 from sfu.commands import users as access_users
 from sfu.commands.command_line import (
@@ -290,6 +291,7 @@ def load(
 
 app.command()(access_tokens.token)
 app.command()(access_tokens.link)
+app.command()(access_acl.acl)
 app.add_typer(access_users.app, name="user")
 
 

@@ -22,7 +22,7 @@ StartMosquitto = Callable[..., Mosquitto]
 async def test_a_page_plays_and_a_person_records_with_the_documented_rules(
     chromium: Browser, mosquitto: StartMosquitto
 ) -> None:
-    rules = access_rules() + "\nuser gate-cam\ntopic readwrite sfu/site/gate/pub/gate-cam\ntopic read sfu/bridge/+\n"
+    rules = access_rules("site/gate/pub/gate-cam")
     broker = mosquitto(acl=rules, passwords=dict.fromkeys((*ACCOUNTS, "gate-cam"), "secret"))
     server, front, gate = (
         replace(broker.url, username=user, password="secret") for user in ("sfu", "frontdoor-cam", "gate-cam")

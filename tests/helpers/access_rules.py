@@ -1,16 +1,14 @@
-"""The access rules that docs/deployment.md tells people to write."""
+"""The access rules that `sfu acl` prints for the accounts of docs/deployment.md."""
 
 from __future__ import annotations
 
-import re
-from pathlib import Path
+from sfu.access.acl import Account, acl_rules, mosquitto
+from sfu.signaling.topics import Leaf
 
 ACCOUNTS = ("sfu", "frontdoor-cam", "ann")
-_PAGE = Path(__file__).parents[2] / "docs" / "deployment.md"
 
 
-def access_rules() -> str:
-    """Returns the text of an `acl_file` for `ACCOUNTS`."""
-    rules = re.search(r"```\n(user sfu\n.*?)```", _PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    assert rules is not None
-    return rules[1]
+def access_rules(*cameras: str, rooms: tuple[str, ...] = ("*",)) -> str:
+    """Returns the text of an `acl_file` for `ACCOUNTS` and more cameras (`site/gate/pub/gate-cam`)."""
+    leaves = [Leaf.parse(text) for text in ("frontdoor/pub/frontdoor-cam", *cameras)]
+    return mosquitto(acl_rules("sfu", "sfu", leaves, [Account("ann", ("record",), rooms)]))

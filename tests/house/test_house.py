@@ -137,6 +137,7 @@ MAY: dict[str, set[str]] = {
 
 # No asyncio, clock, randomness, logging, sockets: `now` and ids come in as arguments.
 PURE = [
+    "sfu/access/acl",
     "sfu/access/caller",
     "sfu/access/rights",
     "sfu/access/sealing",

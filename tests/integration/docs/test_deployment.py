@@ -1,4 +1,4 @@
-"""The access rules in docs/deployment.md on a real Mosquitto: a camera and a person may do their part, and no more."""
+"""The rules that `sfu acl` prints, on a real Mosquitto: a camera and a person may do their part, and no more."""
 
 from __future__ import annotations
 
@@ -37,3 +37,28 @@ async def test_the_access_rules_let_a_camera_send_and_a_person_watch(mosquitto: 
     leaves = {topic for topic in eavesdropper.latest if re.search(r"/(pub|join)/", topic)}
     assert not leaves, "a person reads no camera's signalling"
     assert "ACL" not in broker.log.read_text(), "Mosquitto has nothing to say about the rules"
+
+
+async def test_a_person_with_one_room_sees_it_and_its_sub_rooms_alone(mosquitto: Callable[..., Mosquitto]) -> None:
+    rules = access_rules("site/gate/pub/gate-cam", rooms=("site",))
+    broker = mosquitto(acl=rules, passwords=dict.fromkeys((*ACCOUNTS, "gate-cam"), "secret"))
+    server, front, gate, ann = (
+        replace(broker.url, username=user, password="secret") for user in ("sfu", "frontdoor-cam", "gate-cam", "ann")
+    )
+    async with (
+        serving(server, recording__mode="on_demand") as service,
+        publishing(front, "frontdoor/pub/frontdoor-cam"),
+        publishing(gate, "site/gate/pub/gate-cam") as inner,
+        watching(ann, "site/view/anything") as (seen, _),
+        mqtt_client(ann, topics=("sfu/#",)) as eavesdropper,
+    ):
+        await seen.receives(inner)
+        eavesdropper.publish("sfu/frontdoor/recordings/set", "ON")
+        eavesdropper.publish("sfu/frontdoor/view/ann", '{"command":"signal","type":"offer"}')
+        eavesdropper.publish("sfu/site/gate/view/ann", '{"command":"signal","type":"offer"}')
+        eavesdropper.publish("sfu/site/gate/recordings/set", "ON")
+        for room in ("site", "site/gate"):
+            await until(lambda room=room: f"sfu/{room}/state" in eavesdropper.latest)
+        await until(lambda: eavesdropper.latest.get("sfu/site/gate/recordings/state") == b"ON")
+        assert service.server.counters["refused_bad_request"] == 1
+    assert not {topic for topic in eavesdropper.latest if topic.startswith("sfu/frontdoor")}
