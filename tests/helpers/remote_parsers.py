@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import json
 import random
@@ -19,6 +20,10 @@ from aioice.stun import Method
 from recorder.depacketize import Depacketizer
 from recorder.segments.muxer import Muxer
 from recorder.store import mp4, webm
+from sfu.access.rights import Claims, Right, Use
+from sfu.access.sealing import Seal, SealError, Speaker, token_of_kid
+from sfu.access.tokens import Keys, TokenError, mint
+from sfu.access.tokens import read as read_token
 from sfu.http.door import packets
 from sfu.media.formats import rtcp, rtp, rtx, sps, transport_cc, vp8
 from sfu.media.formats.key_frame_detection import starts_key_frame
@@ -173,7 +178,46 @@ def _mqtt_seeds() -> list[bytes]:
     return [whole, packets.publish("sfu/hall/view/me", b"payload", 7), packets.publish("sfu/a", b"", 0) + b"\xe0\0"]
 
 
+_KEY = bytes(32)
+
+
+def _token() -> str:
+    return mint(_KEY, Claims("cam-1", ("yard",), frozenset({Right.PUBLISH}), 2e9, "id", Use.SESSION, 1.0, "stamp"))
+
+
+def _claimed(data: bytes) -> object:
+    """Reads claims that have a good signature, whatever they are."""
+    payload = base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return read_token(Keys(_KEY), token_of_kid(f"{_token().partition('.')[0]}.{payload}", _KEY), 0.0)
+
+
+def _opened(data: bytes) -> object:
+    seal = Seal.of_token(_token())
+    return seal.open(data.decode(errors="replace"), speaker=Speaker.PEER, topic="t", boot="b")
+
+
+def _sealed_seeds() -> list[bytes]:
+    seal = Seal.of_token(_token())
+    return [seal.close(b"inner", speaker=Speaker.PEER, topic="t", boot="b", nonce=bytes(12)).encode()]
+
+
+def _payload_seeds() -> list[bytes]:
+    return [base64.urlsafe_b64decode(_token().split(".")[1] + "==")]
+
+
 PARSERS: dict[str, RemoteParser] = {
+    "token": RemoteParser(
+        lambda data: read_token(Keys(_KEY), data.decode(errors="replace"), 0.0),
+        lambda: [_token().encode()],
+        (TokenError,),
+    ),
+    "claims": RemoteParser(_claimed, _payload_seeds, (TokenError,)),
+    "seal": RemoteParser(_opened, _sealed_seeds, (SealError,)),
+    "seal of a kid": RemoteParser(
+        lambda data: Seal.of_kid(data.decode(errors="replace"), _KEY),
+        lambda: [_token().rpartition(".")[0].encode()],
+        (ValueError,),
+    ),
     "rtp": RemoteParser(rtp.parse, _rtp_packets),
     "rtp to a section": RemoteParser(_routed, _rtp_packets),
     "rtx": RemoteParser(
