@@ -41,7 +41,7 @@ from sfu.settings import Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.embedded_login import with_kept_login
 from sfu.units import parse_bit_rate
-from sfu.wiring.link import printed_link
+from sfu.wiring.link import link_from_elsewhere, printed_link
 
 app = new_app("sfu", "Turn any MQTT broker into a camera network.")
 
@@ -111,6 +111,8 @@ def serve(
             if service.authority is not None and service.http is not None:
                 link = printed_link(loaded, service.authority, service.http.url, service.audit)
                 typer.echo(f"open {link} (works once, within 15 minutes; `sfu link` makes another)")
+                if elsewhere := link_from_elsewhere(loaded, link):
+                    typer.echo(f"from another machine it is {elsewhere}")
             logging.getLogger("sfu").info(
                 "serving %s on %s, media on UDP %d, page %s", loaded.base, service.broker_url, service.port.port, page
             )

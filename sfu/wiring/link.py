@@ -6,15 +6,19 @@ Owns both files in the state directory: the address (`page.url`), and the latest
 from __future__ import annotations
 
 import contextlib
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from sfu.access.audit import Audit
 from sfu.access.authority import Authority
 from sfu.access.rights import EVERYWHERE, OWNER, Claims, Right, Use
 from sfu.private_files import write_private
+from sfu.rtc.net.addresses import host_addresses
 from sfu.settings import Settings, state_directory
 
 ONCE_S: Final = 900.0
+_ALL_ADDRESSES: Final = ("0.0.0.0", "::", "")  # noqa: S104  # looked for, not listened on
 _PAGE_FILE: Final = "page.url"
 _LINK_FILE: Final = "once"
 
@@ -34,6 +38,18 @@ def printed_link(settings: Settings, authority: Authority, page: str, audit: Aud
         write_private(directory / _PAGE_FILE, f"{page}\n")
         write_private(directory / _LINK_FILE, f"{link}\n")
     return link
+
+
+def link_from_elsewhere(settings: Settings, link: str) -> str | None:
+    """Returns the same link for other machines; None if HTTP is at one address, which the link has then."""
+    if settings.http.rpartition(":")[0].strip("[]") not in _ALL_ADDRESSES:
+        return None
+    outside = [host for host in host_addresses() if not ip_address(host).is_loopback]
+    if not outside:
+        return None
+    url = urlsplit(link)
+    host = f"[{outside[0]}]" if ":" in outside[0] else outside[0]
+    return url._replace(netloc=f"{host}:{url.port}").geturl()
 
 
 def kept_page(settings: Settings) -> str | None:

@@ -76,7 +76,15 @@ MAY: dict[str, set[str]] = {
     "sfu.bridge": {"sfu.access", "sfu.http.door.board", "sfu.signaling"},
     "sfu.inbox": {"sfu.access", "sfu.media.token_bucket", "sfu.signaling"},
     "sfu.service": {"sfu", "recorder"},
-    "sfu.wiring": {"sfu.access", "sfu.private_files", "sfu.credentials", "sfu.http", "sfu.settings", "sfu.signaling"},
+    "sfu.wiring": {
+        "sfu.access",
+        "sfu.credentials",
+        "sfu.http",
+        "sfu.private_files",
+        "sfu.rtc.net.addresses",
+        "sfu.settings",
+        "sfu.signaling",
+    },
     "sfu.commands": {
         "sfu.access",
         "sfu.commands.command_line",
