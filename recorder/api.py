@@ -29,7 +29,7 @@ from recorder.playback.space import NoSpaceError, Space
 from recorder.sending import CHUNK_BYTES, STALL_S, send_file
 from recorder.snapshots import Busy, NoCamera, NoPicture, Snapshot, SnapshotError
 from recorder.store.directory import Segment
-from sfu.http.answers import FRESH, Refusal, answered
+from sfu.http.answers import FRESH, Refusal, answered, media_suffix, sees
 from sfu.signaling.topics import valid_room
 from sfu.units import parse_rfc3339, rfc3339
 
@@ -102,7 +102,7 @@ class RecordingsApi:
         room, peer = request.query.get("room"), request.query.get("peer")
         if peer is None:
             found = await _run(self._lists, request, self._playback.overview, room)
-            return _json({"recordings": [entry.json() for entry in found]})
+            return _json({"recordings": [entry.json() for entry in found if sees(request, entry.room)]})
         if room is None:
             raise Refusal(400, "bad_request", "room is missing: a peer is listed together with its room")
         since_us, until_us = _moment(request, "start"), _moment(request, "end")
@@ -142,7 +142,7 @@ class RecordingsApi:
             peer,
             since_us,
             until_us,
-            url=lambda name: f"{up}media/{quote(name)}",
+            url=lambda name: f"{up}media/{quote(name)}{media_suffix(request)}",
             now_us=self._wall_us(),
             webm=request.query.get("webm") == "1",
         )

@@ -92,6 +92,7 @@ class Inbox:
         own: OwnState,
         strays: Strays,
         page_url: Callable[[], str | None],
+        picture_token: Callable[[str], str | None] = lambda _room: None,
         clock: Callable[[], float],
         wall_clock: Callable[[], float],
     ) -> None:
@@ -107,6 +108,7 @@ class Inbox:
         self._own = own
         self._strays = strays
         self._page_url = page_url
+        self._picture_token = picture_token
         self._clock = clock
         self._wall_clock = wall_clock
         self._known_rooms = TokenBucket(*_KNOWN_ROOMS)
@@ -181,5 +183,7 @@ class Inbox:
         """Publishes a picture with a URL that is new each time: programs that show it load it again on a change."""
         page = self._page_url()
         at_ms = int(self._wall_clock() * 1000)
-        url = None if page is None else f"{page}api/rooms/{room}/snapshot.jpg?at={at_ms}"
+        token = self._picture_token(room)
+        proof = "" if token is None else f"&token={token}"
+        url = None if page is None else f"{page}api/rooms/{room}/snapshot.jpg?at={at_ms}{proof}"
         self._replies.snapshot(room, picture, url)

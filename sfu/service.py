@@ -23,9 +23,11 @@ from recorder.playback.queries import Playback
 from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge
+from sfu.access.authority import Authority
 from sfu.http.connections import ConnectionLimits
 from sfu.http.door.board import Board
 from sfu.http.door.door import Door
+from sfu.http.entry.entry import Entry
 from sfu.http.server import HttpServer, PageInfo
 from sfu.inbox import Inbox
 from sfu.media.forward.fanout import Fanout
@@ -49,9 +51,9 @@ from sfu.signaling.link import BrokerLink
 from sfu.signaling.strays import Strays
 from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
-from sfu.wiring.access import follow_files, make_authority, note_leaves, open_audit
+from sfu.wiring.access import LeafMode, follow_files, leaf_mode, make_authority, note_leaves, open_audit
 from sfu.wiring.broker import embedded_password, renewed_url
-from sfu.wiring.web import make_door
+from sfu.wiring.web import make_door, make_entry
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +88,7 @@ class Service:
         self.addresses = OwnAddresses(settings.media.announce)
         self.audit = open_audit(settings)
         self.authority = None if settings.access.mode == "open" else make_authority(settings)
+        self.entry = None if self.authority is None else self._make_entry(self.authority)
         self.http: HttpServer | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -158,6 +161,7 @@ class Service:
             own=bridge.OwnTopics(self.link, self.topics, self.clientid),
             strays=Strays(self.clientid),
             page_url=self._page_url,
+            picture_token=self._picture_token,
             clock=loop.time,
             wall_clock=time.time,
         )
@@ -278,6 +282,7 @@ class Service:
                 ),
                 SnapshotsApi(self.snapshots.take),
             ],
+            access=self.entry,
             limits=ConnectionLimits(self.settings.http_connections, self.settings.http_per_address),
         )
         await self.http.start()
@@ -287,9 +292,18 @@ class Service:
             self.topics,
             self.board,
             said=lambda topic, payload, _caller: self.inbox.receive(Incoming(topic, payload)),
-            authority=self.authority,
+            entry=self.entry,
             audit=self.audit,
         )
+
+    def _make_entry(self, authority: Authority) -> Entry:
+        with _setting("access.groups"):
+            return make_entry(self.settings.access, authority, self.audit)
+
+    def _picture_token(self, room: str) -> str | None:
+        """Returns a token for the URL of a picture; None where strangers read it, or nobody asks for one."""
+        public = leaf_mode(self.settings) is LeafMode.SEALED
+        return None if self.entry is None or public else self.entry.picture_token(room)
 
     def _page_url(self) -> str | None:
         return None if self.http is None else self.http.url

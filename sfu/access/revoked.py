@@ -17,7 +17,8 @@ from sfu.private_files import write_private
 
 _FILE: Final = "revoked"
 _FOREVER: Final = float("inf")
-_MAX_ID: Final = 64
+_MAX_ID: Final = 81
+"""Of a token (64), and after a dot of what was opened with it (16)."""
 
 
 class Revoked:

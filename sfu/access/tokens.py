@@ -25,7 +25,7 @@ _MAX_NAMES: Final = 32
 """The most rooms of one token."""
 _LATEST_S: Final = 253_402_300_799.0
 """End of the year 9999, in seconds since 1970: no later time can be written."""
-_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}(\.[A-Za-z0-9_-]{1,16})?")
 
 
 class TokenError(Exception):

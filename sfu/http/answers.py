@@ -16,6 +16,12 @@ FRESH: Final = {"Cache-Control": "no-store"}
 """Headers of a response that must not be cached."""
 
 
+SEES: Final[web.RequestKey[Callable[[str], bool]]] = web.RequestKey("sees")
+"""Key of a request's rule for rooms: a function that returns True for those that may be listed."""
+SUFFIX: Final = web.RequestKey("suffix", str)
+"""Key of what a request's handler adds to URLs of media, for a player that can send nothing but URLs."""
+
+
 class Refusal(Exception):  # noqa: N818 - it is an answer
     """An error answer to a request: HTTP status, code, text, and the seconds after which to try again."""
 
@@ -46,3 +52,15 @@ def answered(handler: Handler) -> Handler:
             return Refusal(503, "unavailable", error.strerror or str(error), retry_after=10).response()
 
     return answer
+
+
+def sees(request: web.Request, room: str) -> bool:
+    """Returns True if a list for this request may have the room."""
+    judge = request.get(SEES)
+    return judge is None or judge(room)
+
+
+def media_suffix(request: web.Request) -> str:
+    """Returns the query that a URL of media needs in an answer to this request; mostly empty."""
+    suffix: str = request.get(SUFFIX, "")
+    return suffix

@@ -36,6 +36,10 @@ class Assets:
         contents = b"".join(self._files[name].read_bytes() for name in sorted(self._files))
         self.version = hashlib.sha256(contents).hexdigest()[:12]
 
+    def has(self, name: str) -> bool:
+        """Returns True if there is an HTML document of this name."""
+        return name in self._documents
+
     def document(self, name: str, *, root: str) -> str:
         """Returns the HTML document `name`; `root`: relative URL from the document to the root of the page."""
         return self._documents[name].replace("{root}", root).replace("{version}", self.version)

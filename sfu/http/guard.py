@@ -13,7 +13,7 @@ from sfu.http.answers import FRESH, Handler, Refusal
 from sfu.http.names import Names
 from sfu.http.refusals import Refusals
 
-_OPEN: Final = frozenset({"/", "/embed/{room}", "/static/{name}", "/mqtt", "/healthz", "/readyz"})
+_OPEN: Final = frozenset({"/", "/login", "/embed/{room}", "/static/{name}", "/mqtt", "/healthz", "/readyz"})
 """Routes for pages of other sites: they link to documents and frame them. `/mqtt` looks at the origin itself."""
 _READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _MAX_SHOWN: Final = 100
@@ -80,10 +80,11 @@ class Guard:
         """Raises Refusal 403 for what a page of another site may not do: ask for anything but documents, or change."""
         resource = request.match_info.route.resource
         cross_site = request.headers.get("Sec-Fetch-Site") == "cross-site"
-        if cross_site and (resource is None or resource.canonical not in _OPEN):
+        reading = request.method in _READING
+        if cross_site and (not reading or resource is None or resource.canonical not in _OPEN):
             self._refusals.count("cross_site")
             raise Refusal(403, "forbidden", "pages of other sites may not use this: open the address by itself")
-        if request.method not in _READING and not self.own_origin(request):
+        if not reading and not self.own_origin(request):
             raise Refusal(403, "forbidden", "pages of this origin may not change anything here")
 
 

@@ -16,11 +16,15 @@ from typing import Protocol
 
 from aiohttp import web
 
+from sfu.access.rights import EVERYWHERE, Claims, Right
 from sfu.http import headers
+from sfu.http.answers import FRESH, sees
 from sfu.http.assets import Assets, AssetsMissing
 from sfu.http.connections import ConnectionLimits, Connections
 from sfu.http.door.door import Door
 from sfu.http.door.newcomers import PER_ADDRESS
+from sfu.http.entry.credentials import CLAIMS
+from sfu.http.entry.entry import Entry
 from sfu.http.guard import Guard
 from sfu.http.names import Names, own_names
 from sfu.http.refusals import Refusals
@@ -73,17 +77,19 @@ class HttpServer:
         door: Door,
         ready: Callable[[], bool],
         metrics: Callable[[], bytes],
-        rooms: Callable[[], object],
+        rooms: Callable[[], Mapping[str, object]],
         hosts: Sequence[str] = (),
         origins: Sequence[str] = (),
         frame_ancestors: Sequence[str] = ("*",),
         parts: Sequence[Routes] = (),
         limits: ConnectionLimits | None = None,
+        access: Entry | None = None,
     ) -> None:
         """`port`: 0 takes a free one. `ready`: returns True if the broker is connected. `metrics`: Prometheus text.
 
-        `rooms`: returns a JSON value. `hosts`: names at which proxies serve us. `origins`: origins of other sites whose
-        pages may use `/mqtt`. `frame_ancestors`: CSP sources that may frame `/embed`. `parts`: more routes.
+        `rooms`: returns a JSON value by room. `hosts`: names at which proxies serve us. `origins`: origins of other
+        sites whose pages may use `/mqtt`. `frame_ancestors`: CSP sources that may frame `/embed`. `parts`: more
+        routes. `access`: None lets everybody do everything.
         """
         self._host = host
         self._port = port
@@ -92,7 +98,8 @@ class HttpServer:
         self._metrics = metrics
         self._rooms = rooms
         self._frame_ancestors = tuple(frame_ancestors)
-        self._parts = tuple(parts)
+        self._access = access
+        self._parts = tuple(parts) if access is None else (access, *parts)
         self._assets = _find_assets()
         self._refusals = Refusals(time.monotonic)
         self._guard = Guard(Names(own=own_names(), hosts=hosts, origins=origins), self._refusals)
@@ -149,10 +156,14 @@ class HttpServer:
         await cleanup
 
     def _application(self) -> web.Application:
-        application = web.Application(client_max_size=64 * 1024, middlewares=[self._guard.middleware])
+        middlewares = [self._guard.middleware]
+        if self._access is not None:
+            middlewares.append(self._access.middleware)
+        application = web.Application(client_max_size=64 * 1024, middlewares=middlewares)
         application.add_routes(
             [
                 web.get("/", self._wall),
+                web.get("/login", self._login),
                 web.get("/embed/{room:.+}", self._embed),
                 web.get("/config.json", self._config),
                 web.get("/static/{name}", self._static),
@@ -166,6 +177,8 @@ class HttpServer:
         for part in self._parts:
             application.add_routes(part.routes())
         application.on_response_prepare.append(_seal)
+        if self._access is not None:
+            application.on_response_prepare.append(self._access.prepare)
         application.on_shutdown.append(self._close_parts)
         return application
 
@@ -177,6 +190,11 @@ class HttpServer:
     async def _wall(self, request: web.Request) -> web.Response:
         return self._document(request, "wall", root="./", frame_ancestors=["'self'"])
 
+    async def _login(self, request: web.Request) -> web.Response:
+        if self._access is None:
+            return web.Response(status=303, headers={"Location": "./", **FRESH})
+        return self._document(request, "login", root="./", frame_ancestors=["'self'"])
+
     async def _embed(self, request: web.Request) -> web.Response:
         room = request.match_info["room"]
         if not valid_room(room):
@@ -187,7 +205,7 @@ class HttpServer:
         )
 
     def _document(self, request: web.Request, name: str, *, root: str, frame_ancestors: Sequence[str]) -> web.Response:
-        if self._assets is None:
+        if self._assets is None or not self._assets.has(name):
             raise web.HTTPServiceUnavailable(text="the page was not built: install the package with pip\n")
         policy = headers.content_policy(host=request.headers.get("Host", ""), frame_ancestors=frame_ancestors)
         return web.Response(
@@ -200,7 +218,7 @@ class HttpServer:
             },
         )
 
-    async def _config(self, _request: web.Request) -> web.Response:
+    async def _config(self, request: web.Request) -> web.Response:
         page = self._page
         return _json(
             {
@@ -210,6 +228,7 @@ class HttpServer:
                 "websocket": "mqtt",
                 "ice_servers": list(page.ice_servers),
                 "recordings": page.recordings,
+                **_person(request.get(CLAIMS)),
             }
         )
 
@@ -241,12 +260,27 @@ class HttpServer:
     async def _metrics_text(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics(), headers={"Content-Type": _METRICS_TYPE, "Cache-Control": "no-store"})
 
-    async def _rooms_list(self, _request: web.Request) -> web.Response:
-        return _json(self._rooms())
+    async def _rooms_list(self, request: web.Request) -> web.Response:
+        return _json({room: state for room, state in self._rooms().items() if sees(request, room)})
 
 
 async def _seal(_request: web.Request, response: web.StreamResponse) -> None:
     headers.seal(response.headers)
+
+
+def _person(claims: Claims | None) -> dict[str, object]:
+    """Returns what the page knows of its person; None: nobody is asked, and everybody may do everything."""
+    if claims is None:
+        rights = sorted(Right)
+        return {"access": "open", "user": None, "peer": None, "rooms": [EVERYWHERE], "can": rights, "expires": None}
+    return {
+        "access": "on",
+        "user": claims.sub,
+        "peer": claims.sub,
+        "rooms": list(claims.room),
+        "can": sorted(claims.can),
+        "expires": int(claims.until),
+    }
 
 
 def _json(data: object) -> web.Response:

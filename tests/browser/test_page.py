@@ -273,9 +273,6 @@ async def test_select_goes_out_for_the_section_it_names(scene: Scene) -> None:
 class Anna(DoorIdentity):
     """The judge of a door that lets Anna in."""
 
-    def __init__(self) -> None:
-        super().__init__(None)
-
     def who(self, _request: web.Request, /) -> Claims | None:
         return None
 

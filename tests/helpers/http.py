@@ -35,7 +35,7 @@ class DoorStage:
         self.audited: list[dict[str, object]] = []
         self.board = Board(base)
         self.door = Door(
-            Topics(base), self.board, said=self._said, identity=identity or DoorIdentity(None), audit=self._audit
+            Topics(base), self.board, said=self._said, identity=identity or DoorIdentity(), audit=self._audit
         )
 
     async def next_said(self) -> tuple[str, bytes]:

@@ -25,6 +25,7 @@ from sfu.access.sealing import Seal, SealError, Speaker, token_of_kid
 from sfu.access.tokens import Keys, TokenError, mint
 from sfu.access.tokens import read as read_token
 from sfu.http.door import packets
+from sfu.http.entry import shown
 from sfu.media.formats import rtcp, rtp, rtx, sps, transport_cc, vp8
 from sfu.media.formats.key_frame_detection import starts_key_frame
 from sfu.media.formats.picture_size import picture_size
@@ -258,6 +259,18 @@ PARSERS: dict[str, RemoteParser] = {
         (packets.PacketError,),
     ),
     "mqtt": RemoteParser(_after_connect, _mqtt_seeds, (packets.PacketError,)),
+    "login": RemoteParser(
+        shown.login_of,
+        lambda: [b'{"user":"ann","password":"a long one"}', b'{"token":"a.b.c"}'],
+        (shown.LoginBodyError,),
+    ),
+    "login headers": RemoteParser(
+        lambda data: [
+            read(data.decode("latin-1"))
+            for read in (shown.bearer_of, shown.basic_of, lambda text: shown.sessions_of([text]))
+        ],
+        lambda: [b"Bearer a.b.c", b"Basic YW5uOmxvbmc=", b"a=1; sfu=a.b.c"],
+    ),
     "mp4": RemoteParser(lambda data: _in_file(mp4.layout, mp4.frames, data), lambda: [_recorded(".mp4")]),
     "webm": RemoteParser(lambda data: _in_file(webm.layout, webm.frames, data), lambda: [_recorded(".webm")]),
     **{

@@ -26,6 +26,8 @@ from tests.integration.docs.schemas import Document
 
 OPENAPI = Document("openapi.yaml")
 PATHS: dict[str, dict[str, Any]] = OPENAPI.content["paths"]
+LOGIN = {("post", "/login"), ("post", "/logout")}
+"""Operations of servers that ask who comes."""
 METHODS = ("get", "put", "delete", "post", "patch")
 
 
@@ -90,17 +92,31 @@ async def test_routes_and_answers_are_those_of_the_document(
     mosquitto: Callable[..., Mosquitto], tmp_path: Path
 ) -> None:
     async with asyncio.timeout(120), client_of_a_server_at_work(mosquitto, tmp_path) as (client, service):
-        assert registered(service) == documented()
+        assert registered(service) == documented() - LOGIN
         await ask_for_the_page(client)
         await ask_for_rooms(client)
         await ask_for_recordings(client)
-        assert client.seen == documented()
+        assert client.seen == documented() - LOGIN
+
+
+async def test_a_server_that_asks_who_comes_has_all_routes(
+    access_on: None, mosquitto: Callable[..., Mosquitto], tmp_path: Path
+) -> None:
+    async with serving(mosquitto().url, recording__dir=tmp_path) as service, aiohttp.ClientSession() as session:
+        assert registered(service) == documented()
+        assert service.http is not None
+        client = Client(service.http.url.rstrip("/"), session)
+        await client.ask("post", "/login", 400)
+        await client.ask("post", "/logout", 204)
+        await client.ask("get", "/config.json", 401)
+        await client.ask("get", "/api/recordings", 401)
 
 
 async def ask_for_the_page(client: Client) -> None:
     await client.ask("get", "/")
     await client.ask("get", "/embed/{room}", room="site/gate")
     await client.ask("get", "/embed/{room}", 404, room="bridge")
+    await client.ask("get", "/login")
     await client.ask("get", "/config.json")
     await client.ask("get", "/static/{name}", name="icon.svg")
     await client.ask("get", "/static/{name}", 404, name="none")

@@ -27,6 +27,12 @@ class TestResources:
                 "websocket": "mqtt",
                 "ice_servers": [{"urls": "stun:127.0.0.1:3478"}],
                 "recordings": False,
+                "access": "open",
+                "user": None,
+                "peer": None,
+                "rooms": ["*"],
+                "can": ["admin", "playback", "publish", "record", "view"],
+                "expires": None,
             }
             assert response.headers["Cache-Control"] == "no-store"
 
