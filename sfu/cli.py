@@ -41,7 +41,7 @@ from sfu.settings import Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl
 from sfu.signaling.embedded_login import with_kept_login
 from sfu.units import parse_bit_rate
-from sfu.wiring.link import link_from_elsewhere, printed_link
+from sfu.wiring.link import LINK_NOTE, link_from_elsewhere, printed_link
 
 app = new_app("sfu", "Turn any MQTT broker into a camera network.")
 
@@ -110,7 +110,7 @@ def serve(
             page = service.http.url if service.http else "none"
             if service.authority is not None and service.http is not None:
                 link = printed_link(loaded, service.authority, service.http.url, service.audit)
-                typer.echo(f"open {link} (works once, within 15 minutes; `sfu link` makes another)")
+                typer.echo(f"open {link} {LINK_NOTE}")
                 if elsewhere := link_from_elsewhere(loaded, link):
                     typer.echo(f"from another machine it is {elsewhere}")
             logging.getLogger("sfu").info(

@@ -13,7 +13,7 @@ from sfu import settings
 from sfu.clients.publish import publish
 from sfu.runner import unless_stopped, wait_for_stop
 from sfu.service import Service
-from sfu.wiring.link import printed_link
+from sfu.wiring.link import LINK_NOTE, printed_link
 
 ROOM: Final = "demo"
 PATTERN: Final = "pattern"
@@ -57,8 +57,6 @@ async def run_demo(
                 say(f"not all cameras are live after {_LIVE_TIMEOUT_S:.0f} s")
                 return 1
             say(f"{cameras} camera{'s' if cameras > 1 else ''} live: {_address(service)}")
-            if service.authority is not None:
-                say("this link opens the page once, within 15 minutes; `sfu link` makes another")
             say(f"room {ROOM} on {service.broker_url.revealed()}")
             if record:
                 say(f"recordings in {service.recordings.store.directory.absolute()}")
@@ -74,7 +72,10 @@ def _address(service: Service) -> str:
         return ""
     if service.authority is None:
         return service.http.url
-    return printed_link(service.settings, service.authority, service.http.url, service.audit)
+    # Without a file the log is the terminal, on which the link stands anyway.
+    audit = service.audit if service.settings.access.audit else None
+    link = printed_link(service.settings, service.authority, service.http.url, audit)
+    return f"{link} {LINK_NOTE}"
 
 
 async def _live(service: Service, cameras: int) -> bool:

@@ -18,6 +18,7 @@ from sfu.rtc.net.addresses import host_addresses
 from sfu.settings import Settings, state_directory
 
 ONCE_S: Final = 900.0
+LINK_NOTE: Final = "(works once, within 15 minutes; `sfu link` makes another)"
 _ALL_ADDRESSES: Final = ("0.0.0.0", "::", "")  # noqa: S104  # looked for, not listened on
 _PAGE_FILE: Final = "page.url"
 _LINK_FILE: Final = "once"
@@ -29,10 +30,11 @@ def one_time_link(authority: Authority, page: str) -> tuple[str, Claims]:
     return f"{page}login#once={token}", claims
 
 
-def printed_link(settings: Settings, authority: Authority, page: str, audit: Audit) -> str:
+def printed_link(settings: Settings, authority: Authority, page: str, audit: Audit | None) -> str:
     """Returns a one-time link, and keeps it and the page's address for commands of this user, if they can be kept."""
     link, claims = one_time_link(authority, page)
-    audit("minted", claims, use=Use.ONCE)
+    if audit is not None:
+        audit("minted", claims, use=Use.ONCE)
     directory = state_directory(settings.state)
     with contextlib.suppress(OSError):  # the link is printed anyway
         write_private(directory / _PAGE_FILE, f"{page}\n")
