@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import Any, Final
 
 from sfu.http.door.board import Board
 from sfu.signaling.link import BrokerLink
-from sfu.signaling.topics import BridgeRequest, Leaf, Topics
+from sfu.signaling.topics import BridgeRequest, Topics
 
 _log = logging.getLogger(__name__)
 
@@ -38,15 +37,17 @@ class MqttPublisher:
     link: BrokerLink
     topics: Topics
     board: Board
+    public: Callable[[str], bool] = lambda _room: True
+    """Returns True if everybody at the broker may know what happens in a room."""
 
-    def signal(self, leaf: Leaf, payload: bytes) -> None:
-        """Publishes one signalling message to a leaf."""
-        self.link.publish(self.topics.leaf(leaf), payload, expiry_s=_EXPIRY_S)
-        self.board.say(self.topics.leaf(leaf), payload)
+    def signal(self, topic: str, payload: bytes) -> None:
+        """Publishes one signalling message on the topic of a leaf, at the broker: the door has its own way back."""
+        self.link.publish(topic, payload, expiry_s=_EXPIRY_S)
 
     def event(self, room: str, payload: bytes) -> None:
         """Publishes one event of a room, given as JSON."""
-        self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY_S)
+        if self.public(room):
+            self.link.publish(self.topics.event(room), payload, expiry_s=_EXPIRY_S)
         self.board.say(self.topics.event(room), payload, room)
 
     def stray(self, topic: str, payload: bytes) -> None:
@@ -59,7 +60,8 @@ class MqttPublisher:
 
     def snapshot(self, room: str, picture: bytes, url: str | None) -> None:
         """Publishes a JPEG of the room and, retained, the URL of a larger one if there is one."""
-        self.link.publish(self.topics.snapshot(room), picture, expiry_s=_EXPIRY_S)
+        if self.public(room):
+            self.link.publish(self.topics.snapshot(room), picture, expiry_s=_EXPIRY_S)
         self.board.say(self.topics.snapshot(room), picture, room)
         if url is not None:
             self._retain(self.topics.snapshot_url(room), url.encode(), room)
@@ -88,7 +90,7 @@ class MqttPublisher:
         self.board.retain(self.topics.bridge_state, b"offline")
 
     def _retain(self, topic: str, payload: bytes | None, room: str | None) -> None:
-        self.link.set_state(topic, payload)
+        self.link.set_state(topic, payload if room is None or self.public(room) else None)
         self.board.retain(topic, payload, room)
 
 
@@ -139,22 +141,29 @@ class RecordingPublisher:
 
 
 def info(
-    *, clientid: str, ice_servers: Sequence[Mapping[str, object]], limits: Mapping[str, object], http: str | None
+    *,
+    clientid: str,
+    boot: str,
+    access: Mapping[str, str],
+    ice_servers: Sequence[Mapping[str, object]],
+    limits: Mapping[str, object],
+    http: str | None,
 ) -> bytes:
     """Returns the payload of `bridge/info`.
 
-    Its `boot` is new with each call: peers see by it that the server has started again.
+    `boot` is new with each start: peers see by it that the server has started again. `access`: what it asks for.
     """
     fields = {
         "v": 2,
         "name": NAME,
         "version": VERSION,
         "clientid": clientid,
-        "boot": secrets.token_hex(8),
+        "boot": boot,
         "started": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         "ice_servers": list(ice_servers),
         "limits": dict(limits),
         "http": http,
+        "access": dict(access),
     }
     return json.dumps(fields).encode()
 

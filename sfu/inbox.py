@@ -10,13 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from sfu.access.caller import Caller
+from sfu.access.rights import Right
 from sfu.media.token_bucket import TokenBucket
 from sfu.signaling.intake import Incoming
 from sfu.signaling.strays import Strays
 from sfu.signaling.topics import BridgeRequest, Leaf, RecordingSwitch, SnapshotButton, Topics
 
 _SWITCHES: Final = {b"ON": True, b"OFF": False}
-_PRESS: Final = b"PRESS"
+_WORDS: Final = {RecordingSwitch: frozenset(_SWITCHES), SnapshotButton: frozenset((b"PRESS",))}
 
 # (a second, at once): commands for rooms with participants and for others, which anybody can invent, and requests. More
 # than a home automation sends when it starts.
@@ -30,8 +32,8 @@ class Signaling(Protocol):
 
     counters: Counter[str]
 
-    def receive(self, leaf: Leaf, payload: bytes) -> None:
-        """Takes one signalling message that arrived on a leaf."""
+    def receive(self, leaf: Leaf, payload: bytes, caller: Caller | None = None) -> None:
+        """Takes one signalling message that arrived on a leaf: of `caller`, or from the broker."""
 
     def refuse(self, leaf: Leaf, payload: bytes) -> None:
         """Refuses one signalling message unread, because too many wait."""
@@ -42,6 +44,14 @@ class Signaling(Protocol):
 
     def recall(self, room: str) -> None:
         """Publishes the room's state at the next tick if nobody is in the room. The broker retains an older one."""
+
+
+class CommandRules(Protocol):
+    """The part that knows who may command."""
+
+    def command(self, topic: str, room: str, right: Right, payload: bytes) -> bytes | None:
+        """Returns the word of a command that may be obeyed; None for any other."""
+        ...
 
 
 class RecordingSwitches(Protocol):
@@ -89,6 +99,7 @@ class Inbox:
         snapshots: SnapshotButtons,
         replies: Replies,
         *,
+        commands: CommandRules,
         own: OwnState,
         strays: Strays,
         page_url: Callable[[], str | None],
@@ -105,6 +116,7 @@ class Inbox:
         self._recordings = recordings
         self._snapshots = snapshots
         self._replies = replies
+        self._commands = commands
         self._own = own
         self._strays = strays
         self._page_url = page_url
@@ -127,6 +139,11 @@ class Inbox:
         else:
             self._on_command(message)
 
+    def receive_from(self, topic: str, payload: bytes, caller: Caller) -> None:
+        """Passes on what a client of the door has said, which may say it: the door looks at that."""
+        if payload:
+            self._on_command(Incoming(topic, payload), caller)
+
     def refuse(self, message: Incoming) -> None:
         """Refuses one message because too many wait. A leaf is answered; other messages are only counted."""
         target = None if message.retained else self._topics.parse(message.topic)
@@ -143,22 +160,35 @@ class Inbox:
         elif room is not None and message.payload:
             self._rooms.recall(room)
 
-    def _on_command(self, message: Incoming) -> None:
+    def _on_command(self, message: Incoming, caller: Caller | None = None) -> None:
         target = self._topics.parse(message.topic)
         if isinstance(target, Leaf):
-            self._rooms.receive(target, message.payload)
+            self._rooms.receive(target, message.payload, caller)
         elif isinstance(target, BridgeRequest):
             if self._allowed(self._requests):
                 self._replies.response(target, message.payload)
-        elif isinstance(target, RecordingSwitch) and message.payload in _SWITCHES:
+        elif isinstance(target, RecordingSwitch | SnapshotButton) and _may_be_command(target, message.payload):
             if self._allowed(self._bucket_of(target.room)):
-                self._recordings.switch(target.room, _SWITCHES[message.payload])
-        elif isinstance(target, SnapshotButton) and message.payload == _PRESS:
-            if self._allowed(self._bucket_of(target.room)):
-                self._snapshots.request(target.room, self._publish_snapshot)
+                self._on_room_command(target, message, caller)
         else:
             self._rooms.counters["outside_grammar"] += 1
             self._answer_stray(message)
+
+    def _on_room_command(
+        self, target: RecordingSwitch | SnapshotButton, message: Incoming, caller: Caller | None
+    ) -> None:
+        right = Right.RECORD if isinstance(target, RecordingSwitch) else Right.VIEW
+        if caller is None:
+            word = self._commands.command(message.topic, target.room, right, message.payload)
+        else:
+            may = caller.claims is not None and caller.claims.may(right, target.room)
+            word = message.payload if may else None
+        if word is None or word not in _WORDS[type(target)]:
+            self._rooms.counters["commands_not_allowed"] += 1
+        elif isinstance(target, RecordingSwitch):
+            self._recordings.switch(target.room, _SWITCHES[word])
+        else:
+            self._snapshots.request(target.room, self._publish_snapshot)
 
     def _answer_stray(self, message: Incoming) -> None:
         mistake = self._topics.mistake(message.topic)
@@ -187,3 +217,8 @@ class Inbox:
         proof = "" if token is None else f"&token={token}"
         url = None if page is None else f"{page}api/rooms/{room}/snapshot.jpg?at={at_ms}{proof}"
         self._replies.snapshot(room, picture, url)
+
+
+def _may_be_command(target: RecordingSwitch | SnapshotButton, payload: bytes) -> bool:
+    """Returns True for a word that the topic has, and for JSON, in which there may be one."""
+    return payload in _WORDS[type(target)] or payload[:1] == b"{"

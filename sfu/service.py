@@ -13,8 +13,8 @@ import platform
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from recorder.api import RecordingsApi, SnapshotsApi
@@ -24,6 +24,7 @@ from recorder.rules import RecordingConfig
 from recorder.snapshots import Snapshots
 from sfu import bridge
 from sfu.access.authority import Authority
+from sfu.access.leaf_rules import LeafMode
 from sfu.http.connections import ConnectionLimits
 from sfu.http.door.board import Board
 from sfu.http.door.door import Door
@@ -34,7 +35,8 @@ from sfu.media.forward.fanout import Fanout
 from sfu.metrics import Metrics
 from sfu.rooms import status
 from sfu.rooms.bitrates import RoomBitrates
-from sfu.rooms.participant import RoomConfig, slot_ssrcs
+from sfu.rooms.gate import Gate
+from sfu.rooms.participant import RoomConfig
 from sfu.rooms.publication import Publication
 from sfu.rooms.room import RoomLimits, Rooms
 from sfu.rooms.server import TICK_S, RoomServer
@@ -46,32 +48,16 @@ from sfu.rtc.transport import MediaReceiver, Transport, TransportListener
 from sfu.settings import EMBEDDED, Settings, SettingsError
 from sfu.signaling.broker_url import BrokerUrl, Tls
 from sfu.signaling.embedded_broker import EmbeddedBroker
-from sfu.signaling.intake import Incoming
 from sfu.signaling.link import BrokerLink
 from sfu.signaling.strays import Strays
-from sfu.signaling.topics import TopicError, Topics, parse_legacy
 from sfu.units import ntp_time
-from sfu.wiring.access import LeafMode, follow_files, leaf_mode, make_authority, note_leaves, open_audit
+from sfu.wiring.access import follow_files, make_authority, make_leaf_rules, note_leaves, open_audit
 from sfu.wiring.broker import embedded_password, renewed_url
+from sfu.wiring.checked import setting_fault, topics_of
+from sfu.wiring.ssrcs import slot_ssrcs
 from sfu.wiring.web import make_door, make_entry
 
 _log = logging.getLogger(__name__)
-
-
-@contextmanager
-def _setting(name: str) -> Iterator[None]:
-    """Raises SettingsError, which names the setting, for a ValueError."""
-    try:
-        yield
-    except ValueError as error:
-        raise SettingsError(f"{name}: {error}") from error
-
-
-def _topics(settings: Settings) -> Topics:
-    try:
-        return Topics(settings.base, parse_legacy(settings.legacy_topics))
-    except TopicError as error:
-        raise SettingsError(str(error)) from error
 
 
 class Service:
@@ -81,7 +67,7 @@ class Service:
         """`reload` reads the settings again: the broker's login may have been renewed in its file."""
         self.settings = settings
         self._reload = reload or (lambda: settings)
-        self.topics = _topics(settings)
+        self.topics = topics_of(settings)
         host = "".join(c for c in platform.node() if c.isalnum() or c == "-")[:32] or "host"
         self.clientid = f"sfu-{host}-{secrets.token_hex(2)}"
         self._tls = Tls(ca=settings.tls.ca, certificate=settings.tls.certificate, key=settings.tls.key)
@@ -89,6 +75,8 @@ class Service:
         self.audit = open_audit(settings)
         self.authority = None if settings.access.mode == "open" else make_authority(settings)
         self.entry = None if self.authority is None else self._make_entry(self.authority)
+        self.leaf_rules = make_leaf_rules(settings, self.authority)
+        self.boot = secrets.token_hex(8)
         self.http: HttpServer | None = None
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
@@ -125,9 +113,11 @@ class Service:
         note_leaves(self.settings, self.broker_url, self._page_url())
         info = bridge.info(
             clientid=self.clientid,
+            boot=self.boot,
+            access={"mode": self.settings.access.mode, "leaves": self.leaf_rules.mode},
             ice_servers=self._ice_servers(),
             limits=self.settings.limits.model_dump(),
-            http=self._page_url(),
+            http=None if self.leaf_rules.mode is LeafMode.SEALED else self._page_url(),
         )
         self.publisher.present(info)
 
@@ -136,7 +126,7 @@ class Service:
         self.fanout = Fanout(loop, clock=loop.time, end_of_turn=self.port.after_read)
         self.link = self._make_link()
         self.board = Board(self.topics.base)
-        self.publisher = bridge.MqttPublisher(self.link, self.topics, self.board)
+        self.publisher = bridge.MqttPublisher(self.link, self.topics, self.board, self.leaf_rules.public)
         self.rooms = Rooms(
             RoomLimits(
                 viewers_per_room=limits.viewers_per_room,
@@ -145,6 +135,7 @@ class Service:
             ),
             same_peer=self.settings.same_peer,
         )
+        self.gate = self._make_gate(loop)
         publication = Publication(self.rooms, self.publisher)
         self.recordings = self._make_recordings(publication, loop)
         self.server = self._make_server(publication, loop)
@@ -158,6 +149,7 @@ class Service:
             self.recordings,
             self.snapshots,
             self.publisher,
+            commands=self.gate,
             own=bridge.OwnTopics(self.link, self.topics, self.clientid),
             strays=Strays(self.clientid),
             page_url=self._page_url,
@@ -180,7 +172,7 @@ class Service:
 
     async def _start_broker(self) -> BrokerUrl:
         if self.settings.broker != EMBEDDED:
-            with _setting("broker"):
+            with setting_fault("broker"):
                 return BrokerUrl.parse(self.settings.broker)
         broker = EmbeddedBroker(port=self.settings.embedded_port, password=embedded_password(self.settings))
         await broker.start()
@@ -203,7 +195,7 @@ class Service:
 
     def _make_server(self, publication: Publication, loop: asyncio.AbstractEventLoop) -> RoomServer:
         media = self.settings.media
-        with _setting("media.room_bitrates"):
+        with setting_fault("media.room_bitrates"):
             bitrates = RoomBitrates(media.max_bitrate, media.room_bitrates, self.settings.limits.camera_bitrate)
         certificates = Certificates(loop.time)
         agents = self._make_agents(loop)
@@ -225,7 +217,7 @@ class Service:
         return RoomServer(
             self.clientid,
             self.rooms,
-            self.publisher,
+            self.gate,
             self.fanout,
             config,
             publication=publication,
@@ -234,15 +226,26 @@ class Service:
             messages_per_window=self.settings.limits.messages,
         )
 
+    def _make_gate(self, loop: asyncio.AbstractEventLoop) -> Gate:
+        return Gate(
+            self.leaf_rules,
+            clientid=self.clientid,
+            boot=self.boot,
+            topic_of=self.topics.leaf,
+            publish=self.publisher.signal,
+            audit=self.audit,
+            clock=loop.time,
+        )
+
     def _make_recordings(self, publication: Publication, loop: asyncio.AbstractEventLoop) -> Recordings:
-        with _setting("recording.rooms"):
+        with setting_fault("recording.rooms"):
             config = RecordingConfig.of(self.settings.recording)
         events = bridge.RecordingPublisher(self.publisher, publication.note_recording)
         return Recordings(config, events, loop.time)
 
     def _make_agents(self, loop: asyncio.AbstractEventLoop) -> AgentFactory:
         media = self.settings.media
-        with _setting("media"):
+        with setting_fault("media"):
             return AgentFactory(
                 self.port,
                 announce=self.addresses.current,
@@ -291,18 +294,18 @@ class Service:
         return make_door(
             self.topics,
             self.board,
-            said=lambda topic, payload, _caller: self.inbox.receive(Incoming(topic, payload)),
+            said=self.inbox.receive_from,
             entry=self.entry,
             audit=self.audit,
         )
 
     def _make_entry(self, authority: Authority) -> Entry:
-        with _setting("access.groups"):
+        with setting_fault("access.groups"):
             return make_entry(self.settings.access, authority, self.audit)
 
     def _picture_token(self, room: str) -> str | None:
         """Returns a token for the URL of a picture; None where strangers read it, or nobody asks for one."""
-        public = leaf_mode(self.settings) is LeafMode.SEALED
+        public = self.leaf_rules.mode is LeafMode.SEALED
         return None if self.entry is None or public else self.entry.picture_token(room)
 
     def _page_url(self) -> str | None:

@@ -21,3 +21,10 @@ class Caller:
     reply: Reply
     claims: Claims | None = None
     """What the sender has proven; None if nothing: then the message must."""
+    kid: str | None = None
+    """The open part of the token that seals its messages; None if they are not sealed."""
+
+    def continues(self, other: Caller) -> bool:
+        """Returns True if both are the same person on the same way: one may go on with a session of the other."""
+        mine, theirs = (None if caller.claims is None else caller.claims.sub for caller in (self, other))
+        return self.kid == other.kid and mine == theirs

@@ -11,24 +11,25 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+from sfu.access.caller import Caller
 from sfu.rooms.admission import MessageRates
+from sfu.rooms.gate import Gate, Heard
 from sfu.rooms.offers import OfferClass, OfferQueue
 from sfu.signaling import messages
 from sfu.signaling.bodies import Bye, ErrorCode, Offer, SignalError
-from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf
 
 
 class LeafReaderListener(Protocol):
     """The server of rooms, as messages reach it."""
 
-    def handle(self, leaf: Leaf, envelope: Envelope) -> None:
+    def handle(self, leaf: Leaf, heard: Heard) -> None:
         """Handles one message. Never raises."""
 
-    def on_fault(self, leaf: Leaf, error: SignalError) -> None:
+    def on_fault(self, error: SignalError, caller: Caller) -> None:
         """Counts a fault of a peer, and answers it if it can be answered."""
 
-    def urgency(self, leaf: Leaf, envelope: Envelope) -> OfferClass:
+    def urgency(self, leaf: Leaf, heard: Heard) -> OfferClass:
         """Returns the class of an offer."""
         ...
 
@@ -42,6 +43,7 @@ class LeafReader:
         counters: Counter[str],
         listener: LeafReaderListener,
         *,
+        gate: Gate,
         rates: MessageRates,
         clock: Callable[[], float],
     ) -> None:
@@ -49,52 +51,65 @@ class LeafReader:
         self._clientid = clientid
         self._counters = counters
         self._listener = listener
+        self._gate = gate
         self._rates = rates
-        self._offers = OfferQueue(
+        self._offers = OfferQueue[Heard](
             listener.handle, self._refuse_offer, clock=clock, cpu_clock=time.thread_time, call_later=_call_later
         )
 
-    def receive(self, leaf: Leaf, payload: bytes, now: float) -> None:
-        """Takes one message that arrived on a leaf: has it handled now or in its turn, or refused."""
+    def receive(self, leaf: Leaf, payload: bytes, caller: Caller | None, now: float) -> None:
+        """Takes one message that arrived on a leaf: has it handled now or in its turn, or refused.
+
+        `caller`: the sender at the door; None for the broker.
+        """
         if not self._rates.allow(leaf, now):
-            self.refuse(leaf, payload, now)
+            self.refuse(leaf, payload, caller, now)
             return
+        heard: Heard | None = None
         try:
-            envelope = messages.parse(payload)
+            heard = self._gate.read(leaf, payload, caller)
+            if heard is not None and isinstance(heard.envelope.body, Offer) and not self._is_own(heard):
+                heard = self._gate.judge(leaf, heard)  # before it takes a turn of others
         except SignalError as error:
-            self._listener.on_fault(leaf, error)
+            sender = heard.caller if heard is not None else caller
+            self._listener.on_fault(error, sender or self._gate.at_broker(leaf))
             return
-        if envelope is None:
+        if heard is None:
             self._counters["ignored"] += 1
-        elif envelope.clientid == self._clientid:
+        elif not self._is_own(heard):
+            self._pass_on(leaf, heard)
+
+    def _is_own(self, heard: Heard) -> bool:
+        return heard.envelope.clientid == self._clientid
+
+    def _pass_on(self, leaf: Leaf, heard: Heard) -> None:
+        if isinstance(heard.envelope.body, Offer):
+            self._offers.put(leaf, heard, self._listener.urgency(leaf, heard))
             return
-        elif isinstance(envelope.body, Offer):
-            self._offers.put(leaf, envelope, self._listener.urgency(leaf, envelope))
-        else:
-            if isinstance(envelope.body, Bye):
-                self._offers.drop(leaf)
-            self._listener.handle(leaf, envelope)
+        if isinstance(heard.envelope.body, Bye) and self._gate.lets_in(leaf, heard):
+            self._offers.drop(leaf)
+        self._listener.handle(leaf, heard)
 
     def close(self) -> None:
         """Forgets the offers that wait."""
         self._offers.clear()
 
-    def refuse(self, leaf: Leaf, payload: bytes, now: float) -> None:
+    def refuse(self, leaf: Leaf, payload: bytes, caller: Caller | None, now: float) -> None:
         """Refuses a message unread. The leaf gets an error once in a while."""
         self._counters["rate_limited"] += 1
         if (wait_s := self._rates.retry_after(leaf, now)) is not None:
             text, session = "too many messages on this leaf", messages.session_of(payload)
-            self._listener.on_fault(
-                leaf, SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s, session=session)
-            )
+            error = SignalError(ErrorCode.RATE_LIMITED, text, retry_after=wait_s, session=session)
+            self._listener.on_fault(error, caller or self._gate.at_broker(leaf))
 
-    def _refuse_offer(self, leaf: Leaf, envelope: Envelope, retry_after: float | None) -> None:
+    def _refuse_offer(self, _leaf: Leaf, heard: Heard, retry_after: float | None) -> None:
         """Refuses an offer that found no turn; without `retry_after` silently."""
         self._counters["offers_refused"] += 1
         if retry_after is not None:
             text = "the server has too many offers to answer: try again in a moment"
-            error = SignalError(ErrorCode.RATE_LIMITED, text, retry_after=retry_after, session=envelope.session)
-            self._listener.on_fault(leaf, error)
+            session = heard.envelope.session
+            error = SignalError(ErrorCode.RATE_LIMITED, text, retry_after=retry_after, session=session)
+            self._listener.on_fault(error, heard.caller)
 
 
 def _call_later(delay_s: float, call: Callable[[], None]) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Any, Final, Generic, TypeVar
 
 from sfu.media.token_bucket import TokenBucket
-from sfu.signaling.messages import Envelope
 from sfu.signaling.topics import Leaf
+
+Message = TypeVar("Message")
+"""An offer, with all that belongs to it."""
 
 PATIENCE_S: Final = 5.0
 """Time that an offer may wait; then its peer is asked to try again."""
@@ -58,22 +60,22 @@ _LIMITS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting:
-    envelope: Envelope
+class _Waiting(Generic[Message]):
+    offer: Message
     since: float
 
 
-class _Lane:
+class _Lane(Generic[Message]):
     """The waiting offers of one class, one for each leaf, and the CPU time that is left for them."""
 
     def __init__(self, limits: _Limits, *, newest_first: bool) -> None:
         self.budget = TokenBucket(limits.share, limits.burst_s)
         self.limits = limits
         self._newest_first = newest_first
-        self._rooms: dict[str, dict[Leaf, _Waiting]] = {}
+        self._rooms: dict[str, dict[Leaf, _Waiting[Message]]] = {}
         self.waiting = 0
 
-    def put(self, leaf: Leaf, waiting: _Waiting) -> None:
+    def put(self, leaf: Leaf, waiting: _Waiting[Message]) -> None:
         """Adds an offer of a leaf that has none here."""
         self._rooms.setdefault(leaf.room, {})[leaf] = waiting
         self.waiting += 1
@@ -86,16 +88,16 @@ class _Lane:
             if not room:
                 del self._rooms[leaf.room]
 
-    def next(self) -> tuple[Leaf, _Waiting]:
+    def next(self) -> tuple[Leaf, _Waiting[Message]]:
         """Removes and returns the next offer: rooms in turn; of new peers the newest, which still waits."""
         room = next(reversed(self._rooms)) if self._newest_first else next(iter(self._rooms))
         return self._taken(room)
 
-    def oldest(self) -> tuple[Leaf, _Waiting]:
+    def oldest(self) -> tuple[Leaf, _Waiting[Message]]:
         """Removes and returns an offer that has waited for long."""
         return self._taken(next(iter(self._rooms)))
 
-    def _taken(self, name: str) -> tuple[Leaf, _Waiting]:
+    def _taken(self, name: str) -> tuple[Leaf, _Waiting[Message]]:
         room = self._rooms.pop(name)
         leaf = next(iter(room))
         waiting = room.pop(leaf)
@@ -105,13 +107,13 @@ class _Lane:
         return leaf, waiting
 
 
-class OfferQueue:
+class OfferQueue(Generic[Message]):
     """The offers of all peers. Handles each at once while its class has time left, else in turn."""
 
     def __init__(
         self,
-        handle: Callable[[Leaf, Envelope], None],
-        refuse: Callable[[Leaf, Envelope, float | None], None],
+        handle: Callable[[Leaf, Message], None],
+        refuse: Callable[[Leaf, Message, float | None], None],
         *,
         clock: Callable[[], float],
         cpu_clock: Callable[[], float],
@@ -126,7 +128,7 @@ class OfferQueue:
         self._clock = clock
         self._cpu_clock = cpu_clock
         self._call_later = call_later
-        self._lanes = {each: _Lane(_LIMITS[each], newest_first=each >= OfferClass.SENDER) for each in OfferClass}
+        self._lanes: dict[OfferClass, _Lane[Message]] = {each: _lane(each) for each in OfferClass}
         self._refusals = TokenBucket(_REFUSALS_PER_S, _REFUSALS_PER_S)
         self._timed = False
 
@@ -135,18 +137,18 @@ class OfferQueue:
         """Returns the number of offers that wait."""
         return sum(lane.waiting for lane in self._lanes.values())
 
-    def put(self, leaf: Leaf, envelope: Envelope, urgency: OfferClass) -> None:
+    def put(self, leaf: Leaf, offer: Message, urgency: OfferClass) -> None:
         """Handles an offer now or later, or refuses it; of one leaf at most one waits."""
         now = self._clock()
         self.drop(leaf)  # from another class, before it comes after this one
         lane = self._lanes[urgency]
         lane.budget.fill(now)
         if lane.budget.tokens > 0 and not lane.waiting:
-            self._run(lane, leaf, envelope)
+            self._run(lane, leaf, offer)
             return
         if lane.waiting >= lane.limits.waiting:
             self._give_up(*lane.oldest(), now)
-        lane.put(leaf, _Waiting(envelope, now))
+        lane.put(leaf, _Waiting(offer, now))
         self._set_timer()
 
     def drop(self, leaf: Leaf) -> None:
@@ -157,11 +159,11 @@ class OfferQueue:
     def clear(self) -> None:
         """Forgets all that wait."""
         for urgency in self._lanes:
-            self._lanes[urgency] = _Lane(_LIMITS[urgency], newest_first=urgency >= OfferClass.SENDER)
+            self._lanes[urgency] = _lane(urgency)
 
-    def _run(self, lane: _Lane, leaf: Leaf, envelope: Envelope) -> None:
+    def _run(self, lane: _Lane[Message], leaf: Leaf, offer: Message) -> None:
         started = self._cpu_clock()
-        self._handle(leaf, envelope)
+        self._handle(leaf, offer)
         lane.budget.tokens -= self._cpu_clock() - started
 
     def _set_timer(self) -> None:
@@ -183,11 +185,15 @@ class OfferQueue:
             if now - waiting.since > PATIENCE_S:
                 self._give_up(leaf, waiting, now)
             else:
-                self._run(ready, leaf, waiting.envelope)
+                self._run(ready, leaf, waiting.offer)
         self._set_timer()
 
-    def _give_up(self, leaf: Leaf, waiting: _Waiting, now: float) -> None:
+    def _give_up(self, leaf: Leaf, waiting: _Waiting[Message], now: float) -> None:
         self._refusals.fill(now)
         answered = self._refusals.tokens >= 1
         self._refusals.tokens -= answered
-        self._refuse(leaf, waiting.envelope, _RETRY_AFTER_S if answered else None)
+        self._refuse(leaf, waiting.offer, _RETRY_AFTER_S if answered else None)
+
+
+def _lane(urgency: OfferClass) -> _Lane[Any]:
+    return _Lane(_LIMITS[urgency], newest_first=urgency >= OfferClass.SENDER)

@@ -8,7 +8,6 @@ RTP packets do not pass here: the transport gives them to the uplink. Never know
 from __future__ import annotations
 
 import logging
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from sfu.media.ingest.producer import Producer
 from sfu.media.ingest.track import IncomingTrack
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.bitrates import RoomBitrates
+from sfu.rooms.gate import Heard
 from sfu.rooms.senders import SlotSource, Track
 from sfu.rooms.slots import SlotSpec, SlotState
 from sfu.rtc.sdp.description import CNAME, Description, Local, Negotiated, TransportParameters
@@ -91,16 +91,18 @@ class Participant:
     def __init__(
         self,
         leaf: Leaf,
-        client: tuple[str, str | None],
+        heard: Heard,
         new_transport: NewTransport,
         fanout: Fanout,
         config: RoomConfig,
         *,
         listener: ParticipantListener,
     ) -> None:
-        """`client` is its client id and session; a legacy peer has no session."""
+        """`heard` is its first offer; a legacy peer has no session."""
         self.leaf = leaf
-        self.clientid, self.session = client
+        self.clientid, self.session = heard.envelope.clientid, heard.envelope.session
+        self.caller, self.claims = heard.caller, heard.claims
+        """Those of its latest offer."""
         self.offer_text = ""
         self.answer_text: str | None = None
         self._fanout = fanout
@@ -333,18 +335,3 @@ def _status(slot: SlotState, *, sparse: bool) -> SlotStatus:
     source = slot.source
     status = None if source is None else SourceStatus(source.room, source.peer, source.track, source.codec)
     return SlotStatus(slot.mid, slot.kind, status, slot.reason or ("thin_link" if sparse and source else None))
-
-
-def slot_ssrcs() -> Callable[[int], int]:
-    """Returns a function that draws a random SSRC for each slot number, and gives the same number the same one.
-
-    SSRCs need to differ within one transport only (RFC 3550 section 8), so one series serves all participants.
-    """
-    drawn: list[int] = []
-
-    def ssrc(number: int) -> int:
-        while len(drawn) <= number:
-            drawn.extend({secrets.randbelow(0xFFFFFFFE) + 1} - set(drawn))
-        return drawn[number]
-
-    return ssrc

@@ -10,7 +10,6 @@ from typing import Any, Final, Protocol
 
 from sfu.media.ingest.uplink import Uplink
 from sfu.rooms.room import Change, Rooms
-from sfu.signaling.topics import Leaf
 
 OFFLINE_S: Final = 24 * 3600.0
 """Time for which an empty room keeps its retained state."""
@@ -18,10 +17,7 @@ _LOOK_EACH_S: Final = 60.0
 
 
 class RoomEvents(Protocol):
-    """A listener for everything that the room server sends: the broker's topics."""
-
-    def signal(self, leaf: Leaf, payload: bytes) -> None:
-        """Sends one signalling message to a leaf."""
+    """A listener for what the room server tells everybody: the broker's topics."""
 
     def event(self, room: str, payload: bytes) -> None:
         """Sends one event of a room."""

@@ -13,6 +13,7 @@ How things end (every end is idempotent and runs down this table once):
     | too many have not connected (oldest)  | bye, to v2         | leaves       | refilled        | closed    |
     | newer session on the leaf (`replace`) | bye, to v2         | leaves, joins| refilled        | closed    |
     | bug while handling the participant    | error internal     | leaves       | refilled        | closed    |
+    | claims hold no more                   | error, bye, to v2  | leaves       | refilled        | closed    |
     | server shuts down                     | bye, to v2         | all offline  | -               | closed    |
     | broker gone                           | -                  | -            | -               | goes on   |
 """
@@ -24,24 +25,23 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Final
 
+from sfu.access.caller import Caller
 from sfu.media.forward.fanout import Fanout
-from sfu.media.ingest.allowance import ABUSE_PAUSE_S, ABUSES
 from sfu.media.ingest.track import IncomingTrack
 from sfu.rooms.admission import RATE_WINDOW_S, EarlyCandidates, HalfOpen, MessageRates
+from sfu.rooms.correspondence import UNAUTHORIZED, Correspondence
+from sfu.rooms.gate import Gate, Heard
 from sfu.rooms.leaf_reader import LeafReader
 from sfu.rooms.offers import OfferClass
 from sfu.rooms.participant import NewTransport, Participant, RoomConfig
-from sfu.rooms.publication import Publication, RoomEvents, RoomServerListener
+from sfu.rooms.publication import Publication, RoomServerListener
 from sfu.rooms.room import Change, RoomError, Rooms
 from sfu.rooms.senders import SlotSource
-from sfu.rooms.slots import SlotState
 from sfu.rooms.status import drop_counts, repair_counts
 from sfu.rooms.tasks import Tasks
 from sfu.rtc.sdp.description import Negotiated, SdpError
 from sfu.rtc.sdp.parse import parse_description
-from sfu.signaling import messages
-from sfu.signaling.bodies import Answer, Body, Bye, Candidate, ErrorCode, ErrorNotice, Offer, Select, SignalError, Sizes
-from sfu.signaling.messages import Envelope
+from sfu.signaling.bodies import Answer, Bye, Candidate, ErrorCode, Offer, Select, SignalError, Sizes
 from sfu.signaling.topics import Leaf, Role
 
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class RoomServer:
         self,
         clientid: str,
         rooms: Rooms,
-        publisher: RoomEvents,
+        gate: Gate,
         fanout: Fanout,
         config: RoomConfig,
         *,
@@ -73,9 +73,9 @@ class RoomServer:
         self.repairs: Counter[str] = Counter()
         """Counts about lost packets in ended sessions: retransmission in both directions."""
         self.participants: dict[Leaf, Participant] = {}
-        self._clientid = clientid
         self._rooms = rooms
-        self._publisher = publisher
+        self._gate = gate
+        self._post = Correspondence(clientid)
         self._publication = publication
         self._listener = listener
         self._fanout = fanout
@@ -84,7 +84,7 @@ class RoomServer:
         self._rates = MessageRates(messages_per_window)
         self._early = EarlyCandidates()
         self._half_open = HalfOpen()
-        self._reader = LeafReader(clientid, self.counters, self, rates=self._rates, clock=config.clock)
+        self._reader = LeafReader(clientid, self.counters, self, gate=gate, rates=self._rates, clock=config.clock)
         self._forget_at = 0.0
         self._tasks = Tasks()
         self._closing = False
@@ -101,20 +101,20 @@ class RoomServer:
 
     # --- messages in
 
-    def receive(self, leaf: Leaf, payload: bytes) -> None:
-        """Handles one message that arrived on a leaf. Never raises, and never disturbs other leaves."""
-        self._reader.receive(leaf, payload, self._config.clock())
+    def receive(self, leaf: Leaf, payload: bytes, caller: Caller | None = None) -> None:
+        """Handles one message on a leaf: of `caller`, or from the broker. Never raises, nor disturbs other leaves."""
+        self._reader.receive(leaf, payload, caller, self._config.clock())
 
-    def handle(self, leaf: Leaf, envelope: Envelope) -> None:
+    def handle(self, leaf: Leaf, heard: Heard) -> None:
         """See `LeafReaderListener`."""
         try:
-            self._dispatch(leaf, envelope)
+            self._dispatch(leaf, heard)
         except SignalError as error:
-            self.on_fault(leaf, error)
+            self.on_fault(error, heard.caller)
         except Exception:  # noqa: BLE001  # the task boundary of a participant's signalling
             _log.exception("%s: internal error", leaf)
             self._end(leaf, "internal")
-            self.on_fault(leaf, SignalError(ErrorCode.INTERNAL, "the server failed on this message"))
+            self.on_fault(SignalError(ErrorCode.INTERNAL, "the server failed on this message"), heard.caller)
 
     def known(self, room: str) -> bool:
         """Returns True if the room or one below it has a participant."""
@@ -127,34 +127,34 @@ class RoomServer:
 
     def refuse(self, leaf: Leaf, payload: bytes) -> None:
         """Refuses a message unread. The leaf gets an error once in a while."""
-        self._reader.refuse(leaf, payload, self._config.clock())
+        self._reader.refuse(leaf, payload, None, self._config.clock())
 
-    def urgency(self, leaf: Leaf, envelope: Envelope) -> OfferClass:
+    def urgency(self, leaf: Leaf, heard: Heard) -> OfferClass:
         """See `LeafReaderListener`."""
         current = self.participants.get(leaf)
         if current is not None and current.connected_after is not None:
-            client = (envelope.clientid, envelope.session)
+            client = (heard.envelope.clientid, heard.envelope.session)
             return OfferClass.SESSION if client == (current.clientid, current.session) else OfferClass.LIVE
         if self._rooms.live(leaf.room) or self._publication.produced(leaf.room):
             return OfferClass.LIVE
         return OfferClass.NEW if leaf.role is Role.VIEW else OfferClass.SENDER
 
-    def on_fault(self, leaf: Leaf, error: SignalError) -> None:
+    def on_fault(self, error: SignalError, caller: Caller) -> None:
         """See `LeafReaderListener`."""
         self.counters[f"refused_{error.code}"] += 1
         if error.answerable:
-            notice = ErrorNotice(error.code, error.message, error.retry_after)
-            self._send(leaf, error.session, notice)
+            self._post.refuse(error, caller)
 
-    def _dispatch(self, leaf: Leaf, envelope: Envelope) -> None:
-        body = envelope.body
+    def _dispatch(self, leaf: Leaf, heard: Heard) -> None:
+        body = heard.envelope.body
         if isinstance(body, Offer):
-            self._on_offer(leaf, envelope, body.sdp)
+            self._on_offer(leaf, heard, body.sdp)
             return
         if isinstance(body, Candidate) and leaf not in self.participants:
-            self._early.keep(leaf, body, self._config.clock())
+            if self._gate.lets_in(leaf, heard):
+                self._early.keep(leaf, body, self._config.clock())
             return
-        participant = self._sender_of(leaf, envelope)
+        participant = self._sender_of(leaf, heard)
         if participant is None:
             return
         if isinstance(body, Candidate):
@@ -166,22 +166,25 @@ class RoomServer:
         elif isinstance(body, Sizes):
             participant.downlink.resize(body.windows)
 
-    def _sender_of(self, leaf: Leaf, envelope: Envelope) -> Participant | None:
+    def _sender_of(self, leaf: Leaf, heard: Heard) -> Participant | None:
         """Returns the participant whose session a message belongs to; counts messages of other sessions."""
         participant = self.participants.get(leaf)
         if participant is None:
             self.counters["no_session"] += 1
-        elif participant.session != envelope.session:
+        elif participant.session != heard.envelope.session:
             self.counters["other_session"] += 1
-        elif participant.clientid != envelope.clientid:
+        elif participant.clientid != heard.envelope.clientid:
             self.counters["foreign_clientid"] += 1
+        elif not heard.caller.continues(participant.caller):
+            self.counters["other_sender"] += 1
         else:
             return participant
         return None
 
     # --- offers
 
-    def _on_offer(self, leaf: Leaf, envelope: Envelope, text: str) -> None:
+    def _on_offer(self, leaf: Leaf, heard: Heard, text: str) -> None:
+        envelope = heard.envelope
         if self._closing:
             raise SignalError(ErrorCode.SHUTTING_DOWN, "the server is shutting down", session=envelope.session)
         if envelope.session is not None and envelope.clientid != leaf.peer:
@@ -191,22 +194,24 @@ class RoomServer:
         current = self.participants.get(leaf)
         client = (envelope.clientid, envelope.session)
         if current is not None and (current.clientid, current.session) == client and current.offer_text == text:
+            current.caller, current.claims = heard.caller, heard.claims
             if current.answer_text is not None:
-                self._send(leaf, current.session, Answer(current.answer_text))
+                self._post.tell(current, Answer(current.answer_text))
             return
         try:
-            self._negotiate(leaf, client, text)
+            self._negotiate(leaf, heard, text)
         except (SdpError, RoomError) as error:
             raise SignalError(ErrorCode(error.code), error.message, session=envelope.session) from error
 
-    def _negotiate(self, leaf: Leaf, client: tuple[str, str | None], text: str) -> None:
+    def _negotiate(self, leaf: Leaf, heard: Heard, text: str) -> None:
         description = parse_description(text)
-        current = self.participants.get(leaf)
+        current, client = self.participants.get(leaf), (heard.envelope.clientid, heard.envelope.session)
         if current is not None and current.renegotiates(client, description):
             participant = current
             negotiated = participant.negotiate(text, description)
+            participant.caller, participant.claims = heard.caller, heard.claims
         else:
-            participant = Participant(leaf, client, self._new_transport, self._fanout, self._config, listener=self)
+            participant = Participant(leaf, heard, self._new_transport, self._fanout, self._config, listener=self)
             try:
                 negotiated = participant.negotiate(text, description)  # before anybody is replaced by a bad offer
                 self._admit(participant)
@@ -234,10 +239,10 @@ class RoomServer:
         await participant.gather(negotiated)
         if self.participants.get(leaf) is not participant:
             return
-        self._send(leaf, participant.session, Answer(participant.answer(negotiated)))
+        self._post.tell(participant, Answer(participant.answer(negotiated)))
         for candidate in self._early.take(leaf, self._config.clock()):
             participant.transport.agent.add_candidate(candidate.candidate)
-        self._send_tracks(participant, self._rooms.slots(leaf))
+        self._post.tracks(participant, self._rooms.slots(leaf))
 
     def _on_select(self, participant: Participant, select: Select) -> None:
         try:
@@ -260,7 +265,7 @@ class RoomServer:
 
     def on_sparse(self, participant: Participant) -> None:
         """See `ParticipantListener`."""
-        self._send_tracks(participant, self._rooms.slots(participant.leaf))
+        self._post.tracks(participant, self._rooms.slots(participant.leaf))
 
     def on_connected(self, participant: Participant) -> None:
         """See `ParticipantListener`."""
@@ -280,7 +285,7 @@ class RoomServer:
             if participant is not None:
                 participant.show(slots, self._find)
                 if participant.answer_text is not None:
-                    self._send_tracks(participant, slots)
+                    self._post.tracks(participant, slots)
         self._publication.note(change)
 
     def _find(self, source: SlotSource) -> IncomingTrack | None:
@@ -291,7 +296,7 @@ class RoomServer:
                 return participant.uplink.tracks[source.track]
         return None
 
-    def _end(self, leaf: Leaf, reason: str | None) -> None:
+    def _end(self, leaf: Leaf, reason: str | None, text: str = "") -> None:
         """Ends the session on a leaf. `reason` is sent to a v2 peer; None if the peer left by itself."""
         participant = self.participants.pop(leaf, None)
         if participant is None:
@@ -303,27 +308,12 @@ class RoomServer:
         self.repairs.update(repair_counts(participant))
         self._listener.uplink(leaf.room, leaf.peer, None)
         participant.detach()
-        if reason is not None and participant.session is not None:
-            if reason in ABUSES:
-                notice = ErrorNotice(ErrorCode.RATE_LIMITED, ABUSES[reason], ABUSE_PAUSE_S)
-                self._send(leaf, participant.session, notice)
-            self._send(leaf, participant.session, Bye(reason))
+        if reason is not None:
+            self._post.farewell(participant, reason, text)
         self._apply(self._rooms.leave(leaf))
         self._tasks.spawn(participant.transport.close(), f"close {leaf}")
 
-    # --- messages out
-
-    def _send(self, leaf: Leaf, session: str | None, body: Body) -> None:
-        try:
-            payload = messages.dump(Envelope(self._clientid, body, session=session))
-        except SignalError as error:  # our message is too large for the wire: the answer to a huge offer
-            _log.error("%s: %s", leaf, error.message)
-            payload = messages.dump(Envelope(self._clientid, ErrorNotice(error.code, error.message), session=session))
-        self._publisher.signal(leaf, payload)
-
-    def _send_tracks(self, participant: Participant, slots: tuple[SlotState, ...]) -> None:
-        if participant.session is not None and slots:
-            self._send(participant.leaf, participant.session, participant.tracks_message(slots))
+    # --- time
 
     def tick(self) -> None:
         """Sends reports, repeats requests, publishes changed room states. To be called every `TICK_S`."""
@@ -331,6 +321,9 @@ class RoomServer:
             return
         now = self._config.clock()
         for participant in list(self.participants.values()):
+            if (fault := self._gate.rules.fault(participant.claims)) is not None:
+                self._end(participant.leaf, UNAUTHORIZED, fault)
+                continue
             participant.tick(now)
         for leaf in self._half_open.surplus(now):
             self._end(leaf, "timeout")

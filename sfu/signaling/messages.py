@@ -117,6 +117,11 @@ def dump(envelope: Envelope) -> bytes:
     return payload
 
 
+def numbered(payload: bytes, number: int) -> bytes:
+    """Returns a message of `dump` with a number, to be sealed."""
+    return payload[:-1] + f',"n":{number}}}'.encode("ascii")
+
+
 @dataclass(frozen=True, slots=True)
 class SealedFrame:
     """The outer form of a sealed message: its sender, the open part of its token, and what is sealed (base64url)."""
@@ -147,6 +152,27 @@ def dump_sealed(frame: SealedFrame) -> bytes:
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise SignalError(ErrorCode.TOO_LARGE, f"sealed, the message has {len(payload)} of {MAX_PAYLOAD_BYTES} bytes")
     return payload
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Command:
+    """A command for a room in JSON: its word (`ON`), and a token or, where it is sealed, a number."""
+
+    word: str
+    token: str | None = None
+    n: int | None = None
+
+
+def parse_command(payload: bytes) -> Command:
+    """Reads a command; of a sealed one not yet opened, `word` is what is sealed. Raises SignalError."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise SignalError(ErrorCode.TOO_LARGE, f"a message has at most {MAX_PAYLOAD_BYTES} bytes")
+    fields = read_object(_json(payload), "the command")
+    return Command(
+        word=read_text(fields.get("data"), "data", MAX_PAYLOAD_BYTES),
+        token=read_optional(fields, "token", _MAX_TOKEN),
+        n=_number(fields.get("n")),
+    )
 
 
 def _session(message: Mapping[str, object]) -> str | None:

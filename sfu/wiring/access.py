@@ -9,7 +9,6 @@ import asyncio
 import logging
 import secrets
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
@@ -18,6 +17,7 @@ from sfu.access import served
 from sfu.access.audit import AuditLog
 from sfu.access.authority import Authority
 from sfu.access.keys import kept_or_new_key, read_key
+from sfu.access.leaf_rules import LeafMode, LeafRules
 from sfu.access.revoked import Revoked
 from sfu.access.tokens import Keys
 from sfu.access.users import Users, UsersError
@@ -28,19 +28,6 @@ _log = logging.getLogger(__name__)
 
 _FOLLOW_S: Final = 1.0
 """Interval at which the files of users and revoked tokens are looked at."""
-
-
-class LeafMode(StrEnum):
-    """The proof that the server asks for on a leaf."""
-
-    OPEN = "open"
-    """Nothing: `access.mode` is open."""
-    TRUSTED = "trusted"
-    """Nothing, since the broker knows who may write there; a token that is shown must be good."""
-    TOKENS = "tokens"
-    """A token."""
-    SEALED = "sealed"
-    """A seal that is made with a token, which is not sent."""
 
 
 def leaf_mode(settings: Settings) -> LeafMode:
@@ -68,6 +55,25 @@ def make_authority(settings: Settings) -> Authority:
         clock=time.time,
         new_id=lambda: secrets.token_urlsafe(9),
     )
+
+
+def make_leaf_rules(settings: Settings, authority: Authority | None) -> LeafRules:
+    """Returns the rules of leaves, and says in the log which hold and why. Raises SettingsError."""
+    try:
+        mode = leaf_mode(settings)
+    except ValueError as error:
+        raise SettingsError(f"broker: {error}") from error
+    if mode is LeafMode.OPEN:
+        _log.info("access.mode is open: everybody who reaches the broker may do everything")
+    elif mode is LeafMode.SEALED and settings.access.broker == "auto":
+        _log.info(
+            "leaves are sealed, since the server logs in at the broker without an account: cameras elsewhere need "
+            "`sfu token ROOM --role publish --sealed`. Other ways: an account at the broker "
+            "(SFU_BROKER=mqtt://user:password@host), or SFU_ACCESS__BROKER=trusted if all who reach it may write"
+        )
+    else:
+        _log.info("leaves: %s (access.broker is %s)", mode, settings.access.broker)
+    return LeafRules(mode, settings.access.legacy, authority)
 
 
 def open_audit(settings: Settings) -> AuditLog:

@@ -148,6 +148,7 @@ MAY: dict[str, set[str]] = {
 PURE = [
     "sfu/access/acl",
     "sfu/access/caller",
+    "sfu/access/numbers",
     "sfu/access/rights",
     "sfu/access/sealing",
     "sfu/access/tokens",

@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
+from sfu.access.caller import Caller
+from sfu.access.rights import Right
 from sfu.inbox import Inbox
 from sfu.signaling.intake import Incoming
 from sfu.signaling.strays import Strays
@@ -24,7 +26,7 @@ class FakeParts:
         self.calls: list[tuple[object, ...]] = []
         self.counters: Counter[str] = Counter()
 
-    def receive(self, leaf: Leaf, payload: bytes) -> None:
+    def receive(self, leaf: Leaf, payload: bytes, caller: Caller | None = None) -> None:
         self.calls.append(("receive", leaf, payload))
 
     def refuse(self, leaf: Leaf, payload: bytes) -> None:
@@ -32,6 +34,9 @@ class FakeParts:
 
     def known(self, room: str) -> bool:
         return room == "lobby"
+
+    def command(self, topic: str, room: str, right: Right, payload: bytes) -> bytes | None:
+        return None if b"{" in payload else payload
 
     def heard(self, topic: str, payload: bytes) -> None:
         self.calls.append(("heard", topic, payload))
@@ -66,6 +71,7 @@ def received(
         parts,
         parts,
         parts,
+        commands=parts,
         own=parts,
         strays=Strays("sfu"),
         page_url=lambda: page,
