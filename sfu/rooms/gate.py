@@ -74,7 +74,11 @@ class Gate:
         `caller`: the sender at the door; None for the broker.
         """
         if caller is None and self._unsealing is not None and _SEALED_WORD in payload:
-            frame = messages.parse_sealed(payload)
+            try:
+                frame = messages.parse_sealed(payload)
+            except SignalError as error:
+                error.answerable = False  # in clear, anybody could say it
+                raise
             if frame is not None:
                 opened = self._unsealing.message(self._topic_of(leaf), frame)
                 return None if opened is None else Heard(*opened)

@@ -244,6 +244,11 @@ PARSERS: dict[str, RemoteParser] = {
         lambda: [messages.dump_sealed(messages.SealedFrame("eye", "header.payload", "c2VhbGVk"))],
         (SignalError,),
     ),
+    "command with a token": RemoteParser(
+        messages.parse_command,
+        lambda: [b'{"data":"ON","token":"a.b.c"}', b'{"data":"PRESS","n":7}'],
+        (SignalError,),
+    ),
     "session of a message": RemoteParser(messages.session_of, _message_seeds),
     "topic": RemoteParser(
         lambda data: Leaf.parse(data.decode(errors="replace")), lambda: [b"site/gate/pub/cam-1"], (TopicError,)

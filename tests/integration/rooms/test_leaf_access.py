@@ -156,8 +156,12 @@ async def test_nothing_but_the_sealed_words_of_a_token_is_heard(mosquitto: Start
             wire.publish(topic, messages.dump_sealed(SealedFrame("eye", seal.kid, data)))
         await until(lambda: service.gate.counters["bad_seal"] == len(bad))
 
+        long = {"command": "signal", "clientid": "eye", "type": "sealed", "v": 2, "kid": "k" * 10_000, "data": good}
+        wire.publish(topic, json.dumps(long))
+        await until(lambda: service.server.counters["refused_bad_request"] == 1)
+
         def answers() -> list[ErrorNotice]:
-            frames = [messages.parse_sealed(payload) for payload in heard]
+            frames = [messages.parse_sealed(payload) for payload in heard if b'"kkk' not in payload]
             opened = [
                 messages.parse(seal.open(frame.data, speaker=Speaker.SERVER, topic=topic, boot=service.boot))
                 for frame in frames
@@ -166,6 +170,7 @@ async def test_nothing_but_the_sealed_words_of_a_token_is_heard(mosquitto: Start
             return [each.body for each in opened if each is not None and isinstance(each.body, ErrorNotice)]
 
         assert not answers()
+        assert all(messages.parse_sealed(payload) for payload in heard if b'"kkk' not in payload)
         for _ in range(2):  # the second one is a replay
             wire.publish(topic, messages.dump_sealed(SealedFrame("eye", seal.kid, good)))
         await until(lambda: len(answers()) == 2)
