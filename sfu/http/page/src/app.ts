@@ -1,17 +1,21 @@
 // The page: makes its parts, and passes changes from one to the next.
 
+import { knows, may } from "./access/grants.js";
+import { Keeper } from "./access/keeper.js";
+import { reload, takeToken, tokenLogin } from "./access/token.js";
+import { logOut, showLoggedOut, toLogin } from "./access/ways.js";
 import { exposeHooks } from "./hooks.js";
 import { Broker, type BrokerStatus, onNetworkChange } from "./net/broker.js";
 import { Directory, type Trouble } from "./net/directory.js";
+import { contains } from "./net/rooms.js";
 import { Publishing } from "./publish/publishing.js";
 import { Archive } from "./recordings/archive.js";
-import type { Session } from "./session/session.js";
+import type { Session, Surroundings } from "./session/session.js";
 import { Spare } from "./session/spare.js";
-import { type Config, embedded, fetchConfig, publishOfAddress, roomOfAddress } from "./ui/config.js";
+import { type Config, embedded, fetchConfig, LoggedOut, publishOfAddress, roomOfAddress } from "./ui/config.js";
 import { element } from "./ui/dom.js";
 import { Empty } from "./ui/empty.js";
 import { Header } from "./ui/header.js";
-import { LoginDialog, rememberedLogin } from "./ui/login.js";
 import { deviceErrorText, statusText, troubleText } from "./ui/words.js";
 import type { Tile } from "./wall/tile.js";
 import { ViewSet } from "./wall/viewset.js";
@@ -34,19 +38,30 @@ class App {
   private readonly publishing: Publishing | null;
   private readonly header: Header | null;
   private readonly empty: Empty;
-  private readonly login: LoginDialog;
+  private readonly around: Surroundings;
+  private readonly keeper: Keeper;
+  private again = false;
   private drawing = 0;
+  private ticking = 0;
   private readonly more = element("p", { class: "more", role: "status", hidden: true });
 
   constructor(config: Config) {
-    this.broker = new Broker(config.websocket, rememberedLogin(), (status) => this.brokerChanged(status));
+    this.keeper = new Keeper(config, {
+      renewed: (fresh, again) => this.renewed(fresh, again),
+      changed: () => reload(),
+      ended: () => this.ended(),
+    });
+    const doubt = (): void => this.keeper.doubt();
+    this.broker = new Broker(config.websocket, tokenLogin(), (status) => this.brokerChanged(status), doubt);
     this.directory = new Directory(this.broker, config.base, () => this.update());
     const spare = new Spare(!embedded() && config.iceServers.length === 0);
-    const around = { ...config, broker: this.broker, directory: this.directory, spare };
-    this.views = new ViewSet(around, () => this.draw());
-    this.publishing = embedded() ? null : new Publishing(around, () => this.describe());
-    const goLive = (): void => this.publishing?.open(this.views.room);
-    this.archive = config.recordings && !embedded() ? this.newArchive(config.base) : null;
+    this.around = { ...config, broker: this.broker, directory: this.directory, spare, onUnauthorized: doubt };
+    this.views = new ViewSet(this.around, () => this.draw());
+    const { grants } = config;
+    this.publishing = embedded() || !may(grants, "publish") ? null : new Publishing(this.around, () => this.describe());
+    const goLive = this.publishing && ((): void => this.publishing?.open(this.views.room));
+    const archived = config.recordings && may(grants, "playback") && !embedded();
+    this.archive = archived ? this.newArchive(config) : null;
     const about = {
       recording: (room: string) => this.directory.recording(room),
       problem: (room: string, peer: string) =>
@@ -54,20 +69,20 @@ class App {
     };
     this.wall = new Wall(about, this.archive, () => this.describe(), embedded() ? 0 : undefined);
     const recordings = this.archive && ((): void => this.archive?.open(this.wall.chosen));
-    this.header = embedded() ? null : new Header(goLive, recordings);
-    this.empty = new Empty(config.websocket, embedded() ? null : goLive);
-    this.login = new LoginDialog((login) => this.broker.connect(login));
+    const account = grants.on ? { user: grants.user, logOut: () => void logOut() } : null;
+    this.header = embedded() ? null : new Header(goLive, recordings, account);
+    this.empty = new Empty({ host: location.hostname, websocket: config.websocket, on: grants.on }, goLive);
   }
 
   start(): void {
     document.body.append(
       ...[this.header?.node, this.wall.node, this.empty.node, this.more].filter((node) => node != null),
     );
-    document.body.append(this.login.node);
     if (this.publishing) document.body.append(this.publishing.dialog, this.publishing.panel);
     this.listen();
-    setInterval(() => this.update(), TICK_MS);
+    this.ticking = window.setInterval(() => this.update(), TICK_MS);
     this.broker.connect();
+    this.keeper.start();
     this.views.choose(roomOfAddress());
     this.publishIfRequested();
     this.archive?.follow();
@@ -75,8 +90,9 @@ class App {
     if (HOOKS) exposeHooks({ wall, views, publishing, archive, health: () => this.health() });
   }
 
-  private newArchive(base: string): Archive {
+  private newArchive({ base, grants }: Config): Archive {
     return new Archive({
+      mayRecord: may(grants, "record"),
       recording: (room) => this.directory.recording(room),
       record: (room, on) => this.broker.publish(`${base}/${room}/recordings/set`, on ? "ON" : "OFF"),
       showLive: ({ room, peer }) => this.wall.present(room, peer),
@@ -84,12 +100,32 @@ class App {
   }
 
   private brokerChanged(status: BrokerStatus): void {
-    if (status === "refused") this.login.ask();
+    if (status === "away") this.keeper.check();
     if (status === "connected") {
-      this.sessions().forEach((session) => session.repeat());
+      this.sessions().forEach((session) => (this.again ? session.renegotiate() : session.repeat()));
+      this.again = false;
       setTimeout(() => this.update(), SETTLE_MS);
     }
     this.describe();
+  }
+
+  /** Shows the new login to the server: by a new connection, then by an offer in each session, whose media goes on. */
+  private renewed({ iceServers }: Config, again: boolean): void {
+    this.around.iceServers = iceServers;
+    if (!again) return;
+    this.again = true;
+    this.broker.connect();
+  }
+
+  private ended(): void {
+    if (!embedded()) {
+      toLogin("ended");
+      return;
+    }
+    clearInterval(this.ticking);
+    this.views.close();
+    this.broker.close();
+    showLoggedOut(true);
   }
 
   /** Draws soon: once for several changes, and after messages are sent, since drawing takes longer. */
@@ -105,7 +141,7 @@ class App {
     for (const name of ["popstate", "hashchange"]) addEventListener(name, () => this.views.choose(roomOfAddress()));
     addEventListener("pagehide", () => this.sessions().forEach((session) => session.goodbye()));
     onNetworkChange(() => this.sessions().forEach((session) => session.restartIce()));
-    addEventListener("pageshow", (event) => event.persisted && location.reload());
+    addEventListener("pageshow", (event) => event.persisted && reload());
   }
 
   private sessions(): Session[] {
@@ -131,12 +167,19 @@ class App {
       shown.some((tile) => tile.state === "live"),
     );
     const refusal = this.views.list().find((view) => view.session.phase === "refused")?.session.error ?? null;
-    this.empty.update({ hidden: shown.length > 0, room: this.views.room, link, refusal });
+    const { room } = this.views;
+    this.empty.update({ hidden: shown.length > 0, room, link, refusal, foreign: this.foreign(room) });
     this.describeHidden(shown);
     if (!this.header) return;
     this.header.health = status;
     this.header.publishing = this.publishing?.publisher != null;
     this.header.rooms(this.views.room, this.directory.liveRooms());
+  }
+
+  /** True if the visitor may see nothing of `room`. A room that is only above one of the visitor's is not foreign. */
+  private foreign(room: string | null): boolean {
+    const { grants } = this.around;
+    return room !== null && !knows(grants, room) && !grants.rooms.some((own) => contains(room, own));
   }
 
   /** Says which cameras are on no tile, and why. */
@@ -160,14 +203,20 @@ class App {
 }
 
 async function main(): Promise<void> {
+  if (embedded()) takeToken();
   try {
     new App(await fetchConfig()).start();
   } catch (error) {
+    if (error instanceof LoggedOut) {
+      if (embedded()) showLoggedOut(false);
+      else toLogin(null);
+      return;
+    }
     console.error(error);
     document.body.replaceChildren(
       element("p", { class: "fatal", role: "alert" }, "The server does not respond. Trying again."),
     );
-    setTimeout(() => location.reload(), 5_000);
+    setTimeout(() => reload(), 5_000);
   }
 }
 

@@ -44,7 +44,6 @@ test("the status names what is missing first", () => {
     "Server offline; video continues",
   ]);
   assert.deepEqual(statusText({ broker: "away", serverOnline: true }, false), ["bad", "Broker unreachable"]);
-  assert.deepEqual(statusText({ broker: "refused", serverOnline: null }, true), ["bad", "The broker requires a login"]);
 });
 
 test("errors of getUserMedia have texts", () => {

@@ -28,9 +28,9 @@ export function targetOf(address: URL): string {
 }
 
 /** Returns the query of the login page for a page at `here`; `root` is the root of our pages. */
-export function loginQuery(here: URL, root: URL, why: Why): string {
+export function loginQuery(here: URL, root: URL, why: Why | null): string {
   const next = here.pathname.slice(root.pathname.length) + here.search + here.hash;
-  return `?${new URLSearchParams({ why, next: `./${next}` })}`;
+  return `?${new URLSearchParams({ ...(why && { why }), next: `./${next}` })}`;
 }
 
 /** Returns the whole URL (a path alone could begin with `//`); null outside of `root`, and for the login page itself. */

@@ -3,7 +3,7 @@
 
 import mqtt, { type MqttClient } from "mqtt";
 
-export type BrokerStatus = "connecting" | "connected" | "away" | "refused";
+export type BrokerStatus = "connecting" | "connected" | "away";
 
 export interface Login {
   username: string;
@@ -16,8 +16,10 @@ const FIRST_RETRY_MS = 500;
 const MAX_RETRY_MS = 15_000;
 const CONNECT_TIMEOUT_MS = 10_000;
 const PING_TIMEOUT_MS = 1_000;
-// Bad user name or password, or not authorized: MQTT 3.1.1 section 3.2.2.3 (4, 5), MQTT 5 section 3.2.2.2 (134, 135).
-const LOGIN_REFUSALS = new Set([4, 5, 134, 135]);
+// Bad user name or password, or not authorized: MQTT 3.1.1 section 3.2.2.3.
+const LOGIN_REFUSALS = new Set([4, 5]);
+// The server ends connections whose rights have ended with this WebSocket code (docs/protocol.md).
+const RIGHTS_ENDED = 4401;
 
 /**
  * Each attempt uses a new client, so that no outdated message is sent again. There is no last will: media does not need
@@ -29,20 +31,22 @@ export class Broker {
   private client: MqttClient | null = null;
   private readonly handlers = new Map<string, Handler>();
   private failures = 0;
+  private closed = false;
   private timer = 0;
 
   constructor(
     private readonly url: string,
-    private login: Login | null,
+    private readonly login: Login | null,
     private readonly onStatus: (status: BrokerStatus) => void,
+    private readonly onRefused: () => void,
   ) {
     // A phone that wakes up or changes its network must not wait for the back-off.
     onNetworkChange(() => this.check());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.retryNow());
   }
 
-  connect(login: Login | null = this.login): void {
-    this.login = login;
+  connect(): void {
+    if (this.closed) return;
     clearTimeout(this.timer);
     this.drop();
     this.setStatus(this.failures === 0 ? "connecting" : "away");
@@ -53,7 +57,8 @@ export class Broker {
       keepalive: 30,
       reconnectPeriod: 0,
       connectTimeout: CONNECT_TIMEOUT_MS,
-      ...(login ?? {}),
+      createWebsocket: (url: string, protocols: string[]) => this.socket(url, protocols, () => this.client === client),
+      ...this.login,
     });
     this.client = client;
     client.on("connect", () => this.client === client && this.connected(client));
@@ -92,6 +97,19 @@ export class Broker {
     client.sendPing();
   }
 
+  /** Ends the connection for good. */
+  close(): void {
+    clearTimeout(this.timer);
+    this.drop();
+    this.closed = true;
+  }
+
+  private socket(url: string, protocols: string[], present: () => boolean): WebSocket {
+    const socket = new WebSocket(url, protocols);
+    socket.addEventListener("close", ({ code }) => code === RIGHTS_ENDED && present() && this.onRefused());
+    return socket;
+  }
+
   private connected(client: MqttClient): void {
     this.failures = 0;
     const filters = [...this.handlers.keys()];
@@ -106,12 +124,8 @@ export class Broker {
   }
 
   private failed(error: Error & { code?: unknown }): void {
-    if (typeof error.code === "number" && LOGIN_REFUSALS.has(error.code)) {
-      this.drop();
-      this.setStatus("refused");
-    } else {
-      this.retry();
-    }
+    if (typeof error.code === "number" && LOGIN_REFUSALS.has(error.code)) this.onRefused();
+    this.retry();
   }
 
   private retry(): void {

@@ -1,6 +1,7 @@
 // The dialog that makes this browser a camera, and the panel that is shown while it is one.
 
 import { Square } from "lucide";
+import { cameraId } from "../access/grants.js";
 import { validPeer, validRoom } from "../net/rooms.js";
 import type { Surroundings } from "../session/session.js";
 import type { PublishRequest } from "../ui/config.js";
@@ -22,6 +23,7 @@ export class Publishing {
   });
   private readonly known = element("datalist", { id: "known-rooms" });
   private readonly peer = element("input", { name: "peer", required: true, autocapitalize: "off" });
+  private readonly named = element("small", {});
   private readonly codec = element("select", { name: "codec" }, element("option", { value: "" }, "Automatic"));
   private readonly facing = element(
     "select",
@@ -41,6 +43,8 @@ export class Publishing {
   ) {
     this.preview.muted = true;
     this.peer.value = suggestedPeer();
+    this.peer.addEventListener("input", () => this.name());
+    this.name();
     this.codec.append(...sendableCodecs().map((name) => element("option", { value: name }, codecName(name))));
     this.dialog = element("dialog", { "aria-label": "Go live from this browser" }, this.form());
     const stop = element("button", { type: "button", class: "danger", click: () => this.stop() }, icon(Square), "Stop");
@@ -62,9 +66,8 @@ export class Publishing {
     if (!devicesAvailable()) throw new Error(INSECURE);
     this.stop();
     const stream = await openDevices({ audio: request.audio, facing: this.facing.value });
-    const publisher = new Publisher(this.around, { ...request, peer: request.peer ?? this.peer.value }, stream, () =>
-      this.draw(),
-    );
+    const peer = cameraId(this.around.grants, request.peer ?? this.peer.value);
+    const publisher = new Publisher(this.around, { ...request, peer }, stream, () => this.draw());
     this.publisher = publisher;
     this.preview.srcObject = stream;
     this.draw();
@@ -73,6 +76,13 @@ export class Publishing {
   stop(): void {
     this.publisher?.stop();
     this.draw();
+  }
+
+  /** Says under which name others see the camera, if that is another one than what is typed. */
+  private name(): void {
+    const typed = this.peer.value.trim();
+    const id = cameraId(this.around.grants, typed);
+    this.named.textContent = id === typed ? "" : `Others see it as ${id}.`;
   }
 
   private form(): HTMLFormElement {
@@ -85,7 +95,7 @@ export class Publishing {
       element("h2", {}, "Go live from this browser"),
       element("p", {}, "Everyone who watches the room sees and hears this device."),
       element("label", {}, "Room", this.room, this.known),
-      element("label", {}, "Camera name", this.peer),
+      element("label", {}, "Camera name", this.peer, this.named),
       element("div", { class: "pair" }, ...lens, element("label", {}, "Codec", this.codec)),
       element("label", { class: "check" }, this.audio, "Microphone"),
       this.problem,
@@ -97,7 +107,7 @@ export class Publishing {
     event.preventDefault();
     const room = this.room.value.trim();
     const peer = this.peer.value.trim();
-    this.problem.textContent = invalidText(room, peer);
+    this.problem.textContent = invalidText(room, cameraId(this.around.grants, peer));
     if (this.problem.textContent) return;
     this.start.disabled = true;
     this.publish({ room, peer, codec: this.codec.value || null, audio: this.audio.checked })
@@ -132,6 +142,6 @@ export class Publishing {
 
 function invalidText(room: string, peer: string): string {
   if (!validRoom(room)) return "A room has one to four parts of letters, digits, - and _, for example site/gate.";
-  if (!validPeer(peer)) return "A camera name has letters, digits, - and _ only.";
+  if (!validPeer(peer)) return "A camera name has up to 64 letters, digits, - and _.";
   return "";
 }

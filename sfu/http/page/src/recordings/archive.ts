@@ -12,6 +12,8 @@ const MOMENT = "at";
 
 export interface Recorder {
   recording(room: string): boolean;
+  /** True if the visitor may start and stop recording, and protect recordings. */
+  readonly mayRecord: boolean;
   /** Starts or stops recording. Returns false if the broker is unreachable. */
   record(room: string, on: boolean): boolean;
   /** Shows the live video of a camera. */
@@ -56,6 +58,7 @@ export class Archive {
     if (opening !== this.opening || this.view) return;
     this.view = open(camera, time, {
       recording: (room) => this.recorder.recording(room),
+      mayProtect: this.recorder.mayRecord,
       positionChanged: (it, at) => history.replaceState(history.state, "", address(it, at)),
       onClose: (live) => this.closed(live),
     });

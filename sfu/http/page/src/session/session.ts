@@ -1,5 +1,6 @@
 // A peer in a room: starts a new attempt whenever the one before has failed, until it is closed. Never touches media.
 
+import type { Grants } from "../access/grants.js";
 import type { Broker } from "../net/broker.js";
 import type { Directory } from "../net/directory.js";
 import {
@@ -39,11 +40,14 @@ export interface Place {
 }
 
 export interface Surroundings {
+  grants: Grants;
   broker: Broker;
   directory: Directory;
   base: string;
   iceServers: RTCIceServer[];
   spare: Spare;
+  /** The server has said `unauthorized`: the login may have ended. */
+  onUnauthorized(): void;
 }
 
 export interface SessionListener {
@@ -171,7 +175,6 @@ export class Session {
     return this.place.role === "view" && this.around.directory.cameras(this.place.room) > 0;
   }
 
-  /** The broker delivers to nobody what an account may not say, so that wrong rights look like a server's silence. */
   private silent(): void {
     this.error = { code: NO_ANSWER, message: "", retryAfter: null };
     this.setPhase("refused");
@@ -213,6 +216,7 @@ export class Session {
 
   private refused(error: SignalError): void {
     this.error = error;
+    if (error.code === "unauthorized") this.around.onUnauthorized();
     if (this.attempt?.connectedAt && error.code !== "timeout" && error.code !== "shutting_down") {
       // Media continues: the error is about one request.
       this.listener.phaseChanged();

@@ -1,5 +1,7 @@
 // The server's configuration of the page, and the room or publication that the page's address asks for.
 
+import { type Grants, parseGrants } from "../access/grants.js";
+import { tokenHeaders } from "../access/token.js";
 import { validPeer, validRoom } from "../net/rooms.js";
 
 export interface Config {
@@ -11,10 +13,17 @@ export interface Config {
   iceServers: RTCIceServer[];
   /** True if the server keeps recordings. */
   recordings: boolean;
+  grants: Grants;
 }
 
+/** The server wants to know first who asks. */
+export class LoggedOut extends Error {}
+
+/** Rejects with `LoggedOut` if nobody is logged in, with other errors if the server does not answer. */
 export async function fetchConfig(): Promise<Config> {
-  const response = await fetch("config.json", { signal: AbortSignal.timeout?.(10_000) ?? null });
+  const signal = AbortSignal.timeout?.(10_000) ?? null;
+  const response = await fetch("config.json", { headers: tokenHeaders(), cache: "no-store", signal });
+  if (response.status === 401) throw new LoggedOut();
   if (!response.ok) throw new Error(`config.json: ${response.status}`);
   const given = await response.json();
   const websocket = new URL(given.websocket, document.baseURI);
@@ -26,6 +35,7 @@ export async function fetchConfig(): Promise<Config> {
     websocket: websocket.href,
     iceServers: given.ice_servers,
     recordings: given.recordings === true,
+    grants: parseGrants(given),
   };
 }
 

@@ -1,6 +1,7 @@
 // The text that is shown while there is no camera: the reason, and what to do about it.
 
 import { Video } from "lucide";
+import { type HintSituation, noRightsText, publishHint } from "../access/words.js";
 import type { SignalError } from "../net/messages.js";
 import { element } from "./dom.js";
 import { icon } from "./icons.js";
@@ -11,6 +12,8 @@ export interface Emptiness {
   room: string | null;
   link: ConnectionState;
   refusal: SignalError | null;
+  /** True if the visitor may see nothing of this room. */
+  foreign: boolean;
 }
 
 export class Empty {
@@ -19,10 +22,11 @@ export class Empty {
   private readonly text = element("p");
   private readonly hint = element("div", { class: "hint" });
   private readonly command = element("code");
+  private readonly remark = element("p");
 
-  /** `websocket`: the URL of the broker that a publisher uses, too. `onPublish` null: nobody publishes here. */
+  /** `place`: the server, for a publisher. `onPublish` null: nobody publishes here. */
   constructor(
-    private readonly websocket: string,
+    private readonly place: Omit<HintSituation, "room">,
     onPublish: (() => void) | null,
   ) {
     if (onPublish) {
@@ -32,7 +36,11 @@ export class Empty {
         icon(Video),
         "Go live from this browser",
       );
-      this.hint.append(live, element("p", {}, "or publish a camera or a file from a shell: ", this.command));
+      this.hint.append(
+        live,
+        element("p", {}, "or publish a camera or a file from a shell: ", this.command),
+        this.remark,
+      );
     }
     this.node = element(
       "section",
@@ -44,20 +52,22 @@ export class Empty {
     );
   }
 
-  update({ hidden, room, link, refusal }: Emptiness): void {
+  update({ hidden, room, link, refusal, foreign }: Emptiness): void {
     this.node.hidden = hidden;
-    const [busy, title, text] = describe(room, link, refusal);
+    const [busy, title, text] =
+      room !== null && foreign ? [false, "Not for you", noRightsText(room)] : describe(room, link, refusal);
     if (this.title.textContent !== title) this.title.textContent = title;
     if (this.text.textContent !== text) this.text.textContent = text;
-    this.command.textContent = `sfu publish ${room ?? "frontdoor"} SOURCE --broker ${this.websocket}`;
+    const { command, remark } = publishHint({ ...this.place, room });
+    this.command.textContent = command;
+    this.remark.textContent = remark;
+    this.remark.hidden = remark === "";
     this.node.classList.toggle("busy", busy);
-    this.hint.hidden = busy || link.broker !== "connected" || link.serverOnline !== true || refusal !== null;
+    this.hint.hidden = busy || link.broker !== "connected" || link.serverOnline !== true || refusal !== null || foreign;
   }
 }
 
 function describe(room: string | null, link: ConnectionState, refusal: SignalError | null): [boolean, string, string] {
-  if (link.broker === "refused")
-    return [false, "Sign in to see the cameras", "The broker requires a user name and a password."];
   if (link.broker === "connecting") return [true, "Connecting", "Connecting to the broker."];
   if (link.serverOnline === false) return [true, "The server is offline", "The cameras come back when it does."];
   if (link.broker === "away") return [true, "The broker is unreachable", "Trying again."];

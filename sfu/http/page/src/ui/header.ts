@@ -1,10 +1,16 @@
 // The bar above the wall: the chosen room, the status, and the buttons for recordings and for going live.
 
-import { RotateCcwClock, Video } from "lucide";
+import { LogOut, RotateCcwClock, Video } from "lucide";
 import { ancestry, childrenOf, shortName } from "../net/rooms.js";
 import { element } from "./dom.js";
 import { icon } from "./icons.js";
 import type { Health } from "./words.js";
+
+export interface Account {
+  /** The user's name; null for a login without one. */
+  user: string | null;
+  logOut(): void;
+}
 
 export class Header {
   readonly node: HTMLElement;
@@ -13,12 +19,16 @@ export class Header {
   private readonly publish: HTMLButtonElement;
   private drawn = "";
 
-  /** `onRecordings` null: this server keeps no recordings. */
-  constructor(onPublish: () => void, onRecordings: (() => void) | null) {
+  /** null `onPublish`, `onRecordings`: not for this visitor. `account` null: nobody is asked to log in. */
+  constructor(
+    private readonly onPublish: (() => void) | null,
+    onRecordings: (() => void) | null,
+    account: Account | null,
+  ) {
     const label = element("span", { class: "label" }, "Go live");
     this.publish = element(
       "button",
-      { type: "button", class: "primary", "aria-label": "Go live from this browser", click: onPublish },
+      { type: "button", class: "primary", "aria-label": "Go live from this browser", click: () => this.onPublish?.() },
       icon(Video),
       label,
     );
@@ -33,7 +43,9 @@ export class Header {
           ),
         ]
       : [];
-    this.node = element("header", { class: "bar" }, home, this.path, this.status, ...recordings, this.publish);
+    this.publishing = false;
+    const nodes = [this.status, ...recordings, this.publish, ...(account ? [accountNode(account)] : [])];
+    this.node = element("header", { class: "bar" }, home, this.path, ...nodes);
   }
 
   set health([health, text]: [Health, string]) {
@@ -42,7 +54,7 @@ export class Header {
   }
 
   set publishing(publishing: boolean) {
-    this.publish.hidden = publishing;
+    this.publish.hidden = publishing || this.onPublish === null;
   }
 
   /** Draws the path to `room`, then links to the rooms below it. */
@@ -66,4 +78,15 @@ export class Header {
     if (current) link.setAttribute("aria-current", "page");
     return link;
   }
+}
+
+function accountNode({ user, logOut }: Account): HTMLElement {
+  const label = element("span", { class: "label" }, "Log out");
+  const title = user ? `Log out ${user}` : "Log out";
+  return element(
+    "div",
+    { class: "account" },
+    element("span", { class: "user" }, user ?? ""),
+    element("button", { type: "button", "aria-label": title, title, click: logOut }, icon(LogOut), label),
+  );
 }

@@ -6,9 +6,9 @@ import type { SignalError } from "../net/messages.js";
 const ERRORS: Record<string, string> = {
   bad_request: "The server rejected this browser's request as invalid.",
   too_large: "This browser's offer is too large for the server.",
-  unauthorized: "You do not have permission for this.",
+  unauthorized: "You may not do this in this room. Ask for the right, or log in as somebody else.",
   room_not_found: "This room does not exist.",
-  no_answer: "May this account watch or publish here? The broker's access rules decide. Trying again.",
+  no_answer: "The server has not answered. Trying again.",
   replaced: "Another camera uses this name now. Trying again in a minute.",
   producer_exists: "A camera with this name is already live in this room.",
   limit: "The server has reached its limit. Trying again in a moment.",
@@ -76,8 +76,6 @@ export type Health = "good" | "busy" | "bad";
 /** Returns health and text of the connection to broker and server. `playing`: some video plays, and goes on playing. */
 export function statusText({ broker, serverOnline }: ConnectionState, playing: boolean): [Health, string] {
   const suffix = playing ? "; video continues" : "";
-  if (broker === "refused") return ["bad", "The broker requires a login"];
-  // The broker may be reached through the server: when the server stops, the broker seems to be gone, too.
   if (serverOnline === false) return ["bad", `Server offline${suffix}`];
   if (broker === "away") return ["bad", `Broker unreachable${suffix}`];
   if (broker === "connecting") return ["busy", "Connecting"];

@@ -37,6 +37,7 @@ export class Menu {
       element("span", { class: "lamp" }),
       this.words,
     );
+    this.toggle.hidden = !archive.recorder.mayRecord;
     this.list = element(
       "div",
       { class: "menu", role: "menu", hidden: true, click: (event) => event.stopPropagation() },
@@ -105,7 +106,7 @@ export class Menu {
   private key(event: KeyboardEvent): void {
     if (this.list.hidden) return;
     event.stopPropagation();
-    const items = [...this.list.querySelectorAll("button")];
+    const items = [...this.list.querySelectorAll<HTMLButtonElement>("button:not([hidden])")];
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     if (event.key === "Escape") {
       this.open(false);

@@ -1,5 +1,6 @@
 // A viewer of one room and its sub-rooms: a session, and windows that the server fills, switches and empties.
 
+import { viewerId } from "../access/grants.js";
 import { randomId } from "../net/broker.js";
 import type { Size, SlotStatus } from "../net/messages.js";
 import { Monitor, WindowStats } from "../playout/monitor.js";
@@ -102,7 +103,7 @@ export class View {
       phaseChanged: () => this.phaseChanged(),
       tracksChanged: (slots: SlotStatus[]) => this.show(slots),
     };
-    this.session = new Session(around, { room, role: "view", peer: randomId() }, listener);
+    this.session = new Session(around, { room, role: "view", peer: viewerId(around.grants, randomId()) }, listener);
     this.sizes = new SizeReports(this.windows, (slots) => this.session.sendSizes(slots));
     this.monitor = new Monitor(() => this.session.attempt?.connection ?? null, this.windows);
     this.watch = new Watch(

@@ -1,6 +1,6 @@
-// The views of the page: one on the chosen room, or one on each top-level room that has cameras.
+// The views of the page: one on the chosen room, or one on each widest room of the visitor that has cameras.
 
-import { topLevel } from "../net/rooms.js";
+import { viewedRooms } from "../access/grants.js";
 import type { Session, Surroundings } from "../session/session.js";
 import { View } from "./view.js";
 
@@ -35,11 +35,16 @@ export class ViewSet {
     setTimeout(() => left.forEach((view) => view.close()), LEAVE_AFTER_MS);
   }
 
+  /** Ends all views. */
+  close(): void {
+    for (const view of this.list()) this.leave(view);
+  }
+
   /** Opens, grows and closes views as the directory requires. Call it after each change. */
   update(): void {
     const wanted = this.wantedRooms();
     for (const view of this.list()) {
-      if (!wanted.includes(view.room) && this.emptyForLong(view.room)) this.close(view);
+      if (!wanted.includes(view.room) && this.emptyForLong(view.room)) this.leave(view);
     }
     for (const room of wanted) this.open(room);
     this.onChange();
@@ -48,8 +53,7 @@ export class ViewSet {
   /** Returns the number of live cameras here that no window shows. */
   hidden(): number {
     const { directory } = this.around;
-    const rooms = this.room === null ? [...new Set(directory.liveRooms().map(topLevel))] : [this.room];
-    const known = rooms.reduce((sum, room) => sum + directory.cameras(room), 0);
+    const known = this.rooms().reduce((sum, room) => sum + directory.cameras(room), 0);
     return Math.max(0, known - this.list().reduce((sum, view) => sum + view.windows.length, 0));
   }
 
@@ -58,8 +62,11 @@ export class ViewSet {
   }
 
   private wantedRooms(): string[] {
-    if (this.room !== null) return [this.room];
-    return [...new Set(this.around.directory.liveRooms().map(topLevel))].sort().slice(0, MAX_VIEWS);
+    return this.rooms().slice(0, MAX_VIEWS);
+  }
+
+  private rooms(): string[] {
+    return viewedRooms(this.around.grants, this.room, this.around.directory.liveRooms());
   }
 
   private open(room: string): void {
@@ -80,7 +87,7 @@ export class ViewSet {
     return performance.now() - since > CLOSE_EMPTY_AFTER_MS;
   }
 
-  private close(view: View): void {
+  private leave(view: View): void {
     view.close();
     this.views.delete(view.room);
     this.emptySince.delete(view.room);

@@ -29,6 +29,7 @@ const LATEST_MS = 10_000;
 export interface Around {
   /** True if the cameras of `room` are being recorded now. */
   recording(room: string): boolean;
+  readonly mayProtect: boolean;
   /** The video stands at `time`: for the address. */
   positionChanged(camera: Camera, time: number): void;
   onClose(live: boolean): void;
@@ -98,6 +99,7 @@ export class RecordingsView {
       ),
     );
     this.bar.node.append(this.thumbnails.node);
+    this.protection.node.hidden = !around.mayProtect;
     this.timers = [
       window.setInterval(() => void this.refresh(), REFRESH_MS),
       window.setInterval(() => this.follow(), 100),
