@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest_asyncio
-from aiohttp import web
 from playwright.async_api import Browser, Playwright
 
 from sfu.service import Service
 from tests.browser.conftest import FLAGS
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.pages import until_live, until_true
+from tests.helpers.browser.sites import other_site
 from tests.helpers.file_camera import camera
 from tests.helpers.media import make_file
 from tests.helpers.programs import need
@@ -50,22 +49,6 @@ async def misled(playwright: Playwright) -> AsyncIterator[Browser]:
     )
     yield browser
     await browser.close()
-
-
-@asynccontextmanager
-async def other_site(html: str = "") -> AsyncIterator[int]:
-    """Serves one page on a free port, as any name."""
-
-    async def answer(_request: web.Request) -> web.Response:
-        return web.Response(text=html, content_type="text/html")
-
-    application = web.Application()
-    application.router.add_get("/", answer)
-    runner = web.AppRunner(application)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    yield int(runner.addresses[0][1])
-    await runner.cleanup()
 
 
 def port_of(service: Service) -> int:

@@ -11,12 +11,9 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from aiohttp import web
 from playwright.async_api import Browser, Page, expect
 
-from sfu.access.rights import Claims
 from sfu.http.assets import STATIC
-from sfu.http.door.identity import EVERYBODY, DoorIdentity
 from sfu.http.server import HttpServer, PageInfo
 from tests.helpers.browser.pages import until_true
 from tests.helpers.browser.stand_in import HEIGHT, WIDTH, Camera, StandIn, stand_in
@@ -268,29 +265,6 @@ async def test_select_goes_out_for_the_section_it_names(scene: Scene) -> None:
     await page.evaluate("([mid]) => __sfu.select(mid, 'south', 'site/gate')", [mid])
     select = {"mid": mid, "peer": "south", "room": "site/gate"}
     await until(lambda: ("select", select) in [(m["type"], m["data"]) for _, m in scene.server.messages])
-
-
-class Anna(DoorIdentity):
-    """The judge of a door that lets Anna in."""
-
-    def who(self, _request: web.Request, /) -> Claims | None:
-        return None
-
-    async def judge(self, _request: web.Request, username: str | None, password: str, /) -> Claims | None:
-        return EVERYBODY if (username, password) == ("anna", "secret") else None
-
-
-async def test_a_door_with_users_asks_for_one(chromium: Browser) -> None:
-    async with serving(DoorStage(Anna())) as http:
-        page = await chromium.new_page()
-        await page.goto(http.url)
-        for password in ("wrong", "secret"):
-            await page.get_by_label("User").fill("anna")
-            await page.get_by_label("Password").fill(password)
-            await page.get_by_role("button", name="Sign in").click()
-            if password == "wrong":
-                await expect(page.get_by_text("The broker did not accept")).to_be_visible()
-        await expect(page.get_by_text("Looking for the server").first).to_be_visible()
 
 
 async def test_a_phone_held_upright_scrolls_down_and_never_sideways(scene: Scene) -> None:
