@@ -17,13 +17,14 @@ from sfu.access.users import Users
 from sfu.clients.publish import Camera
 from sfu.rtc.net.addresses import host_addresses
 from sfu.service import Service
+from sfu.signaling.topics import Role
 from tests.helpers.brokers import Mosquitto
 from tests.helpers.browser.cameras import Painted, on_air
 from tests.helpers.browser.firefox import firefox
 from tests.helpers.browser.pages import decoded, new_context, until_live, until_true
 from tests.helpers.browser.sites import behind_nginx, other_site
 from tests.helpers.serving import serving
-from tests.helpers.waiting import PATIENCE_S
+from tests.helpers.waiting import PATIENCE_S, until
 
 PASSWORD = "correct horse"
 END_S = 5.0
@@ -215,28 +216,63 @@ async def test_a_token_opens_the_wall(chromium: Browser, service: Service) -> No
     await until_live(page, "yard/north")
 
 
-async def test_pictures_go_on_over_the_end_of_a_cookie_that_was_renewed(chromium: Browser, service: Service) -> None:
-    """The connection has the old cookie, the browser already a new one."""
-    assert service.authority is not None
-    authority = service.authority
-    _, claims = authority.mint("owner", ["*"], ROLES["admin"], lasts_s=3600, use=Use.SESSION)
-    page = await (await new_context(chromium)).new_page()
+class Renewed:
+    """A page whose browser has a newer cookie than the one that the page began with."""
 
-    async def keep(claims: Claims) -> None:
-        value = mint(authority.keys.current, claims)
-        await page.context.add_cookies([{"name": "sfu", "value": value, "url": root(service)}])
+    def __init__(self, page: Page, service: Service) -> None:
+        assert service.authority is not None
+        self.page = page
+        self._service = service
+        self._authority = service.authority
+        _, self._old = self._authority.mint("owner", ["*"], ROLES["admin"], lasts_s=3600, use=Use.SESSION)
+        self._new = replace(self._old, jti="new", until=self._old.until + 3600)
 
-    await keep(replace(claims, jti="old"))
-    await page.goto(f"{root(service)}#yard")
-    await until_true(page, "window.__sfu !== undefined")
-    await until_live(page, "yard/north")
-    before = (await page.evaluate("__sfu.sessions()"))[0]["session"]
-    await keep(replace(claims, jti="new", until=claims.until + 3600))
-    async with page.expect_websocket():
-        authority.revoke(replace(claims, jti="old"))
-    await until_true(page, "__sfu.health().broker === 'connected'")
-    await decoded(page, 20 * int(END_S))
-    assert (await page.evaluate("__sfu.sessions()"))[0]["session"] == before
+    async def open(self) -> None:
+        await self._keep(self._old)
+        await self.page.goto(f"{root(self._service)}#yard")
+        await at_wall(self.page, f"{root(self._service)}#yard")
+        await until_live(self.page, "yard/north")
+        await self._keep(self._new)
+
+    def end_the_old_one(self) -> None:
+        self._authority.revoke(self._old)
+
+    def shows_the_new_one(self) -> bool:
+        """True once the server has the new rights for each session."""
+        viewers = [it for it in self._service.server.participants.values() if it.leaf.role is Role.VIEW]
+        return bool(viewers) and all(it.claims is not None and it.claims.jti == "new" for it in viewers)
+
+    async def session(self) -> str:
+        return str((await self.page.evaluate("__sfu.sessions()"))[0]["session"])
+
+    async def _keep(self, claims: Claims) -> None:
+        value = mint(self._authority.keys.current, claims)
+        await self.page.context.add_cookies([{"name": "sfu", "value": value, "url": root(self._service)}])
+
+
+async def test_a_renewed_login_is_shown_in_the_same_session_and_pictures_go_on(
+    chromium: Browser, service: Service
+) -> None:
+    renewed = Renewed(await (await new_context(chromium)).new_page(), service)
+    await renewed.open()
+    before = await renewed.session()
+    await renewed.page.evaluate("__sfu.renew()")
+    await until(renewed.shows_the_new_one)
+    renewed.end_the_old_one()
+    _, after = await decoded(renewed.page, 40)
+    assert len(after) == 1
+    assert await renewed.session() == before
+
+
+async def test_a_login_that_ended_while_there_is_a_newer_one_comes_back_by_itself(
+    chromium: Browser, service: Service
+) -> None:
+    renewed = Renewed(await (await new_context(chromium)).new_page(), service)
+    await renewed.open()
+    renewed.end_the_old_one()
+    await until(renewed.shows_the_new_one)
+    await until_live(renewed.page, "yard/north")
+    assert "login" not in renewed.page.url
 
 
 async def test_an_embedded_camera_plays_with_its_token_on_another_site(chromium: Browser, service: Service) -> None:

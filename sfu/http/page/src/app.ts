@@ -87,7 +87,8 @@ class App {
     this.publishIfRequested();
     this.archive?.follow();
     const { wall, views, publishing, archive } = this;
-    if (HOOKS) exposeHooks({ wall, views, publishing, archive, health: () => this.health() });
+    const asked = { health: () => this.health(), renew: () => this.keeper.check() };
+    if (HOOKS) exposeHooks({ wall, views, publishing, archive, ...asked });
   }
 
   private newArchive({ base, grants }: Config): Archive {

@@ -15,9 +15,11 @@ export interface Parts {
   publishing: Publishing | null;
   archive: Archive | null;
   health(): unknown;
+  /** Asks for the configuration now, as the page does each hour. */
+  renew(): void;
 }
 
-export function exposeHooks({ wall, views, publishing, archive, health }: Parts): void {
+export function exposeHooks({ wall, views, publishing, archive, health, renew }: Parts): void {
   const viewOf = (mid: string, room?: string) =>
     views.list().find((view) => contains(view.room, room ?? view.room) && view.windows.some((it) => it.mid === mid));
   Object.assign(window, {
@@ -32,6 +34,7 @@ export function exposeHooks({ wall, views, publishing, archive, health }: Parts)
       stop: () => publishing?.stop(),
       publisher: () => publisherStats(publishing),
       health,
+      renew,
       recordings: () => archive?.report() ?? null,
     },
   });
