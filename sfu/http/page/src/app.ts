@@ -69,7 +69,7 @@ class App {
     };
     this.wall = new Wall(about, this.archive, () => this.describe(), embedded() ? 0 : undefined);
     const recordings = this.archive && ((): void => this.archive?.open(this.wall.chosen));
-    const account = grants.on ? { user: grants.user, logOut: () => void logOut() } : null;
+    const account = grants.on ? { user: grants.user, logOut: () => void this.leave() } : null;
     this.header = embedded() ? null : new Header(goLive, recordings, account);
     this.empty = new Empty({ host: location.hostname, websocket: config.websocket, on: grants.on }, goLive);
   }
@@ -116,6 +116,12 @@ class App {
     if (!again) return;
     this.again = true;
     this.broker.connect();
+  }
+
+  private async leave(): Promise<void> {
+    // The server ends the connection at once: that must not be taken for a login that has ended by itself.
+    this.keeper.stop();
+    if (!(await logOut())) this.keeper.start();
   }
 
   private ended(): void {

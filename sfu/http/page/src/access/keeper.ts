@@ -21,6 +21,7 @@ export interface KeeperEvents {
 export class Keeper {
   private timer = 0;
   private asking = false;
+  private stopped = false;
   private refused = false;
   private againAt = -Infinity;
 
@@ -30,12 +31,13 @@ export class Keeper {
   ) {}
 
   start(): void {
+    this.stopped = false;
     this.plan(nextAfter(this.config.grants.expires, Date.now()));
   }
 
   stop(): void {
     clearTimeout(this.timer);
-    this.refused = this.asking = true;
+    this.stopped = true;
   }
 
   /** Asks now, since the server has refused something. */
@@ -55,16 +57,18 @@ export class Keeper {
   }
 
   private async ask(): Promise<void> {
-    if (this.asking) return;
+    if (this.asking || this.stopped) return;
     this.asking = true;
     let delay = AWAY_RETRY_MS;
     try {
       const config = await fetchConfig();
       this.asking = false;
+      if (this.stopped) return;
       this.take(config);
       delay = nextAfter(config.grants.expires, Date.now());
     } catch (error) {
       this.asking = false;
+      if (this.stopped) return;
       if (error instanceof LoggedOut) {
         this.stop();
         this.events.ended();

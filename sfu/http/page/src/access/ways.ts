@@ -12,13 +12,15 @@ export function toLogin(why: Why | null): void {
   location.replace(loginUrl(why));
 }
 
-/** Ends the login of this browser, then shows the login page. */
-export async function logOut(): Promise<void> {
+/** Ends the login of this browser, then shows the login page. Resolves to false if the login goes on. */
+export async function logOut(): Promise<boolean> {
   const signal = AbortSignal.timeout?.(TIMEOUT_MS) ?? null;
   const answer = await fetch("logout", { method: "POST", signal }).catch(() => null);
   // Only the server can end it: without an answer, the cookie still opens the page.
-  if (answer?.ok || answer?.status === 401) location.replace(`login?${new URLSearchParams({ why: "left" })}`);
+  const left = answer?.ok === true || answer?.status === 401;
+  if (left) location.replace(`login?${new URLSearchParams({ why: "left" })}`);
   else alert("The server does not respond, so you are still logged in. Try again in a moment.");
+  return left;
 }
 
 /** Shows, instead of an embedded page, why it shows nothing; looks again when the person comes back to it. */
