@@ -248,7 +248,9 @@ async def test_a_refusal_for_good_ends_the_command_with_its_words(mosquitto: Sta
     async with scripted(broker, LEAF, refuse) as server:
         assert await view_once(broker, lines) == 1
         assert len(server.offers) == 1
-    assert lines[-1] == f"{code}: not here"
+    advice = ". On the server's machine `sfu token" if code is ErrorCode.UNAUTHORIZED else ""
+    assert lines[-1].startswith(f"{code}: not here{advice}")
+    assert bool(advice) or lines[-1].endswith("not here")
 
 
 async def test_a_refusal_for_now_is_tried_again_in_a_new_session(mosquitto: Start) -> None:
