@@ -25,6 +25,7 @@ from recorder.snapshots import Snapshots
 from sfu import bridge
 from sfu.access.authority import Authority
 from sfu.access.leaf_rules import LeafMode
+from sfu.access.turn import public_servers
 from sfu.http.connections import ConnectionLimits
 from sfu.http.door.board import Board
 from sfu.http.door.door import Door
@@ -55,7 +56,7 @@ from sfu.wiring.access import follow_files, make_authority, make_leaf_rules, not
 from sfu.wiring.broker import embedded_password, renewed_url
 from sfu.wiring.checked import setting_fault, topics_of
 from sfu.wiring.ssrcs import slot_ssrcs
-from sfu.wiring.web import make_door, make_entry
+from sfu.wiring.web import make_door, make_entry, make_ice_servers
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Service:
             clientid=self.clientid,
             boot=self.boot,
             access={"mode": self.settings.access.mode, "leaves": self.leaf_rules.mode},
-            ice_servers=self._ice_servers(),
+            ice_servers=public_servers(self.settings.media.ice_servers),
             limits=self.settings.limits.model_dump(),
             http=None if self.leaf_rules.mode is LeafMode.SEALED else self._page_url(),
         )
@@ -269,7 +270,7 @@ class Service:
             page=PageInfo(
                 base=self.settings.base,
                 version=bridge.VERSION,
-                ice_servers=self._ice_servers(),
+                ice_servers=make_ice_servers(self.settings.media),
                 recordings=True,
             ),
             door=self._make_door(),
@@ -313,9 +314,6 @@ class Service:
 
     def _http_counters(self) -> Counter[str]:
         return Counter() if self.http is None else self.http.counters
-
-    def _ice_servers(self) -> list[dict[str, object]]:
-        return [{"urls": [url]} for url in self.settings.media.ice_servers]
 
     def _run(self, work: Any, name: str) -> None:
         """Runs one part of the service until its end. If the part fails before that, `wait` raises its error."""

@@ -91,7 +91,10 @@ class MediaSettings(SettingsPart):
     private_candidates: bool = Field(
         True, description="as a full ICE agent: check clients' private addresses too (LAN)"
     )
-    ice_servers: Words = Field((), description="stun: and turn: URLs for clients, published in bridge/info")
+    ice_servers: Words = Field(
+        (),
+        description="stun: and turn: URLs for clients; turn: ones go to pages alone, and need turn_secret",
+    )
 
 
 class LimitSettings(SettingsPart):

@@ -34,6 +34,8 @@ _log = logging.getLogger(__name__)
 
 _YEAR = "public, max-age=31536000, immutable"
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_ANYBODY = "page"
+"""Stands for the person where nobody logs in."""
 _STOP_S = 2.0
 """For requests that are being answered to end when the server stops; what is left then is cut off."""
 
@@ -49,8 +51,8 @@ class PageInfo:
     base: str
     version: str
     name: str = "sfu"
-    ice_servers: Sequence[Mapping[str, object]] = ()
-    """RTCIceServer dictionaries (W3C webrtc-pc section 4.2.3)."""
+    ice_servers: Callable[[str], Sequence[Mapping[str, object]]] = lambda _name: ()
+    """Returns the RTCIceServer dictionaries (W3C webrtc-pc section 4.2.3) for a person of this name."""
     recordings: bool = False
     """True if the server has the API of recordings: the page then offers to show them."""
 
@@ -220,15 +222,16 @@ class HttpServer:
 
     async def _config(self, request: web.Request) -> web.Response:
         page = self._page
+        claims: Claims | None = request.get(CLAIMS)
         return _json(
             {
                 "name": page.name,
                 "version": page.version,
                 "base": page.base,
                 "websocket": "mqtt",
-                "ice_servers": list(page.ice_servers),
+                "ice_servers": list(page.ice_servers(_ANYBODY if claims is None else claims.sub)),
                 "recordings": page.recordings,
-                **_person(request.get(CLAIMS)),
+                **_person(claims),
             }
         )
 

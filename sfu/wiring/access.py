@@ -64,7 +64,7 @@ def make_leaf_rules(settings: Settings, authority: Authority | None) -> LeafRule
     except ValueError as error:
         raise SettingsError(f"broker: {error}") from error
     if mode is LeafMode.OPEN:
-        _log.info("access.mode is open: everybody who reaches the broker may do everything")
+        _warn_of_open(settings)
     elif mode is LeafMode.SEALED and settings.access.broker == "auto":
         _log.info(
             "leaves are sealed, since the server logs in at the broker without an account: cameras elsewhere need "
@@ -74,6 +74,18 @@ def make_leaf_rules(settings: Settings, authority: Authority | None) -> LeafRule
     else:
         _log.info("leaves: %s (access.broker is %s)", mode, settings.access.broker)
     return LeafRules(mode, settings.access.legacy, authority)
+
+
+def _warn_of_open(settings: Settings) -> None:
+    host = settings.http.rpartition(":")[0].strip("[]")
+    if not settings.http or served.is_loopback(host):
+        _log.info("access.mode is open: everybody who reaches the broker may do everything")
+        return
+    _log.warning(
+        "access.mode is open, and HTTP listens on %s: everybody who reaches that address may see all cameras and "
+        "recordings. Set SFU_ACCESS__MODE=on, or SFU_HTTP=127.0.0.1:8080",
+        settings.http,
+    )
 
 
 def open_audit(settings: Settings) -> AuditLog:

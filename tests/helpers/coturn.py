@@ -16,12 +16,17 @@ from tests.helpers.waiting import until
 
 
 @contextlib.asynccontextmanager
-async def coturn(directory: Path, transport: str = "udp") -> AsyncIterator[tuple[TurnServer, subprocess.Popen[bytes]]]:
-    """Yields how clients reach it by `transport`, and its process; `directory` takes its files."""
+async def coturn(
+    directory: Path, transport: str = "udp", login: str = "--lt-cred-mech --user=camera:secret"
+) -> AsyncIterator[tuple[TurnServer, subprocess.Popen[bytes]]]:
+    """Yields how clients reach it by `transport`, and its process; `directory` takes its files.
+
+    `login`: options that say who may use it; by default the user of the yielded server.
+    """
     port = free_port()
     options = (
         f"--listening-ip=127.0.0.1 --relay-ip=127.0.0.1 --listening-port={port} --allow-loopback-peers --no-cli"
-        f" --no-tls --no-dtls --lt-cred-mech --user=camera:secret --realm=house --log-file={directory}/log"
+        f" --no-tls --no-dtls {login} --realm=house --log-file={directory}/log"
         f" --pidfile={directory}/pid --userdb={directory}/users --new-log-timestamp --simple-log"
     )
     process = subprocess.Popen(

@@ -152,6 +152,7 @@ PURE = [
     "sfu/access/rights",
     "sfu/access/sealing",
     "sfu/access/tokens",
+    "sfu/access/turn",
     "sfu/credentials",
     "sfu/inbox",
     "sfu/rtc/sdp/*",

@@ -17,7 +17,7 @@ from tests.helpers.waiting import PATIENCE_S, until
 
 class TestResources:
     async def test_config_tells_the_page_where_and_what(self, start: Start, client: ClientSession) -> None:
-        page = PageInfo(base="home/sfu", version="1.2.3", ice_servers=({"urls": "stun:127.0.0.1:3478"},))
+        page = PageInfo(base="home/sfu", version="1.2.3", ice_servers=lambda name: ({"urls": f"stun:{name}:3478"},))
         server = await start(page=page)
         async with client.get(server.url + "config.json") as response:
             assert await response.json() == {
@@ -25,7 +25,7 @@ class TestResources:
                 "version": "1.2.3",
                 "base": "home/sfu",
                 "websocket": "mqtt",
-                "ice_servers": [{"urls": "stun:127.0.0.1:3478"}],
+                "ice_servers": [{"urls": "stun:page:3478"}],
                 "recordings": False,
                 "access": "open",
                 "user": None,
