@@ -93,7 +93,12 @@ class LeafRules:
     def _missing(self, leaf: Leaf) -> str:
         role = {"pub": "publish"}.get(leaf.role, str(leaf.role))
         sealed = " --sealed" if self.mode is LeafMode.SEALED else ""
+        account = (
+            ", give the server an account at the broker (SFU_BROKER=mqtt://user:password@host), or set "
+            "SFU_ACCESS__BROKER=trusted if all who reach the broker may write"
+        )
+        other = account if self.mode is LeafMode.SEALED else ""
         return (
             f"a token is needed: make one with `sfu token {leaf.room} --role {role} --sub {leaf.peer}{sealed}` on the "
-            f"server's machine, or let everybody into this room with SFU_ACCESS__LEGACY={leaf.room}"
+            f"server's machine, or let everybody into this room with SFU_ACCESS__LEGACY={leaf.room}{other}"
         )

@@ -49,6 +49,15 @@ def all_asked(directory: Path) -> frozenset[str]:
     return frozenset(_read(directory / _FILE).values())
 
 
+def is_loopback(host: str) -> bool:
+    """Returns True if a server that listens on this host is reached from this machine alone."""
+    name = host.lower().rstrip(".").strip("[]")
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name in _LOCAL_NAMES
+
+
 def _normal(host: str) -> str:
     name = host.lower().rstrip(".").strip("[]")
     try:
