@@ -62,7 +62,7 @@ class Process:
 
 
 @asynccontextmanager
-async def sfu(*arguments: str, descriptors: tuple[int, int] | None = None) -> AsyncIterator[Process]:
+async def sfu(*arguments: str, descriptors: tuple[int, int] | None = None, **variables: str) -> AsyncIterator[Process]:
     """Runs the server on free ports; `descriptors`: its soft and hard limit of them."""
 
     def limit() -> None:
@@ -74,7 +74,7 @@ async def sfu(*arguments: str, descriptors: tuple[int, int] | None = None) -> As
         *("-m", "sfu", "serve", "--http", "127.0.0.1:0", "--set", "media.port=0"),
         *("--set", "media.bind=127.0.0.1", "--set", "media.announce=127.0.0.1", *arguments),
         stderr=asyncio.subprocess.PIPE,
-        env=ENVIRONMENT,
+        env=_environment(variables),
         preexec_fn=limit,  # a test starts no threads before
     )
     async with _ending(process, process.stderr) as served:
@@ -88,10 +88,15 @@ async def command(*arguments: str, module: str = "sfu", **variables: str) -> Asy
         *(sys.executable, "-m", module, *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        env=ENVIRONMENT | variables,
+        env=_environment(variables),
     )
     async with _ending(process, process.stdout) as started:
         yield started
+
+
+def _environment(variables: dict[str, str]) -> dict[str, str]:
+    """A process of a test leaves nothing in the home of its user either."""
+    return ENVIRONMENT | {"SFU_STATE": os.environ["SFU_STATE"]} | variables
 
 
 @asynccontextmanager

@@ -1,0 +1,1 @@
+"""Attacks on servers as a stranger starts them."""
