@@ -45,7 +45,8 @@ async def cameras(url: BrokerUrl, directory: Path) -> AsyncIterator[None]:
 
 def arguments(url: BrokerUrl, directory: Path) -> tuple[str, ...]:
     """Returns the arguments with which `sfu serve` records everything."""
-    return ("--broker", str(url), "--set", "recording.mode=always", "--set", f"recording.dir={directory}")
+    settings = ("access.mode=open", "recording.mode=always", f"recording.dir={directory}")
+    return ("--broker", str(url), *(word for setting in settings for word in ("--set", setting)))
 
 
 def newest(directory: Path) -> dict[str, Segment]:

@@ -281,7 +281,7 @@ async def soaked(plan: Plan, seed: int) -> list[str]:
         broker = Mosquitto(need("mosquitto"), Path(name))
         http_port = free_port()
         recording = ("mode=always", f"dir={directory}", "segment=20s", "on_full=pause", "keep_free=10MB")
-        settings = [f"recording.{setting}" for setting in recording]
+        settings = ["access.mode=open", *(f"recording.{setting}" for setting in recording)]
         options = itertools.chain.from_iterable(("--set", setting) for setting in settings)
         try:
             async with sfu("--broker", str(broker.url), "--http", f"127.0.0.1:{http_port}", *options) as server:

@@ -123,7 +123,13 @@ async def main(target: Path) -> None:
             browser = await playwright.chromium.launch(executable_path=need("chromium"), args=list(FLAGS))
             store = Store(Path(directory))
             fill(store, list(encoded(await drawn(browser))))
-            chosen = {"broker": EMBEDDED, "embedded_port": 0, "http": "127.0.0.1:0", "media.port": 0}
+            chosen = {
+                "broker": EMBEDDED,
+                "embedded_port": 0,
+                "http": "127.0.0.1:0",
+                "media.port": 0,
+                "access.mode": "open",
+            }
             configuration = settings.load(command_line={**chosen, "recording.dir": directory})
             async with Service(configuration) as service:
                 await (await shown(browser, service)).screenshot(path=target)

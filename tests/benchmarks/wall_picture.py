@@ -88,7 +88,13 @@ async def main(target: Path) -> None:
         async with async_playwright() as playwright:
             browser = await playwright.chromium.launch(executable_path=need("chromium"), args=list(FLAGS))
             films = await drawn(browser, directory)
-            chosen = {"broker": EMBEDDED, "embedded_port": 0, "http": "127.0.0.1:0", "media.port": 0}
+            chosen = {
+                "broker": EMBEDDED,
+                "embedded_port": 0,
+                "http": "127.0.0.1:0",
+                "media.port": 0,
+                "access.mode": "open",
+            }
             configuration = settings.load(command_line={**chosen, "recording.dir": str(directory / "recordings")})
             async with Service(configuration) as service:
                 await shown(browser, service, films, directory / "wall.png")
