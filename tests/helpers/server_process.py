@@ -63,7 +63,7 @@ class Process:
 
 @asynccontextmanager
 async def sfu(*arguments: str, descriptors: tuple[int, int] | None = None, **variables: str) -> AsyncIterator[Process]:
-    """Runs the server on free ports; `descriptors`: its soft and hard limit of them."""
+    """Runs the server on free ports, in the test's mode of access; `descriptors`: its soft and hard limit of them."""
 
     def limit() -> None:
         if descriptors:
@@ -74,7 +74,7 @@ async def sfu(*arguments: str, descriptors: tuple[int, int] | None = None, **var
         *("-m", "sfu", "serve", "--http", "127.0.0.1:0", "--set", "media.port=0"),
         *("--set", "media.bind=127.0.0.1", "--set", "media.announce=127.0.0.1", *arguments),
         stderr=asyncio.subprocess.PIPE,
-        env=_environment(variables),
+        env=_environment(variables, "SFU_ACCESS__MODE"),
         preexec_fn=limit,  # a test starts no threads before
     )
     async with _ending(process, process.stderr) as served:
@@ -83,7 +83,7 @@ async def sfu(*arguments: str, descriptors: tuple[int, int] | None = None, **var
 
 @asynccontextmanager
 async def command(*arguments: str, module: str = "sfu", **variables: str) -> AsyncIterator[Process]:
-    """`sfu` or `recorder` with these arguments; its log has stdout too."""
+    """`sfu` or `recorder` with these arguments, in the default mode of access; its log has stdout too."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, *arguments),
         stdout=asyncio.subprocess.PIPE,
@@ -94,10 +94,10 @@ async def command(*arguments: str, module: str = "sfu", **variables: str) -> Asy
         yield started
 
 
-def _environment(variables: dict[str, str]) -> dict[str, str]:
-    """A process of a test leaves nothing in the home of its user either."""
-    state = {name: value for name, value in os.environ.items() if name == "SFU_STATE"}
-    return ENVIRONMENT | state | variables
+def _environment(variables: dict[str, str], *kept: str) -> dict[str, str]:
+    """A process of a test leaves nothing in the home of its user either. `kept`: more variables that it sees."""
+    seen = {name: value for name, value in os.environ.items() if name in ("SFU_STATE", *kept)}
+    return ENVIRONMENT | seen | variables
 
 
 @asynccontextmanager

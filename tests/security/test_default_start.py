@@ -17,6 +17,8 @@ from tests.helpers.mqtt_client import mqtt_client
 from tests.helpers.server_process import Process, command, sfu
 from tests.helpers.waiting import until
 
+pytestmark = pytest.mark.usefixtures("access_on")
+
 Start = Callable[..., Mosquitto]
 PRIVATE = (b"v=0", b"ice-pwd", b"fingerprint", b"candidate", b'"token"')
 
