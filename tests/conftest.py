@@ -36,9 +36,10 @@ def state(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture
-def access_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def access_on(state: None, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Servers and commands of this test have the mode of access that a stranger's first start has."""
     monkeypatch.delenv("SFU_ACCESS__MODE")
+    monkeypatch.setenv("SFU_STATE", str(tmp_path_factory.mktemp("state")))  # another test's users are not known
 
 
 @pytest.fixture
