@@ -111,6 +111,7 @@ async def of_another_key(reader: Reader) -> None:
     variables = {
         "SFU_ACCESS__OLD_KEY": (reader.home / "old.key").read_text().strip(),
         "HOME": str(reader.home),
+        "SFU_STATE": "",  # as unset: the directory is below the reader's home
         "SFU_RECORDING__DIR": str(reader.home),
         "SFU_MEDIA__PORT": "0",
         "SFU_HTTP": "127.0.0.1:0",
