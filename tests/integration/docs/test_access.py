@@ -123,7 +123,7 @@ async def of_another_key(reader: Reader) -> None:
         server.terminate()
         assert await server.ended() == 0
     assert kept_key(reader.state) not in (None, old)
-    refused = await asked(reader, HOME=str(reader.home))
+    refused = await asked(reader, HOME=str(reader.home), SFU_STATE="")
     assert "another key: make a new one with `sfu token`" in refused
     accepted = await asked(reader, **variables)
     assert "is revoked" in accepted
