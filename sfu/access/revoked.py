@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from sfu.access.tokens import valid_id
 from sfu.private_files import write_private
 
 _FILE: Final = "revoked"
 _FOREVER: Final = float("inf")
-_MAX_ID: Final = 81
-"""Of a token (64), and after a dot of what was opened with it (16)."""
 
 
 class Revoked:
@@ -53,7 +52,7 @@ class Revoked:
 
         Raises OSError if the file cannot be written, and ValueError if that is no id of a token.
         """
-        if not 0 < len(jti) <= _MAX_ID or not jti.isascii() or not jti.isprintable() or " " in jti:
+        if not valid_id(jti):
             raise ValueError("this is no id of a token")
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with os.fdopen(os.open(self._path.with_suffix(".lock"), os.O_WRONLY | os.O_CREAT, 0o600), "w") as lock:

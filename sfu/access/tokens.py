@@ -45,6 +45,11 @@ class Keys:
         return (self.current,) if self.old is None else (self.current, self.old)
 
 
+def valid_id(text: str) -> bool:
+    """Returns True if `text` can be the id (jti) of a token."""
+    return _ID.fullmatch(text) is not None
+
+
 def mint(key: bytes, claims: Claims) -> str:
     """Returns the token of these claims. Raises ValueError for a name, room or time that no token may have."""
     if not valid_name(claims.sub):
@@ -106,7 +111,7 @@ def _fields(keys: Keys, token: str) -> Mapping[str, Any]:
 def _claims(fields: Mapping[str, Any]) -> Claims:
     rooms, can, stamp = fields["room"], fields["can"], fields.get("stamp")
     try:
-        if not (_texts(rooms) and _texts(can) and _ID.fullmatch(fields["jti"])):
+        if not (_texts(rooms) and _texts(can) and valid_id(fields["jti"])):
             raise ValueError(fields)
         if not all(room == EVERYWHERE or valid_room(room) for room in rooms) or not valid_name(fields["sub"]):
             raise ValueError(fields)
